@@ -1,0 +1,50 @@
+// The one door to BLAS: C = alpha op(A) op(B) + beta C, row-major, T is float or double.
+//
+// The product is cut into tiles chosen from the shape alone and each tile is one single-threaded BLAS call, so the same
+// inputs give the same bits at any thread count. Zero sizes, 64-bit sizes, leading dimensions and beta = 0 (C is not
+// read) behave as the formula says.
+#pragma once
+
+#include <cstdint>
+
+namespace attune::kernels {
+
+enum class Activation : std::uint8_t { none, relu, gelu, gelu_tanh, silu, tanh, sigmoid };
+
+/// op(A) is [m, k]: A is [m, k] with row stride lda, or [k, m] where trans_a; B alike as [k, n].
+template <class T>
+struct Gemm {
+  bool trans_a = false, trans_b = false;
+  std::int64_t m = 0, n = 0, k = 0;
+  T alpha = 1;
+  const T* a = nullptr;
+  std::int64_t lda = 0;
+  const T* b = nullptr;
+  std::int64_t ldb = 0;
+  T beta = 0;
+  T* c = nullptr;
+  std::int64_t ldc = 0;
+  // Epilogue, applied to a tile while it is in cache: C = act(C + bias), bias [n] or null. Where `pre` is not null it
+  // receives C + bias (row stride ldc), which the backward pass of the activation wants.
+  const T* bias = nullptr;
+  Activation act = Activation::none;
+  T* pre = nullptr;
+};
+
+template <class T>
+void gemm(const Gemm<T>& g);
+
+/// `batch` products of one shape; the pointers of product i are a + a_off[i], b + b_off[i], c + c_off[i] (elements).
+/// Parallel over the batch; a large product alone in its batch is tiled like gemm(). Outputs must not overlap.
+template <class T>
+void gemm_batched(const Gemm<T>& g, std::int64_t batch, const std::int64_t* a_off, const std::int64_t* b_off,
+                  const std::int64_t* c_off);
+
+/// One product on the calling thread, no tiling or epilogue: the building block of kernels that are parallel outside.
+template <class T>
+void gemm_single(const Gemm<T>& g);
+
+/// "OpenBLAS 0.3.21 SkylakeX": library, version and the kernel family in use.
+const char* blas_description();
+
+}  // namespace attune::kernels

@@ -1,0 +1,50 @@
+// Kernels over the rows of dense [rows, n] arrays: softmax, normalisation and cross-entropy. T is float or double.
+// A row of all -inf gives zeros (softmax), -inf (log_softmax, logsumexp), and zero gradients; a NaN makes its row NaN.
+#pragma once
+
+#include <cstdint>
+
+namespace attune::kernels {
+
+template <class T>
+void softmax(const T* x, T* y, std::int64_t rows, std::int64_t n);
+/// dx = y (dy - sum(y dy))
+template <class T>
+void softmax_grad(const T* y, const T* dy, T* dx, std::int64_t rows, std::int64_t n);
+
+template <class T>
+void log_softmax(const T* x, T* y, std::int64_t rows, std::int64_t n);
+/// dx = dy - exp(y) sum(dy)
+template <class T>
+void log_softmax_grad(const T* y, const T* dy, T* dx, std::int64_t rows, std::int64_t n);
+
+template <class T>
+void logsumexp(const T* x, T* y, std::int64_t rows, std::int64_t n);
+
+/// y = (x - mean) rstd w + b; w and b may be null (1 and 0). mean and rstd receive [rows]; two passes, so that a large
+/// mean does not cancel: rstd = 1 / sqrt(mean((x - mean)^2) + eps).
+template <class T>
+void layer_norm(const T* x, const T* w, const T* b, double eps, T* y, T* mean, T* rstd, std::int64_t rows,
+                std::int64_t n);
+/// dx, and dw, db where not null. Column sums run in a fixed tree.
+template <class T>
+void layer_norm_grad(const T* x, const T* w, const T* mean, const T* rstd, const T* dy, T* dx, T* dw, T* db,
+                     std::int64_t rows, std::int64_t n);
+
+/// y = x rrms w, rrms = 1 / sqrt(mean(x^2) + eps); w may be null. rrms receives [rows].
+template <class T>
+void rms_norm(const T* x, const T* w, double eps, T* y, T* rrms, std::int64_t rows, std::int64_t n);
+template <class T>
+void rms_norm_grad(const T* x, const T* w, const T* rrms, const T* dy, T* dx, T* dw, std::int64_t rows, std::int64_t n);
+
+/// Cross-entropy with label smoothing s: loss[i] = -(1 - s) log p[target] - s mean_j log p[j]; 0 where target[i] ==
+/// ignore. lse receives logsumexp [rows]. Targets must lie in [0, n) or equal `ignore`.
+template <class T>
+void cross_entropy(const T* x, const std::int64_t* target, std::int64_t ignore, double smoothing, T* loss, T* lse,
+                   std::int64_t rows, std::int64_t n);
+/// dx = dloss[i] (softmax(x) - (1 - s) onehot - s / n).
+template <class T>
+void cross_entropy_grad(const T* x, const T* lse, const std::int64_t* target, std::int64_t ignore, double smoothing,
+                        const T* dloss, T* dx, std::int64_t rows, std::int64_t n);
+
+}  // namespace attune::kernels
