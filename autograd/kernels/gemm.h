@@ -7,9 +7,9 @@
 
 #include <cstdint>
 
-namespace attune::kernels {
+#include "autograd/kernels/activation.h"
 
-enum class Activation : std::uint8_t { none, relu, gelu, gelu_tanh, silu, tanh, sigmoid };
+namespace attune::kernels {
 
 /// op(A) is [m, k]: A is [m, k] with row stride lda, or [k, m] where trans_a; B alike as [k, n].
 template <class T>

@@ -1,0 +1,138 @@
+#include "autograd/op.h"
+
+#include <cmath>
+#include <cstdio>
+
+#include "autograd/kernels/elementwise.h"
+#include "autograd/kernels/index.h"
+#include "autograd/tape_internal.h"
+#include "autograd/thread_state.h"
+
+namespace attune {
+
+// ---- Saved
+// -----------------------------------------------------------------------------------------------------------------------
+
+Saved::Saved(const Tensor& x) {
+  if (!x.defined()) return;
+  tensor_ = x.node() && x.is_leaf() ? alias(x, true) : x;
+  version_ = x.version();
+}
+
+void Saved::fail() const {
+  const Node* n = thread_state.running;
+  const Here changed = tensor_.impl()->storage->last_change;
+  throw GradError(std::string(n ? n->name() : "backward") + ": a tensor " + tensor_.shape().str() +
+                  " that it saved for backward was changed in place" +
+                  (n && n->site().line ? "\n  recorded at " + n->site().str() : "") +
+                  (changed.line ? "\n  changed at " + changed.str() : ""));
+}
+
+namespace detail {
+
+Tensor rewrap_saved(const Tensor& x, Node* node, std::uint32_t slot) { return rewrap(x, node, slot); }
+
+std::string text(bool v) { return v ? "true" : "false"; }
+std::string text(std::int64_t v) { return std::to_string(v); }
+std::string text(const Dims& v) { return v.str(); }
+std::string text(double v) {
+  char s[32];
+  std::snprintf(s, sizeof s, "%g", v);
+  return s;
+}
+
+}  // namespace detail
+
+// ---- checks
+// ----------------------------------------------------------------------------------------------------------------------
+
+int Op::axis_of_rank(std::int64_t axis, int rank) const {
+  const std::int64_t a = axis < 0 ? axis + rank : axis;
+  if (a < 0 || a >= rank)
+    fail_index("axis " + std::to_string(axis) + " is out of range for rank " + std::to_string(rank));
+  return static_cast<int>(a);
+}
+
+void Op::check_defined(const Tensor& x) const {
+  if (!x.defined()) fail_value("an input is undefined");
+}
+
+void Op::check_floating(const Tensor& x) const {
+  check_defined(x);
+  if (!is_floating(x.dtype()))
+    fail_dtype(std::string("needs float32 or float64, got ") + name_of(x.dtype()) + " " + x.shape().str());
+}
+
+void Op::check_dtype(const Tensor& x, DType t) const {
+  check_defined(x);
+  if (x.dtype() != t)
+    fail_dtype(std::string("needs ") + name_of(t) + ", got " + name_of(x.dtype()) + " " + x.shape().str());
+}
+
+void Op::check_same_dtype(const Tensor& a, const Tensor& b) const {
+  check_defined(a);
+  check_defined(b);
+  if (a.dtype() != b.dtype())
+    fail_dtype(std::string("dtypes differ: ") + name_of(a.dtype()) + " " + a.shape().str() + " and " +
+               name_of(b.dtype()) + " " + b.shape().str());
+}
+
+Tensor Op::checked_index(const Tensor& index, std::int64_t n) const {
+  check_defined(index);
+  if (!is_integer(index.dtype()))
+    fail_dtype(std::string("needs an integer index, got ") + name_of(index.dtype()) + " " + index.shape().str());
+  Tensor dense = index.detach();
+  if (index.dtype() != DType::int64 || !index.is_contiguous()) {
+    dense = attune::empty(index.shape(), DType::int64);
+    kernels::cast(index.shape(), index.dtype(), index.raw(), index.strides(), DType::int64, dense.raw_mut());
+  }
+  const auto* p = static_cast<const std::int64_t*>(dense.raw());
+  const std::int64_t bad = kernels::first_out_of_range(p, dense.numel(), n);
+  if (bad >= 0) fail_index("index " + std::to_string(p[bad]) + " is out of range for size " + std::to_string(n));
+  return dense;
+}
+
+void Op::fail_shape(const std::string& m) const { throw ShapeError(std::string(name()) + ": " + m, site()); }
+void Op::fail_dtype(const std::string& m) const { throw DTypeError(std::string(name()) + ": " + m, site()); }
+void Op::fail_index(const std::string& m) const { throw IndexError(std::string(name()) + ": " + m, site()); }
+void Op::fail_value(const std::string& m) const { throw ValueError(std::string(name()) + ": " + m, site()); }
+void Op::fail_grad(const std::string& m) const { throw GradError(std::string(name()) + ": " + m, site()); }
+
+// ---- recording
+// -------------------------------------------------------------------------------------------------------------------
+
+bool Op::tracing() { return thread_state.tracing; }
+
+void Op::connect_input(Node& node, std::size_t i, const Tensor& x) {
+  if (!x.defined() || !x.node()) return;
+  NodeAccess::edges(node)[i] = Edge{Ref<Node>(x.node()), x.slot()};
+}
+
+void Op::attach(Node* node, std::uint32_t slot, const Tensor& y) {
+  NodeAccess::add_output(*node, slot, y);
+  if (!is_floating(y.dtype())) return;  // an output of indices or flags: no gradient flows through it
+  y.impl()->node = Ref<Node>(node);
+  y.impl()->slot = slot;
+}
+
+Trace Op::begin_trace(const Tensors& ys) const {
+  Trace t;
+  for (const Frame* f = this; f; f = f->parent())
+    t.stack.insert(t.stack.begin(), CallSite{f->module_path(), f->name(), f->here()});
+  for (const Tensor& y : ys) t.outputs.push_back(y.detach());
+  return t;
+}
+
+void Op::set_trace(Node& node, Trace t) { NodeAccess::set_trace(node, std::move(t)); }
+
+void Op::check_finite(const Tensor& y) const {
+  if (!thread_state.anomaly || !is_floating(y.dtype())) return;
+  const std::vector<double> v = y.to_vector<double>();
+  for (std::size_t i = 0; i < v.size(); ++i)
+    if (!std::isfinite(v[i]))
+      throw AnomalyError(std::string(name()) + ": " + (std::isnan(v[i]) ? "NaN" : "infinity") +
+                             " in the forward pass, at element " + std::to_string(i) + " of " + y.shape().str(),
+                         site());
+}
+
+}  // namespace attune

@@ -1,0 +1,80 @@
+// Elementwise arithmetic. Shapes broadcast as in numpy; both sides have one dtype, which a scalar takes over (a
+// fraction next to an integer tensor throws DTypeError). Unary functions take float32 or float64 unless said. At kinks
+// the gradient is the subgradient of least norm.
+#pragma once
+
+#include "autograd/ops/operand.h"
+
+namespace attune {
+
+// Binary; also int64 and int32 where marked (i). Throws ShapeError where shapes do not broadcast, DTypeError where
+// dtypes differ.
+Tensor add(const Operand& a, const Operand& b, Here here = {});  ///< a + b (i)
+Tensor sub(const Operand& a, const Operand& b, Here here = {});  ///< a - b (i)
+Tensor mul(const Operand& a, const Operand& b, Here here = {});  ///< a b (i)
+Tensor div(const Operand& a, const Operand& b,
+           Here here = {});  ///< a / b; integers divide towards zero and throw ValueError by zero (i)
+Tensor pow(const Operand& a, const Operand& b,
+           Here here = {});  ///< a^b; the gradient with respect to b is 0 where a = 0 and b >= 0
+Tensor maximum(const Operand& a, const Operand& b,
+               Here here = {});  ///< NaN wins; a tie shares the gradient 0.5 / 0.5 (i)
+Tensor minimum(const Operand& a, const Operand& b,
+               Here here = {});  ///< NaN wins; a tie shares the gradient 0.5 / 0.5 (i)
+
+inline Tensor operator+(const Operand& a, const Operand& b) { return add(a, b); }
+inline Tensor operator-(const Operand& a, const Operand& b) { return sub(a, b); }
+inline Tensor operator*(const Operand& a, const Operand& b) { return mul(a, b); }
+inline Tensor operator/(const Operand& a, const Operand& b) { return div(a, b); }
+Tensor operator-(const Operand& a);
+
+// Comparisons: bool tensors off the tape; any dtype.
+Tensor eq(const Operand& a, const Operand& b, Here here = {});
+Tensor ne(const Operand& a, const Operand& b, Here here = {});
+Tensor lt(const Operand& a, const Operand& b, Here here = {});
+Tensor le(const Operand& a, const Operand& b, Here here = {});
+Tensor gt(const Operand& a, const Operand& b, Here here = {});
+Tensor ge(const Operand& a, const Operand& b, Here here = {});
+Tensor logical_and(const Tensor& a, const Tensor& b, Here here = Here::current());  ///< bool
+Tensor logical_or(const Tensor& a, const Tensor& b, Here here = Here::current());   ///< bool
+Tensor logical_not(const Tensor& a, Here here = Here::current());                   ///< bool
+
+/// c ? a : b with a bool condition; the unselected side gets a zero gradient, whatever it holds.
+Tensor where(const Tensor& c, const Operand& a, const Operand& b, Here here = Here::current());
+/// x with `value` where the mask, which broadcasts to x, is true.
+Tensor masked_fill(const Tensor& x, const Tensor& mask, double value, Here here = Here::current());
+/// min(max(x, low), high); the gradient passes where low <= x <= high.
+Tensor clamp(const Tensor& x, double low, double high, Here here = Here::current());
+
+Tensor neg(const Tensor& x, Here here = Here::current());
+Tensor abs(const Tensor& x, Here here = Here::current());   ///< gradient 0 at 0
+Tensor sign(const Tensor& x, Here here = Here::current());  ///< gradient 0
+Tensor square(const Tensor& x, Here here = Here::current());
+Tensor sqrt(const Tensor& x, Here here = Here::current());
+Tensor rsqrt(const Tensor& x, Here here = Here::current());
+Tensor reciprocal(const Tensor& x, Here here = Here::current());
+Tensor exp(const Tensor& x, Here here = Here::current());
+Tensor expm1(const Tensor& x, Here here = Here::current());
+Tensor log(const Tensor& x, Here here = Here::current());
+Tensor log1p(const Tensor& x, Here here = Here::current());
+Tensor sin(const Tensor& x, Here here = Here::current());
+Tensor cos(const Tensor& x, Here here = Here::current());
+Tensor tanh(const Tensor& x, Here here = Here::current());
+Tensor sigmoid(const Tensor& x, Here here = Here::current());
+Tensor log_sigmoid(const Tensor& x, Here here = Here::current());
+Tensor softplus(const Tensor& x, Here here = Here::current());  ///< log(1 + e^x)
+Tensor relu(const Tensor& x, Here here = Here::current());      ///< gradient 0 at 0
+Tensor silu(const Tensor& x, Here here = Here::current());      ///< x sigmoid(x); 0 at -inf
+Tensor gelu(const Tensor& x, Here here = Here::current());  ///< x Phi(x), by erf (Hendrycks and Gimpel 2016); 0 at -inf
+Tensor gelu_tanh(const Tensor& x, Here here = Here::current());  ///< its tanh form, as GPT-2 has it
+Tensor erf(const Tensor& x, Here here = Here::current());
+
+// Fused backward passes, differentiable in turn: the gradient of f at x (or, for tanh and sigmoid, at the output y)
+// times dy.
+Tensor relu_grad(const Tensor& x, const Tensor& dy, Here here = Here::current());
+Tensor silu_grad(const Tensor& x, const Tensor& dy, Here here = Here::current());
+Tensor gelu_grad(const Tensor& x, const Tensor& dy, Here here = Here::current());
+Tensor gelu_tanh_grad(const Tensor& x, const Tensor& dy, Here here = Here::current());
+Tensor tanh_grad(const Tensor& y, const Tensor& dy, Here here = Here::current());
+Tensor sigmoid_grad(const Tensor& y, const Tensor& dy, Here here = Here::current());
+
+}  // namespace attune

@@ -1,0 +1,19 @@
+// Matrix products.
+#pragma once
+
+#include "autograd/kernels/activation.h"
+#include "autograd/tensor.h"
+
+namespace attune {
+
+using kernels::Activation;
+
+/// a [..., m, k] times b [..., k, n] = [..., m, n]; leading axes broadcast. A vector on the left (right) is a row
+/// (column), and its axis goes. Throws ShapeError where k differs or leading axes do not broadcast, DTypeError unless
+/// both are the same floating dtype.
+Tensor matmul(const Tensor& a, const Tensor& b, Here here = Here::current());
+/// act(x w^T + bias): x [..., in], w [out, in], bias [out] or undefined; y [..., out]. One fused pass.
+Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias = {}, Activation activation = Activation::none,
+              Here here = Here::current());
+
+}  // namespace attune

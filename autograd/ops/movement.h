@@ -1,0 +1,58 @@
+// Moving elements without changing them. Views share storage; any dtype.
+#pragma once
+
+#include <climits>
+#include <limits>
+
+#include "autograd/tensor.h"
+
+namespace attune {
+
+inline constexpr std::int64_t to_end = std::numeric_limits<std::int64_t>::max();
+
+/// The same elements in row-major order under another shape (one size may be -1: inferred): a view where strides allow,
+/// else a copy.
+Tensor reshape(const Tensor& x, const Shape& shape, Here here = Here::current());
+/// Merges axes first..last into one.
+Tensor flatten(const Tensor& x, int first = 0, int last = -1, Here here = Here::current());
+/// Axis i of the result is axis axes[i] of x; a view.
+Tensor permute(const Tensor& x, const Dims& axes, Here here = Here::current());
+Tensor transpose(const Tensor& x, int a = -2, int b = -1, Here here = Here::current());  ///< swaps two axes; a view
+/// x read as the broader shape; -1 keeps a size. A view with strides of 0; its gradient is summed.
+Tensor expand(const Tensor& x, const Shape& shape, Here here = Here::current());
+Tensor squeeze(const Tensor& x, int axis,
+               Here here = Here::current());  ///< removes an axis of size 1 (ShapeError otherwise); a view
+Tensor unsqueeze(const Tensor& x, int axis,
+                 Here here = Here::current());  ///< adds an axis of size 1 at `axis` of the result; a view
+/// x[..., start:stop:step, ...] along `axis`; negative bounds count from the end, bounds are clamped to the axis, step
+/// >= 1. A view.
+Tensor slice(const Tensor& x, int axis, std::int64_t start, std::int64_t stop = to_end, std::int64_t step = 1,
+             Here here = Here::current());
+/// x[..., index, ...]: one position along `axis`, which goes. Throws IndexError outside [-n, n). A view.
+Tensor select(const Tensor& x, int axis, std::int64_t index, Here here = Here::current());
+/// Dense, row-major: x itself, or a copy.
+Tensor contiguous(const Tensor& x, Here here = Here::current());
+/// A dense copy, always.
+Tensor clone(const Tensor& x, Here here = Here::current());
+/// Joins along an existing axis; all other sizes equal.
+Tensor cat(const Tensors& xs, int axis = 0, Here here = Here::current());
+/// Joins along a new axis; all shapes equal.
+Tensor stack(const Tensors& xs, int axis = 0, Here here = Here::current());
+/// Pieces of the given sizes along `axis`, which must add up to it; views.
+Tensors split(const Tensor& x, const std::vector<std::int64_t>& sizes, int axis = 0, Here here = Here::current());
+/// `n` pieces, the first ones larger by one where n does not divide the axis.
+Tensors chunk(const Tensor& x, std::int64_t n, int axis = 0, Here here = Here::current());
+Tensors unbind(const Tensor& x, int axis = 0, Here here = Here::current());
+Tensor flip(const Tensor& x, const Dims& axes, Here here = Here::current());
+/// Elements moved by `shift` along `axis`, those pushed off the end coming in at the start.
+Tensor roll(const Tensor& x, std::int64_t shift, int axis, Here here = Here::current());
+/// `before` and `after` elements of `value` added along `axis`; negative counts cut.
+Tensor pad(const Tensor& x, int axis, std::int64_t before, std::int64_t after, double value = 0,
+           Here here = Here::current());
+/// x repeated counts[i] times along each axis (counts may have more axes than x).
+Tensor repeat(const Tensor& x, const Dims& counts, Here here = Here::current());
+/// The lower (upper) triangle of the last two axes, zeros elsewhere; `diagonal` shifts it up.
+Tensor tril(const Tensor& x, std::int64_t diagonal = 0, Here here = Here::current());
+Tensor triu(const Tensor& x, std::int64_t diagonal = 0, Here here = Here::current());
+
+}  // namespace attune

@@ -1,0 +1,18 @@
+// Normalisation over the last axes, fused.
+#pragma once
+
+#include "autograd/tensor.h"
+
+namespace attune {
+
+/// (x - mean) / sqrt(var + eps) * weight + bias over the axes that weight has ([d] or more; or, without weight and
+/// bias, the last one); Ba et al. 2016. weight and bias may be undefined. Mean and variance take two passes, so a large
+/// mean does not cancel.
+Tensor layer_norm(const Tensor& x, const Tensor& weight = {}, const Tensor& bias = {}, double eps = 1e-5,
+                  Here here = Here::current());
+/// x / sqrt(mean(x^2) + eps) * weight over the last axis; Zhang and Sennrich 2019. weight [d] may be undefined.
+Tensor rms_norm(const Tensor& x, const Tensor& weight = {}, double eps = 1e-6, Here here = Here::current());
+/// x / max(norm(x), eps) along an axis.
+Tensor normalize(const Tensor& x, int axis = -1, double eps = 1e-12, Here here = Here::current());
+
+}  // namespace attune

@@ -1,0 +1,37 @@
+// Reductions. An empty axis list means all axes; keep_axes leaves them as size 1.
+#pragma once
+
+#include "autograd/tensor.h"
+
+namespace attune {
+
+Tensor sum(const Tensor& x, const Dims& axes = {}, bool keep_axes = false,
+           Here here = Here::current());  ///< any numeric dtype (int32 sums to int64)
+Tensor mean(const Tensor& x, const Dims& axes = {}, bool keep_axes = false,
+            Here here = Here::current());  ///< NaN over nothing
+/// The product; its gradient is right with zeros inside.
+Tensor prod(const Tensor& x, const Dims& axes = {}, bool keep_axes = false, Here here = Here::current());
+/// Largest and smallest element, NaN winning; ties share the gradient equally. Throws ShapeError over nothing.
+Tensor amax(const Tensor& x, const Dims& axes = {}, bool keep_axes = false, Here here = Here::current());
+Tensor amin(const Tensor& x, const Dims& axes = {}, bool keep_axes = false, Here here = Here::current());
+/// The first position (int64) of the largest or smallest element along an axis.
+Tensor argmax(const Tensor& x, int axis = -1, bool keep_axis = false, Here here = Here::current());
+Tensor argmin(const Tensor& x, int axis = -1, bool keep_axis = false, Here here = Here::current());
+/// sum((x - mean)^2) / (n - correction); two passes.
+Tensor var(const Tensor& x, const Dims& axes = {}, double correction = 1, bool keep_axes = false,
+           Here here = Here::current());
+/// sqrt(var), with gradient 0 where it is 0.
+Tensor std_dev(const Tensor& x, const Dims& axes = {}, double correction = 1, bool keep_axes = false,
+               Here here = Here::current());
+/// sqrt(sum x^2), with gradient 0 at 0.
+Tensor norm(const Tensor& x, const Dims& axes = {}, bool keep_axes = false, Here here = Here::current());
+/// log(sum(exp(x))), stable; -inf, with gradient 0, where all elements are.
+Tensor logsumexp(const Tensor& x, const Dims& axes = {}, bool keep_axes = false, Here here = Here::current());
+Tensor cumsum(const Tensor& x, int axis, Here here = Here::current());  ///< running sum, inclusive
+/// Whether all (any) elements of a bool tensor are true, as a C++ bool.
+bool all(const Tensor& x, Here here = Here::current());
+bool any(const Tensor& x, Here here = Here::current());
+/// x summed down to `shape`, from which it was broadcast.
+Tensor sum_to(const Tensor& x, const Shape& shape, Here here = Here::current());
+
+}  // namespace attune

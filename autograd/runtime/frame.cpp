@@ -1,0 +1,25 @@
+#include "autograd/runtime/frame.h"
+
+namespace attune {
+
+namespace {
+thread_local constinit const Frame* top_frame = nullptr;
+}  // namespace
+
+Frame::Frame(const char* name, Here here, const void* module, std::string (*path)(const void*)) noexcept
+    : name_(name), here_(here), parent_(top_frame), module_(module), path_(path) {
+  top_frame = this;
+}
+
+Frame::~Frame() { top_frame = parent_; }
+
+const Frame* Frame::top() { return top_frame; }
+
+Here Frame::site() const {
+  Here site = here_;
+  for (const Frame* f = parent_; f; f = f->parent_)
+    if (f->here_.line != 0) site = f->here_;
+  return site;
+}
+
+}  // namespace attune

@@ -1,0 +1,43 @@
+// The doors between tensor.cpp, op.cpp and the tape. Internal to autograd/.
+#pragma once
+
+#include <vector>
+
+#include "autograd/tape.h"
+#include "autograd/tensor_impl.h"
+
+namespace attune {
+
+/// What few nodes have: hooks, handles that want the gradient of an output, and a trace.
+struct Node::Extras {
+  struct Hook {
+    int id;
+    std::uint32_t slot;
+    std::function<Tensor(const Tensor&)> call;
+  };
+  struct Owner {
+    std::uint32_t slot;
+    TensorImpl* tensor;  // not counted: a tensor tells its node when it goes
+  };
+  int next_hook = 0;
+  std::vector<Hook> hooks;
+  std::vector<Owner> owners;
+  std::unique_ptr<Trace> trace;
+};
+
+struct NodeAccess {
+  static Node::Extras& extras(Node& n) {
+    if (!n.extras_) n.extras_ = std::make_unique<Node::Extras>();
+    return *n.extras_;
+  }
+  static void make_leaf(TensorImpl& t, Here here);
+  static void own_gradient(Node& n, TensorImpl* t) { extras(n).owners.push_back({t->slot, t}); }
+  static void forget_owner(Node& n, const TensorImpl* t) noexcept;
+  static int add_hook(Node& n, std::uint32_t slot, std::function<Tensor(const Tensor&)> call);
+  static void remove_hook(Node& n, int id);
+  static void add_output(Node& n, std::uint32_t slot, const Tensor& y);
+  static std::span<Edge> edges(Node& n) { return {n.edges_, n.edge_count_}; }
+  static void set_trace(Node& n, Trace t) { extras(n).trace = std::make_unique<Trace>(std::move(t)); }
+};
+
+}  // namespace attune
