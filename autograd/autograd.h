@@ -1,0 +1,23 @@
+// Attune's tensors, operations and tape. `#include "nn/nn.h"` adds layers and `#include "optim/optim.h"` optimisers.
+#pragma once
+
+#include "autograd/functional.h"
+#include "autograd/io/print.h"
+#include "autograd/io/safetensors.h"
+#include "autograd/ops/create.h"
+#include "autograd/ops/elementwise.h"
+#include "autograd/ops/index.h"
+#include "autograd/ops/inplace.h"
+#include "autograd/ops/loss.h"
+#include "autograd/ops/matmul.h"
+#include "autograd/ops/movement.h"
+#include "autograd/ops/norm.h"
+#include "autograd/ops/random.h"
+#include "autograd/ops/reduce.h"
+#include "autograd/ops/softmax.h"
+#include "autograd/runtime/dtype.h"
+#include "autograd/runtime/error.h"
+#include "autograd/runtime/memory.h"
+#include "autograd/runtime/parallel.h"
+#include "autograd/tape.h"
+#include "autograd/tensor.h"

@@ -1,0 +1,26 @@
+// The safetensors file format (github.com/huggingface/safetensors): a JSON header, then raw little-endian elements.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "autograd/tensor.h"
+
+namespace attune {
+
+struct SafetensorsFile {
+  std::map<std::string, Tensor> tensors;
+  std::map<std::string, std::string> metadata;
+};
+
+/// Reads F32, F64, I64, I32 and BOOL tensors (F16 and BF16 become float32; U8, I8 and I16 become int32). The header is
+/// checked before anything is allocated: size at most 100,000,000 bytes, no duplicate names, no holes, no overlap, the
+/// buffer covered, products of sizes within 64 bits. Throws FileError with the path and what is wrong.
+SafetensorsFile load_safetensors(const std::string& path, Here here = Here::current());
+
+/// Writes through a temporary file in the same directory, synced and renamed: `path` holds the old bytes or the new
+/// ones, never half. Throws FileError.
+void save_safetensors(const std::string& path, const std::map<std::string, Tensor>& tensors,
+                      const std::map<std::string, std::string>& metadata = {}, Here here = Here::current());
+
+}  // namespace attune

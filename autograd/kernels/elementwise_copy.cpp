@@ -1,0 +1,116 @@
+// Strided to strided copies: rows by memcpy, transposes in blocks.
+#include <algorithm>
+#include <numeric>
+
+#include "autograd/kernels/elementwise.h"
+#include "autograd/kernels/elementwise_pieces.h"
+
+namespace attune::kernels {
+namespace {
+
+/// The axes of a copy with the target's smallest stride last, so that writes run forward.
+void sort_axes(Shape& shape, Strides& src, Strides& dst) {
+  int order[max_rank];
+  std::iota(order, order + shape.rank(), 0);
+  std::stable_sort(order, order + shape.rank(), [&](int i, int j) { return dst[i] > dst[j]; });
+  const Shape old_shape = shape, old_src = src, old_dst = dst;
+  for (int i = 0; i < shape.rank(); ++i) {
+    shape[i] = old_shape[order[i]];
+    src[i] = old_src[order[i]];
+    dst[i] = old_dst[order[i]];
+  }
+}
+
+/// y[i dst_row + j] = x[i + j src_column] for i < rows, j < columns, tile by tile: both sides touch a line's worth of
+/// each cache line before it is dropped.
+template <std::size_t bytes>
+void transpose(const void* source, std::int64_t src_column, void* target, std::int64_t dst_row, std::int64_t rows,
+               std::int64_t columns) {
+  using U = typename BitsOf<bytes>::type;
+  const U* x = static_cast<const U*>(source);
+  U* y = static_cast<U*>(target);
+  constexpr std::int64_t tile = 128 / static_cast<std::int64_t>(bytes);
+  for (std::int64_t i0 = 0; i0 < rows; i0 += tile)
+    for (std::int64_t j0 = 0; j0 < columns; j0 += tile) {
+      const std::int64_t i1 = std::min(rows, i0 + tile), j1 = std::min(columns, j0 + tile);
+      for (std::int64_t i = i0; i < i1; ++i)
+        for (std::int64_t j = j0; j < j1; ++j) y[i * dst_row + j] = x[i + j * src_column];
+    }
+}
+
+/// Both sides in elements of `bytes` bytes.
+template <std::size_t bytes>
+void copy_sized(Shape shape, const void* source, Strides src, void* target, Strides dst) {
+  const Operand from{source, bytes, &src};
+  const auto at = [=](std::int64_t offset) {
+    return static_cast<char*>(target) + offset * static_cast<std::int64_t>(bytes);
+  };
+  const std::int64_t total = numel(shape);
+  if (is_contiguous(shape, src) && is_contiguous(shape, dst)) {
+    parallel_for(total, piece_grain, [&](std::int64_t begin, std::int64_t end) {
+      copy_run<bytes>(from.at(begin), 1, end - begin, at(begin));
+    });
+    return;
+  }
+
+  sort_axes(shape, src, dst);
+  const Walk<2> walk(shape, {&src, &dst});
+  const int last = walk.rank - 1;
+  // A transpose: the target is dense along the last axis and the source along another one.
+  int other = last - 1;
+  while (other >= 0 && walk.stride[0][other] != 1) --other;
+  if (other >= 0 && walk.step(1) == 1 && walk.step(0) != 1) {
+    Shape outer;
+    Strides outer_src, outer_dst;
+    for (int i = 0; i < last; ++i) {
+      if (i == other) continue;
+      outer.push_back(walk.size[i]);
+      outer_src.push_back(walk.stride[0][i]);
+      outer_dst.push_back(walk.stride[1][i]);
+    }
+    // Pieces of rows x all columns, counted over the outer axes and blocks of rows.
+    const std::int64_t rows = walk.size[other], columns = walk.inner();
+    const std::int64_t block =
+        std::clamp<std::int64_t>(piece_grain / columns / 64 * 64, 64, std::max<std::int64_t>(rows, 64));
+    const std::int64_t blocks = (rows + block - 1) / block;
+    const Walk<2> around(outer, {&outer_src, &outer_dst});
+    const std::int64_t count = total / (rows * columns) * blocks;
+    const std::int64_t grain = std::max<std::int64_t>(1, piece_grain / (std::min(block, rows) * columns));
+    parallel_for(count, grain, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t k = begin; k < end; ++k) {
+        const std::int64_t row = k % blocks * block;
+        const Cursor x(around, 0, k / blocks), y(around, 1, k / blocks);
+        transpose<bytes>(from.at(x.offset() + row), walk.step(0), at(y.offset() + row * walk.stride[1][other]),
+                         walk.stride[1][other], std::min(block, rows - row), columns);
+      }
+    });
+    return;
+  }
+
+  parallel_for(total, piece_grain, [&](std::int64_t begin, std::int64_t end) {
+    Cursor x(walk, 0, begin), y(walk, 1, begin);
+    while (begin < end) {
+      const std::int64_t n = std::min(end - begin, x.left_in_row());
+      if (y.step() == 1) {
+        copy_run<bytes>(from.at(x.offset()), x.step(), n, at(y.offset()));
+      } else {
+        using U = typename BitsOf<bytes>::type;
+        const U* p = static_cast<const U*>(from.at(x.offset()));
+        U* q = static_cast<U*>(static_cast<void*>(at(y.offset())));
+        for (std::int64_t i = 0; i < n; ++i) q[i * y.step()] = p[i * x.step()];
+      }
+      x.advance(n);
+      y.advance(n);
+      begin += n;
+    }
+  });
+}
+
+}  // namespace
+
+void copy(DType t, const Shape& shape, const void* src, const Strides& src_strides, void* dst,
+          const Strides& dst_strides) {
+  with_size(size_of(t), [&](auto bytes) { copy_sized<bytes()>(shape, src, src_strides, dst, dst_strides); });
+}
+
+}  // namespace attune::kernels

@@ -1,0 +1,36 @@
+// The table of operations: a row for each name that can appear on the tape. The rows drive the value, gradient,
+// second-order, forward-mode, non-contiguous, error, thread-count and benchmark runs. No row can be skipped in any of
+// them.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "autograd/autograd.h"
+
+namespace attune::tests {
+
+/// Where random inputs are drawn from: uniformly in [low, high], at least `margin` away from every kink.
+struct Domain {
+  double low = -2;
+  double high = 2;
+  std::vector<double> kinks = {};
+  double margin = 0.05;
+};
+
+struct OpRow {
+  std::string name;                             ///< as on the tape
+  std::function<Tensors(const Tensors&)> call;  ///< the public operation on floating inputs
+  std::vector<std::vector<Shape>>
+      shapes;  ///< cases: a shape an input; the first one is the typical one. Cover broadcast, size 1, rank 0 and
+               ///< zero sizes wherever the operation is defined for them.
+  std::vector<Domain> domains = {};  ///< one an input; missing ones are the default
+  std::function<void()> bad;         ///< one wrong call ...
+  std::string message;               ///< ... and the first line of its exception
+  std::vector<Shape> bench = {};     ///< the shapes of the benchmark run
+};
+
+using Rows = std::vector<OpRow>;
+
+}  // namespace attune::tests
