@@ -119,6 +119,7 @@ void copy_run(const void* source, std::int64_t step, std::int64_t n, void* targe
     std::memcpy(out, p, static_cast<std::size_t>(n) * bytes);
   } else if (step == 0) {
     const U value = *p;
+#pragma omp simd
     for (std::int64_t i = 0; i < n; ++i) out[i] = value;
   } else {
     for (std::int64_t i = 0; i < n; ++i) out[i] = p[i * step];

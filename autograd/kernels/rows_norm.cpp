@@ -1,0 +1,207 @@
+#include <cmath>
+#include <memory>
+
+#include "autograd/kernels/reduce.h"
+#include "autograd/kernels/rows.h"
+#include "autograd/kernels/rows_table.h"
+#include "autograd/kernels/simd_targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "autograd/kernels/rows_norm.cpp"
+#include "hwy/foreach_target.h"
+// After foreach_target.h:
+#include "autograd/kernels/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace attune::kernels::HWY_NAMESPACE {
+
+/// w[i], or 1 where w is null.
+template <class S, class T>
+HWY_INLINE auto weight(S s, const T* w, Size i) {
+  return w == nullptr ? hn::Set(s.d, T{1}) : s.load(w + i);
+}
+
+/// A mean as the sum of two T, so that x - mean is right even where the elements differ by a few units in the last
+/// place: x - high is exact there.
+template <class T>
+struct Mean {
+  T high, low;
+};
+
+template <class T, class V>
+HWY_INLINE V centred(V x, Mean<T> mean) {
+  const hn::DFromV<V> d;
+  return hn::Sub(hn::Sub(x, hn::Set(d, mean.high)), hn::Set(d, mean.low));
+}
+
+/// What is missing from `high` to the mean of x.
+template <class T>
+T mean_rest(const T* x, T high, Size n) {
+  const hn::ScalableTag<T> d;
+  const auto h = hn::Set(d, high);
+  const double rest = sum<4>(d, n, [=](auto s, Size i) ATTUNE_SIMD { return hn::Sub(s.load(x + i), h); });
+  return static_cast<T>(rest / static_cast<double>(n));
+}
+
+template <class T>
+void layer_norm_row(const T* x, const T* w, const T* b, double eps, T* y, T* mean, T* rstd, Size n) {
+  const hn::ScalableTag<T> d;
+  const double count = static_cast<double>(n);
+  const T high = static_cast<T>(sum<4>(d, n, [=](auto s, Size i) ATTUNE_SIMD { return s.load(x + i); }) / count);
+  const Mean<T> m{high, mean_rest(x, high, n)};
+  const double squares = sum<4>(d, n, [=](auto s, Size i) ATTUNE_SIMD {
+    const auto c = centred(s.load(x + i), m);
+    return hn::Mul(c, c);
+  });
+  *mean = m.high;
+  *rstd = static_cast<T>(1 / std::sqrt(squares / count + eps));
+  const auto r = hn::Set(d, *rstd);
+  for_vectors(d, n, [=](auto s, Size i) ATTUNE_SIMD {
+    const auto xhat = hn::Mul(centred(s.load(x + i), m), r);
+    const auto shift = b == nullptr ? hn::Zero(d) : s.load(b + i);
+    s.store(hn::MulAdd(xhat, weight(s, w, i), shift), y + i);
+  });
+}
+
+template <class T>
+void rms_norm_row(const T* x, const T* w, double eps, T* y, T* rrms, Size n) {
+  const hn::ScalableTag<T> d;
+  const double squares = sum<4>(d, n, [=](auto s, Size i) ATTUNE_SIMD {
+    const auto v = s.load(x + i);
+    return hn::Mul(v, v);
+  });
+  *rrms = static_cast<T>(1 / std::sqrt(squares / static_cast<double>(n) + eps));
+  const auto r = hn::Set(d, *rrms);
+  for_vectors(d, n,
+              [=](auto s, Size i) ATTUNE_SIMD { s.store(hn::Mul(hn::Mul(s.load(x + i), r), weight(s, w, i)), y + i); });
+}
+
+/// dx = rstd (g - mean(g) - xhat mean(g xhat)) with g = dy w; dw += dy xhat, db += dy. The layer norm's backward pass,
+/// and the RMS norm's where mean(g) is left out.
+template <bool centre, class T>
+void norm_grad_row(const T* x, const T* w, Mean<T> mean, T rstd, const T* dy, T* dx, T* dw, T* db, Size n) {
+  const hn::ScalableTag<T> d;
+  const auto r = hn::Set(d, rstd);
+  const auto xhat = [=](auto s, Size i) ATTUNE_SIMD { return hn::Mul(centred(s.load(x + i), mean), r); };
+  const auto g = [=](auto s, Size i) ATTUNE_SIMD { return hn::Mul(s.load(dy + i), weight(s, w, i)); };
+  const double count = static_cast<double>(n);
+  const double along = sum<4>(d, n, [=](auto s, Size i) ATTUNE_SIMD { return hn::Mul(g(s, i), xhat(s, i)); }) / count;
+  const double level = centre ? sum<4>(d, n, g) / count : 0;
+  const auto a = hn::Set(d, static_cast<T>(along)), l = hn::Set(d, static_cast<T>(level));
+  for_vectors(d, n, [=](auto s, Size i) ATTUNE_SIMD {
+    const auto xh = xhat(s, i), dyi = s.load(dy + i);
+    if (dw != nullptr) s.store(hn::MulAdd(dyi, xh, s.load(dw + i)), dw + i);
+    if (db != nullptr) s.store(hn::Add(s.load(db + i), dyi), db + i);
+    s.store(hn::Mul(r, hn::NegMulAdd(xh, a, hn::Sub(g(s, i), l))), dx + i);
+  });
+}
+
+// What the table holds: `rows` rows on one thread.
+template <class T>
+void layer_norm_rows(const T* x, const T* w, const T* b, double eps, T* y, T* mean, T* rstd, Size rows, Size n) {
+  for (Size i = 0; i < rows; ++i) layer_norm_row(x + i * n, w, b, eps, y + i * n, mean + i, rstd + i, n);
+}
+template <class T>
+void rms_norm_rows(const T* x, const T* w, double eps, T* y, T* rrms, Size rows, Size n) {
+  for (Size i = 0; i < rows; ++i) rms_norm_row(x + i * n, w, eps, y + i * n, rrms + i, n);
+}
+template <class T>
+void layer_norm_grad_rows(const T* x, const T* w, const T* mean, const T* rstd, const T* dy, T* dx, T* dw, T* db,
+                          Size rows, Size n) {
+  if (dw != nullptr) std::fill_n(dw, n, T{0});
+  if (db != nullptr) std::fill_n(db, n, T{0});
+  for (Size i = 0; i < rows; ++i) {
+    const Mean<T> m{mean[i], mean_rest(x + i * n, mean[i], n)};
+    norm_grad_row<true>(x + i * n, w, m, rstd[i], dy + i * n, dx + i * n, dw, db, n);
+  }
+}
+template <class T>
+void rms_norm_grad_rows(const T* x, const T* w, const T* rrms, const T* dy, T* dx, T* dw, Size rows, Size n) {
+  if (dw != nullptr) std::fill_n(dw, n, T{0});
+  for (Size i = 0; i < rows; ++i)
+    norm_grad_row<false>(x + i * n, w, Mean<T>{0, 0}, rrms[i], dy + i * n, dx + i * n, dw, static_cast<T*>(nullptr), n);
+}
+
+template <class T>
+inline constexpr NormKernels<T> norm_kernels = {layer_norm_rows<T>, rms_norm_rows<T>, layer_norm_grad_rows<T>,
+                                                rms_norm_grad_rows<T>};
+
+const NormKernels<float>& norm_f32() { return norm_kernels<float>; }
+const NormKernels<double>& norm_f64() { return norm_kernels<double>; }
+
+}  // namespace attune::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace attune::kernels {
+
+HWY_EXPORT(norm_f32);
+HWY_EXPORT(norm_f64);
+
+template <class T>
+static const NormKernels<T>& kernels() {
+  if constexpr (sizeof(T) == 4)
+    return HWY_DYNAMIC_DISPATCH(norm_f32)();
+  else
+    return HWY_DYNAMIC_DISPATCH(norm_f64)();
+}
+
+template <class T>
+void layer_norm(const T* x, const T* w, const T* b, double eps, T* y, T* mean, T* rstd, Size rows, Size n) {
+  for_rows(rows, n, [=](Size r, Size count) {
+    kernels<T>().layer_norm(x + r * n, w, b, eps, y + r * n, mean + r, rstd + r, count, n);
+  });
+}
+
+template <class T>
+void rms_norm(const T* x, const T* w, double eps, T* y, T* rrms, Size rows, Size n) {
+  for_rows(rows, n,
+           [=](Size r, Size count) { kernels<T>().rms_norm(x + r * n, w, eps, y + r * n, rrms + r, count, n); });
+}
+
+/// Runs body(first_row, rows, dw, db) over blocks of rows whose size follows from n alone, each with its own partial dw
+/// and db [n] (null where the target is), and adds the partial sums up in a fixed tree.
+template <class T, class F>
+static void with_column_sums(Size rows, Size n, T* dw, T* db, F body) {
+  const Size block = std::clamp<Size>(32768 / std::max<Size>(1, n), 16, 4096);
+  const Size blocks = std::max<Size>(1, (rows + block - 1) / block);
+  const auto partial = [&](T* target) {
+    return std::unique_ptr<T[]>(target == nullptr ? nullptr : new T[static_cast<std::size_t>(blocks * n)]);
+  };
+  const std::unique_ptr<T[]> dw_partial = partial(dw), db_partial = partial(db);
+  T *const pw = dw_partial.get(), *const pb = db_partial.get();
+  parallel_for(rows, block, [=](Size begin, Size end) {
+    const Size k = begin / block;
+    body(begin, end - begin, pw == nullptr ? nullptr : pw + k * n, pb == nullptr ? nullptr : pb + k * n);
+  });
+  const Size filled = rows == 0 ? 0 : blocks;
+  if (dw != nullptr) reduce(Reduce::sum, pw, 1, filled, n, dw);
+  if (db != nullptr) reduce(Reduce::sum, pb, 1, filled, n, db);
+}
+
+template <class T>
+void layer_norm_grad(const T* x, const T* w, const T* mean, const T* rstd, const T* dy, T* dx, T* dw, T* db, Size rows,
+                     Size n) {
+  with_column_sums(rows, n, dw, db, [=](Size r, Size count, T* dw_sum, T* db_sum) {
+    kernels<T>().layer_norm_grad(x + r * n, w, mean + r, rstd + r, dy + r * n, dx + r * n, dw_sum, db_sum, count, n);
+  });
+}
+
+template <class T>
+void rms_norm_grad(const T* x, const T* w, const T* rrms, const T* dy, T* dx, T* dw, Size rows, Size n) {
+  with_column_sums(rows, n, dw, static_cast<T*>(nullptr), [=](Size r, Size count, T* dw_sum, T* /*db_sum*/) {
+    kernels<T>().rms_norm_grad(x + r * n, w, rrms + r, dy + r * n, dx + r * n, dw_sum, count, n);
+  });
+}
+
+#define ATTUNE_INSTANTIATE(T)                                                                              \
+  template void layer_norm(const T*, const T*, const T*, double, T*, T*, T*, Size, Size);                  \
+  template void layer_norm_grad(const T*, const T*, const T*, const T*, const T*, T*, T*, T*, Size, Size); \
+  template void rms_norm(const T*, const T*, double, T*, T*, Size, Size);                                  \
+  template void rms_norm_grad(const T*, const T*, const T*, const T*, T*, T*, Size, Size);
+ATTUNE_INSTANTIATE(float)
+ATTUNE_INSTANTIATE(double)
+#undef ATTUNE_INSTANTIATE
+
+}  // namespace attune::kernels
+#endif

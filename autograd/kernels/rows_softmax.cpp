@@ -1,0 +1,271 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "autograd/kernels/rows.h"
+#include "autograd/kernels/rows_table.h"
+#include "autograd/kernels/simd_targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "autograd/kernels/rows_softmax.cpp"
+#include "hwy/foreach_target.h"
+// After foreach_target.h:
+#include "autograd/kernels/simd_math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace attune::kernels::HWY_NAMESPACE {
+
+template <class T>
+inline constexpr T inf = std::numeric_limits<T>::infinity();
+
+/// The largest element that is not NaN; -inf where there is none.
+template <class T>
+T row_max(const T* x, Size n) {
+  const hn::ScalableTag<T> d;
+  const Size step = lanes(d);
+  const auto larger = [](auto a, auto b) ATTUNE_SIMD { return hn::IfThenElse(hn::Gt(a, b), a, b); };
+  const auto none = hn::Set(d, -inf<T>);
+  auto m0 = none, m1 = none;
+  Size i = 0;
+  for (; i + 2 * step <= n; i += 2 * step) {
+    m0 = larger(hn::LoadU(d, x + i), m0);
+    m1 = larger(hn::LoadU(d, x + i + step), m1);
+  }
+  for (; i < n; i += step) {
+    const Step<decltype(d)> s{d, n - i};
+    m0 = larger(s.keep(s.load(x + i), none), m0);
+  }
+  return hn::GetLane(hn::MaxOfLanes(d, hn::Max(m0, m1)));
+}
+
+/// What exponents are taken relative to: the row's largest element. 0 where that is -inf, so that such a row has a sum
+/// of exactly 0.
+template <class T>
+T row_shift(const T* x, Size n) {
+  const T m = row_max(x, n);
+  return m == -inf<T> ? T{0} : m;
+}
+
+/// sum exp(x - shift); y receives the terms unless it is null.
+template <class T>
+double sum_exp(const T* x, T shift, T* y, Size n) {
+  const hn::ScalableTag<T> d;
+  const auto m = hn::Set(d, shift);
+  return sum<1>(d, n, [=](auto s, Size i) ATTUNE_SIMD {
+    const auto e = exp(hn::Sub(s.load(x + i), m));
+    if (y != nullptr) s.store(e, y + i);
+    return e;
+  });
+}
+
+/// y *= factor
+template <class T>
+void scale_row(T* y, T factor, Size n) {
+  const auto f = hn::Set(hn::ScalableTag<T>(), factor);
+  map(y, y, n, [=](auto v) ATTUNE_SIMD { return hn::Mul(v, f); });
+}
+
+template <class T>
+void softmax_row(const T* x, T* y, Size n) {
+  const double total = sum_exp(x, row_shift(x, n), y, n);
+  if (total != 0) scale_row(y, static_cast<T>(1 / total), n);
+}
+
+template <class T>
+void softmax_grad_row(const T* y, const T* dy, T* dx, Size n) {
+  const hn::ScalableTag<T> d;
+  const double dot = sum<4>(d, n, [=](auto s, Size i) ATTUNE_SIMD { return hn::Mul(s.load(y + i), s.load(dy + i)); });
+  const auto c = hn::Set(d, static_cast<T>(dot));
+  map(y, dy, dx, n, [=](auto p, auto g) ATTUNE_SIMD { return hn::Mul(p, hn::Sub(g, c)); });
+}
+
+template <class T>
+void log_softmax_row(const T* x, T* y, Size n) {
+  const hn::ScalableTag<T> d;
+  const T shift = row_shift(x, n);
+  const double total = sum_exp<T>(x, shift, nullptr, n);
+  if (total == 0) {
+    std::fill_n(y, n, -inf<T>);
+    return;
+  }
+  const auto m = hn::Set(d, shift), l = hn::Set(d, static_cast<T>(std::log(total)));
+  map(x, y, n, [=](auto v) ATTUNE_SIMD { return hn::Sub(hn::Sub(v, m), l); });
+}
+
+template <class T>
+void log_softmax_grad_row(const T* y, const T* dy, T* dx, Size n) {
+  Size k = 0;
+  while (k < n && y[k] == -inf<T>) ++k;
+  if (k == n) {  // all -inf
+    std::fill_n(dx, n, T{0});
+    return;
+  }
+  const hn::ScalableTag<T> d;
+  const double total = sum<4>(d, n, [=](auto s, Size i) ATTUNE_SIMD { return s.load(dy + i); });
+  const auto c = hn::Set(d, static_cast<T>(total));
+  map(y, dy, dx, n, [=](auto l, auto g) ATTUNE_SIMD { return hn::NegMulAdd(exp(l), c, g); });
+}
+
+/// log sum exp(x) = shift + log(total); shift and total keep the precision that their sum loses.
+template <class T>
+struct LogSumExp {
+  T shift;
+  double log_total;
+  T value() const { return static_cast<T>(static_cast<double>(shift) + log_total); }
+};
+template <class T>
+LogSumExp<T> logsumexp_row(const T* x, Size n) {
+  T shift = row_max(x, n);
+  if (shift == inf<T> || shift == -inf<T>) shift = 0;  // exp(inf) and exp(-inf) need no shift
+  return {shift, std::log(sum_exp<T>(x, shift, nullptr, n))};
+}
+
+template <class T>
+void cross_entropy_row(const T* x, Size target, bool ignored, double smoothing, T* loss, T* lse, Size n) {
+  const hn::ScalableTag<T> d;
+  const LogSumExp<T> l = logsumexp_row(x, n);
+  *lse = l.value();
+  *loss = 0;
+  if (ignored) return;
+  // log p[j] = (x[j] - shift) - log_total
+  const double shift = static_cast<double>(l.shift);
+  double y = 0;  // no 0 x inf at either end of the smoothing
+  if (smoothing != 1) y = (1 - smoothing) * (l.log_total - (static_cast<double>(x[target]) - shift));
+  if (smoothing != 0) {
+    const auto m = hn::Set(d, l.shift);
+    const double total = sum<4>(d, n, [=](auto s, Size i) ATTUNE_SIMD { return hn::Sub(s.load(x + i), m); });
+    y += smoothing * (l.log_total - total / static_cast<double>(n));
+  }
+  *loss = *lse == -inf<T> ? inf<T> : static_cast<T>(y);
+}
+
+template <class T>
+void cross_entropy_grad_row(const T* x, T lse, Size target, bool ignored, double smoothing, T dloss, T* dx, Size n) {
+  if (ignored || lse == -inf<T>) {
+    std::fill_n(dx, n, T{0});
+    return;
+  }
+  // lse has lost digits where logits are large; dividing by the sum of exp(x - lse), nearly 1, gives them back.
+  const double total = sum_exp(x, lse, dx, n);
+  const hn::ScalableTag<T> d;
+  const auto scale = hn::Set(d, static_cast<T>(static_cast<double>(dloss) / total));
+  const auto rest = hn::Set(d, static_cast<T>(static_cast<double>(dloss) * smoothing / static_cast<double>(n)));
+  map(dx, dx, n, [=](auto p) ATTUNE_SIMD { return hn::MulSub(p, scale, rest); });
+  dx[target] -= static_cast<T>(static_cast<double>(dloss) * (1 - smoothing));
+}
+
+// What is exported: `rows` rows on one thread.
+template <class T>
+void softmax_rows(const T* x, T* y, Size rows, Size n) {
+  for (Size r = 0; r < rows; ++r) softmax_row(x + r * n, y + r * n, n);
+}
+template <class T>
+void softmax_grad_rows(const T* y, const T* dy, T* dx, Size rows, Size n) {
+  for (Size r = 0; r < rows; ++r) softmax_grad_row(y + r * n, dy + r * n, dx + r * n, n);
+}
+template <class T>
+void log_softmax_rows(const T* x, T* y, Size rows, Size n) {
+  for (Size r = 0; r < rows; ++r) log_softmax_row(x + r * n, y + r * n, n);
+}
+template <class T>
+void log_softmax_grad_rows(const T* y, const T* dy, T* dx, Size rows, Size n) {
+  for (Size r = 0; r < rows; ++r) log_softmax_grad_row(y + r * n, dy + r * n, dx + r * n, n);
+}
+template <class T>
+void logsumexp_rows(const T* x, T* y, Size rows, Size n) {
+  for (Size r = 0; r < rows; ++r) y[r] = logsumexp_row(x + r * n, n).value();
+}
+template <class T>
+void cross_entropy_rows(const T* x, const Size* target, Size ignore, double smoothing, T* loss, T* lse, Size rows,
+                        Size n) {
+  for (Size r = 0; r < rows; ++r)
+    cross_entropy_row(x + r * n, target[r], target[r] == ignore, smoothing, loss + r, lse + r, n);
+}
+template <class T>
+void cross_entropy_grad_rows(const T* x, const T* lse, const Size* target, Size ignore, double smoothing,
+                             const T* dloss, T* dx, Size rows, Size n) {
+  for (Size r = 0; r < rows; ++r)
+    cross_entropy_grad_row(x + r * n, lse[r], target[r], target[r] == ignore, smoothing, dloss[r], dx + r * n, n);
+}
+
+template <class T>
+inline constexpr SoftmaxKernels<T> softmax_kernels = {
+    softmax_rows<T>,   softmax_grad_rows<T>,  log_softmax_rows<T>,       log_softmax_grad_rows<T>,
+    logsumexp_rows<T>, cross_entropy_rows<T>, cross_entropy_grad_rows<T>};
+
+const SoftmaxKernels<float>& softmax_f32() { return softmax_kernels<float>; }
+const SoftmaxKernels<double>& softmax_f64() { return softmax_kernels<double>; }
+
+}  // namespace attune::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace attune::kernels {
+
+HWY_EXPORT(softmax_f32);
+HWY_EXPORT(softmax_f64);
+
+template <class T>
+static const SoftmaxKernels<T>& kernels() {
+  if constexpr (sizeof(T) == 4)
+    return HWY_DYNAMIC_DISPATCH(softmax_f32)();
+  else
+    return HWY_DYNAMIC_DISPATCH(softmax_f64)();
+}
+
+template <class T>
+void softmax(const T* x, T* y, Size rows, Size n) {
+  for_rows(rows, n, [=](Size r, Size count) { kernels<T>().softmax(x + r * n, y + r * n, count, n); });
+}
+
+template <class T>
+void softmax_grad(const T* y, const T* dy, T* dx, Size rows, Size n) {
+  for_rows(rows, n,
+           [=](Size r, Size count) { kernels<T>().softmax_grad(y + r * n, dy + r * n, dx + r * n, count, n); });
+}
+
+template <class T>
+void log_softmax(const T* x, T* y, Size rows, Size n) {
+  for_rows(rows, n, [=](Size r, Size count) { kernels<T>().log_softmax(x + r * n, y + r * n, count, n); });
+}
+
+template <class T>
+void log_softmax_grad(const T* y, const T* dy, T* dx, Size rows, Size n) {
+  for_rows(rows, n,
+           [=](Size r, Size count) { kernels<T>().log_softmax_grad(y + r * n, dy + r * n, dx + r * n, count, n); });
+}
+
+template <class T>
+void logsumexp(const T* x, T* y, Size rows, Size n) {
+  for_rows(rows, n, [=](Size r, Size count) { kernels<T>().logsumexp(x + r * n, y + r, count, n); });
+}
+
+template <class T>
+void cross_entropy(const T* x, const Size* target, Size ignore, double smoothing, T* loss, T* lse, Size rows, Size n) {
+  for_rows(rows, n, [=](Size r, Size count) {
+    kernels<T>().cross_entropy(x + r * n, target + r, ignore, smoothing, loss + r, lse + r, count, n);
+  });
+}
+
+template <class T>
+void cross_entropy_grad(const T* x, const T* lse, const Size* target, Size ignore, double smoothing, const T* dloss,
+                        T* dx, Size rows, Size n) {
+  for_rows(rows, n, [=](Size r, Size count) {
+    kernels<T>().cross_entropy_grad(x + r * n, lse + r, target + r, ignore, smoothing, dloss + r, dx + r * n, count, n);
+  });
+}
+
+#define ATTUNE_INSTANTIATE(T)                                                           \
+  template void softmax(const T*, T*, Size, Size);                                      \
+  template void softmax_grad(const T*, const T*, T*, Size, Size);                       \
+  template void log_softmax(const T*, T*, Size, Size);                                  \
+  template void log_softmax_grad(const T*, const T*, T*, Size, Size);                   \
+  template void logsumexp(const T*, T*, Size, Size);                                    \
+  template void cross_entropy(const T*, const Size*, Size, double, T*, T*, Size, Size); \
+  template void cross_entropy_grad(const T*, const T*, const Size*, Size, double, const T*, T*, Size, Size);
+ATTUNE_INSTANTIATE(float)
+ATTUNE_INSTANTIATE(double)
+#undef ATTUNE_INSTANTIATE
+
+}  // namespace attune::kernels
+#endif
