@@ -1,0 +1,93 @@
+#include <algorithm>
+
+#include "autograd/op.h"
+#include "autograd/runtime/philox.h"
+
+namespace attune {
+
+namespace {
+
+using Body = std::function<Tensors(const Tensors&)>;
+
+/// Draws the forward pass's random numbers again, then leaves the generator where it was.
+class ReplayedRandom {
+ public:
+  explicit ReplayedRandom(RandomKey state) : before_(default_generator().state()) {
+    default_generator().set_state(state);
+  }
+  ~ReplayedRandom() { default_generator().set_state(before_); }
+  ReplayedRandom(const ReplayedRandom&) = delete;
+  ReplayedRandom& operator=(const ReplayedRandom&) = delete;
+
+ private:
+  RandomKey before_;
+};
+
+/// A parameter that f uses without being told would silently get no gradient.
+void check_leaves(const Tensors& outputs, const Tensors& inputs) {
+  for (const Tensor& y : outputs) {
+    const Tape tape = Tape::of(y);
+    for (std::size_t i = 0; i < tape.size(); ++i) {
+      const Node* n = &tape[i];
+      if (n->is_leaf() &&
+          std::none_of(inputs.begin(), inputs.end(), [n](const Tensor& x) { return x.defined() && x.node() == n; }))
+        throw GradError("checkpoint: the function uses a tensor " + n->output(0).shape.str() +
+                            " that requires a gradient and is not among the inputs",
+                        n->site());
+    }
+  }
+}
+
+Tensors run_again(const Body& f, const std::vector<Saved>& saved, RandomKey random, const Tensors& dys,
+                  const Needs& needs) {
+  const bool recorded =
+      grad_enabled();  // the sweep itself is being recorded: higher derivatives go through the original inputs
+  const EnableGrad on;
+  Tensors inputs;
+  for (const Saved& s : saved) {
+    const Tensor& x = s.get();
+    // A leaf keeps its identity, since f may reach parameters by another way than its arguments.
+    const bool fresh = !recorded && x.defined() && x.requires_grad() && !x.is_leaf();
+    inputs.push_back(fresh ? x.detach().requires_grad_() : x);
+  }
+  Tensors outputs;
+  {
+    const ReplayedRandom replay(random);
+    outputs = f(inputs);
+  }
+  if (!recorded) check_leaves(outputs, inputs);
+  Tensors ys, cotangents, wanted;
+  for (std::size_t i = 0; i < outputs.size() && i < dys.size(); ++i)
+    if (outputs[i].requires_grad()) {
+      ys.push_back(outputs[i]);
+      cotangents.push_back(dys[i]);
+    }
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    if (needs[i]) wanted.push_back(inputs[i]);
+  Tensors dxs(inputs.size());
+  if (ys.empty()) return dxs;
+  const Tensors found = grad(ys, wanted, {.cotangents = cotangents, .create_graph = recorded, .allow_unused = true});
+  for (std::size_t i = 0, at = 0; i < inputs.size(); ++i)
+    if (needs[i]) dxs[i] = found[at++];
+  return dxs;
+}
+
+}  // namespace
+
+Tensors checkpoint(Body f, const Tensors& inputs, Here here) {
+  const Op op{"checkpoint", here};
+  const RandomKey random = default_generator().state();
+  Tensors ys;
+  {
+    const NoGrad off;
+    for (const Tensor& y : f(inputs)) ys.push_back(y.detach());
+  }
+  std::vector<Saved> saved;
+  for (const Tensor& x : inputs) saved.emplace_back(x);
+  return op.record_joint(std::move(ys), of<checkpoint>(f, inputs), "runs the block again, with gradients",
+                         [f, saved = std::move(saved), random](const Tensors& dys, const Needs& needs) {
+                           return run_again(f, saved, random, dys, needs);
+                         });
+}
+
+}  // namespace attune

@@ -1,0 +1,80 @@
+#include "autograd/ops/apply.h"
+
+#include <cmath>
+
+#include "autograd/ops/create.h"
+
+namespace attune {
+
+Operand::Operand(const Saved& t, Here here) : tensor_(&t.get()), here_(here) {}
+
+namespace detail {
+
+namespace {
+
+Tensor scalar_like(const Op& op, const Operand& s, const Tensor& like) {
+  if (!is_floating(like.dtype()) && !s.integral() && s.scalar() != std::trunc(s.scalar()))
+    op.fail_dtype("the scalar " + text(s.scalar()) + " does not fit the dtype " + name_of(like.dtype()) + " of " +
+                  like.shape().str());
+  Tensor t = empty({}, like.dtype());
+  with_any(like.dtype(), [&](auto zero) { *elements<decltype(zero)>(t) = static_cast<decltype(zero)>(s.scalar()); });
+  return t;
+}
+
+}  // namespace
+
+std::pair<Tensor, Tensor> promote(const Op& op, const Operand& a, const Operand& b) {
+  if (a.tensor() && b.tensor()) {
+    op.check_same_dtype(*a.tensor(), *b.tensor());
+    return {*a.tensor(), *b.tensor()};
+  }
+  if (a.tensor()) {
+    op.check_defined(*a.tensor());
+    return {*a.tensor(), scalar_like(op, b, *a.tensor())};
+  }
+  if (b.tensor()) {
+    op.check_defined(*b.tensor());
+    return {scalar_like(op, a, *b.tensor()), *b.tensor()};
+  }
+  return {scalar(a.scalar()), scalar(b.scalar())};
+}
+
+Shape joint_shape(const Op& op, const Tensor& a, const Tensor& b) {
+  if (a.shape() == b.shape()) return a.shape();
+  Shape shape;
+  if (!broadcast(a.shape(), b.shape(), shape))
+    op.fail_shape("shapes do not broadcast: " + a.shape().str() + " and " + b.shape().str());
+  return shape;
+}
+
+Tensor unary(const Op& op, kernels::Unary f, const Tensor& x) {
+  op.check_floating(x);
+  Tensor y = op.empty_like(x);
+  with_floating(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    kernels::unary<T>(f, x.shape(), strided<T>(x), elements<T>(y));
+  });
+  return y;
+}
+
+Tensor binary(const Op& op, kernels::Binary f, const Tensor& a, const Tensor& b, bool integers) {
+  const Shape shape = joint_shape(op, a, b);
+  if (a.dtype() == DType::boolean || (!integers && !is_floating(a.dtype())))
+    op.fail_dtype(std::string(integers ? "needs numbers" : "needs float32 or float64") + ", got " + name_of(a.dtype()) +
+                  " " + a.shape().str());
+  Tensor y = op.empty(shape, a.dtype());
+  const auto run = [&](auto zero) {
+    using T = decltype(zero);
+    kernels::binary<T>(f, shape, strided<T>(a, shape), strided<T>(b, shape), elements<T>(y));
+  };
+  switch (a.dtype()) {
+    case DType::float32: run(float{}); break;
+    case DType::float64: run(double{}); break;
+    case DType::int64: run(std::int64_t{}); break;
+    default: run(std::int32_t{}); break;
+  }
+  return y;
+}
+
+}  // namespace detail
+}  // namespace attune

@@ -1,0 +1,56 @@
+// Running elementwise kernels on tensors: dtype dispatch, scalars, broadcasting. Internal to ops/.
+#pragma once
+
+#include <utility>
+
+#include "autograd/kernels/elementwise.h"
+#include "autograd/op.h"
+#include "autograd/ops/operand.h"
+
+namespace attune::detail {
+
+/// Calls f(T{}) with the element type of a floating dtype.
+template <class F>
+decltype(auto) with_floating(DType t, F&& f) {
+  if (t == DType::float32) return f(float{});
+  return f(double{});
+}
+
+/// Calls f(T{}) with the element type of any dtype.
+template <class F>
+decltype(auto) with_any(DType t, F&& f) {
+  switch (t) {
+    case DType::float32: return f(float{});
+    case DType::float64: return f(double{});
+    case DType::int64: return f(std::int64_t{});
+    case DType::int32: return f(std::int32_t{});
+    default: return f(bool{});
+  }
+}
+
+template <class T>
+kernels::Strided<T> strided(const Tensor& x) {
+  return {static_cast<const T*>(x.raw()), x.strides()};
+}
+/// x read as if it had the broader `shape`.
+template <class T>
+kernels::Strided<T> strided(const Tensor& x, const Shape& shape) {
+  if (x.shape() == shape) return strided<T>(x);
+  return {static_cast<const T*>(x.raw()), broadcast_strides(x.shape(), x.strides(), shape)};
+}
+template <class T>
+T* elements(const Tensor& y) {
+  return static_cast<T*>(y.raw_mut());
+}
+
+/// Both operands as tensors of one dtype; a scalar takes the other side's. Throws DTypeError.
+std::pair<Tensor, Tensor> promote(const Op& op, const Operand& a, const Operand& b);
+
+/// The joint shape of two tensors. Throws ShapeError.
+Shape joint_shape(const Op& op, const Tensor& a, const Tensor& b);
+
+Tensor unary(const Op& op, kernels::Unary f, const Tensor& x);
+/// Floating operands only, unless `integers`.
+Tensor binary(const Op& op, kernels::Binary f, const Tensor& a, const Tensor& b, bool integers = false);
+
+}  // namespace attune::detail

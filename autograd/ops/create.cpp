@@ -1,0 +1,99 @@
+#include "autograd/ops/create.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "autograd/ops/apply.h"
+
+namespace attune {
+
+using detail::elements;
+using detail::with_any;
+
+Tensor full(const Shape& shape, double value, DType dtype, Here here) {
+  const Op op{"full", here};
+  Tensor y = op.empty(shape, dtype);
+  if (value == 0) {
+    std::memset(y.raw_mut(), 0, static_cast<std::size_t>(y.numel()) * size_of(dtype));
+    return y;
+  }
+  with_any(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    if constexpr (std::is_floating_point_v<T>)
+      kernels::fill(static_cast<T>(value), elements<T>(y), y.numel());
+    else
+      std::fill_n(elements<T>(y), y.numel(), static_cast<T>(value));
+  });
+  return y;
+}
+
+Tensor zeros(const Shape& shape, DType dtype, Here here) { return full(shape, 0, dtype, here); }
+Tensor ones(const Shape& shape, DType dtype, Here here) { return full(shape, 1, dtype, here); }
+Tensor full_like(const Tensor& x, double value, Here here) { return full(x.shape(), value, x.dtype(), here); }
+Tensor zeros_like(const Tensor& x, Here here) { return full(x.shape(), 0, x.dtype(), here); }
+Tensor ones_like(const Tensor& x, Here here) { return full(x.shape(), 1, x.dtype(), here); }
+Tensor scalar(double value, DType dtype, Here here) { return full({}, value, dtype, here); }
+
+Tensor arange(std::int64_t n, DType dtype, Here here) {
+  const Op op{"arange", here};
+  if (n < 0) op.fail_value("n = " + std::to_string(n) + " is negative");
+  Tensor y = op.empty({n}, dtype);
+  with_any(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    for (std::int64_t i = 0; i < n; ++i) elements<T>(y)[i] = static_cast<T>(i);
+  });
+  return y;
+}
+
+Tensor eye(std::int64_t n, DType dtype, Here here) {
+  const Op op{"eye", here};
+  if (n < 0) op.fail_value("n = " + std::to_string(n) + " is negative");
+  Tensor y = zeros({n, n}, dtype);
+  with_any(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    for (std::int64_t i = 0; i < n; ++i) elements<T>(y)[i * (n + 1)] = T{1};
+  });
+  return y;
+}
+
+namespace {
+
+template <class From>
+Tensor from_values(const char* name, const std::vector<From>& values, const Shape& shape, DType dtype, Here here) {
+  const Op op{name, here};
+  if (numel(shape) != static_cast<std::int64_t>(values.size()))
+    op.fail_shape(std::to_string(values.size()) + " values do not fill " + shape.str());
+  Tensor y = op.empty(shape, dtype);
+  const Shape flat{y.numel()};
+  if (y.numel() != 0) kernels::cast(flat, dtype_of<From>, values.data(), contiguous_strides(flat), dtype, y.raw_mut());
+  return y;
+}
+
+}  // namespace
+
+Tensor tensor(const std::vector<double>& values, const Shape& shape, DType dtype, Here here) {
+  return from_values("tensor", values, shape, dtype, here);
+}
+Tensor tensor(std::initializer_list<double> values, DType dtype, Here here) {
+  const std::vector<double> v(values);
+  return from_values("tensor", v, {static_cast<std::int64_t>(v.size())}, dtype, here);
+}
+Tensor index_tensor(const std::vector<std::int64_t>& values, Here here) {
+  return from_values("index_tensor", values, {static_cast<std::int64_t>(values.size())}, DType::int64, here);
+}
+Tensor index_tensor(const std::vector<std::int64_t>& values, const Shape& shape, Here here) {
+  return from_values("index_tensor", values, shape, DType::int64, here);
+}
+
+Tensor to(const Tensor& x, DType dtype, Here here) {
+  const Op op{"to", here};
+  op.check_defined(x);
+  if (x.dtype() == dtype) return x;
+  Tensor y = op.empty(x.shape(), dtype);
+  kernels::cast(x.shape(), x.dtype(), x.raw(), x.strides(), dtype, y.raw_mut());
+  if (!is_floating(dtype)) return y;
+  return op.record(std::move(y), of<to>(x, dtype), "dx = dy in x's dtype",
+                   [from = x.dtype()](const Tensor& dy) { return to(dy, from); });
+}
+
+}  // namespace attune
