@@ -3,6 +3,7 @@
 #include "autograd/kernels/random.h"
 #include "autograd/ops/apply.h"
 #include "autograd/ops/create.h"
+#include "autograd/ops/elementwise.h"
 
 namespace attune {
 
