@@ -1,27 +1,13 @@
 #include <algorithm>
 
 #include "autograd/op.h"
-#include "autograd/runtime/philox.h"
+#include "autograd/replay.h"
 
 namespace attune {
 
 namespace {
 
 using Body = std::function<Tensors(const Tensors&)>;
-
-/// Draws the forward pass's random numbers again, then leaves the generator where it was.
-class ReplayedRandom {
- public:
-  explicit ReplayedRandom(RandomKey state) : before_(default_generator().state()) {
-    default_generator().set_state(state);
-  }
-  ~ReplayedRandom() { default_generator().set_state(before_); }
-  ReplayedRandom(const ReplayedRandom&) = delete;
-  ReplayedRandom& operator=(const ReplayedRandom&) = delete;
-
- private:
-  RandomKey before_;
-};
 
 /// A parameter that f uses without being told would silently get no gradient.
 void check_leaves(const Tensors& outputs, const Tensors& inputs) {
@@ -38,7 +24,7 @@ void check_leaves(const Tensors& outputs, const Tensors& inputs) {
   }
 }
 
-Tensors run_again(const Body& f, const std::vector<Saved>& saved, RandomKey random, const Tensors& dys,
+Tensors run_again(const Body& f, const std::vector<Saved>& saved, const ReplayLog& log, const Tensors& dys,
                   const Needs& needs) {
   const bool recorded =
       grad_enabled();  // the sweep itself is being recorded: higher derivatives go through the original inputs
@@ -52,7 +38,7 @@ Tensors run_again(const Body& f, const std::vector<Saved>& saved, RandomKey rand
   }
   Tensors outputs;
   {
-    const ReplayedRandom replay(random);
+    const ReplayLog::Replaying replay(log);
     outputs = f(inputs);
   }
   if (!recorded) check_leaves(outputs, inputs);
@@ -76,17 +62,18 @@ Tensors run_again(const Body& f, const std::vector<Saved>& saved, RandomKey rand
 
 Tensors checkpoint(Body f, const Tensors& inputs, Here here) {
   const Op op{"checkpoint", here};
-  const RandomKey random = default_generator().state();
+  ReplayLog log;
   Tensors ys;
   {
     const NoGrad off;
+    const ReplayLog::Recording recording(log);
     for (const Tensor& y : f(inputs)) ys.push_back(y.detach());
   }
   std::vector<Saved> saved;
   for (const Tensor& x : inputs) saved.emplace_back(x);
   return op.record_joint(std::move(ys), of<checkpoint>(f, inputs), "runs the block again, with gradients",
-                         [f, saved = std::move(saved), random](const Tensors& dys, const Needs& needs) {
-                           return run_again(f, saved, random, dys, needs);
+                         [f, saved = std::move(saved), log = std::move(log)](const Tensors& dys, const Needs& needs) {
+                           return run_again(f, saved, log, dys, needs);
                          });
 }
 

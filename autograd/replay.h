@@ -1,0 +1,54 @@
+// What a recomputed block must not decide again: its random numbers and its discrete choices (such as LSH buckets).
+//
+// Blocks that run twice (checkpoint, reversible layers) record a ReplayLog in their forward pass and replay it in the
+// second. New choices there would make the recomputed function another one, and its gradient wrong.
+#pragma once
+
+#include "autograd/runtime/philox.h"
+#include "autograd/tensor.h"
+
+namespace attune {
+
+class ReplayLog {
+ public:
+  /// Records from here to the end of the scope, into `log`, which starts with the default generator's state.
+  class Recording {
+   public:
+    explicit Recording(ReplayLog& log);
+    ~Recording();
+    Recording(const Recording&) = delete;
+    Recording& operator=(const Recording&) = delete;
+  };
+  /// Replays: the default generator gives the same numbers again (and gets its state back at the end), `remember` the
+  /// same tensors.
+  class Replaying {
+   public:
+    explicit Replaying(const ReplayLog& log);
+    ~Replaying();
+    Replaying(const Replaying&) = delete;
+    Replaying& operator=(const Replaying&) = delete;
+
+   private:
+    ReplayLog copy_;
+    RandomKey random_before_;
+  };
+
+  /// compute(), or, in a replay, what it gave the first time. The result is a constant: it is taken off the tape.
+  template <class F>
+  static Tensor remember(F&& compute) {
+    if (const Tensor* known = next()) return keep(*known);
+    return keep(compute());
+  }
+
+ private:
+  static const Tensor* next();          // null unless a block around this one is being replayed
+  static Tensor keep(const Tensor& x);  // into every log that is being recorded inside of it
+
+  RandomKey random_;
+  Tensors kept_;
+  std::size_t at_ = 0;
+  bool replaying_ = false;
+  ReplayLog* outer_ = nullptr;
+};
+
+}  // namespace attune
