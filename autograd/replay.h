@@ -11,27 +11,8 @@ namespace attune {
 
 class ReplayLog {
  public:
-  /// Records from here to the end of the scope, into `log`, which starts with the default generator's state.
-  class Recording {
-   public:
-    explicit Recording(ReplayLog& log);
-    ~Recording();
-    Recording(const Recording&) = delete;
-    Recording& operator=(const Recording&) = delete;
-  };
-  /// Replays: the default generator gives the same numbers again (and gets its state back at the end), `remember` the
-  /// same tensors.
-  class Replaying {
-   public:
-    explicit Replaying(const ReplayLog& log);
-    ~Replaying();
-    Replaying(const Replaying&) = delete;
-    Replaying& operator=(const Replaying&) = delete;
-
-   private:
-    ReplayLog copy_;
-    RandomKey random_before_;
-  };
+  class Recording;
+  class Replaying;
 
   /// compute(), or, in a replay, what it gave the first time. The result is a constant: it is taken off the tape.
   template <class F>
@@ -49,6 +30,28 @@ class ReplayLog {
   std::size_t at_ = 0;
   bool replaying_ = false;
   ReplayLog* outer_ = nullptr;
+};
+
+/// Records from here to the end of the scope, into `log`, which starts with the default generator's state.
+class ReplayLog::Recording {
+ public:
+  explicit Recording(ReplayLog& log);
+  ~Recording();
+  Recording(const Recording&) = delete;
+  Recording& operator=(const Recording&) = delete;
+};
+/// Replays: the default generator gives the same numbers again (and gets its state back at the end), `remember` the
+/// same tensors.
+class ReplayLog::Replaying {
+ public:
+  explicit Replaying(const ReplayLog& log);
+  ~Replaying();
+  Replaying(const Replaying&) = delete;
+  Replaying& operator=(const Replaying&) = delete;
+
+ private:
+  ReplayLog copy_;
+  RandomKey random_before_;
 };
 
 }  // namespace attune
