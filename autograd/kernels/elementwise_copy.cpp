@@ -21,20 +21,23 @@ void sort_axes(Shape& shape, Strides& src, Strides& dst) {
   }
 }
 
-/// y[i dst_row + j] = x[i + j src_column] for i < rows, j < columns, tile by tile: both sides touch a line's worth of
-/// each cache line before it is dropped.
+/// y[i dst_row + j] = x[i + j src_column] for i < rows, j < columns. A tile passes through a small buffer: each cache
+/// line of either side is touched once, in one go, which strides of a power of two would otherwise evict in between.
 template <std::size_t bytes>
 void transpose(const void* source, std::int64_t src_column, void* target, std::int64_t dst_row, std::int64_t rows,
                std::int64_t columns) {
   using U = typename BitsOf<bytes>::type;
   const U* x = static_cast<const U*>(source);
   U* y = static_cast<U*>(target);
-  constexpr std::int64_t tile = 128 / static_cast<std::int64_t>(bytes);
+  constexpr std::int64_t tile = 64 / static_cast<std::int64_t>(bytes);
+  U buffer[tile][tile];
   for (std::int64_t i0 = 0; i0 < rows; i0 += tile)
     for (std::int64_t j0 = 0; j0 < columns; j0 += tile) {
-      const std::int64_t i1 = std::min(rows, i0 + tile), j1 = std::min(columns, j0 + tile);
-      for (std::int64_t i = i0; i < i1; ++i)
-        for (std::int64_t j = j0; j < j1; ++j) y[i * dst_row + j] = x[i + j * src_column];
+      const std::int64_t height = std::min(rows - i0, tile), width = std::min(columns - j0, tile);
+      for (std::int64_t j = 0; j < width; ++j)
+        for (std::int64_t i = 0; i < height; ++i) buffer[i][j] = x[i0 + i + (j0 + j) * src_column];
+      for (std::int64_t i = 0; i < height; ++i)
+        std::memcpy(y + (i0 + i) * dst_row + j0, buffer[i], static_cast<std::size_t>(width) * bytes);
     }
 }
 

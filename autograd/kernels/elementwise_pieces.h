@@ -7,8 +7,11 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <type_traits>
 
+#include "autograd/kernels/elementwise.h"
+#include "autograd/runtime/memory.h"
 #include "autograd/runtime/parallel.h"
 #include "autograd/runtime/shape.h"
 
@@ -149,6 +152,20 @@ void gather(const Operand& in, Cursor at, std::int64_t n, void* out) {
   }
 }
 
+struct PoolDelete {
+  std::size_t bytes = 0;
+  void operator()(void* p) const { pool::deallocate(p, bytes); }
+};
+
+/// Whether operand k is read across its rows of memory, as a transposed matrix is.
+template <std::size_t K>
+bool is_transposed(const Walk<K>& walk, std::size_t k) {
+  if (walk.step(k) == 0 || walk.step(k) == 1) return false;
+  for (int i = 0; i < walk.rank; ++i)
+    if (walk.stride[k][i] == 1) return true;
+  return false;
+}
+
 /// Calls f(begin, n, pointers) for pieces that cover [0, numel(shape)), in parallel; pointers[k] is a dense array of
 /// the n elements of input k.
 template <std::size_t K, class F>
@@ -170,6 +187,26 @@ void for_pieces(const Shape& shape, const std::array<Operand, K>& inputs, F f) {
   std::array<const Strides*, K> strides;
   for (std::size_t k = 0; k < K; ++k) strides[k] = inputs[k].strides;
   const Walk<K> walk(shape, strides);
+  // A large transposed input is made dense first: its transpose goes in blocks, gathering it would miss every cache.
+  if (total >= 4 * piece_grain) {
+    const Strides packed = contiguous_strides(shape);
+    std::array<Operand, K> moved = inputs;
+    std::array<std::unique_ptr<void, PoolDelete>, K> copies;
+    bool any = false;
+    for (std::size_t k = 0; k < K; ++k) {
+      if (!is_transposed(walk, k)) continue;
+      const std::size_t bytes = static_cast<std::size_t>(total) * inputs[k].bytes;
+      copies[k] = std::unique_ptr<void, PoolDelete>(pool::allocate(bytes), PoolDelete{bytes});
+      const DType type = inputs[k].bytes == 1   ? boolean
+                         : inputs[k].bytes == 4 ? int32
+                                                : int64;  // bits are all that moves
+      copy(type, shape, inputs[k].data, *inputs[k].strides, copies[k].get(), packed);
+      moved[k] = {copies[k].get(), inputs[k].bytes, &packed};
+      any = true;
+    }
+    if (any) return for_pieces<K>(shape, moved, f);
+  }
+
   const bool long_rows = walk.inner() >= long_row;
   parallel_for(total, piece_grain, [&](std::int64_t begin, std::int64_t end) {
     alignas(64) std::uint64_t buffer[K][buffered];

@@ -60,6 +60,11 @@ void cumsum(const T* x, std::int64_t outer, std::int64_t n, std::int64_t inner, 
   // float sums run in double; integers wrap around
   using Total = std::conditional_t<std::is_floating_point_v<T>, double, std::uint64_t>;
   for_tiles(outer, n, inner, [=](std::int64_t o, std::int64_t column, std::int64_t width) {
+    if (inner == 1) {
+      Total running = 0;
+      for (std::int64_t i = o * n; i < (o + 1) * n; ++i) y[i] = static_cast<T>(running += static_cast<Total>(x[i]));
+      return;
+    }
     Total total[tile_width] = {};
     for (std::int64_t k = 0; k < n; ++k) {
       const T* p = x + (o * n + k) * inner + column;
