@@ -40,7 +40,7 @@ struct SoftmaxReference {
 TEST_CASE_TEMPLATE("softmax family", T, float, double) {
   for_each_target([&] {
     for (double scale : {1.0, 1e4})
-      for (std::size_t n : {1, 2, 5, 16, 33, 100, 5000}) {
+      for (std::size_t n : std::initializer_list<std::size_t>{1, 2, 5, 16, 33, 100, 5000}) {
         const std::size_t rows = 7;
         const auto count = static_cast<std::int64_t>(rows * n);
         std::vector<T> x = random_values<T>(count, scale), dy = random_values<T>(count, 1, 5);
@@ -85,7 +85,7 @@ TEST_CASE_TEMPLATE("cross-entropy", T, float, double) {
   for_each_target([&] {
     for (double scale : {1.0, 1e4})
       for (double smoothing : {0.0, 0.1})
-        for (std::size_t n : {1, 3, 16, 1000}) {
+        for (std::size_t n : std::initializer_list<std::size_t>{1, 3, 16, 1000}) {
           const std::size_t rows = 6;
           std::vector<T> x = random_values<T>(static_cast<std::int64_t>(rows * n), scale), dloss(rows), loss(rows),
                          lse(rows), dx(x.size());
@@ -123,7 +123,7 @@ TEST_CASE_TEMPLATE("layer norm and RMS norm", T, float, double) {
   for_each_target([&] {
     for (bool affine : {true, false})
       for (double offset : {0.0, 1e4})
-        for (std::size_t n : {1, 3, 16, 33, 1000}) {
+        for (std::size_t n : std::initializer_list<std::size_t>{1, 3, 16, 33, 1000}) {
           const std::size_t rows = 70;
           const auto r = static_cast<std::int64_t>(rows), c = static_cast<std::int64_t>(n);
           std::vector<T> x = random_values<T>(r * c), dy = random_values<T>(r * c, 1, 5);

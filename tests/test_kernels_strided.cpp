@@ -156,7 +156,7 @@ TEST_CASE("cast truncates, saturates and maps NaN to 0") {
     using To = decltype(to);
     using From = decltype(from);
     for_each_target([&] {
-      for (std::size_t repeat : {1, 9}) {  // also in full vectors
+      for (std::size_t repeat : std::initializer_list<std::size_t>{1, 9}) {  // also in full vectors
         std::vector<std::conditional_t<std::is_same_v<From, bool>, char, From>> x;
         for (std::size_t k = 0; k < repeat; ++k)
           for (double v : in) x.push_back(static_cast<typename decltype(x)::value_type>(v));

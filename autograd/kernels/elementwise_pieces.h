@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "autograd/kernels/elementwise.h"
+#include "autograd/kernels/simd_targets.h"
 #include "autograd/runtime/memory.h"
 #include "autograd/runtime/parallel.h"
 #include "autograd/runtime/shape.h"

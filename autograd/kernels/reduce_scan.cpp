@@ -3,6 +3,7 @@
 #include <type_traits>
 
 #include "autograd/kernels/reduce.h"
+#include "autograd/kernels/simd_targets.h"
 #include "autograd/runtime/parallel.h"
 
 namespace attune::kernels {

@@ -44,6 +44,13 @@ HWY_INLINE V at_least(V x, double c) {
   return hn::IfThenElse(hn::Lt(x, bound), bound, x);
 }
 
+/// min(x, c), and c for NaN: what Highway's functions convert to integers must be in range.
+template <class V>
+HWY_INLINE V at_most_or_nan(V x, double c) {
+  const V bound = constant(x, c);
+  return hn::IfThenElse(hn::Lt(x, bound), x, bound);
+}
+
 /// f(lane) for every lane, in scalar code.
 template <class V, class F>
 HWY_INLINE V each_lane(V x, F f) {
@@ -78,14 +85,14 @@ inline constexpr double exp_limit = sizeof(T) == 4 ? 105 : 750;
 template <class V>
 HWY_INLINE V exp(V x) {
   const hn::DFromV<V> d;
-  const V y = hn::Exp(d, at_most(x, exp_limit<LaneOf<V>>));
+  const V y = hn::Exp(d, at_most_or_nan(x, exp_limit<LaneOf<V>>));
   return hn::IfThenElse(hn::IsNaN(x), x, y);
 }
 
 template <class V>
 HWY_INLINE V expm1(V x) {
   const hn::DFromV<V> d;
-  const V y = hn::CopySign(hn::Expm1(d, at_most(x, exp_limit<LaneOf<V>>)), x);
+  const V y = hn::CopySign(hn::Expm1(d, at_most_or_nan(x, exp_limit<LaneOf<V>>)), x);
   return hn::IfThenElse(hn::IsNaN(x), x, y);
 }
 
@@ -135,7 +142,7 @@ template <class V>
 HWY_INLINE V exp2(V x) {
   const hn::DFromV<V> d;
   constexpr double limit = sizeof(LaneOf<V>) == 4 ? 160 : 1100;
-  const V bounded = at_least(at_most(x, limit), -limit);
+  const V bounded = at_least(at_most_or_nan(x, limit), -limit);
   const V n = hn::Round(bounded);
   const V y = hn::Exp(d, hn::Mul(hn::Sub(bounded, n), constant(x, 0.693147180559945309417)));
   return hn::IfThenElse(hn::IsNaN(x), x, scale_by_power_of_two(y, n));
@@ -176,7 +183,7 @@ HWY_INLINE V cos(V x) {
 
 template <class V>
 HWY_INLINE V tanh(V x) {
-  return hn::IfThenElse(hn::IsNaN(x), x, hn::Tanh(hn::DFromV<V>(), x));
+  return hn::IfThenElse(hn::IsNaN(x), x, hn::Tanh(hn::DFromV<V>(), at_most_or_nan(x, 20)));
 }
 
 /// sigmoid(x) and sigmoid(-x), both to full relative accuracy.
