@@ -104,23 +104,29 @@ void ChunkWindow::dropout_row(std::int64_t i, T* mask) const {
 template void ChunkWindow::dropout_row<float>(std::int64_t, float*) const;
 template void ChunkWindow::dropout_row<double>(std::int64_t, double*) const;
 
-void chunked_attention_counts(const ChunkPlan& plan, std::int32_t* counts) {
+void chunked_attention_counts(const ChunkPlan& plan, std::int32_t* counts, double* kept) {
   const std::int64_t n = plan.length;
   std::fill_n(counts, plan.batch * plan.heads * n * n, 0);
+  if (kept) std::fill_n(kept, plan.batch * plan.heads * n * n, 0.0);
   parallel_for(plan.batch * plan.heads, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t task = begin; task < end; ++task) {
       ChunkWindow w(plan, task);
+      std::vector<double> factors(at((plan.before + 1 + plan.after) * plan.chunk), 1.0);
       for (std::int64_t chunk = 0; chunk < w.chunks(); ++chunk) {
         w.move_to(chunk);
-        for (std::int64_t i = 0; i < plan.chunk; ++i)
+        for (std::int64_t i = 0; i < plan.chunk; ++i) {
+          if (plan.dropout > 0) w.dropout_row(i, factors.data());
           for (std::int64_t c = 0; c < w.columns(); ++c) {
             const std::int32_t key = w.keys()[c], query = w.query(i);
             const bool own = plan.self_last && key == query;
             if (plan.causal && key > query) continue;
             if (plan.same_bucket && plan.bucket && w.key_buckets()[c] != w.query_bucket(i)) continue;
             if (!own && w.keys_valid() && !w.keys_valid()[c]) continue;
-            ++counts[(task * n + query) * n + key];
+            const std::int64_t pair = (task * n + query) * n + key;
+            if (kept) kept[pair] += (factors[at(c)] - kept[pair]) / (counts[pair] + 1);
+            ++counts[pair];
           }
+        }
       }
     }
   });

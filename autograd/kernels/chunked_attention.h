@@ -57,8 +57,9 @@ void chunked_attention_grad(const ChunkPlan& plan, Heads<const T> q, Heads<const
                             Heads<T> dv);
 
 /// How often each query sees each key: counts [b, h, n, n], by the plan's rules (causality, buckets, valid keys,
-/// windows), self included.
-void chunked_attention_counts(const ChunkPlan& plan, std::int32_t* counts);
+/// windows), self included; and, where `kept` is not null, the mean dropout factor over these times (0 where there are
+/// none).
+void chunked_attention_counts(const ChunkPlan& plan, std::int32_t* counts, double* kept);
 
 /// buckets [tasks, R, n] (any values >= 0 of at most `limit` - 1) to the stable order by (bucket, position), by
 /// counting sort.
