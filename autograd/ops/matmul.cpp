@@ -1,0 +1,239 @@
+#include "autograd/ops/matmul.h"
+
+#include <vector>
+
+#include "autograd/kernels/gemm.h"
+#include "autograd/ops/apply.h"
+#include "autograd/ops/elementwise.h"
+#include "autograd/ops/movement.h"
+#include "autograd/ops/reduce.h"
+
+namespace attune {
+
+using detail::elements;
+using detail::with_floating;
+
+namespace {
+
+/// The last two axes of a tensor as BLAS reads them: rows at stride `ld`, or, transposed, columns at stride `ld`.
+struct Matrix {
+  Tensor x;
+  bool transposed = false;
+  std::int64_t ld = 0;
+};
+
+Matrix matrix_of(const Tensor& t) {
+  Tensor x = t.detach();
+  const auto fits = [](const Tensor& m, int run, int step) {  // `run` dense, `step` apart without overlap
+    return (m.strides()[run] == 1 || m.shape()[run] <= 1) &&
+           (m.strides()[step] >= m.shape()[run] || m.shape()[step] <= 1);
+  };
+  const int r = x.rank();
+  if (fits(x, r - 1, r - 2)) return {x, false, std::max(x.strides()[r - 2], x.shape()[r - 1])};
+  if (fits(x, r - 2, r - 1)) return {x, true, std::max(x.strides()[r - 1], x.shape()[r - 2])};
+  const NoGrad off;
+  x = contiguous(x);
+  return {x, false, std::max<std::int64_t>(x.shape()[r - 1], 1)};
+}
+
+Shape leading(const Shape& s) {
+  Shape l = s;
+  l.resize(s.rank() - 2);
+  return l;
+}
+
+/// Where each matrix of a broadcast batch begins, in elements.
+std::vector<std::int64_t> offsets(const Tensor& x, const Shape& batch) {
+  Shape shape = leading(x.shape());
+  Strides strides = x.strides();
+  strides.resize(shape.rank());
+  const Strides s = broadcast_strides(shape, strides, batch);
+  std::vector<std::int64_t> out(static_cast<std::size_t>(numel(batch)));
+  Shape at;
+  at.resize(batch.rank());
+  std::int64_t offset = 0;
+  for (std::int64_t& o : out) {
+    o = offset;
+    for (int i = batch.rank() - 1; i >= 0; --i) {
+      offset += s[i];
+      if (++at[i] < batch[i]) break;
+      offset -= at[i] * s[i];
+      at[i] = 0;
+    }
+  }
+  return out;
+}
+
+std::string sizes(const Tensor& a, const Tensor& b) { return a.shape().str() + " x " + b.shape().str(); }
+
+/// x [.., m, k] as one [M, k] matrix.
+Tensor folded(const Tensor& x) { return x.rank() == 2 ? x : flatten(x, 0, -2); }
+
+template <class T>
+void multiply(const Matrix& a, const Matrix& b, const Tensor& y, const Shape& batch) {
+  const int r = y.rank();
+  const std::int64_t m = y.shape()[r - 2], n = y.shape()[r - 1];
+  const std::int64_t k = a.x.shape().back();
+  const kernels::Gemm<T> g{.trans_a = a.transposed,
+                           .trans_b = b.transposed,
+                           .m = m,
+                           .n = n,
+                           .k = k,
+                           .a = static_cast<const T*>(a.x.raw()),
+                           .lda = a.ld,
+                           .b = static_cast<const T*>(b.x.raw()),
+                           .ldb = b.ld,
+                           .c = elements<T>(y),
+                           .ldc = n};
+  if (batch.empty()) {
+    kernels::gemm(g);
+    return;
+  }
+  const std::vector<std::int64_t> a_off = offsets(a.x, batch), b_off = offsets(b.x, batch);
+  std::vector<std::int64_t> c_off(a_off.size());
+  for (std::size_t i = 0; i < c_off.size(); ++i) c_off[i] = static_cast<std::int64_t>(i) * m * n;
+  kernels::gemm_batched(g, static_cast<std::int64_t>(c_off.size()), a_off.data(), b_off.data(), c_off.data());
+}
+
+}  // namespace
+
+Tensor matmul(const Tensor& a, const Tensor& b, Here here) {
+  const Op op{"matmul", here};
+  op.check_floating(a);
+  op.check_same_dtype(a, b);
+  if (a.rank() == 0 || b.rank() == 0) op.fail_shape("needs at least one axis on both sides: " + sizes(a, b));
+  const std::int64_t ka = a.size(-1), kb = b.size(b.rank() == 1 ? 0 : -2);
+  if (ka != kb)
+    op.fail_shape("inner sizes differ: " + sizes(a, b) + " (" + std::to_string(ka) + " != " + std::to_string(kb) + ")");
+  if (a.rank() == 1) {
+    const Tensor y = matmul(unsqueeze(a, 0), b);
+    return squeeze(y, b.rank() == 1 ? 0 : -2);
+  }
+  if (b.rank() == 1) return squeeze(matmul(a, unsqueeze(b, 1)), -1);
+
+  const bool fold = b.rank() == 2 && a.rank() > 2;  // one tall product
+  Shape batch;
+  if (!fold && !broadcast(leading(a.shape()), leading(b.shape()), batch))
+    op.fail_shape("leading axes do not broadcast: " + sizes(a, b));
+  Shape shape = fold ? leading(a.shape()) : batch;
+  shape.push_back(a.size(-2));
+  shape.push_back(b.size(-1));
+  Tensor y = op.empty(shape, a.dtype());
+  const auto run = [&] {
+    const NoGrad off;
+    const Matrix left = matrix_of(fold ? folded(a.detach()) : a), right = matrix_of(b);
+    const Tensor flat =
+        fold ? view_of(y, {left.x.size(0), b.size(-1)}, contiguous_strides({left.x.size(0), b.size(-1)}), 0) : y;
+    with_floating(a.dtype(), [&](auto zero) { multiply<decltype(zero)>(left, right, flat, batch); });
+  };
+  if (y.numel() != 0) run();
+  return op.record(
+      std::move(y), of<matmul>(a, b), "da = dy b^T, db = a^T dy",
+      [b = Saved(b)](const Tensor& dy) { return matmul(dy, transpose(b)); },
+      [a = Saved(a), fold](const Tensor& dy) {
+        if (fold) return matmul(transpose(folded(a)), folded(dy));
+        return matmul(transpose(a), dy);
+      });
+}
+
+namespace {
+
+/// The gradient of the activation at its argument z or, where that is enough, from its output y.
+Tensor activation_grad(Activation f, const Tensor& z, const Tensor& y, const Tensor& dy) {
+  switch (f) {
+    case Activation::none: return dy;
+    case Activation::relu: return relu_grad(y, dy);
+    case Activation::tanh: return tanh_grad(y, dy);
+    case Activation::sigmoid: return sigmoid_grad(y, dy);
+    case Activation::gelu: return gelu_grad(z, dy);
+    case Activation::gelu_tanh: return gelu_tanh_grad(z, dy);
+    case Activation::silu: return silu_grad(z, dy);
+  }
+  return dy;
+}
+
+bool needs_argument(Activation f) {
+  return f == Activation::gelu || f == Activation::gelu_tanh || f == Activation::silu;
+}
+
+Tensor activated(Activation f, const Tensor& z) {
+  switch (f) {
+    case Activation::none: return z;
+    case Activation::relu: return relu(z);
+    case Activation::tanh: return tanh(z);
+    case Activation::sigmoid: return sigmoid(z);
+    case Activation::gelu: return gelu(z);
+    case Activation::gelu_tanh: return gelu_tanh(z);
+    case Activation::silu: return silu(z);
+  }
+  return z;
+}
+
+Tensor linear_composed(const Tensor& x, const Tensor& w, const Tensor& bias, Activation f, Here here) {
+  const Op op{"linear_composed", here};
+  const Tensor z = matmul(x, transpose(w));
+  return activated(f, bias.defined() ? z + bias : z);
+}
+
+}  // namespace
+
+Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias, Activation f, Here here) {
+  const Op op{"linear", here};
+  op.check_floating(x);
+  op.check_same_dtype(x, w);
+  if (x.rank() == 0 || w.rank() != 2 || x.size(-1) != w.size(1))
+    op.fail_shape("x " + x.shape().str() + " does not fit the weight " + w.shape().str() + ", which is [out, in]");
+  const std::int64_t in = w.size(1), out = w.size(0);
+  if (bias.defined()) {
+    op.check_same_dtype(x, bias);
+    if (bias.shape() != Shape{out})
+      op.fail_shape("the bias " + bias.shape().str() + " does not fit the weight " + w.shape().str());
+  }
+  Shape shape = x.shape();
+  shape.back() = out;
+  Tensor y = op.empty(shape, x.dtype());
+  Tensor z;  // the activation's argument, where the backward pass wants it
+  const bool recorded =
+      grad_enabled() && (x.requires_grad() || w.requires_grad() || (bias.defined() && bias.requires_grad()));
+  if (recorded && needs_argument(f)) z = op.empty(shape, x.dtype());
+  if (y.numel() != 0) {
+    const NoGrad off;
+    const Tensor rows = x.detach();
+    const Matrix left = matrix_of(rows.rank() == 1 ? unsqueeze(rows, 0) : folded(rows)), right = matrix_of(w);
+    const Tensor b = bias.defined() ? contiguous(bias.detach()) : Tensor();
+    with_floating(x.dtype(), [&](auto zero) {
+      using T = decltype(zero);
+      kernels::gemm<T>({.trans_a = left.transposed,
+                        .trans_b = !right.transposed,
+                        .m = y.numel() / out,
+                        .n = out,
+                        .k = in,
+                        .a = static_cast<const T*>(left.x.raw()),
+                        .lda = left.ld,
+                        .b = static_cast<const T*>(right.x.raw()),
+                        .ldb = right.ld,
+                        .c = elements<T>(y),
+                        .ldc = out,
+                        .bias = b.defined() ? static_cast<const T*>(b.raw()) : nullptr,
+                        .act = f,
+                        .pre = z.defined() ? elements<T>(z) : nullptr});
+    });
+  }
+  return op.record_joint(std::move(y), of<linear, linear_composed>(x, w, bias, f),
+                         "dz = act'(z) dy, dx = dz w, dw = dz^T x, dbias = sum of dz",
+                         [x = Saved(x), w = Saved(w), bias = Saved(bias), z, f](const Tensors& dys, const Needs& needs,
+                                                                                const Tensors& ys) {
+                           // For higher derivatives z must be on the tape, so it is computed again.
+                           const Tensor argument = needs_argument(f) && grad_enabled() ? linear(x, w, bias) : z;
+                           const Tensor dz = activation_grad(f, argument, ys[0], dys[0]);
+                           const Tensor rows = dz.rank() == 1 ? unsqueeze(dz, 0) : folded(dz);
+                           Tensors dxs(3);
+                           if (needs[0]) dxs[0] = matmul(dz, w);
+                           if (needs[1])
+                             dxs[1] = matmul(transpose(rows), x.get().rank() == 1 ? unsqueeze(x, 0) : folded(x));
+                           if (needs[2]) dxs[2] = sum(rows, {0});
+                           return dxs;
+                         });
+}
+
+}  // namespace attune

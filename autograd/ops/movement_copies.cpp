@@ -1,0 +1,193 @@
+// Movement into fresh storage.
+
+#include <algorithm>
+
+#include "autograd/ops/apply.h"
+#include "autograd/ops/create.h"
+#include "autograd/ops/elementwise.h"
+#include "autograd/ops/index.h"
+#include "autograd/ops/movement.h"
+
+namespace attune {
+
+namespace {
+
+Tensor dense(const Op& op, const Tensor& x) {
+  Tensor y = op.empty_like(x);
+  if (x.numel() != 0) kernels::copy(x.dtype(), x.shape(), x.raw(), x.strides(), y.raw_mut(), y.strides());
+  return y;
+}
+
+/// Copies x into y from position `at` of `axis` on.
+void place(const Tensor& y, int axis, std::int64_t at, const Tensor& x) {
+  if (x.numel() == 0) return;
+  auto* to =
+      static_cast<std::byte*>(y.raw_mut()) + at * y.strides()[axis] * static_cast<std::int64_t>(size_of(y.dtype()));
+  kernels::copy(x.dtype(), x.shape(), x.raw(), x.strides(), to, y.strides());
+}
+
+}  // namespace
+
+Tensor contiguous(const Tensor& x, Here here) {
+  const Op op{"contiguous", here};
+  op.check_defined(x);
+  if (x.is_contiguous()) return x;
+  return op.record(dense(op, x), of<contiguous>(x), "dx = dy", [](const Tensor& dy) { return dy; });
+}
+
+Tensor clone(const Tensor& x, Here here) {
+  const Op op{"clone", here};
+  op.check_defined(x);
+  return op.record(dense(op, x), of<clone>(x), "dx = dy", [](const Tensor& dy) { return dy; });
+}
+
+Tensor cat(const Tensors& xs, int axis, Here here) {
+  const Op op{"cat", here};
+  if (xs.empty()) op.fail_value("needs at least one tensor");
+  for (const Tensor& x : xs) op.check_same_dtype(xs[0], x);
+  const int a = op.axis(axis, xs[0]);
+  Shape shape = xs[0].shape();
+  shape[a] = 0;
+  std::vector<std::int64_t> sizes;
+  for (const Tensor& x : xs) {
+    bool fits = x.rank() == shape.rank();
+    for (int i = 0; fits && i < shape.rank(); ++i) fits = i == a || x.shape()[i] == shape[i];
+    if (!fits)
+      op.fail_shape("sizes differ outside of axis " + std::to_string(axis) + ": " + xs[0].shape().str() + " and " +
+                    x.shape().str());
+    sizes.push_back(x.shape()[a]);
+    shape[a] += x.shape()[a];
+  }
+  Tensor y = op.empty(shape, xs[0].dtype());
+  std::int64_t at = 0;
+  for (const Tensor& x : xs) {
+    place(y, a, at, x);
+    at += x.shape()[a];
+  }
+  return op.record_joint(std::move(y), of<cat>(xs, axis), "each dx = its slice of dy",
+                         [a, sizes](const Tensors& dys, const Needs& needs) {
+                           Tensors dxs(sizes.size());
+                           std::int64_t start = 0;
+                           for (std::size_t i = 0; i < sizes.size(); ++i) {
+                             if (needs[i]) dxs[i] = slice(dys[0], a, start, start + sizes[i]);
+                             start += sizes[i];
+                           }
+                           return dxs;
+                         });
+}
+
+Tensor stack(const Tensors& xs, int axis, Here here) {
+  const Op op{"stack", here};
+  if (xs.empty()) op.fail_value("needs at least one tensor");
+  op.check_defined(xs[0]);
+  const int a = op.axis_of_rank(axis, xs[0].rank() + 1);
+  Tensors rows;
+  for (const Tensor& x : xs) {
+    op.check_same_dtype(xs[0], x);
+    if (x.shape() != xs[0].shape()) op.fail_shape("shapes differ: " + xs[0].shape().str() + " and " + x.shape().str());
+    rows.push_back(unsqueeze(x, a));
+  }
+  return cat(rows, a);
+}
+
+Tensor flip(const Tensor& x, const Dims& axes, Here here) {
+  const Op op{"flip", here};
+  op.check_defined(x);
+  // Negative strides live only inside this copy.
+  Strides strides = x.strides();
+  std::int64_t offset = 0;
+  for (std::int64_t axis : axes) {
+    const int a = op.axis(axis, x);
+    if (strides[a] != x.strides()[a] && x.shape()[a] > 1) op.fail_shape("axes " + axes.str() + " repeat an axis");
+    offset += std::max<std::int64_t>(x.shape()[a] - 1, 0) * x.strides()[a];
+    strides[a] = -x.strides()[a];
+  }
+  Tensor y = op.empty_like(x);
+  if (x.numel() != 0)
+    kernels::copy(x.dtype(), x.shape(),
+                  static_cast<const std::byte*>(x.raw()) + offset * static_cast<std::int64_t>(size_of(x.dtype())),
+                  strides, y.raw_mut(), y.strides());
+  return op.record(std::move(y), of<flip>(x, axes), "dx = dy flipped back",
+                   [axes](const Tensor& dy) { return flip(dy, axes); });
+}
+
+Tensor roll(const Tensor& x, std::int64_t shift, int axis, Here here) {
+  const Op op{"roll", here};
+  const int a = op.axis(axis, x);
+  const std::int64_t n = x.shape()[a];
+  if (n == 0) return clone(x);
+  const std::int64_t by = (shift % n + n) % n;
+  if (by == 0) return clone(x);
+  return cat({slice(x, a, n - by), slice(x, a, 0, n - by)}, a);
+}
+
+Tensor pad(const Tensor& x, int axis, std::int64_t before, std::int64_t after, double value, Here here) {
+  const Op op{"pad", here};
+  const int a = op.axis(axis, x);
+  const std::int64_t n = x.shape()[a];
+  std::int64_t size = 0;
+  if (__builtin_add_overflow(n, before, &size) || __builtin_add_overflow(size, after, &size) || size < 0 ||
+      before < -n || after < -n)
+    op.fail_value("before = " + std::to_string(before) + " and after = " + std::to_string(after) + " do not fit axis " +
+                  std::to_string(axis) + " of " + x.shape().str());
+  const Tensor kept = before < 0 || after < 0
+                          ? slice(x, a, std::max<std::int64_t>(-before, 0), n - std::max<std::int64_t>(-after, 0))
+                          : x;
+  const std::int64_t start = std::max<std::int64_t>(before, 0);
+  Shape shape = x.shape();
+  shape[a] = size;
+  const auto padded = [&] {
+    const NoGrad off;
+    Tensor y = full(shape, value, x.dtype());
+    place(y, a, start, kept);
+    return y;
+  };
+  const std::int64_t inside = kept.shape()[a];
+  return op.record(padded(), of<pad>(x, axis, before, after, value), "dx = the inner part of dy",
+                   [a, start, inside, before, after](const Tensor& dy) {
+                     const Tensor inner = slice(dy, a, start, start + inside);
+                     if (before >= 0 && after >= 0) return inner;
+                     return pad(inner, a, std::max<std::int64_t>(-before, 0), std::max<std::int64_t>(-after, 0));
+                   });
+}
+
+Tensor repeat(const Tensor& x, const Dims& counts, Here here) {
+  const Op op{"repeat", here};
+  op.check_defined(x);
+  if (counts.size() < x.rank()) op.fail_shape("counts " + counts.str() + " have fewer axes than " + x.shape().str());
+  for (std::int64_t c : counts)
+    if (c < 0) op.fail_value("negative count in " + counts.str());
+  const int added = counts.size() - x.rank();
+  Tensor y = x;
+  for (int i = 0; i < added; ++i) y = unsqueeze(y, 0);
+  // One axis after another: [.., n, ..] -> [.., c, n, ..] -> [.., c n, ..], which needs no more than one axis above the
+  // rank.
+  for (int i = 0; i < counts.size(); ++i) {
+    if (counts[i] == 1) continue;
+    Shape shape = y.shape();
+    Shape wide = shape;
+    wide.insert(i, counts[i]);
+    shape[i] *= counts[i];
+    y = reshape(expand(unsqueeze(y, i), wide), shape);
+  }
+  return y.same_storage(x) ? clone(y) : y;
+}
+
+namespace {
+
+Tensor triangle(const char* name, bool lower, const Tensor& x, std::int64_t diagonal, Here here) {
+  const Op op{name, here};
+  op.check_defined(x);
+  if (x.rank() < 2) op.fail_shape("needs at least 2 axes, got " + x.shape().str());
+  const std::int64_t rows = x.size(-2), columns = x.size(-1);
+  const Tensor row = unsqueeze(arange(rows), 1), column = arange(columns);
+  const std::int64_t d = std::clamp<std::int64_t>(diagonal, -rows - 1, columns + 1);
+  return where(lower ? le(column, row + d) : ge(column, row + d), x, 0);
+}
+
+}  // namespace
+
+Tensor tril(const Tensor& x, std::int64_t diagonal, Here here) { return triangle("tril", true, x, diagonal, here); }
+Tensor triu(const Tensor& x, std::int64_t diagonal, Here here) { return triangle("triu", false, x, diagonal, here); }
+
+}  // namespace attune

@@ -1,0 +1,275 @@
+// Movement without copies: each result is a view of its input's storage.
+
+#include <algorithm>
+
+#include "autograd/ops/apply.h"
+#include "autograd/ops/create.h"
+#include "autograd/ops/elementwise.h"
+#include "autograd/ops/movement.h"
+#include "autograd/ops/reduce.h"
+
+namespace attune {
+
+namespace {
+
+/// The shape asked for, with -1 inferred. Throws ShapeError.
+Shape resolved(const Op& op, const Tensor& x, const Shape& asked) {
+  Shape shape = asked;
+  int open = -1;
+  std::int64_t known = 1;
+  for (int i = 0; i < shape.rank(); ++i) {
+    if (shape[i] == -1 && open < 0) {
+      open = i;
+    } else if (shape[i] < 0) {
+      op.fail_shape(shape[i] == -1 ? "only one size can be -1: " + asked.str() : "negative size in " + asked.str());
+    } else if (__builtin_mul_overflow(known, shape[i], &known)) {
+      op.fail_shape("the number of elements of " + asked.str() + " overflows 64 bits");
+    }
+  }
+  const bool fits = open < 0 ? known == x.numel() : known != 0 && x.numel() % known == 0;
+  if (!fits) op.fail_shape("cannot reshape " + x.shape().str() + " into " + asked.str());
+  if (open >= 0) shape[open] = x.numel() / known;
+  return shape;
+}
+
+/// Strides of x's elements under another shape, where they can be read in row-major order without a copy.
+bool view_strides(const Tensor& x, const Shape& shape, Strides& strides) {
+  if (x.is_contiguous()) {
+    strides = contiguous_strides(shape);
+    return true;
+  }
+  // x's axes in blocks that are dense inside; each block takes up whole axes of the new shape, from the right.
+  strides = Strides();
+  strides.resize(shape.rank());
+  int to = shape.rank() - 1;
+  for (int from = x.rank() - 1; from >= 0;) {
+    std::int64_t block = x.shape()[from], step = x.strides()[from];
+    int first = from;
+    while (first > 0 &&
+           (x.shape()[first - 1] == 1 || x.strides()[first - 1] == x.strides()[from] * block || block == 1)) {
+      --first;
+      if (block == 1) {
+        step = x.strides()[first];
+        from = first;
+      }
+      block *= x.shape()[first];
+    }
+    std::int64_t taken = 1;
+    while (to >= 0 && (taken < block || shape[to] == 1)) {
+      strides[to] = taken * step;
+      taken *= shape[to];
+      --to;
+    }
+    if (taken != block) return false;
+    from = first - 1;
+  }
+  for (; to >= 0; --to) strides[to] = 1;
+  return true;
+}
+
+Strides kept_strides(const Tensor& x, int without) {
+  Strides s = x.strides();
+  s.erase(without);
+  return s;
+}
+
+/// Zeros of `shape` with `dy` at positions start, start + step, ... of `axis`: the gradient of slice, and linear in dy.
+Tensor slice_scatter(const Tensor& dy, const Shape& shape, int axis, std::int64_t start, std::int64_t step, Here here) {
+  const Op op{"slice_scatter", here};
+  Tensor y = zeros(shape, dy.dtype());
+  Strides strides = y.strides();
+  const std::int64_t offset = start * strides[axis];
+  strides[axis] *= step;
+  if (dy.numel() != 0)
+    kernels::copy(dy.dtype(), dy.shape(), dy.raw(), dy.strides(),
+                  static_cast<std::byte*>(y.raw_mut()) + offset * static_cast<std::int64_t>(size_of(y.dtype())),
+                  strides);
+  const std::int64_t count = dy.shape()[axis];
+  return op.record(std::move(y), of<slice_scatter>(dy, shape, axis, start, step), "dx = the slice of dy",
+                   [axis, start, step, count](const Tensor& g) {
+                     return slice(g, axis, start, start + (count - 1) * step + 1, step);
+                   });
+}
+
+}  // namespace
+
+Tensor reshape(const Tensor& x, const Shape& asked, Here here) {
+  const Op op{"reshape", here};
+  op.check_defined(x);
+  const Shape shape = resolved(op, x, asked);
+  Strides strides;
+  const bool view = view_strides(x, shape, strides);
+  const Tensor from = view ? x : contiguous(x.detach());
+  return op.record(view_of(from, shape, view ? strides : contiguous_strides(shape), 0), of<reshape>(x, asked),
+                   "dx = dy in x's shape", [shape = x.shape()](const Tensor& dy) { return reshape(dy, shape); });
+}
+
+Tensor flatten(const Tensor& x, int first, int last, Here here) {
+  const Op op{"flatten", here};
+  op.check_defined(x);
+  if (x.rank() == 0) return reshape(x, {1});
+  const int a = op.axis(first, x), b = op.axis(last, x);
+  if (a > b)
+    op.fail_index("axes " + std::to_string(first) + " to " + std::to_string(last) + " of " + x.shape().str() +
+                  " run backwards");
+  Shape shape;
+  std::int64_t merged = 1;
+  for (int i = 0; i < x.rank(); ++i) {
+    if (i < a || i > b)
+      shape.push_back(x.shape()[i]);
+    else
+      merged *= x.shape()[i];
+    if (i == b) shape.push_back(merged);
+  }
+  return reshape(x, shape);
+}
+
+Tensor permute(const Tensor& x, const Dims& axes, Here here) {
+  const Op op{"permute", here};
+  op.check_defined(x);
+  if (axes.size() != x.rank())
+    op.fail_shape("axes " + axes.str() + " do not name each axis of " + x.shape().str() + " once");
+  Shape shape = x.shape();
+  Strides strides = x.strides();
+  Dims back = axes;
+  unsigned seen = 0;
+  for (int i = 0; i < x.rank(); ++i) {
+    const int a = op.axis(axes[i], x);
+    if (seen & (1u << a))
+      op.fail_shape("axes " + axes.str() + " do not name each axis of " + x.shape().str() + " once");
+    seen |= 1u << a;
+    shape[i] = x.shape()[a];
+    strides[i] = x.strides()[a];
+    back[a] = i;
+  }
+  return op.record(view_of(x, shape, strides, 0), of<permute>(x, axes), "dx = dy with its axes back in place",
+                   [back](const Tensor& dy) { return permute(dy, back); });
+}
+
+Tensor transpose(const Tensor& x, int a, int b, Here here) {
+  const Op op{"transpose", here};
+  op.check_defined(x);
+  const int i = op.axis(a, x), j = op.axis(b, x);
+  Shape shape = x.shape();
+  Strides strides = x.strides();
+  std::swap(shape[i], shape[j]);
+  std::swap(strides[i], strides[j]);
+  return op.record(view_of(x, shape, strides, 0), of<transpose>(x, a, b), "dx = dy transposed back",
+                   [i, j](const Tensor& dy) { return transpose(dy, i, j); });
+}
+
+Tensor expand(const Tensor& x, const Shape& asked, Here here) {
+  const Op op{"expand", here};
+  op.check_defined(x);
+  Shape shape = asked;
+  const int offset = asked.rank() - x.rank();
+  for (int i = 0; i < x.rank(); ++i)
+    if (offset >= 0 && shape[offset + i] == -1) shape[offset + i] = x.shape()[i];
+  Shape joint;
+  for (std::int64_t s : shape)
+    if (s < 0) op.fail_shape("cannot expand " + x.shape().str() + " to " + asked.str());
+  if (!broadcast(x.shape(), shape, joint) || joint != shape)
+    op.fail_shape("cannot expand " + x.shape().str() + " to " + asked.str());
+  return op.record(view_of(x, shape, broadcast_strides(x.shape(), x.strides(), shape), 0), of<expand>(x, asked),
+                   "dx = dy summed over what was stretched", [](const Tensor& dy) { return dy; });
+}
+
+Tensor squeeze(const Tensor& x, int axis, Here here) {
+  const Op op{"squeeze", here};
+  const int a = op.axis(axis, x);
+  if (x.shape()[a] != 1)
+    op.fail_shape("axis " + std::to_string(axis) + " of " + x.shape().str() + " has size " +
+                  std::to_string(x.shape()[a]) + ", not 1");
+  Shape shape = x.shape();
+  shape.erase(a);
+  return op.record(view_of(x, shape, kept_strides(x, a), 0), of<squeeze>(x, axis), "dx = dy with the axis back",
+                   [a](const Tensor& dy) { return unsqueeze(dy, a); });
+}
+
+Tensor unsqueeze(const Tensor& x, int axis, Here here) {
+  const Op op{"unsqueeze", here};
+  op.check_defined(x);
+  const int a = op.axis_of_rank(axis, x.rank() + 1);
+  Shape shape = x.shape();
+  Strides strides = x.strides();
+  shape.insert(a, 1);
+  strides.insert(a, 1);
+  return op.record(view_of(x, shape, strides, 0), of<unsqueeze>(x, axis), "dx = dy without the axis",
+                   [a](const Tensor& dy) { return squeeze(dy, a); });
+}
+
+Tensor slice(const Tensor& x, int axis, std::int64_t start, std::int64_t stop, std::int64_t step, Here here) {
+  const Op op{"slice", here};
+  const int a = op.axis(axis, x);
+  if (step < 1) op.fail_value("step = " + std::to_string(step) + " must be at least 1");
+  const std::int64_t n = x.shape()[a];
+  const auto clamped = [n](std::int64_t v) { return std::clamp<std::int64_t>(v < 0 ? (v < -n ? 0 : v + n) : v, 0, n); };
+  const std::int64_t first = clamped(start), end = std::max(first, clamped(stop));
+  const std::int64_t count = end == first ? 0 : (end - first - 1) / step + 1;
+  Shape shape = x.shape();
+  Strides strides = x.strides();
+  shape[a] = count;
+  const std::int64_t offset = count == 0 ? 0 : first * strides[a];
+  if (count > 1) strides[a] *= step;
+  return op.record(view_of(x, shape, strides, offset), of<slice>(x, axis, start, stop, step),
+                   "dx = dy at the slice, zeros elsewhere",
+                   [whole = x.shape(), a, first, step, count](const Tensor& dy) {
+                     return slice_scatter(dy, whole, a, count == 0 ? 0 : first, count <= 1 ? 1 : step, {});
+                   });
+}
+
+Tensor select(const Tensor& x, int axis, std::int64_t index, Here here) {
+  const Op op{"select", here};
+  const int a = op.axis(axis, x);
+  const std::int64_t n = x.shape()[a];
+  if (index < -n || index >= n)
+    op.fail_index("index " + std::to_string(index) + " is out of range for axis " + std::to_string(axis) + " of " +
+                  x.shape().str());
+  const std::int64_t i = index < 0 ? index + n : index;
+  Shape shape = x.shape();
+  shape.erase(a);
+  return op.record(view_of(x, shape, kept_strides(x, a), i * x.strides()[a]), of<select>(x, axis, index),
+                   "dx = dy at the index, zeros elsewhere", [whole = x.shape(), a, i](const Tensor& dy) {
+                     return slice_scatter(unsqueeze(dy, a), whole, a, i, 1, {});
+                   });
+}
+
+Tensors split(const Tensor& x, const std::vector<std::int64_t>& sizes, int axis, Here here) {
+  const Op op{"split", here};
+  const int a = op.axis(axis, x);
+  std::int64_t total = 0;
+  for (std::int64_t s : sizes) {
+    if (s < 0) op.fail_value("negative size " + std::to_string(s));
+    total += s;
+  }
+  if (total != x.shape()[a])
+    op.fail_shape("sizes add up to " + std::to_string(total) + ", not to axis " + std::to_string(axis) + " of " +
+                  x.shape().str());
+  Tensors pieces;
+  std::int64_t start = 0;
+  for (std::int64_t s : sizes) {
+    pieces.push_back(slice(x, a, start, start + s));
+    start += s;
+  }
+  return pieces;
+}
+
+Tensors chunk(const Tensor& x, std::int64_t n, int axis, Here here) {
+  const Op op{"chunk", here};
+  const int a = op.axis(axis, x);
+  if (n < 1) op.fail_value("n = " + std::to_string(n) + " must be at least 1");
+  const std::int64_t whole = x.shape()[a] / n, larger = x.shape()[a] % n;
+  std::vector<std::int64_t> sizes;
+  for (std::int64_t i = 0; i < n; ++i) sizes.push_back(whole + (i < larger ? 1 : 0));
+  return split(x, sizes, a);
+}
+
+Tensors unbind(const Tensor& x, int axis, Here here) {
+  const Op op{"unbind", here};
+  const int a = op.axis(axis, x);
+  Tensors pieces;
+  for (std::int64_t i = 0; i < x.shape()[a]; ++i) pieces.push_back(select(x, a, i));
+  return pieces;
+}
+
+}  // namespace attune

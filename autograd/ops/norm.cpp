@@ -1,0 +1,190 @@
+#include "autograd/ops/norm.h"
+
+#include "autograd/kernels/rows.h"
+#include "autograd/ops/apply.h"
+#include "autograd/ops/composed.h"
+#include "autograd/ops/create.h"
+#include "autograd/ops/elementwise.h"
+#include "autograd/ops/movement.h"
+#include "autograd/ops/reduce.h"
+
+namespace attune {
+
+using detail::elements;
+using detail::with_floating;
+
+namespace {
+
+template <class T>
+const T* data_or_null(const Tensor& x) {
+  return x.defined() ? static_cast<const T*>(x.raw()) : nullptr;
+}
+
+Tensor dense(const Tensor& x) {
+  const NoGrad off;
+  return x.defined() ? contiguous(x.detach()) : Tensor();
+}
+
+/// The axes normalised over: those of the weight, or the last one.
+Shape normalized_shape(const Op& op, const Tensor& x, const Tensor& w) {
+  if (!w.defined()) {
+    if (x.rank() == 0) op.fail_shape("needs at least one axis, got " + x.shape().str());
+    return {x.shape().back()};
+  }
+  bool fits = w.rank() >= 1 && w.rank() <= x.rank();
+  for (int i = 0; fits && i < w.rank(); ++i) fits = x.shape()[x.rank() - w.rank() + i] == w.shape()[i];
+  if (!fits) op.fail_shape("the weight " + w.shape().str() + " does not fit the last axes of x " + x.shape().str());
+  return w.shape();
+}
+
+Dims last_axes(int count) {
+  Dims axes;
+  for (int i = -count; i < 0; ++i) axes.push_back(i);
+  return axes;
+}
+
+Tensor layer_norm_composed(const Tensor& x, const Tensor& w, const Tensor& b, double eps, Here here) {
+  const Op op{"layer_norm_composed", here};
+  const Dims axes = last_axes(normalized_shape(op, x, w.defined() ? w : b).rank());
+  const Tensor centred = x - mean(x, axes, true);
+  Tensor y = centred * rsqrt(mean(square(centred), axes, true) + eps);
+  if (w.defined()) y = y * w;
+  return b.defined() ? y + b : y;
+}
+
+/// dx, dw, db; those of an absent weight or bias are undefined.
+Tensors layer_norm_grad(const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& dy, const Tensor& stats_mean,
+                        const Tensor& rstd, double eps, Here here) {
+  const Op op{"layer_norm_grad", here};
+  const Tensor xd = dense(x), wd = dense(w), gd = dense(dy);
+  const std::int64_t n = numel(normalized_shape(op, x, w.defined() ? w : b)), rows = n == 0 ? 0 : x.numel() / n;
+  Tensor dx = op.empty_like(x);
+  Tensor dw = w.defined() ? zeros_like(w) : Tensor(), db = b.defined() ? zeros_like(b) : Tensor();
+  with_floating(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    kernels::layer_norm_grad<T>(data_or_null<T>(xd), data_or_null<T>(wd), data_or_null<T>(stats_mean),
+                                data_or_null<T>(rstd), data_or_null<T>(gd), elements<T>(dx),
+                                dw.defined() ? elements<T>(dw) : nullptr, db.defined() ? elements<T>(db) : nullptr,
+                                rows, n);
+  });
+  Tensors out{dx};
+  if (w.defined()) out.push_back(dw);
+  if (b.defined()) out.push_back(db);
+  out = op.record_joint(
+      std::move(out), of<layer_norm_grad>(x, w, b, dy, stats_mean, rstd, eps), "differentiates the composed form",
+      [x = Saved(x), w = Saved(w), b = Saved(b), dy = Saved(dy), eps](const Tensors& gs, const Needs&) {
+        const bool has_w = w.get().defined(), has_b = b.get().defined();
+        Tensors inputs{x.get(), dy.get()};
+        if (has_w) inputs.push_back(w.get());
+        const Tensors found = detail::differentiate_composition(
+            [&](const Tensors& in) {
+              const Tensor weight = has_w ? in[2] : Tensor();
+              Tensors wanted{in[0]};
+              if (has_w) wanted.push_back(weight);
+              const Tensor bias = has_b ? b.get().detach().requires_grad_() : Tensor();
+              if (has_b) wanted.push_back(bias);
+              return grad({layer_norm_composed(in[0], weight, bias, eps, {})}, wanted,
+                          {.cotangents = {in[1]}, .create_graph = true, .allow_unused = true});
+            },
+            inputs, gs);
+        return Tensors{found[0], has_w ? found[2] : Tensor(), Tensor(), found[1]};
+      });
+  Tensors all{out[0], {}, {}};
+  if (w.defined()) all[1] = out[1];
+  if (b.defined()) all[2] = out.back();
+  return all;
+}
+
+}  // namespace
+
+Tensor layer_norm(const Tensor& x, const Tensor& w, const Tensor& b, double eps, Here here) {
+  const Op op{"layer_norm", here};
+  op.check_floating(x);
+  if (w.defined()) op.check_same_dtype(x, w);
+  if (b.defined()) op.check_same_dtype(x, b);
+  if (w.defined() && b.defined() && w.shape() != b.shape())
+    op.fail_shape("the bias " + b.shape().str() + " differs from the weight " + w.shape().str());
+  const std::int64_t n = numel(normalized_shape(op, x, w.defined() ? w : b)), rows = n == 0 ? 0 : x.numel() / n;
+  const Tensor xd = dense(x), wd = dense(w), bd = dense(b);
+  Tensor y = op.empty_like(x), stats_mean = op.empty({rows}, x.dtype()), rstd = op.empty({rows}, x.dtype());
+  with_floating(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    kernels::layer_norm<T>(data_or_null<T>(xd), data_or_null<T>(wd), data_or_null<T>(bd), eps, elements<T>(y),
+                           elements<T>(stats_mean), elements<T>(rstd), rows, n);
+  });
+  return op.record_joint(
+      std::move(y), of<layer_norm, layer_norm_composed>(x, w, b, eps),
+      "dx = rstd (w dy - mean(w dy) - x^ mean(x^ w dy)), dw = sum of x^ dy, db = sum of dy",
+      [x = Saved(x), w = Saved(w), b = Saved(b), stats_mean, rstd, eps](const Tensors& dys, const Needs&) {
+        return layer_norm_grad(x, w, b, dys[0], stats_mean, rstd, eps, {});
+      });
+}
+
+namespace {
+
+Tensor rms_norm_composed(const Tensor& x, const Tensor& w, double eps, Here here) {
+  const Op op{"rms_norm_composed", here};
+  const Tensor y = x * rsqrt(mean(square(x), {-1}, true) + eps);
+  return w.defined() ? y * w : y;
+}
+
+Tensors rms_norm_grad(const Tensor& x, const Tensor& w, const Tensor& dy, const Tensor& rrms, double eps, Here here) {
+  const Op op{"rms_norm_grad", here};
+  const Tensor xd = dense(x), wd = dense(w), gd = dense(dy);
+  const std::int64_t n = x.shape().back(), rows = n == 0 ? 0 : x.numel() / n;
+  Tensor dx = op.empty_like(x), dw = w.defined() ? zeros_like(w) : Tensor();
+  with_floating(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    kernels::rms_norm_grad<T>(data_or_null<T>(xd), data_or_null<T>(wd), data_or_null<T>(rrms), data_or_null<T>(gd),
+                              elements<T>(dx), dw.defined() ? elements<T>(dw) : nullptr, rows, n);
+  });
+  Tensors out{dx};
+  if (w.defined()) out.push_back(dw);
+  out = op.record_joint(std::move(out), of<rms_norm_grad>(x, w, dy, rrms, eps), "differentiates the composed form",
+                        [x = Saved(x), w = Saved(w), dy = Saved(dy), eps](const Tensors& gs, const Needs&) {
+                          const bool has_w = w.get().defined();
+                          Tensors inputs{x.get(), dy.get()};
+                          if (has_w) inputs.push_back(w.get());
+                          const Tensors found = detail::differentiate_composition(
+                              [&](const Tensors& in) {
+                                Tensors wanted{in[0]};
+                                if (has_w) wanted.push_back(in[2]);
+                                return grad({rms_norm_composed(in[0], has_w ? in[2] : Tensor(), eps, {})}, wanted,
+                                            {.cotangents = {in[1]}, .create_graph = true, .allow_unused = true});
+                              },
+                              inputs, gs);
+                          return Tensors{found[0], has_w ? found[2] : Tensor(), found[1]};
+                        });
+  return {out[0], w.defined() ? out[1] : Tensor()};
+}
+
+}  // namespace
+
+Tensor rms_norm(const Tensor& x, const Tensor& w, double eps, Here here) {
+  const Op op{"rms_norm", here};
+  op.check_floating(x);
+  if (w.defined()) op.check_same_dtype(x, w);
+  if (x.rank() == 0 || (w.defined() && w.shape() != Shape{x.shape().back()}))
+    op.fail_shape("the weight " + (w.defined() ? w.shape().str() : std::string("(none)")) +
+                  " does not fit the last axis of x " + x.shape().str());
+  const std::int64_t n = x.shape().back(), rows = n == 0 ? 0 : x.numel() / n;
+  const Tensor xd = dense(x), wd = dense(w);
+  Tensor y = op.empty_like(x), rrms = op.empty({rows}, x.dtype());
+  with_floating(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    kernels::rms_norm<T>(data_or_null<T>(xd), data_or_null<T>(wd), eps, elements<T>(y), elements<T>(rrms), rows, n);
+  });
+  return op.record_joint(std::move(y), of<rms_norm, rms_norm_composed>(x, w, eps),
+                         "dx = r (w dy - x^ mean(x^ w dy)), dw = sum of x^ dy",
+                         [x = Saved(x), w = Saved(w), rrms, eps](const Tensors& dys, const Needs&) {
+                           return rms_norm_grad(x, w, dys[0], rrms, eps, {});
+                         });
+}
+
+Tensor normalize(const Tensor& x, int axis, double eps, Here here) {
+  const Op op{"normalize", here};
+  op.check_floating(x);
+  return x / maximum(norm(x, {op.axis(axis, x)}, true), eps);
+}
+
+}  // namespace attune

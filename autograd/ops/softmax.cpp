@@ -1,0 +1,108 @@
+#include "autograd/ops/softmax.h"
+
+#include "autograd/kernels/rows.h"
+#include "autograd/ops/apply.h"
+#include "autograd/ops/elementwise.h"
+#include "autograd/ops/movement.h"
+#include "autograd/ops/reduce.h"
+
+namespace attune {
+
+using detail::elements;
+using detail::with_floating;
+
+namespace {
+
+/// kernel(y, rows, n) on dense rows along `axis` of the inputs; the result in x's layout.
+template <class Kernel>
+Tensor by_rows(const Tensor& x, int axis, const Tensor& other, Kernel&& kernel) {
+  const NoGrad off;
+  const bool last = axis == x.rank() - 1;
+  const auto rows = [&](const Tensor& t) { return contiguous(last ? t.detach() : transpose(t.detach(), axis, -1)); };
+  const Tensor a = rows(x), b = other.defined() ? rows(other) : Tensor();
+  Tensor y = empty(a.shape(), a.dtype());
+  const std::int64_t n = a.shape().back();
+  if (y.numel() != 0) with_floating(x.dtype(), [&](auto zero) { kernel(zero, a, b, y, y.numel() / n, n); });
+  return last ? y : contiguous(transpose(y, axis, -1));
+}
+
+/// A rank-0 tensor is a row of one.
+int row_axis(const Op& op, const Tensor& x, int axis) {
+  op.check_floating(x);
+  return op.axis_of_rank(axis, x.rank() == 0 ? 1 : x.rank());
+}
+
+}  // namespace
+
+Tensor softmax(const Tensor& x, int axis, Here here) {
+  const Op op{"softmax", here};
+  const int a = row_axis(op, x, axis);
+  if (x.rank() == 0) return reshape(softmax(reshape(x, {1})), {});
+  Tensor y = by_rows(
+      x, a, {}, [](auto zero, const Tensor& in, const Tensor&, const Tensor& out, std::int64_t rows, std::int64_t n) {
+        using T = decltype(zero);
+        kernels::softmax<T>(static_cast<const T*>(in.raw()), elements<T>(out), rows, n);
+      });
+  return op.record(std::move(y), of<softmax>(x, axis), "dx = y (dy - sum(y dy))",
+                   [a](const Tensor& dy, const Tensor& p) { return softmax_grad(p, dy, a); });
+}
+
+Tensor log_softmax(const Tensor& x, int axis, Here here) {
+  const Op op{"log_softmax", here};
+  const int a = row_axis(op, x, axis);
+  if (x.rank() == 0) return reshape(log_softmax(reshape(x, {1})), {});
+  Tensor y = by_rows(
+      x, a, {}, [](auto zero, const Tensor& in, const Tensor&, const Tensor& out, std::int64_t rows, std::int64_t n) {
+        using T = decltype(zero);
+        kernels::log_softmax<T>(static_cast<const T*>(in.raw()), elements<T>(out), rows, n);
+      });
+  return op.record(std::move(y), of<log_softmax>(x, axis), "dx = dy - e^y sum(dy)",
+                   [a](const Tensor& dy, const Tensor& logs) { return log_softmax_grad(logs, dy, a); });
+}
+
+namespace {
+
+int grad_axis(const Op& op, const Tensor& y, const Tensor& dy, int axis) {
+  op.check_floating(y);
+  op.check_same_dtype(y, dy);
+  if (y.shape() != dy.shape()) op.fail_shape("dy " + dy.shape().str() + " differs from y " + y.shape().str());
+  return op.axis(axis, y);
+}
+
+}  // namespace
+
+Tensor softmax_grad(const Tensor& y, const Tensor& dy, int axis, Here here) {
+  const Op op{"softmax_grad", here};
+  const int a = grad_axis(op, y, dy, axis);
+  Tensor dx = by_rows(
+      y, a, dy, [](auto zero, const Tensor& p, const Tensor& g, const Tensor& out, std::int64_t rows, std::int64_t n) {
+        using T = decltype(zero);
+        kernels::softmax_grad<T>(static_cast<const T*>(p.raw()), static_cast<const T*>(g.raw()), elements<T>(out), rows,
+                                 n);
+      });
+  return op.record(
+      std::move(dx), of<softmax_grad>(y, dy, axis), "d_y = g (dy - sum(y dy)) - dy sum(g y), ddy = y (g - sum(y g))",
+      [y = Saved(y), dy = Saved(dy), a](const Tensor& g) {
+        const Tensor &p = y.get(), &d = dy.get();
+        return g * (d - sum(p * d, {a}, true)) - d * sum(g * p, {a}, true);
+      },
+      [y = Saved(y), a](const Tensor& g) { return softmax_grad(y, g, a); });
+}
+
+Tensor log_softmax_grad(const Tensor& y, const Tensor& dy, int axis, Here here) {
+  const Op op{"log_softmax_grad", here};
+  const int a = grad_axis(op, y, dy, axis);
+  Tensor dx =
+      by_rows(y, a, dy,
+              [](auto zero, const Tensor& logs, const Tensor& g, const Tensor& out, std::int64_t rows, std::int64_t n) {
+                using T = decltype(zero);
+                kernels::log_softmax_grad<T>(static_cast<const T*>(logs.raw()), static_cast<const T*>(g.raw()),
+                                             elements<T>(out), rows, n);
+              });
+  return op.record(
+      std::move(dx), of<log_softmax_grad>(y, dy, axis), "d_y = -e^y sum(dy) g, ddy = g - sum(e^y g)",
+      [y = Saved(y), dy = Saved(dy), a](const Tensor& g) { return -exp(y) * sum(dy, {a}, true) * g; },
+      [y = Saved(y), a](const Tensor& g) { return g - sum(exp(y) * g, {a}, true); });
+}
+
+}  // namespace attune
