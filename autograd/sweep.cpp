@@ -13,10 +13,6 @@
 
 namespace attune {
 
-// Operations that the sweep itself needs; they live in ops/, which builds on this file.
-Tensor add(const Tensor& a, const Tensor& b, Here here);
-Tensor sum_to(const Tensor& x, const Shape& shape, Here here);
-
 namespace {
 
 /// Where a node's pending gradients lie: open addressing, linear probing, no tombstones.
@@ -185,7 +181,7 @@ struct Sweep::State {
     } else if (c.owned && in_place) {
       add_in_place(c.value, g, here);
     } else {
-      c.value = add(c.value, g, here);
+      c.value = add_gradients(c.value, g, here);
       c.owned = true;
     }
   }
@@ -219,7 +215,7 @@ struct Sweep::State {
     } else if (in_place && uniquely_held(owner.grad) && owner.grad.is_contiguous() && !owner.grad.requires_grad()) {
       add_in_place(owner.grad, g, here);
     } else {
-      owner.grad = add(owner.grad, g, here);
+      owner.grad = add_gradients(owner.grad, g, here);
     }
   }
 

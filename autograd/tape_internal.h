@@ -8,6 +8,10 @@
 
 namespace attune {
 
+// What the sweep itself computes with, in recorded form. Defined in ops/, which builds on the tape.
+Tensor add_gradients(const Tensor& a, const Tensor& b, Here here);
+Tensor sum_to(const Tensor& x, const Shape& shape, Here here);
+
 /// What few nodes have: hooks, handles that want the gradient of an output, and a trace.
 struct Node::Extras {
   struct Hook {

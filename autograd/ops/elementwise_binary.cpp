@@ -3,6 +3,7 @@
 #include "autograd/ops/apply.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
+#include "autograd/tape_internal.h"
 
 namespace attune {
 
@@ -36,6 +37,8 @@ Tensor add(const Operand& x, const Operand& y, Here here) {
       binary(op, Binary::add, a, b, true), of<add>(a, b), "da = dy, db = dy", [](const Tensor& dy) { return dy; },
       [](const Tensor& dy) { return dy; });
 }
+
+Tensor add_gradients(const Tensor& a, const Tensor& b, Here here) { return add(a, b, here); }
 
 Tensor sub(const Operand& x, const Operand& y, Here here) {
   const Op op{"sub", site_of(here, x, y)};

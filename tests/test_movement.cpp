@@ -1,0 +1,419 @@
+// Movement against plain index arithmetic, over dense and strided inputs of every dtype.
+#include "tests/plain.h"
+
+using namespace attune;
+using namespace attune::tests;
+
+namespace {
+
+const std::vector<Shape> shapes = {{}, {1}, {5}, {0}, {2, 3}, {3, 1}, {4, 0}, {2, 3, 4}, {1, 2, 1, 3}, {3, 0, 2}};
+
+/// f on every layout of a shuffled x of each shape and of some dtypes.
+void for_inputs(const std::function<void(const Tensor& x, const Plain& plain)>& f) {
+  for (const Shape& shape : shapes)
+    for (DType dtype : {float64, float32, int64, int32, boolean})
+      for (const Tensor& x : layouts(to(shuffled(shape), dtype))) {
+        INFO("x ", x.shape().str(), " ", name_of(dtype), ", strides ", x.strides().str());
+        f(x, Plain(x));
+      }
+}
+
+}  // namespace
+
+TEST_CASE("reshape reads row-major order, as a view where strides allow it") {
+  for_inputs([](const Tensor& x, const Plain& p) {
+    std::vector<Shape> targets{{x.numel()}, {1, x.numel(), 1}, {x.numel(), 1}};
+    if (x.numel() % 6 == 0 && x.numel() > 0) targets = {{x.numel()}, {6, -1}, {-1, 2}, {x.numel() / 6, 3, 2}, {2, 1, 3, -1}};
+    for (const Shape& target : targets) {
+      const Tensor y = reshape(x, target);
+      CHECK(y.to_vector<double>() == p.v);
+      if (x.is_contiguous()) CHECK(y.same_storage(x));
+    }
+    CHECK(same(reshape(x, x.shape()), p));
+    CHECK(reshape(x, x.shape()).same_storage(x));
+  });
+  const Tensor x = transpose(shuffled({4, 6}));  // [6, 4], strides [1, 6]
+  CHECK(reshape(x, {2, 3, 4}).same_storage(x));
+  CHECK(reshape(x, {2, 3, 4}).strides() == Strides{3, 1, 6});
+  CHECK(reshape(x, {6, 2, 2}).same_storage(x));
+  CHECK(reshape(x, {3, 8}).is_contiguous());
+  CHECK_FALSE(reshape(x, {3, 8}).same_storage(x));
+  CHECK(reshape(slice(shuffled({4, 6}), 1, 0, 3), {2, 2, 3, 1}).strides() == Strides{12, 6, 1, 1});
+  CHECK(reshape(zeros({0, 3}), {5, 0}).shape() == Shape{5, 0});
+  CHECK(reshape(zeros({0, 3}), {-1, 3}).shape() == Shape{0, 3});
+  CHECK(reshape(zeros({2, 3}), {-1}).shape() == Shape{6});
+  CHECK(reshape(zeros({1, 1}), {}).shape() == Shape{});
+}
+
+TEST_CASE("reshape refuses sizes that do not fit") {
+  const Tensor x = zeros({2, 3});
+  CHECK(thrown([&] { reshape(x, {4}); }) == "ShapeError: reshape: cannot reshape [2, 3] into [4]");
+  CHECK(thrown([&] { reshape(x, {4, -1}); }) == "ShapeError: reshape: cannot reshape [2, 3] into [4, -1]");
+  CHECK(thrown([&] { reshape(x, {-1, -1}); }) == "ShapeError: reshape: only one size can be -1: [-1, -1]");
+  CHECK(thrown([&] { reshape(x, {-2, -3}); }) == "ShapeError: reshape: negative size in [-2, -3]");
+  CHECK(thrown([&] { reshape(zeros({0}), {0, -1}); }) == "ShapeError: reshape: cannot reshape [0] into [0, -1]");
+  CHECK(thrown([&] { reshape(zeros({0}), {0, highest, highest}); }) != "");
+  CHECK(thrown([&] { reshape(Tensor(), {1}); }) == "ValueError: reshape: an input is undefined");
+}
+
+TEST_CASE("flatten merges a range of axes") {
+  const Tensor x = shuffled({2, 3, 4});
+  CHECK(flatten(x).shape() == Shape{24});
+  CHECK(flatten(x, 1).shape() == Shape{2, 12});
+  CHECK(flatten(x, 0, 1).shape() == Shape{6, 4});
+  CHECK(flatten(x, 0, -2).shape() == Shape{6, 4});
+  CHECK(flatten(x, 1, 1).shape() == Shape{2, 3, 4});
+  CHECK(flatten(zeros({})).shape() == Shape{1});
+  CHECK(flatten(zeros({2, 0})).shape() == Shape{0});
+  CHECK(flatten(transpose(x), 1).to_vector<double>() == transpose(x).to_vector<double>());
+  CHECK(thrown([&] { flatten(x, 2, 1); }).rfind("IndexError: flatten: axes 2 to 1 of [2, 3, 4]", 0) == 0);
+}
+
+TEST_CASE("permute and transpose move axes without a copy") {
+  for_inputs([](const Tensor& x, const Plain& p) {
+    Dims axes;
+    for (int i = 0; i < x.rank(); ++i) axes.push_back((i + 1) % x.rank());
+    const Tensor y = permute(x, axes);
+    CHECK(y.same_storage(x));
+    for_indices(y.shape(), [&](const Dims& at) {
+      Dims from = at;
+      for (int i = 0; i < x.rank(); ++i) from[static_cast<int>(axes[i])] = at[i];
+      REQUIRE(Plain(y)[at] == p[from]);
+    });
+    if (x.rank() < 2) return;
+    const Tensor t = transpose(x);
+    CHECK(t.same_storage(x));
+    for_indices(t.shape(), [&](const Dims& at) {
+      Dims from = at;
+      std::swap(from[x.rank() - 1], from[x.rank() - 2]);
+      REQUIRE(Plain(t)[at] == p[from]);
+    });
+  });
+  const Tensor x = zeros({2, 3, 4});
+  CHECK(permute(x, {-1, 0, -2}).shape() == Shape{4, 2, 3});
+  CHECK(transpose(x, 0, -1).shape() == Shape{4, 3, 2});
+  CHECK(transpose(x, 1, 1).shape() == Shape{2, 3, 4});
+  CHECK(thrown([&] { permute(x, {0, 1}); }) ==
+        "ShapeError: permute: axes [0, 1] do not name each axis of [2, 3, 4] once");
+  CHECK(thrown([&] { permute(x, {0, 1, -2}); }) ==
+        "ShapeError: permute: axes [0, 1, -2] do not name each axis of [2, 3, 4] once");
+  CHECK(thrown([&] { permute(x, {0, 1, 3}); }) == "IndexError: permute: axis 3 is out of range for rank 3");
+  CHECK(thrown([&] { transpose(zeros({3})); }) == "IndexError: transpose: axis -2 is out of range for rank 1");
+}
+
+TEST_CASE("expand repeats without a copy") {
+  const Tensor x = shuffled({2, 1, 3});
+  const Tensor y = expand(x, {4, -1, 5, 3});
+  CHECK(y.shape() == Shape{4, 2, 5, 3});
+  CHECK(y.same_storage(x));
+  for_indices(y.shape(), [&](const Dims& at) { REQUIRE(Plain(y)[at] == Plain(x)[{at[1], 0, at[3]}]); });
+  CHECK(expand(x, {2, 0, 3}).shape() == Shape{2, 0, 3});
+  CHECK(expand(scalar(4), {2, 2}).to_vector<double>() == Values{4, 4, 4, 4});
+  CHECK(same(gradient([](const Tensor& t) { return expand(t, {4, 2, 5, 3}); }, x), full({2, 1, 3}, 20, float64)));
+  CHECK(same(gradient([](const Tensor& t) { return expand(t, {2, 0, 3}); }, x), zeros({2, 1, 3}, float64)));
+  CHECK(thrown([&] { expand(x, {2, 3}); }) == "ShapeError: expand: cannot expand [2, 1, 3] to [2, 3]");
+  CHECK(thrown([&] { expand(x, {2, 2, 4}); }) == "ShapeError: expand: cannot expand [2, 1, 3] to [2, 2, 4]");
+  CHECK(thrown([&] { expand(x, {-1, 2, 1, 3}); }) == "ShapeError: expand: cannot expand [2, 1, 3] to [-1, 2, 1, 3]");
+  CHECK(thrown([&] { expand(x, {1, 1, 3}); }) == "ShapeError: expand: cannot expand [2, 1, 3] to [1, 1, 3]");
+}
+
+TEST_CASE("squeeze and unsqueeze") {
+  for_inputs([](const Tensor& x, const Plain& p) {
+    for (int axis = -x.rank() - 1; axis <= x.rank(); ++axis) {
+      const Tensor y = unsqueeze(x, axis);
+      CHECK(y.same_storage(x));
+      CHECK(y.size(axis) == 1);
+      CHECK(same(squeeze(y, axis), p));
+    }
+  });
+  CHECK(thrown([] { squeeze(zeros({2, 3}), 1); }) == "ShapeError: squeeze: axis 1 of [2, 3] has size 3, not 1");
+  CHECK(thrown([] { unsqueeze(zeros({2}), 2); }) == "");
+  CHECK(thrown([] { unsqueeze(zeros({2}), 3); }).rfind("IndexError: unsqueeze: axis 3", 0) == 0);
+  CHECK(thrown([] { squeeze(scalar(1), 0); }).rfind("IndexError: squeeze: axis 0", 0) == 0);
+  CHECK(thrown([] { unsqueeze(zeros({1, 1, 1, 1, 1, 1, 1, 1}), 0); }).rfind("ShapeError: ", 0) == 0);
+}
+
+TEST_CASE("slice follows Python's bounds, for any 64-bit bound and step") {
+  const std::int64_t bounds[] = {lowest, -7, -5, -3, -1, 0, 1, 2, 4, 5, 6, highest};
+  const std::int64_t steps[] = {1, 2, 3, 5, 7, highest};
+  const Tensor whole = shuffled({2, 5, 3});
+  for (const Tensor& x : layouts(whole))
+    for (std::int64_t start : bounds)
+      for (std::int64_t stop : bounds)
+        for (std::int64_t step : steps) {
+          const auto clamped = [](std::int64_t b) { return std::clamp<std::int64_t>(b < 0 ? b + 5 : b, 0, 5); };
+          std::vector<std::int64_t> kept;
+          for (std::int64_t i = clamped(start); i < clamped(stop); i += std::min<std::int64_t>(step, 5)) kept.push_back(i);
+          INFO(start, ":", stop, ":", step);
+          const Tensor y = slice(x, 1, start, stop, step);
+          REQUIRE(y.shape() == Shape{2, static_cast<std::int64_t>(kept.size()), 3});
+          REQUIRE(y.same_storage(x));
+          for_indices(y.shape(), [&](const Dims& at) {
+            REQUIRE(Plain(y)[at] == Plain(x)[{at[0], kept[static_cast<std::size_t>(at[1])], at[2]}]);
+          });
+          Plain expected({2, 5, 3});
+          for_indices(y.shape(), [&](const Dims& at) {
+            expected[{at[0], kept[static_cast<std::size_t>(at[1])], at[2]}] = static_cast<double>(at[1] + 1);
+          });
+          const Tensor dy = expand(unsqueeze(arange(y.size(1), float64) + 1, 1), y.shape());
+          REQUIRE(same(gradient([&](const Tensor& t) { return slice(t, -2, start, stop, step); }, x, dy), expected));
+        }
+  CHECK(slice(zeros({0}), 0, 0).shape() == Shape{0});
+  CHECK(slice(zeros({4}), 0, 1).shape() == Shape{3});
+  CHECK(slice(expand(zeros({1}), {9}), 0, 1, to_end, 4).shape() == Shape{2});
+  CHECK(thrown([&] { slice(whole, 0, 0, 1, 0); }) == "ValueError: slice: step = 0 must be at least 1");
+  CHECK(thrown([&] { slice(whole, 0, 0, 1, lowest); }).rfind("ValueError: slice: step = -9223372036854775808", 0) == 0);
+  CHECK(thrown([&] { slice(whole, 3, 0, 1); }) == "IndexError: slice: axis 3 is out of range for rank 3");
+}
+
+TEST_CASE("select takes one position and drops the axis") {
+  for_inputs([](const Tensor& x, const Plain& p) {
+    for (int axis = 0; axis < x.rank(); ++axis)
+      for (std::int64_t i = -x.size(axis); i < x.size(axis); ++i) {
+        const Tensor y = select(x, axis - x.rank(), i);
+        CHECK(y.same_storage(x));
+        for_indices(y.shape(), [&](const Dims& at) {
+          Dims from = at;
+          from.insert(axis, i < 0 ? i + x.size(axis) : i);
+          REQUIRE(Plain(y)[at] == p[from]);
+        });
+      }
+  });
+  const Tensor x = zeros({2, 3}), nothing = zeros({0});
+  CHECK(thrown([&] { select(x, 1, 3); }) == "IndexError: select: index 3 is out of range for axis 1 of [2, 3]");
+  CHECK(thrown([&] { select(x, 1, -4); }) == "IndexError: select: index -4 is out of range for axis 1 of [2, 3]");
+  for (std::int64_t i : {lowest, highest}) CHECK(thrown([&] { select(x, 1, i); }).rfind("IndexError", 0) == 0);
+  CHECK(thrown([&] { select(nothing, 0, 0); }) == "IndexError: select: index 0 is out of range for axis 0 of [0]");
+  CHECK(same(gradient([](const Tensor& t) { return select(t, 0, -1); }, shuffled({2, 3})), {2, 3}, {0, 0, 0, 1, 1, 1}));
+}
+
+TEST_CASE("contiguous is the tensor itself where it is dense; clone never is") {
+  for_inputs([](const Tensor& x, const Plain& p) {
+    const Tensor y = contiguous(x), z = clone(x);
+    CHECK(y.is_contiguous());
+    CHECK(y.same_storage(x) == x.is_contiguous());
+    CHECK(z.is_contiguous());
+    CHECK_FALSE(z.same_storage(x));
+    CHECK(same(y, p));
+    CHECK(same(z, p));
+    CHECK(z.dtype() == x.dtype());
+  });
+  const Tensor leaf = zeros({2, 2}).requires_grad_();
+  CHECK(contiguous(leaf).is_leaf());
+  CHECK(contiguous(transpose(leaf)).node()->name() == std::string("contiguous"));
+}
+
+TEST_CASE("cat and split undo each other") {
+  for_inputs([](const Tensor& x, const Plain& p) {
+    for (int axis = 0; axis < x.rank(); ++axis) {
+      const std::int64_t n = x.size(axis);
+      const Tensors pieces = split(x, {n / 3, 0, n - n / 3}, axis);
+      REQUIRE(pieces.size() == 3);
+      for (const Tensor& piece : pieces) CHECK(piece.same_storage(x));
+      CHECK(pieces[1].size(axis) == 0);
+      for_indices(pieces[2].shape(), [&](const Dims& at) {
+        Dims from = at;
+        from[axis] += n / 3;
+        REQUIRE(Plain(pieces[2])[at] == p[from]);
+      });
+      const Tensor y = cat(pieces, axis - x.rank());
+      CHECK(y.dtype() == x.dtype());
+      CHECK(same(y, p));
+      CHECK_FALSE(y.same_storage(x));
+    }
+  });
+  const Tensor a = shuffled({2, 3}), b = transpose(shuffled({3, 2}));
+  const Tensor y = cat({a, b, a}, 1);
+  for_indices(y.shape(), [&](const Dims& at) {
+    REQUIRE(Plain(y)[at] == Plain(at[1] / 3 == 1 ? b : a)[{at[0], at[1] % 3}]);
+  });
+  CHECK(thrown([&] { cat({}); }) == "ValueError: cat: needs at least one tensor");
+  CHECK(thrown([&] { cat({a, zeros({3, 3}, float64)}, 1); }) ==
+        "ShapeError: cat: sizes differ outside of axis 1: [2, 3] and [3, 3]");
+  CHECK(thrown([&] { cat({a, zeros({3}, float64)}); }) ==
+        "ShapeError: cat: sizes differ outside of axis 0: [2, 3] and [3]");
+  CHECK(thrown([&] { cat({a, zeros({2, 3})}); }).rfind("DTypeError: cat: dtypes differ", 0) == 0);
+  CHECK(thrown([&] { cat({scalar(1)}); }) == "IndexError: cat: axis 0 is out of range for rank 0");
+  CHECK(thrown([&] { split(a, {1, 1}, 1); }) ==
+        "ShapeError: split: sizes add up to 2, not to axis 1 of [2, 3]");
+  CHECK(thrown([&] { split(a, {4, -1}, 1); }) == "ValueError: split: negative size -1");
+  CHECK(thrown([&] { split(a, {highest, highest, 5}, 1); }) != "");
+}
+
+TEST_CASE("the gradient of a split is the pieces' gradients joined, zeros for unused ones") {
+  const Tensor x = shuffled({5, 2});
+  const auto f = [](const Tensor& t) {
+    const Tensors p = split(t, {2, 1, 2});
+    return 2 * sum(p[0]) + sum(square(p[2]));
+  };
+  Plain expected({5, 2});
+  for_indices(x.shape(), [&](const Dims& at) { expected[at] = at[0] < 2 ? 2 : at[0] == 2 ? 0 : 2 * Plain(x)[at]; });
+  CHECK(same(gradient(f, x), expected));
+}
+
+TEST_CASE("stack and unbind undo each other") {
+  for_inputs([](const Tensor& x, const Plain& p) {
+    for (int axis = 0; axis < x.rank(); ++axis) {
+      const Tensors pieces = unbind(x, axis);
+      REQUIRE(pieces.size() == static_cast<std::size_t>(x.size(axis)));
+      for (std::size_t i = 0; i < pieces.size(); ++i) {
+        CHECK(pieces[i].same_storage(x));
+        CHECK(same(pieces[i], select(x, axis, static_cast<std::int64_t>(i))));
+      }
+      if (!pieces.empty()) CHECK(same(stack(pieces, axis - x.rank()), p));
+    }
+  });
+  CHECK(stack({scalar(1), scalar(2)}).to_vector<double>() == Values{1, 2});
+  CHECK(stack({zeros({2, 0}), zeros({2, 0})}, -1).shape() == Shape{2, 0, 2});
+  CHECK(thrown([] { stack({}); }) == "ValueError: stack: needs at least one tensor");
+  CHECK(thrown([] { stack({zeros({2}), zeros({1})}); }) == "ShapeError: stack: shapes differ: [2] and [1]");
+}
+
+TEST_CASE("the backward pass of unbind is linear in the length") {
+  const std::int64_t n = 20000;
+  const Tensor dx = gradient(
+      [](const Tensor& t) {
+        const Tensors rows = unbind(t);
+        Tensor last = rows[0];
+        for (std::size_t i = 1; i < rows.size(); i += 1000) last = last + rows[i];
+        return last;
+      },
+      zeros({n, 16}));
+  double total = 0;
+  for (double v : dx.to_vector<double>()) total += v;
+  CHECK(total == 16 * 21);
+}
+
+TEST_CASE("chunk makes the first pieces larger") {
+  const auto sizes = [](std::int64_t axis_size, std::int64_t n) {
+    std::vector<std::int64_t> s;
+    for (const Tensor& t : chunk(zeros({axis_size}), n)) s.push_back(t.numel());
+    return s;
+  };
+  CHECK(sizes(7, 3) == std::vector<std::int64_t>{3, 2, 2});
+  CHECK(sizes(6, 3) == std::vector<std::int64_t>{2, 2, 2});
+  CHECK(sizes(2, 3) == std::vector<std::int64_t>{1, 1, 0});
+  CHECK(sizes(0, 2) == std::vector<std::int64_t>{0, 0});
+  CHECK(thrown([] { chunk(zeros({2}), 0); }) == "ValueError: chunk: n = 0 must be at least 1");
+}
+
+TEST_CASE("flip reverses axes") {
+  for_inputs([](const Tensor& x, const Plain& p) {
+    for (unsigned mask = 0; mask < (1u << x.rank()); ++mask) {
+      Dims axes;
+      for (int i = 0; i < x.rank(); ++i)
+        if (mask & (1u << i)) axes.push_back(i % 2 ? i : i - x.rank());
+      const Tensor y = flip(x, axes);
+      CHECK(y.is_contiguous());
+      for_indices(x.shape(), [&](const Dims& at) {
+        Dims from = at;
+        for (int i = 0; i < x.rank(); ++i)
+          if (mask & (1u << i)) from[i] = x.shape()[i] - 1 - at[i];
+        REQUIRE(Plain(y)[at] == p[from]);
+      });
+    }
+  });
+  CHECK(thrown([] { flip(zeros({2, 3}), {0, -2}); }).find("flip: axes [0, -2] repeat an axis") != std::string::npos);
+  CHECK(thrown([] { flip(zeros({1, 1}), {0, 0}); }).find("flip: axes [0, 0] repeat an axis") != std::string::npos);
+}
+
+TEST_CASE("roll moves along an axis, by any 64-bit shift") {
+  for_inputs([](const Tensor& x, const Plain& p) {
+    for (int axis = 0; axis < x.rank(); ++axis)
+      for (std::int64_t shift : {std::int64_t{0}, std::int64_t{1}, std::int64_t{-1}, std::int64_t{7}, std::int64_t{-8},
+                                 lowest, highest}) {
+        const Tensor y = roll(x, shift, axis);
+        CHECK_FALSE(y.same_storage(x));
+        for_indices(x.shape(), [&](const Dims& at) {
+          const std::int64_t n = x.shape()[axis];
+          Dims to_place = at;
+          to_place[axis] = (at[axis] + (shift % n + n)) % n;
+          REQUIRE(Plain(y)[to_place] == p[at]);
+        });
+      }
+  });
+  CHECK(same(gradient([](const Tensor& t) { return roll(t, 2, 0); }, zeros({5}), tensor({1, 2, 3, 4, 5})), {5},
+             {3, 4, 5, 1, 2}));
+}
+
+TEST_CASE("pad adds and cuts") {
+  for_inputs([](const Tensor& x, const Plain& p) {
+    for (int axis = 0; axis < x.rank(); ++axis)
+      for (std::int64_t before = -2; before <= 2; ++before)
+        for (std::int64_t after = -2; after <= 2; ++after) {
+          const std::int64_t n = x.size(axis), size = n + before + after;
+          if (size < 0 || before < -n || after < -n) continue;
+          const Tensor y = pad(x, axis, before, after, 1);
+          REQUIRE(y.size(axis) == size);
+          CHECK(y.dtype() == x.dtype());
+          for_indices(y.shape(), [&](const Dims& at) {
+            Dims from = at;
+            from[axis] -= before;
+            const bool inside = from[axis] >= std::max<std::int64_t>(0, -before) &&
+                                from[axis] < n + std::min<std::int64_t>(after, 0) && from[axis] >= 0;
+            REQUIRE(Plain(y)[at] == (inside ? p[from] : 1));
+          });
+        }
+  });
+  const Tensor x = shuffled({4});
+  CHECK(same(gradient([](const Tensor& t) { return pad(t, 0, 2, -1, 3); }, x, tensor({1, 2, 3, 4, 5}, float64)), {4},
+             {3, 4, 5, 0}));
+  CHECK(same(gradient([](const Tensor& t) { return pad(t, 0, -4, 3); }, x), {4}, {0, 0, 0, 0}));
+  CHECK(pad(x, 0, 1, 0, -inf).to_vector<double>()[0] == -inf);
+  for (auto [before, after] : {std::pair{std::int64_t{-5}, std::int64_t{9}}, {9, -5}, {-3, -2}, {lowest, highest},
+                               {highest, lowest}, {highest, 1}, {1, highest}, {lowest, lowest}})
+    CHECK(thrown([&, b = before, a = after] { pad(x, 0, b, a); }).find("pad: before = ") != std::string::npos);
+}
+
+TEST_CASE("repeat tiles") {
+  for_inputs([](const Tensor& x, const Plain& p) {
+    for (std::int64_t c : {0, 1, 3}) {
+      Dims counts{2};
+      for (int i = 0; i < x.rank(); ++i) counts.push_back(i % 2 ? 2 : c);
+      const Tensor y = repeat(x, counts);
+      CHECK_FALSE(y.same_storage(x));
+      REQUIRE(y.rank() == x.rank() + 1);
+      REQUIRE(y.size(0) == 2);
+      for_indices(y.shape(), [&](const Dims& at) {
+        Dims from = at;
+        from.erase(0);
+        for (int i = 0; i < x.rank(); ++i) from[i] %= x.shape()[i];
+        REQUIRE(Plain(y)[at] == p[from]);
+      });
+    }
+  });
+  CHECK(repeat(zeros({1, 2, 1, 1, 1, 1, 1, 2}), {2, 1, 1, 1, 3, 1, 1, 2}).shape() == Shape{2, 2, 1, 1, 3, 1, 1, 4});
+  CHECK(same(gradient([](const Tensor& t) { return repeat(t, {2, 3}); }, shuffled({2})), {2}, {6, 6}));
+  CHECK(thrown([] { repeat(zeros({2, 2}), {2}); }) ==
+        "ShapeError: repeat: counts [2] have fewer axes than [2, 2]");
+  CHECK(thrown([] { repeat(zeros({2}), {-1}); }) == "ValueError: repeat: negative count in [-1]");
+}
+
+TEST_CASE("tril and triu keep a triangle") {
+  for (const Shape& shape : {Shape{3, 3}, Shape{2, 4}, Shape{4, 2}, Shape{2, 3, 3}, Shape{0, 3}, Shape{3, 0}})
+    for (DType dtype : {float64, int32, boolean})
+      for (const Tensor& x : layouts(to(shuffled(shape) + 100, dtype)))
+        for (std::int64_t d : {std::int64_t{0}, std::int64_t{1}, std::int64_t{-1}, std::int64_t{5}, lowest, highest}) {
+          const Plain p(x), low(tril(x, d)), up(triu(x, d));
+          REQUIRE(low.shape == shape);
+          for_indices(shape, [&](const Dims& at) {
+            const std::int64_t column = at[shape.rank() - 1], row = at[shape.rank() - 2];
+            REQUIRE(low[at] == (column - row <= d ? p[at] : 0));
+            REQUIRE(up[at] == (column - row >= d ? p[at] : 0));
+          });
+        }
+  const Tensor with_nan = full({2, 2}, not_a_number);
+  CHECK(tril(with_nan).to_vector<double>()[1] == 0);
+  CHECK(thrown([] { tril(zeros({3})); }) == "ShapeError: tril: needs at least 2 axes, got [3]");
+}
+
+TEST_CASE("views change with their base, and the tape notices") {
+  Tensor base = zeros({2, 3});
+  const Tensor row = select(base, 0, 1);
+  fill_(base, 4);
+  CHECK(row.to_vector<double>() == Values{4, 4, 4});
+  const Tensor leaf = ones({3}).requires_grad_();
+  const Tensor y = sum(leaf * row);
+  fill_(base, 5);
+  CHECK(thrown([&] { y.backward(); }).rfind("GradError: ", 0) == 0);
+}
