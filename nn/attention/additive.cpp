@@ -1,0 +1,63 @@
+#include "nn/attention/additive.h"
+
+#include <limits>
+
+#include "autograd/op.h"
+#include "autograd/ops/create.h"
+#include "autograd/ops/elementwise.h"
+#include "autograd/ops/matmul.h"
+#include "autograd/ops/movement.h"
+#include "autograd/ops/softmax.h"
+#include "nn/init.h"
+
+namespace attune::nn {
+
+namespace {
+
+Tensor weight(std::int64_t rows, std::int64_t columns, Here here) {
+  if (rows < 1 || columns < 1)
+    throw ValueError("AdditiveAttention: sizes must be at least 1, got [" + std::to_string(rows) + ", " +
+                         std::to_string(columns) + "]",
+                     here);
+  Tensor w = zeros({rows, columns});
+  return init::normal_(w, 0, 0.001);
+}
+
+}  // namespace
+
+AdditiveAttention::AdditiveAttention(std::int64_t query_dim, std::int64_t key_dim, std::int64_t hidden, Here here)
+    : query_weight(parameter("query_weight", weight(hidden, query_dim, here))),
+      key_weight(parameter("key_weight", weight(hidden, key_dim, here))),
+      score_weight(parameter("score_weight", zeros({hidden}))) {}
+
+Tensor AdditiveAttention::precompute(const Tensor& keys, Here here) const {
+  const Scope scope(*this, "AdditiveAttention", here);
+  return linear(keys, key_weight);
+}
+
+AdditiveResult AdditiveAttention::operator()(const Tensor& query, const Tensor& keys, const Tensor& precomputed,
+                                             const Tensor& mask, Here here) const {
+  const Scope scope(*this, "AdditiveAttention", here);
+  const Op op{"additive_attention", here};
+  op.check_floating(query);
+  op.check_same_dtype(query, keys);
+  const bool single = query.rank() == 2;
+  if ((!single && query.rank() != 3) || keys.rank() != 3 || keys.size(0) != query.size(0))
+    op.fail_shape("query " + query.shape().str() + " and keys " + keys.shape().str() +
+                  " do not fit [b, q] or [b, t, q] and [b, n, k]");
+  const Tensor q = linear(single ? unsqueeze(query, 1) : query, query_weight);      // [b, t, hidden]
+  const Tensor k = precomputed.defined() ? precomputed : linear(keys, key_weight);  // [b, n, hidden]
+  Tensor scores = matmul(tanh(unsqueeze(q, 2) + unsqueeze(k, 1)), score_weight);    // [b, t, n]
+  if (mask.defined()) {
+    op.check_dtype(mask, DType::boolean);
+    if (mask.shape() != Shape{keys.size(0), keys.size(1)})
+      op.fail_shape("the mask " + mask.shape().str() + " does not fit the keys " + keys.shape().str());
+    scores = masked_fill(scores, unsqueeze(mask, 1), -std::numeric_limits<double>::infinity());
+  }
+  const Tensor weights = softmax(scores, -1);
+  const Tensor context = matmul(weights, keys);
+  if (single) return {squeeze(context, 1), squeeze(weights, 1)};
+  return {context, weights};
+}
+
+}  // namespace attune::nn

@@ -1,0 +1,33 @@
+// Additive attention (Bahdanau, Cho and Bengio 2015): e_ij = v^T tanh(W s_i + U h_j), weights = softmax_j(e), context =
+// sum_j weights_j h_j.
+#pragma once
+
+#include "nn/module.h"
+
+namespace attune::nn {
+
+struct AdditiveResult {
+  Tensor context;  ///< [b, k] or [b, t, k]
+  Tensor weights;  ///< [b, n] or [b, t, n]
+};
+
+class AdditiveAttention : public Module {
+ public:
+  /// Queries (decoder states) of size `query_dim`, keys (annotations) of size `key_dim`, compared in `hidden`
+  /// dimensions. As in the paper W and U start from N(0, 0.001^2) and v from zero, so that attention starts out
+  /// uniform.
+  AdditiveAttention(std::int64_t query_dim, std::int64_t key_dim, std::int64_t hidden, Here here = Here::current());
+
+  /// U h_j for keys [b, n, k]: computed once for all queries of a sequence.
+  Tensor precompute(const Tensor& keys, Here here = Here::current()) const;
+  /// query [b, q] or [b, t, q], keys [b, n, k], their precompute() or undefined, and `mask` [b, n] bool, true where a
+  /// key is padding (may be undefined). A query whose keys are all padding gets a zero context.
+  AdditiveResult operator()(const Tensor& query, const Tensor& keys, const Tensor& precomputed = {},
+                            const Tensor& mask = {}, Here here = Here::current()) const;
+
+  Tensor& query_weight;  ///< W [hidden, q]
+  Tensor& key_weight;    ///< U [hidden, k]
+  Tensor& score_weight;  ///< v [hidden]
+};
+
+}  // namespace attune::nn

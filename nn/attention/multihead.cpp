@@ -1,0 +1,100 @@
+#include "nn/attention/multihead.h"
+
+#include "autograd/op.h"
+#include "autograd/ops/create.h"
+#include "autograd/ops/elementwise.h"
+#include "autograd/ops/movement.h"
+#include "autograd/ops/reduce.h"
+#include "nn/init.h"
+
+namespace attune::nn {
+
+namespace {
+
+std::int64_t checked(std::int64_t d, std::int64_t heads, Here here) {
+  if (d < 1 || heads < 1 || d % heads != 0)
+    throw ValueError(
+        "MultiheadAttention: heads = " + std::to_string(heads) + " does not divide d_model = " + std::to_string(d),
+        here);
+  return d;
+}
+
+}  // namespace
+
+MultiheadAttention::MultiheadAttention(std::int64_t d, std::int64_t heads, const MultiheadOptions& o, Here here)
+    : d_(checked(d, heads, here)),
+      heads_(heads),
+      dropout_(o.dropout),
+      joint_((o.key_dim == 0 || o.key_dim == d) && (o.value_dim == 0 || o.value_dim == d)),
+      out_(child<Linear>("out_proj", d, d, LinearOptions{.bias = o.bias})) {
+  if (!(dropout_ >= 0 && dropout_ <= 1))
+    throw ValueError("MultiheadAttention: dropout = " + std::to_string(dropout_) + " is not in [0, 1]", here);
+  const auto projection = [&](const char* name, std::int64_t out, std::int64_t in) {
+    Tensor& w = parameter(name, zeros({out, in}));
+    init::xavier_uniform_(w);
+    return &w;
+  };
+  if (joint_) {
+    in_ = projection("in_proj_weight", 3 * d, d);
+  } else {
+    q_ = projection("q_proj_weight", d, d);
+    k_ = projection("k_proj_weight", d, o.key_dim == 0 ? d : o.key_dim);
+    v_ = projection("v_proj_weight", d, o.value_dim == 0 ? d : o.value_dim);
+  }
+  if (!o.bias) return;
+  bias_ = &parameter("in_proj_bias", zeros({3 * d}));
+  Tensor out_bias = out_.bias();
+  init::zeros_(out_bias);
+}
+
+Attention MultiheadAttention::operator()(const Tensor& x, const MultiheadCall& call, Here here) const {
+  return (*this)(x, x, x, call, here);
+}
+
+Attention MultiheadAttention::operator()(const Tensor& query, const Tensor& key, const Tensor& value,
+                                         const MultiheadCall& call, Here here) const {
+  const Scope scope(*this, "MultiheadAttention", here);
+  const Op op{"multihead_attention", here};
+  op.check_floating(query);
+  op.check_floating(key);
+  op.check_floating(value);
+  if (query.rank() != 3 || key.rank() != 3 || value.rank() != 3 || query.size(2) != d_ ||
+      key.size(0) != query.size(0) || value.size(0) != query.size(0) || key.size(1) != value.size(1))
+    op.fail_shape("query " + query.shape().str() + ", key " + key.shape().str() + " and value " + value.shape().str() +
+                  " do not fit [b, t, " + std::to_string(d_) + "], [b, s, ..], [b, s, ..]");
+  const std::int64_t b = query.size(0), t = query.size(1), s = key.size(1);
+  const auto bias_part = [&](std::int64_t i) { return bias_ ? slice(*bias_, 0, i * d_, (i + 1) * d_) : Tensor(); };
+  const auto heads_of = [&](const Tensor& y, std::int64_t n) {
+    return permute(reshape(y, {b, n, heads_, d_ / heads_}), {0, 2, 1, 3});
+  };
+  Tensor q, k, v;
+  if (joint_ && query.impl() == key.impl() && key.impl() == value.impl()) {
+    const Tensor all = linear(query, *in_, bias_ ? *bias_ : Tensor());  // one product for all three
+    q = slice(all, 2, 0, d_), k = slice(all, 2, d_, 2 * d_), v = slice(all, 2, 2 * d_, 3 * d_);
+  } else {
+    const auto weight_part = [&](Tensor* own, std::int64_t i) {
+      return joint_ ? slice(*in_, 0, i * d_, (i + 1) * d_) : *own;
+    };
+    q = linear(query, weight_part(q_, 0), bias_part(0));
+    k = linear(key, weight_part(k_, 1), bias_part(1));
+    v = linear(value, weight_part(v_, 2), bias_part(2));
+  }
+  AttentionOptions o{.mask = call.attention_mask,
+                     .bias = call.attention_bias,
+                     .causal = call.causal,
+                     .dropout = training() ? dropout_ : 0};
+  if (call.key_padding_mask.defined()) {
+    op.check_dtype(call.key_padding_mask, DType::boolean);
+    if (call.key_padding_mask.shape() != Shape{b, s})
+      op.fail_shape("key_padding_mask " + call.key_padding_mask.shape().str() + " must be [" + std::to_string(b) +
+                    ", " + std::to_string(s) + "]");
+    const Tensor padding = reshape(call.key_padding_mask, {b, 1, 1, s});
+    o.mask = o.mask.defined() ? logical_or(o.mask, padding) : padding;
+  }
+  const Attention a =
+      scaled_dot_product_attention(heads_of(q, t), heads_of(k, s), heads_of(v, s), o, call.need_weights);
+  const Tensor merged = reshape(permute(a.output, {0, 2, 1, 3}), {b, t, d_});
+  return {out_(merged, {}), a.weights.defined() && call.average_weights ? mean(a.weights, {1}) : a.weights};
+}
+
+}  // namespace attune::nn

@@ -1,0 +1,46 @@
+// Multi-head query-key-value attention (Vaswani et al. 2017). Parameters carry PyTorch's names.
+#pragma once
+
+#include "autograd/ops/attention.h"
+#include "nn/layers.h"
+
+namespace attune::nn {
+
+struct MultiheadOptions {
+  bool bias = true;
+  double dropout = 0;          ///< of the probabilities, while training
+  std::int64_t key_dim = 0;    ///< of the keys' input; 0: d_model
+  std::int64_t value_dim = 0;  ///< of the values' input; 0: d_model
+};
+
+struct MultiheadCall {
+  bool causal = false;
+  Tensor key_padding_mask{};  ///< [b, s] bool: true is padding, never seen
+  Tensor attention_mask{};    ///< bool, [t, s] or broadcast to [b, h, t, s]: true is not seen
+  Tensor attention_bias{};    ///< floating, added to the scores: [t, s] or broadcast to [b, h, t, s]
+  bool need_weights = false;
+  bool average_weights = true;  ///< over the heads
+};
+
+class MultiheadAttention : public Module {
+ public:
+  /// Throws ValueError unless heads divides d_model.
+  MultiheadAttention(std::int64_t d_model, std::int64_t heads, const MultiheadOptions& options = {},
+                     Here here = Here::current());
+
+  /// Self-attention of x [b, t, d_model].
+  Attention operator()(const Tensor& x, const MultiheadCall& call = {}, Here here = Here::current()) const;
+  /// query [b, t, d_model], key [b, s, key_dim], value [b, s, value_dim]. Output [b, t, d_model]; weights [b, t, s], or
+  /// [b, h, t, s] where not averaged.
+  Attention operator()(const Tensor& query, const Tensor& key, const Tensor& value, const MultiheadCall& call = {},
+                       Here here = Here::current()) const;
+
+ private:
+  std::int64_t d_, heads_;
+  double dropout_;
+  bool joint_;  // one in_proj_weight [3 d, d]; otherwise q_proj_weight, k_proj_weight and v_proj_weight
+  Tensor *in_ = nullptr, *q_ = nullptr, *k_ = nullptr, *v_ = nullptr, *bias_ = nullptr;
+  Linear& out_;
+};
+
+}  // namespace attune::nn

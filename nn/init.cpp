@@ -1,0 +1,103 @@
+#include "nn/init.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "autograd/ops/create.h"
+#include "autograd/ops/inplace.h"
+#include "autograd/ops/random.h"
+#include "autograd/runtime/error.h"
+#include "autograd/tape.h"
+
+namespace attune::nn::init {
+
+namespace {
+
+struct Fans {
+  double in, out;
+};
+
+Fans fans(const char* name, const Tensor& w) {
+  if (w.rank() < 2) throw ShapeError(std::string(name) + ": fans need at least two axes, got " + w.shape().str());
+  double field = 1;
+  for (int i = 2; i < w.rank(); ++i) field *= static_cast<double>(w.shape()[i]);
+  return {static_cast<double>(w.shape()[1]) * field, static_cast<double>(w.shape()[0]) * field};
+}
+
+}  // namespace
+
+Tensor& uniform_(Tensor& w, double low, double high, Generator& g) {
+  const NoGrad off;
+  return attune::uniform_(w, low, high, g);
+}
+
+Tensor& normal_(Tensor& w, double mean, double std, Generator& g) {
+  const NoGrad off;
+  return attune::normal_(w, mean, std, g);
+}
+
+Tensor& trunc_normal_(Tensor& w, double mean, double std, double low, double high, Generator& g) {
+  if (!(low < high) || !(std > 0)) throw ValueError("trunc_normal_: needs low < high and std > 0");
+  const NoGrad off;
+  std::vector<double> kept;
+  while (static_cast<std::int64_t>(kept.size()) < w.numel())
+    for (double z : randn({w.numel()}, DType::float64, g).to_vector<double>()) {
+      const double v = mean + std * z;
+      if (v >= low && v <= high && static_cast<std::int64_t>(kept.size()) < w.numel()) kept.push_back(v);
+    }
+  return copy_(w, tensor(kept, w.shape(), DType::float64));
+}
+
+Tensor& constant_(Tensor& w, double value) {
+  const NoGrad off;
+  return fill_(w, value);
+}
+Tensor& zeros_(Tensor& w) { return init::constant_(w, 0); }
+Tensor& ones_(Tensor& w) { return init::constant_(w, 1); }
+
+Tensor& xavier_uniform_(Tensor& w, double gain, Generator& g) {
+  const Fans f = fans("xavier_uniform_", w);
+  const double a = gain * std::sqrt(6 / (f.in + f.out));
+  return init::uniform_(w, -a, a, g);
+}
+Tensor& xavier_normal_(Tensor& w, double gain, Generator& g) {
+  const Fans f = fans("xavier_normal_", w);
+  return init::normal_(w, 0, gain * std::sqrt(2 / (f.in + f.out)), g);
+}
+Tensor& kaiming_uniform_(Tensor& w, double gain, Generator& g) {
+  const double a = gain * std::sqrt(3 / fans("kaiming_uniform_", w).in);
+  return init::uniform_(w, -a, a, g);
+}
+Tensor& kaiming_normal_(Tensor& w, double gain, Generator& g) {
+  return init::normal_(w, 0, gain / std::sqrt(fans("kaiming_normal_", w).in), g);
+}
+
+Tensor& orthogonal_(Tensor& w, double gain, Generator& g) {
+  if (w.rank() < 2) throw ShapeError("orthogonal_: needs at least two axes, got " + w.shape().str());
+  const std::size_t rows = static_cast<std::size_t>(w.shape()[0]),
+                    columns = rows == 0 ? 0 : static_cast<std::size_t>(w.numel()) / rows;
+  const std::size_t count = std::min(rows, columns), length = std::max(rows, columns);
+  // `count` Gaussian vectors made orthonormal one after another (Gram-Schmidt, twice for accuracy).
+  std::vector<double> v = randn({static_cast<std::int64_t>(count * length)}, DType::float64, g).to_vector<double>();
+  for (std::size_t i = 0; i < count; ++i) {
+    double* x = v.data() + i * length;
+    for (int pass = 0; pass < 2; ++pass)
+      for (std::size_t j = 0; j < i; ++j) {
+        const double* y = v.data() + j * length;
+        double dot = 0;
+        for (std::size_t c = 0; c < length; ++c) dot += x[c] * y[c];
+        for (std::size_t c = 0; c < length; ++c) x[c] -= dot * y[c];
+      }
+    double square = 0;
+    for (std::size_t c = 0; c < length; ++c) square += x[c] * x[c];
+    for (std::size_t c = 0; c < length; ++c) x[c] /= std::sqrt(square);
+  }
+  std::vector<double> out(rows * columns);
+  for (std::size_t r = 0; r < rows; ++r)
+    for (std::size_t c = 0; c < columns; ++c)
+      out[r * columns + c] = gain * (rows <= columns ? v[r * length + c] : v[c * length + r]);
+  const NoGrad off;
+  return copy_(w, tensor(out, w.shape(), DType::float64));
+}
+
+}  // namespace attune::nn::init

@@ -1,0 +1,28 @@
+// Filling parameters. Fans are those of a weight [out, in, ...]: in and out times the product of the other sizes. Each
+// changes its tensor in place, off the tape, and returns it.
+#pragma once
+
+#include "autograd/runtime/philox.h"
+#include "autograd/tensor.h"
+
+namespace attune::nn::init {
+
+Tensor& uniform_(Tensor& w, double low, double high, Generator& g = default_generator());
+Tensor& normal_(Tensor& w, double mean, double std, Generator& g = default_generator());
+/// Normal, drawn again outside of [low, high].
+Tensor& trunc_normal_(Tensor& w, double mean, double std, double low, double high, Generator& g = default_generator());
+Tensor& constant_(Tensor& w, double value);
+Tensor& zeros_(Tensor& w);
+Tensor& ones_(Tensor& w);
+/// U(-a, a), a = gain sqrt(6 / (fan_in + fan_out)); normal with std gain sqrt(2 / (fan_in + fan_out)) (Glorot and
+/// Bengio 2010).
+Tensor& xavier_uniform_(Tensor& w, double gain = 1, Generator& g = default_generator());
+Tensor& xavier_normal_(Tensor& w, double gain = 1, Generator& g = default_generator());
+/// U(-a, a), a = gain sqrt(3 / fan_in); normal with std gain / sqrt(fan_in) (He et al. 2015). gain sqrt(2) suits ReLU.
+Tensor& kaiming_uniform_(Tensor& w, double gain = 1.41421356237309505, Generator& g = default_generator());
+Tensor& kaiming_normal_(Tensor& w, double gain = 1.41421356237309505, Generator& g = default_generator());
+/// gain times a matrix with orthonormal rows or columns, whichever are fewer (Saxe et al. 2014). w has at least two
+/// axes; later ones count as columns.
+Tensor& orthogonal_(Tensor& w, double gain = 1, Generator& g = default_generator());
+
+}  // namespace attune::nn::init

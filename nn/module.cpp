@@ -1,0 +1,185 @@
+#include "nn/module.h"
+
+#include <algorithm>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "autograd/io/safetensors.h"
+#include "autograd/ops/create.h"
+#include "autograd/ops/inplace.h"
+#include "autograd/runtime/error.h"
+#include "autograd/tape.h"
+
+namespace attune::nn {
+
+Module::~Module() = default;
+
+void Module::check_name(const std::string& name) const {
+  if (name.empty() || name.find('.') != std::string::npos)
+    throw ValueError("module: the name \"" + name + "\" is empty or has a dot");
+  const bool taken = std::any_of(entries_.begin(), entries_.end(), [&](const auto& e) { return e->name == name; }) ||
+                     std::any_of(children_.begin(), children_.end(), [&](const auto& c) { return c->name_ == name; });
+  if (taken) throw ValueError("module: the name \"" + name + "\" is taken");
+}
+
+void Module::adopt(std::string name, std::unique_ptr<Module> module) {
+  check_name(name);
+  module->name_ = std::move(name);
+  module->parent_ = this;
+  children_.push_back(std::move(module));
+}
+
+Tensor& Module::parameter(std::string name, Tensor value) {
+  check_name(name);
+  value.requires_grad_();
+  entries_.push_back(std::make_unique<Entry>(Entry{std::move(name), std::move(value), true, true}));
+  return entries_.back()->value;
+}
+
+Tensor& Module::buffer(std::string name, Tensor value, bool persistent) {
+  check_name(name);
+  entries_.push_back(std::make_unique<Entry>(Entry{std::move(name), std::move(value), false, persistent}));
+  return entries_.back()->value;
+}
+
+template <class Visit>
+void Module::each_entry(const std::string& prefix, Visit&& visit) const {
+  for (const auto& e : entries_) visit(prefix + e->name, *e);
+  for (const auto& c : children_) c->each_entry(prefix + c->name_ + ".", visit);
+}
+
+std::vector<std::pair<std::string, Tensor>> Module::named_parameters() const {
+  std::vector<std::pair<std::string, Tensor>> out;
+  std::unordered_set<const TensorImpl*> seen;
+  each_entry("", [&](const std::string& path, const Entry& e) {
+    if (e.trainable && seen.insert(e.value.impl()).second) out.emplace_back(path, e.value);
+  });
+  return out;
+}
+
+std::vector<Tensor> Module::parameters() const {
+  std::vector<Tensor> out;
+  for (auto& [path, value] : named_parameters()) out.push_back(value);
+  return out;
+}
+
+std::vector<std::pair<std::string, Tensor>> Module::named_buffers() const {
+  std::vector<std::pair<std::string, Tensor>> out;
+  each_entry("", [&](const std::string& path, const Entry& e) {
+    if (!e.trainable) out.emplace_back(path, e.value);
+  });
+  return out;
+}
+
+std::vector<std::pair<std::string, Module*>> Module::named_modules() {
+  std::vector<std::pair<std::string, Module*>> out{{"", this}};
+  for (const auto& c : children_)
+    for (const auto& [path, m] : c->named_modules())
+      out.emplace_back(path.empty() ? c->name_ : c->name_ + "." + path, m);
+  return out;
+}
+
+std::int64_t Module::parameter_count() const {
+  std::int64_t n = 0;
+  for (const Tensor& p : parameters()) n += p.numel();
+  return n;
+}
+
+void Module::train(bool on) {
+  training_ = on;
+  for (const auto& c : children_) c->train(on);
+}
+
+void Module::zero_grad() {
+  for (Tensor& p : parameters()) p.zero_grad();
+}
+
+void Module::to(DType dtype) {
+  if (!is_floating(dtype)) throw DTypeError(std::string("module: cannot be converted to ") + name_of(dtype));
+  // Tied parameters stay tied.
+  std::unordered_map<const TensorImpl*, Tensor> converted;
+  std::vector<Tensor> before;  // keeps the old addresses from being reused meanwhile
+  const NoGrad off;
+  each_entry("", [&](const std::string&, const Entry& e) {
+    if (!is_floating(e.value.dtype()) || e.value.dtype() == dtype) return;
+    Tensor& fresh = converted[e.value.impl()];
+    if (!fresh.defined()) {
+      fresh = attune::to(e.value.detach(), dtype);
+      if (e.trainable) fresh.requires_grad_();
+    }
+    before.push_back(e.value);
+    const_cast<Entry&>(e).value = fresh;
+  });
+}
+
+StateDict Module::state_dict() const {
+  StateDict state;
+  each_entry("", [&](const std::string& path, const Entry& e) {
+    if (e.persistent) state[path] = e.value.detach();
+  });
+  return state;
+}
+
+namespace {
+
+void list(std::string& message, const char* what, const std::vector<std::string>& entries) {
+  if (entries.empty()) return;
+  message += std::string("\n  ") + what + ":";
+  for (const std::string& e : entries) message += " " + e;
+}
+
+}  // namespace
+
+void Module::load_state_dict(const StateDict& state, const LoadOptions& options, Here here) {
+  struct Copy {
+    Tensor to, from;
+  };
+  std::vector<Copy> copies;
+  std::vector<std::string> missing, unexpected, misshaped;
+  std::unordered_set<const TensorImpl*> found;
+  std::unordered_set<std::string> known;
+  each_entry("", [&](const std::string& path, const Entry& e) {
+    if (!e.persistent) return;
+    known.insert(path);
+    const auto at = state.find(path);
+    if (at == state.end()) return;
+    found.insert(e.value.impl());
+    const bool convertible =
+        at->second.dtype() == e.value.dtype() || (is_floating(at->second.dtype()) && is_floating(e.value.dtype()));
+    if (at->second.shape() != e.value.shape() || !convertible)
+      misshaped.push_back(path + " (expected " + e.value.shape().str() + " " + name_of(e.value.dtype()) + ", found " +
+                          at->second.shape().str() + " " + name_of(at->second.dtype()) + ")");
+    else
+      copies.push_back({e.value, at->second});
+  });
+  if (options.strict) {
+    each_entry("", [&](const std::string& path, const Entry& e) {
+      if (e.persistent && !found.contains(e.value.impl())) missing.push_back(path);
+    });
+    for (const auto& [path, value] : state)
+      if (!known.contains(path)) unexpected.push_back(path);
+  }
+  if (!missing.empty() || !unexpected.empty() || !misshaped.empty()) {
+    std::string message = "load_state_dict: the state does not fit the module";
+    list(message, "missing", missing);
+    list(message, "unexpected", unexpected);
+    list(message, "misshaped", misshaped);
+    throw ValueError(message, here);
+  }
+  const NoGrad off;
+  for (Copy& c : copies) copy_(c.to, c.from);
+}
+
+void Module::save(const std::string& path, Here here) const { save_safetensors(path, state_dict(), {}, here); }
+
+void Module::load(const std::string& path, const LoadOptions& options, Here here) {
+  load_state_dict(load_safetensors(path, here).tensors, options, here);
+}
+
+std::string Module::path() const {
+  if (!parent_) return "";
+  const std::string above = parent_->path();
+  return above.empty() ? name_ : above + "." + name_;
+}
+
+}  // namespace attune::nn

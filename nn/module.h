@@ -1,0 +1,106 @@
+// Module: a tree of named children, parameters and buffers.
+//
+//     struct Mlp : nn::Module {
+//       nn::Linear& up = child<nn::Linear>("up", 784, 256);
+//       nn::Linear& down = child<nn::Linear>("down", 256, 10);
+//       Tensor operator()(const Tensor& x) { return down(relu(up(x))); }
+//     };
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "autograd/runtime/frame.h"
+#include "autograd/tensor.h"
+
+namespace attune::nn {
+
+using StateDict = std::map<std::string, Tensor>;
+
+struct LoadOptions {
+  bool strict =
+      true;  ///< entries that are missing from or unknown to the module are an error; otherwise they are passed over
+};
+
+class Module {
+ public:
+  Module() = default;
+  virtual ~Module();
+  Module(const Module&) = delete;
+  Module& operator=(const Module&) = delete;
+
+  /// Trainable tensors in order of registration, a tied one once.
+  std::vector<Tensor> parameters() const;
+  std::vector<std::pair<std::string, Tensor>> named_parameters() const;  ///< "encoder.layers.0.weight"
+  std::vector<std::pair<std::string, Tensor>> named_buffers() const;     ///< persistent or not
+  std::vector<std::pair<std::string, Module*>> named_modules();          ///< itself first, as ""
+  std::int64_t parameter_count() const;
+
+  /// Training or evaluation mode (dropout is off), here and below.
+  void train(bool on = true);
+  void eval() { train(false); }
+  bool training() const { return training_; }
+  void zero_grad();
+  /// Converts floating parameters and buffers, which become fresh leaves: give an optimiser its parameters afterwards.
+  void to(DType dtype);
+
+  /// Parameters and persistent buffers by path, sharing storage with the module.
+  StateDict state_dict() const;
+  /// Copies a state into the module, converting floating dtypes. Throws ValueError listing every missing, unexpected
+  /// and misshaped entry, and then has changed nothing. A tied parameter may stand under any of its paths.
+  void load_state_dict(const StateDict& state, const LoadOptions& options = {}, Here here = Here::current());
+  /// The same through a safetensors file.
+  void save(const std::string& path, Here here = Here::current()) const;
+  void load(const std::string& path, const LoadOptions& options = {}, Here here = Here::current());
+
+  std::string path() const;  ///< from the root: "encoder.layers.0"; "" at the root
+
+ protected:
+  /// Makes and owns a child. Throws ValueError for an empty or taken name or one with a dot.
+  template <class M, class... Args>
+  M& child(std::string name, Args&&... args) {
+    auto made = std::make_unique<M>(std::forward<Args>(args)...);
+    M& m = *made;
+    adopt(std::move(name), std::move(made));
+    return m;
+  }
+  /// Registers a trainable tensor and returns it, at an address that stays.
+  Tensor& parameter(std::string name, Tensor value);
+  /// Registers a tensor that is saved (where persistent) but not trained.
+  Tensor& buffer(std::string name, Tensor value, bool persistent = true);
+
+  void adopt(std::string name, std::unique_ptr<Module> module);
+
+  friend class Scope;
+
+ private:
+  struct Entry {
+    std::string name;
+    Tensor value;
+    bool trainable, persistent;
+  };
+  template <class Visit>
+  void each_entry(const std::string& prefix, Visit&& visit) const;
+  void check_name(const std::string& name) const;
+
+  std::string name_;
+  Module* parent_ = nullptr;
+  bool training_ = true;
+  std::vector<std::unique_ptr<Entry>> entries_;
+  std::vector<std::unique_ptr<Module>> children_;
+};
+
+/// The frame of a module's call: errors and the tape show the line that called the outermost module, and traces its
+/// path.
+class Scope : public Frame {
+ public:
+  Scope(const Module& module, const char* type, Here here) : Frame(type, here, &module, &path_of) {}
+
+ private:
+  static std::string path_of(const void* module) { return static_cast<const Module*>(module)->path(); }
+};
+
+}  // namespace attune::nn

@@ -1,0 +1,85 @@
+// Transformer encoder and decoder blocks (Vaswani et al. 2017), post-norm or pre-norm. Parameters carry PyTorch's
+// names.
+#pragma once
+
+#include "nn/attention/multihead.h"
+
+namespace attune::nn {
+
+/// f applied to `chunks` pieces of x [b, t, d] along t, which bounds the memory of what f makes inside. f must treat
+/// positions independently.
+Tensor in_chunks(const Tensor& x, std::int64_t chunks, const std::function<Tensor(const Tensor&)>& f);
+
+/// Sines and cosines of positions 0..n-1 at geometric wavelengths: [n, d], d even (Vaswani et al. 2017, 3.5).
+Tensor sinusoidal_positions(std::int64_t n, std::int64_t d, DType dtype = DType::float32, Here here = Here::current());
+
+struct TransformerOptions {
+  std::int64_t d_ff = 2048;
+  double dropout = 0.1;
+  Activation activation = Activation::relu;
+  bool pre_norm = false;
+  double eps = 1e-5;
+  std::int64_t ff_chunks =
+      1;  ///< pieces along the sequence in which the feed-forward part is computed; the result is the same
+};
+
+/// Self-attention and feed-forward, each with a residual connection and a layer norm.
+class TransformerEncoderLayer : public Module {
+ public:
+  TransformerEncoderLayer(std::int64_t d_model, std::int64_t heads, const TransformerOptions& options = {},
+                          Here here = Here::current());
+  /// x [b, t, d_model]; `call` has the masks.
+  Tensor operator()(const Tensor& x, const MultiheadCall& call = {}, Here here = Here::current()) const;
+
+ private:
+  Tensor feed_forward(const Tensor& x) const;
+  TransformerOptions options_;
+  MultiheadAttention& self_attn_;
+  Linear &linear1_, &linear2_;
+  LayerNorm &norm1_, &norm2_;
+  Dropout& dropout_;
+};
+
+/// The same with cross-attention to an encoder's output between the two.
+class TransformerDecoderLayer : public Module {
+ public:
+  TransformerDecoderLayer(std::int64_t d_model, std::int64_t heads, const TransformerOptions& options = {},
+                          Here here = Here::current());
+  /// x [b, t, d_model], memory [b, s, d_model]; `self` is causal unless told otherwise.
+  Tensor operator()(const Tensor& x, const Tensor& memory, const MultiheadCall& self = {.causal = true},
+                    const MultiheadCall& cross = {}, Here here = Here::current()) const;
+
+ private:
+  Tensor feed_forward(const Tensor& x) const;
+  TransformerOptions options_;
+  MultiheadAttention &self_attn_, &multihead_attn_;
+  Linear &linear1_, &linear2_;
+  LayerNorm &norm1_, &norm2_, &norm3_;
+  Dropout& dropout_;
+};
+
+/// `layers` encoder layers, and a final norm where they are pre-norm.
+class TransformerEncoder : public Module {
+ public:
+  TransformerEncoder(std::int64_t layers, std::int64_t d_model, std::int64_t heads,
+                     const TransformerOptions& options = {}, Here here = Here::current());
+  Tensor operator()(const Tensor& x, const MultiheadCall& call = {}, Here here = Here::current()) const;
+
+ private:
+  ModuleList<TransformerEncoderLayer>& layers_;
+  LayerNorm* norm_ = nullptr;
+};
+
+class TransformerDecoder : public Module {
+ public:
+  TransformerDecoder(std::int64_t layers, std::int64_t d_model, std::int64_t heads,
+                     const TransformerOptions& options = {}, Here here = Here::current());
+  Tensor operator()(const Tensor& x, const Tensor& memory, const MultiheadCall& self = {.causal = true},
+                    const MultiheadCall& cross = {}, Here here = Here::current()) const;
+
+ private:
+  ModuleList<TransformerDecoderLayer>& layers_;
+  LayerNorm* norm_ = nullptr;
+};
+
+}  // namespace attune::nn
