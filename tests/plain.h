@@ -75,14 +75,13 @@ inline bool close(const Plain& a, const Plain& b, double tolerance = 1e-12) {
       return false;
   return true;
 }
-inline bool close(const Tensor& a, const Plain& b, double tolerance = 1e-12) {
-  return close(Plain(a), b, tolerance);
-}
+inline bool close(const Tensor& a, const Plain& b, double tolerance = 1e-12) { return close(Plain(a), b, tolerance); }
 
 /// Distinct values in random order, exact in every dtype of numbers.
 inline Tensor shuffled(const Shape& shape, DType dtype = DType::float64, unsigned seed = 1) {
   Values v(static_cast<std::size_t>(numel(shape)));
-  for (std::size_t i = 0; i < v.size(); ++i) v[i] = static_cast<double>(i) - std::floor(static_cast<double>(v.size()) / 2);
+  for (std::size_t i = 0; i < v.size(); ++i)
+    v[i] = static_cast<double>(i) - std::floor(static_cast<double>(v.size()) / 2);
   std::mt19937 random(seed);
   std::shuffle(v.begin(), v.end(), random);
   return tensor(v, shape, dtype);

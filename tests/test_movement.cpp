@@ -23,7 +23,8 @@ void for_inputs(const std::function<void(const Tensor& x, const Plain& plain)>& 
 TEST_CASE("reshape reads row-major order, as a view where strides allow it") {
   for_inputs([](const Tensor& x, const Plain& p) {
     std::vector<Shape> targets{{x.numel()}, {1, x.numel(), 1}, {x.numel(), 1}};
-    if (x.numel() % 6 == 0 && x.numel() > 0) targets = {{x.numel()}, {6, -1}, {-1, 2}, {x.numel() / 6, 3, 2}, {2, 1, 3, -1}};
+    if (x.numel() % 6 == 0 && x.numel() > 0)
+      targets = {{x.numel()}, {6, -1}, {-1, 2}, {x.numel() / 6, 3, 2}, {2, 1, 3, -1}};
     for (const Shape& target : targets) {
       const Tensor y = reshape(x, target);
       CHECK(y.to_vector<double>() == p.v);
@@ -52,7 +53,10 @@ TEST_CASE("reshape refuses sizes that do not fit") {
   CHECK(thrown([&] { reshape(x, {-1, -1}); }) == "ShapeError: reshape: only one size can be -1: [-1, -1]");
   CHECK(thrown([&] { reshape(x, {-2, -3}); }) == "ShapeError: reshape: negative size in [-2, -3]");
   CHECK(thrown([&] { reshape(zeros({0}), {0, -1}); }) == "ShapeError: reshape: cannot reshape [0] into [0, -1]");
-  CHECK(thrown([&] { reshape(zeros({0}), {0, highest, highest}); }) != "");
+  CHECK(thrown([&] {
+          reshape(x, {highest, highest});
+        }) ==
+        "ShapeError: reshape: the number of elements of [9223372036854775807, 9223372036854775807] overflows 64 bits");
   CHECK(thrown([&] { reshape(Tensor(), {1}); }) == "ValueError: reshape: an input is undefined");
 }
 
@@ -93,10 +97,12 @@ TEST_CASE("permute and transpose move axes without a copy") {
   CHECK(permute(x, {-1, 0, -2}).shape() == Shape{4, 2, 3});
   CHECK(transpose(x, 0, -1).shape() == Shape{4, 3, 2});
   CHECK(transpose(x, 1, 1).shape() == Shape{2, 3, 4});
-  CHECK(thrown([&] { permute(x, {0, 1}); }) ==
-        "ShapeError: permute: axes [0, 1] do not name each axis of [2, 3, 4] once");
-  CHECK(thrown([&] { permute(x, {0, 1, -2}); }) ==
-        "ShapeError: permute: axes [0, 1, -2] do not name each axis of [2, 3, 4] once");
+  CHECK(thrown([&] {
+          permute(x, {0, 1});
+        }) == "ShapeError: permute: axes [0, 1] do not name each axis of [2, 3, 4] once");
+  CHECK(thrown([&] {
+          permute(x, {0, 1, -2});
+        }) == "ShapeError: permute: axes [0, 1, -2] do not name each axis of [2, 3, 4] once");
   CHECK(thrown([&] { permute(x, {0, 1, 3}); }) == "IndexError: permute: axis 3 is out of range for rank 3");
   CHECK(thrown([&] { transpose(zeros({3})); }) == "IndexError: transpose: axis -2 is out of range for rank 1");
 }
@@ -127,8 +133,7 @@ TEST_CASE("squeeze and unsqueeze") {
     }
   });
   CHECK(thrown([] { squeeze(zeros({2, 3}), 1); }) == "ShapeError: squeeze: axis 1 of [2, 3] has size 3, not 1");
-  CHECK(thrown([] { unsqueeze(zeros({2}), 2); }) == "");
-  CHECK(thrown([] { unsqueeze(zeros({2}), 3); }).rfind("IndexError: unsqueeze: axis 3", 0) == 0);
+  CHECK(thrown([] { unsqueeze(zeros({2}), 2); }).rfind("IndexError: unsqueeze: axis 2", 0) == 0);
   CHECK(thrown([] { squeeze(scalar(1), 0); }).rfind("IndexError: squeeze: axis 0", 0) == 0);
   CHECK(thrown([] { unsqueeze(zeros({1, 1, 1, 1, 1, 1, 1, 1}), 0); }).rfind("ShapeError: ", 0) == 0);
 }
@@ -143,7 +148,8 @@ TEST_CASE("slice follows Python's bounds, for any 64-bit bound and step") {
         for (std::int64_t step : steps) {
           const auto clamped = [](std::int64_t b) { return std::clamp<std::int64_t>(b < 0 ? b + 5 : b, 0, 5); };
           std::vector<std::int64_t> kept;
-          for (std::int64_t i = clamped(start); i < clamped(stop); i += std::min<std::int64_t>(step, 5)) kept.push_back(i);
+          for (std::int64_t i = clamped(start); i < clamped(stop); i += std::min<std::int64_t>(step, 5))
+            kept.push_back(i);
           INFO(start, ":", stop, ":", step);
           const Tensor y = slice(x, 1, start, stop, step);
           REQUIRE(y.shape() == Shape{2, static_cast<std::int64_t>(kept.size()), 3});
@@ -164,6 +170,24 @@ TEST_CASE("slice follows Python's bounds, for any 64-bit bound and step") {
   CHECK(thrown([&] { slice(whole, 0, 0, 1, 0); }) == "ValueError: slice: step = 0 must be at least 1");
   CHECK(thrown([&] { slice(whole, 0, 0, 1, lowest); }).rfind("ValueError: slice: step = -9223372036854775808", 0) == 0);
   CHECK(thrown([&] { slice(whole, 3, 0, 1); }) == "IndexError: slice: axis 3 is out of range for rank 3");
+}
+
+TEST_CASE("slice_scatter puts elements among zeros") {
+  const Tensor x = shuffled({2, 3});
+  const Plain y(slice_scatter(x, {2, 8}, 1, 1, 3));
+  for_indices(y.shape, [&](const Dims& at) { REQUIRE(y[at] == (at[1] % 3 == 1 ? Plain(x)[{at[0], at[1] / 3}] : 0)); });
+  CHECK(same(slice_scatter(zeros({2, 0}), {2, 4}, 1, 4, highest), zeros({2, 4})));
+  CHECK(slice_scatter(ones({1}), {3}, 0, 2, highest).to_vector<double>() == Values{0, 0, 1});
+  CHECK(same(gradient([](const Tensor& t) { return slice_scatter(t, {9}, 0, 2, 3); }, zeros({2}), arange(9, float32)),
+             {2}, {2, 5}));
+  CHECK(thrown([&] { slice_scatter(x, {2, 7}, 1, 0, 3); }) == "");
+  CHECK(thrown([&] {
+          slice_scatter(x, {2, 7}, 1, 2, 3);
+        }) == "ShapeError: slice_scatter: [2, 3] does not fit into [2, 7] from 2 in steps of 3 along axis 1");
+  for (std::int64_t start : {lowest, highest, std::int64_t{-1}, std::int64_t{8}})
+    CHECK(thrown([&] { slice_scatter(x, {2, 7}, 1, start, 1); }).rfind("ShapeError: slice_scatter", 0) == 0);
+  CHECK(thrown([&] { slice_scatter(x, {2, 7}, 1, 0, highest); }).rfind("ShapeError: slice_scatter", 0) == 0);
+  CHECK(thrown([&] { slice_scatter(x, {3, 7}, 1, 0); }).rfind("ShapeError: slice_scatter", 0) == 0);
 }
 
 TEST_CASE("select takes one position and drops the axis") {
@@ -228,16 +252,17 @@ TEST_CASE("cat and split undo each other") {
     REQUIRE(Plain(y)[at] == Plain(at[1] / 3 == 1 ? b : a)[{at[0], at[1] % 3}]);
   });
   CHECK(thrown([&] { cat({}); }) == "ValueError: cat: needs at least one tensor");
-  CHECK(thrown([&] { cat({a, zeros({3, 3}, float64)}, 1); }) ==
-        "ShapeError: cat: sizes differ outside of axis 1: [2, 3] and [3, 3]");
-  CHECK(thrown([&] { cat({a, zeros({3}, float64)}); }) ==
-        "ShapeError: cat: sizes differ outside of axis 0: [2, 3] and [3]");
+  CHECK(thrown([&] {
+          cat({a, zeros({3, 3}, float64)}, 1);
+        }) == "ShapeError: cat: sizes differ outside of axis 1: [2, 3] and [3, 3]");
+  CHECK(thrown([&] {
+          cat({a, zeros({3}, float64)});
+        }) == "ShapeError: cat: sizes differ outside of axis 0: [2, 3] and [3]");
   CHECK(thrown([&] { cat({a, zeros({2, 3})}); }).rfind("DTypeError: cat: dtypes differ", 0) == 0);
   CHECK(thrown([&] { cat({scalar(1)}); }) == "IndexError: cat: axis 0 is out of range for rank 0");
-  CHECK(thrown([&] { split(a, {1, 1}, 1); }) ==
-        "ShapeError: split: sizes add up to 2, not to axis 1 of [2, 3]");
-  CHECK(thrown([&] { split(a, {4, -1}, 1); }) == "ValueError: split: negative size -1");
-  CHECK(thrown([&] { split(a, {highest, highest, 5}, 1); }) != "");
+  CHECK(thrown([&] { split(a, {1, 1}, 1); }) == "ShapeError: split: sizes [1, 1] do not add up to axis 1 of [2, 3]");
+  CHECK(thrown([&] { split(a, {4, -1}, 1); }) == "ShapeError: split: sizes [4, -1] do not add up to axis 1 of [2, 3]");
+  CHECK(thrown([&] { split(a, {highest, highest, 5}, 1); }).rfind("ShapeError: split: sizes", 0) == 0);
 }
 
 TEST_CASE("the gradient of a split is the pieces' gradients joined, zeros for unused ones") {
@@ -269,19 +294,14 @@ TEST_CASE("stack and unbind undo each other") {
   CHECK(thrown([] { stack({zeros({2}), zeros({1})}); }) == "ShapeError: stack: shapes differ: [2] and [1]");
 }
 
-TEST_CASE("the backward pass of unbind is linear in the length") {
-  const std::int64_t n = 20000;
-  const Tensor dx = gradient(
-      [](const Tensor& t) {
-        const Tensors rows = unbind(t);
-        Tensor last = rows[0];
-        for (std::size_t i = 1; i < rows.size(); i += 1000) last = last + rows[i];
-        return last;
-      },
-      zeros({n, 16}));
-  double total = 0;
-  for (double v : dx.to_vector<double>()) total += v;
-  CHECK(total == 16 * 21);
+TEST_CASE("split and unbind are one node, whose backward pass joins once") {
+  const Tensor x = shuffled({50, 2}).requires_grad_();
+  const Tensors rows = unbind(x), halves = split(x, {20, 30});
+  for (const Tensor& row : rows) CHECK(row.node() == rows[0].node());
+  CHECK(halves[0].node() == halves[1].node());
+  const Tensor y = stack(rows) * cat(halves);
+  CHECK(Tape::of(y).size() == 6);  // the leaf, unbind, stack, split, cat, mul
+  CHECK(same(gradient([](const Tensor& t) { return stack(unbind(t, 1)) * transpose(t); }, x), Plain(2 * x.detach())));
 }
 
 TEST_CASE("chunk makes the first pieces larger") {
@@ -320,8 +340,8 @@ TEST_CASE("flip reverses axes") {
 TEST_CASE("roll moves along an axis, by any 64-bit shift") {
   for_inputs([](const Tensor& x, const Plain& p) {
     for (int axis = 0; axis < x.rank(); ++axis)
-      for (std::int64_t shift : {std::int64_t{0}, std::int64_t{1}, std::int64_t{-1}, std::int64_t{7}, std::int64_t{-8},
-                                 lowest, highest}) {
+      for (std::int64_t shift :
+           {std::int64_t{0}, std::int64_t{1}, std::int64_t{-1}, std::int64_t{7}, std::int64_t{-8}, lowest, highest}) {
         const Tensor y = roll(x, shift, axis);
         CHECK_FALSE(y.same_storage(x));
         for_indices(x.shape(), [&](const Dims& at) {
@@ -360,8 +380,14 @@ TEST_CASE("pad adds and cuts") {
              {3, 4, 5, 0}));
   CHECK(same(gradient([](const Tensor& t) { return pad(t, 0, -4, 3); }, x), {4}, {0, 0, 0, 0}));
   CHECK(pad(x, 0, 1, 0, -inf).to_vector<double>()[0] == -inf);
-  for (auto [before, after] : {std::pair{std::int64_t{-5}, std::int64_t{9}}, {9, -5}, {-3, -2}, {lowest, highest},
-                               {highest, lowest}, {highest, 1}, {1, highest}, {lowest, lowest}})
+  for (auto [before, after] : {std::pair{std::int64_t{-5}, std::int64_t{9}},
+                               {9, -5},
+                               {-3, -2},
+                               {lowest, highest},
+                               {highest, lowest},
+                               {highest, 1},
+                               {1, highest},
+                               {lowest, lowest}})
     CHECK(thrown([&, b = before, a = after] { pad(x, 0, b, a); }).find("pad: before = ") != std::string::npos);
 }
 
@@ -384,8 +410,7 @@ TEST_CASE("repeat tiles") {
   });
   CHECK(repeat(zeros({1, 2, 1, 1, 1, 1, 1, 2}), {2, 1, 1, 1, 3, 1, 1, 2}).shape() == Shape{2, 2, 1, 1, 3, 1, 1, 4});
   CHECK(same(gradient([](const Tensor& t) { return repeat(t, {2, 3}); }, shuffled({2})), {2}, {6, 6}));
-  CHECK(thrown([] { repeat(zeros({2, 2}), {2}); }) ==
-        "ShapeError: repeat: counts [2] have fewer axes than [2, 2]");
+  CHECK(thrown([] { repeat(zeros({2, 2}), {2}); }) == "ShapeError: repeat: counts [2] have fewer axes than [2, 2]");
   CHECK(thrown([] { repeat(zeros({2}), {-1}); }) == "ValueError: repeat: negative count in [-1]");
 }
 

@@ -6,31 +6,27 @@
 #include "autograd/ops/apply.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
-#include "autograd/ops/movement.h"
+#include "autograd/ops/layout.h"
 
 namespace attune {
 
+using detail::Around;
+using detail::around;
+using detail::dense;
 using detail::elements;
 using detail::with_any;
 using detail::with_floating;
 
 namespace {
 
-/// The sizes before, along and after an axis.
-struct Around {
-  std::int64_t outer = 1, n = 1, inner = 1;
-};
-
-Around around(const Shape& shape, int axis) {
-  Around a;
-  for (int i = 0; i < shape.rank(); ++i) (i < axis ? a.outer : i == axis ? a.n : a.inner) *= shape[i];
-  return a;
+/// An axis of x; a rank-0 tensor is a row of one.
+int row_axis(const Op& op, const Tensor& x, int axis) {
+  op.check_defined(x);
+  return op.axis_of_rank(axis, std::max(x.rank(), 1));
 }
 
-Tensor dense(const Tensor& x) {
-  const NoGrad off;
-  return contiguous(x.detach());
-}
+/// Zeros of a shape in one element: index_add and scatter_add copy what they add to anyway.
+Tensor nothing(const Shape& shape, DType dtype) { return expand(zeros({}, dtype), shape); }
 
 const std::int64_t* values(const Tensor& index) { return static_cast<const std::int64_t*>(index.raw()); }
 
@@ -64,7 +60,7 @@ Tensor index_select(const Tensor& x, int axis, const Tensor& index, Here here) {
   return op.record(
       std::move(y), of<index_select>(x, axis, index), "dx = dy added at the index",
       [at = Saved(at), a, whole = x.shape()](const Tensor& dy) {
-        return index_add(zeros(whole, dy.dtype()), a, at, dy);
+        return index_add(nothing(whole, dy.dtype()), a, at, dy);
       },
       [](const Tensor&) { return Tensor(); });
 }
@@ -107,34 +103,34 @@ void check_like(const Op& op, const Tensor& x, const Tensor& index, int axis) {
 
 Tensor gather(const Tensor& x, int axis, const Tensor& index, Here here) {
   const Op op{"gather", here};
-  const int a = op.axis(axis, x);
+  const int a = row_axis(op, x, axis);
   check_like(op, x, index, a);
-  const Tensor at = op.checked_index(index, x.shape()[a]), from = dense(x);
   const Around s = around(x.shape(), a);
+  const Tensor at = op.checked_index(index, s.n), from = dense(x);
   Tensor y = op.empty(index.shape(), x.dtype());
-  kernels::gather(x.dtype(), from.raw(), s.outer, s.n, s.inner, values(at), index.shape()[a], y.raw_mut());
+  kernels::gather(x.dtype(), from.raw(), s.outer, s.n, s.inner, values(at), around(index.shape(), a).n, y.raw_mut());
   return op.record(
       std::move(y), of<gather>(x, axis, index), "dx = dy added at the index",
       [at = Saved(at), a, whole = x.shape()](const Tensor& dy) {
-        return scatter_add(zeros(whole, dy.dtype()), a, at, dy);
+        return scatter_add(nothing(whole, dy.dtype()), a, at, dy);
       },
       [](const Tensor&) { return Tensor(); });
 }
 
 Tensor scatter_add(const Tensor& x, int axis, const Tensor& index, const Tensor& source, Here here) {
   const Op op{"scatter_add", here};
-  const int a = op.axis(axis, x);
+  const int a = row_axis(op, x, axis);
   op.check_same_dtype(x, source);
   check_like(op, x, index, a);
   if (source.shape() != index.shape())
     op.fail_shape("source " + source.shape().str() + " differs from index " + index.shape().str());
-  const Tensor at = op.checked_index(index, x.shape()[a]), from = dense(source);
   const Around s = around(x.shape(), a);
+  const Tensor at = op.checked_index(index, s.n), from = dense(source);
   return op.record(
       copy_and_add(op, x,
                    [&]<class T>(T* y) {
                      kernels::scatter_add<T>(static_cast<const T*>(from.raw()), s.outer, s.n, s.inner, values(at),
-                                             index.shape()[a], y);
+                                             around(index.shape(), a).n, y);
                    }),
       of<scatter_add>(x, axis, index, source), "dx = dy, dsource = dy at the index",
       [](const Tensor& dy) { return dy; }, [](const Tensor&) { return Tensor(); },
@@ -145,6 +141,9 @@ Tensor embedding(const Tensor& table, const Tensor& indices, std::int64_t paddin
   const Op op{"embedding", here};
   op.check_floating(table);
   if (table.rank() != 2) op.fail_shape("the table must be [rows, d], got " + table.shape().str());
+  if (padding_index < -1 || padding_index >= table.size(0))
+    op.fail_index("padding_index = " + std::to_string(padding_index) + " is neither -1 nor a row of " +
+                  table.shape().str());
   const Tensor at = op.checked_index(indices, table.size(0)), from = dense(table);
   Shape shape = indices.shape();
   shape.push_back(table.size(1));
@@ -154,10 +153,10 @@ Tensor embedding(const Tensor& table, const Tensor& indices, std::int64_t paddin
   return op.record(
       std::move(y), of<embedding>(table, indices, padding_index), "dtable = dy added at the indices",
       [at = Saved(at), padding_index, whole = table.shape()](const Tensor& dy) {
-        const Tensor flat = reshape(at, {at.get().numel()});
+        const Tensor flat = flatten(at);
         Tensor rows = reshape(dy, {flat.numel(), whole[1]});
         if (padding_index >= 0) rows = where(unsqueeze(eq(flat, padding_index), 1), 0, rows);
-        return index_add(zeros(whole, dy.dtype()), 0, flat, rows);
+        return index_add(nothing(whole, dy.dtype()), 0, flat, rows);
       },
       [](const Tensor&) { return Tensor(); });
 }
@@ -178,7 +177,7 @@ Tensor one_hot(const Tensor& indices, std::int64_t classes, DType dtype, Here he
 
 Sorted sort(const Tensor& x, int axis, bool descending, Here here) {
   const Op op{"sort", here};
-  const int a = op.axis(axis, x);
+  const int a = row_axis(op, x, axis);
   const Around s = around(x.shape(), a);
   const Tensor from = dense(x);
   Tensor y = op.empty_like(x), indices = op.empty(x.shape(), DType::int64);
@@ -191,7 +190,7 @@ Sorted sort(const Tensor& x, int axis, bool descending, Here here) {
   return {op.record(
               std::move(y), of<gather>(x, a, indices), "dx = dy put back in x's order",
               [indices = Saved(indices), a, whole = x.shape()](const Tensor& dy) {
-                return scatter_add(zeros(whole, dy.dtype()), a, indices, dy);
+                return scatter_add(nothing(whole, dy.dtype()), a, indices, dy);
               },
               [](const Tensor&) { return Tensor(); }),
           indices};

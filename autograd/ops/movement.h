@@ -28,6 +28,10 @@ Tensor unsqueeze(const Tensor& x, int axis,
 /// >= 1. A view.
 Tensor slice(const Tensor& x, int axis, std::int64_t start, std::int64_t stop = to_end, std::int64_t step = 1,
              Here here = Here::current());
+/// Zeros of `shape` with x at start, start + step, ... along `axis`: the gradient of slice.
+/// Throws ShapeError where x does not fit.
+Tensor slice_scatter(const Tensor& x, const Shape& shape, int axis, std::int64_t start, std::int64_t step = 1,
+                     Here here = Here::current());
 /// x[..., index, ...]: one position along `axis`, which goes. Throws IndexError outside [-n, n). A view.
 Tensor select(const Tensor& x, int axis, std::int64_t index, Here here = Here::current());
 /// Dense, row-major: x itself, or a copy.

@@ -1,18 +1,20 @@
 // Movement into fresh storage.
 
 #include <algorithm>
+#include <utility>
 
 #include "autograd/ops/apply.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
-#include "autograd/ops/index.h"
-#include "autograd/ops/movement.h"
+#include "autograd/ops/layout.h"
 
 namespace attune {
 
+using detail::around;
+
 namespace {
 
-Tensor dense(const Op& op, const Tensor& x) {
+Tensor copied(const Op& op, const Tensor& x) {
   Tensor y = op.empty_like(x);
   if (x.numel() != 0) kernels::copy(x.dtype(), x.shape(), x.raw(), x.strides(), y.raw_mut(), y.strides());
   return y;
@@ -32,13 +34,13 @@ Tensor contiguous(const Tensor& x, Here here) {
   const Op op{"contiguous", here};
   op.check_defined(x);
   if (x.is_contiguous()) return x;
-  return op.record(dense(op, x), of<contiguous>(x), "dx = dy", [](const Tensor& dy) { return dy; });
+  return op.record(copied(op, x), of<contiguous>(x), "dx = dy", [](const Tensor& dy) { return dy; });
 }
 
 Tensor clone(const Tensor& x, Here here) {
   const Op op{"clone", here};
   op.check_defined(x);
-  return op.record(dense(op, x), of<clone>(x), "dx = dy", [](const Tensor& dy) { return dy; });
+  return op.record(copied(op, x), of<clone>(x), "dx = dy", [](const Tensor& dy) { return dy; });
 }
 
 Tensor cat(const Tensors& xs, int axis, Here here) {
@@ -81,13 +83,16 @@ Tensor stack(const Tensors& xs, int axis, Here here) {
   if (xs.empty()) op.fail_value("needs at least one tensor");
   op.check_defined(xs[0]);
   const int a = op.axis_of_rank(axis, xs[0].rank() + 1);
-  Tensors rows;
   for (const Tensor& x : xs) {
     op.check_same_dtype(xs[0], x);
     if (x.shape() != xs[0].shape()) op.fail_shape("shapes differ: " + xs[0].shape().str() + " and " + x.shape().str());
-    rows.push_back(unsqueeze(x, a));
   }
-  return cat(rows, a);
+  Shape shape = xs[0].shape();
+  shape.insert(a, static_cast<std::int64_t>(xs.size()));
+  Tensor y = op.empty(shape, xs[0].dtype());
+  for (std::size_t i = 0; i < xs.size(); ++i) place(y, a, static_cast<std::int64_t>(i), unsqueeze(xs[i].detach(), a));
+  return op.record_joint(std::move(y), of<stack>(xs, axis), "each dx = its slice of dy",
+                         [a](const Tensors& dys, const Needs&) { return unbind(dys[0], a); });
 }
 
 Tensor flip(const Tensor& x, const Dims& axes, Here here) {
@@ -96,9 +101,10 @@ Tensor flip(const Tensor& x, const Dims& axes, Here here) {
   // Negative strides live only inside this copy.
   Strides strides = x.strides();
   std::int64_t offset = 0;
+  bool seen[max_rank] = {};
   for (std::int64_t axis : axes) {
     const int a = op.axis(axis, x);
-    if (strides[a] != x.strides()[a] && x.shape()[a] > 1) op.fail_shape("axes " + axes.str() + " repeat an axis");
+    if (std::exchange(seen[a], true)) op.fail_shape("axes " + axes.str() + " repeat an axis");
     offset += std::max<std::int64_t>(x.shape()[a] - 1, 0) * x.strides()[a];
     strides[a] = -x.strides()[a];
   }
@@ -130,25 +136,13 @@ Tensor pad(const Tensor& x, int axis, std::int64_t before, std::int64_t after, d
       before < -n || after < -n)
     op.fail_value("before = " + std::to_string(before) + " and after = " + std::to_string(after) + " do not fit axis " +
                   std::to_string(axis) + " of " + x.shape().str());
-  const Tensor kept = before < 0 || after < 0
-                          ? slice(x, a, std::max<std::int64_t>(-before, 0), n - std::max<std::int64_t>(-after, 0))
-                          : x;
-  const std::int64_t start = std::max<std::int64_t>(before, 0);
   Shape shape = x.shape();
   shape[a] = size;
-  const auto padded = [&] {
-    const NoGrad off;
-    Tensor y = full(shape, value, x.dtype());
-    place(y, a, start, kept);
-    return y;
-  };
-  const std::int64_t inside = kept.shape()[a];
-  return op.record(padded(), of<pad>(x, axis, before, after, value), "dx = the inner part of dy",
-                   [a, start, inside, before, after](const Tensor& dy) {
-                     const Tensor inner = slice(dy, a, start, start + inside);
-                     if (before >= 0 && after >= 0) return inner;
-                     return pad(inner, a, std::max<std::int64_t>(-before, 0), std::max<std::int64_t>(-after, 0));
-                   });
+  Tensor y = full(shape, value, x.dtype());
+  const std::int64_t start = std::max<std::int64_t>(-before, 0), stop = n - std::max<std::int64_t>(-after, 0);
+  place(y, a, std::max<std::int64_t>(before, 0), slice(x.detach(), a, start, stop));
+  return op.record(std::move(y), of<pad>(x, axis, before, after, value), "dx = dy cut where x was padded, and back",
+                   [a, before, after](const Tensor& dy) { return pad(dy, a, -before, -after); });
 }
 
 Tensor repeat(const Tensor& x, const Dims& counts, Here here) {
@@ -157,18 +151,15 @@ Tensor repeat(const Tensor& x, const Dims& counts, Here here) {
   if (counts.size() < x.rank()) op.fail_shape("counts " + counts.str() + " have fewer axes than " + x.shape().str());
   for (std::int64_t c : counts)
     if (c < 0) op.fail_value("negative count in " + counts.str());
-  const int added = counts.size() - x.rank();
-  Tensor y = x;
-  for (int i = 0; i < added; ++i) y = unsqueeze(y, 0);
-  // One axis after another: [.., n, ..] -> [.., c, n, ..] -> [.., c n, ..], which needs no more than one axis above the
-  // rank.
-  for (int i = 0; i < counts.size(); ++i) {
+  Shape shape = x.shape();
+  while (shape.rank() < counts.rank()) shape.insert(0, 1);
+  Tensor y = reshape(x, shape);
+  // One axis after another: [outer, inner] -> [outer, count, inner].
+  for (int i = 0; i < counts.rank(); ++i) {
     if (counts[i] == 1) continue;
-    Shape shape = y.shape();
-    Shape wide = shape;
-    wide.insert(i, counts[i]);
+    const auto [outer, n, inner] = around(shape, i);
     shape[i] *= counts[i];
-    y = reshape(expand(unsqueeze(y, i), wide), shape);
+    y = reshape(expand(reshape(y, {outer, 1, n * inner}), {outer, counts[i], n * inner}), shape);
   }
   return y.same_storage(x) ? clone(y) : y;
 }

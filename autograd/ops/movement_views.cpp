@@ -4,9 +4,7 @@
 
 #include "autograd/ops/apply.h"
 #include "autograd/ops/create.h"
-#include "autograd/ops/elementwise.h"
 #include "autograd/ops/movement.h"
-#include "autograd/ops/reduce.h"
 
 namespace attune {
 
@@ -67,28 +65,16 @@ bool view_strides(const Tensor& x, const Shape& shape, Strides& strides) {
   return true;
 }
 
+std::string list_text(const std::vector<std::int64_t>& v) {
+  std::string s = "[";
+  for (std::size_t i = 0; i < v.size(); ++i) s += (i ? ", " : "") + std::to_string(v[i]);
+  return s + "]";
+}
+
 Strides kept_strides(const Tensor& x, int without) {
   Strides s = x.strides();
   s.erase(without);
   return s;
-}
-
-/// Zeros of `shape` with `dy` at positions start, start + step, ... of `axis`: the gradient of slice, and linear in dy.
-Tensor slice_scatter(const Tensor& dy, const Shape& shape, int axis, std::int64_t start, std::int64_t step, Here here) {
-  const Op op{"slice_scatter", here};
-  Tensor y = zeros(shape, dy.dtype());
-  Strides strides = y.strides();
-  const std::int64_t offset = start * strides[axis];
-  strides[axis] *= step;
-  if (dy.numel() != 0)
-    kernels::copy(dy.dtype(), dy.shape(), dy.raw(), dy.strides(),
-                  static_cast<std::byte*>(y.raw_mut()) + offset * static_cast<std::int64_t>(size_of(y.dtype())),
-                  strides);
-  const std::int64_t count = dy.shape()[axis];
-  return op.record(std::move(y), of<slice_scatter>(dy, shape, axis, start, step), "dx = the slice of dy",
-                   [axis, start, step, count](const Tensor& g) {
-                     return slice(g, axis, start, start + (count - 1) * step + 1, step);
-                   });
 }
 
 }  // namespace
@@ -212,10 +198,33 @@ Tensor slice(const Tensor& x, int axis, std::int64_t start, std::int64_t stop, s
   const std::int64_t offset = count == 0 ? 0 : first * strides[a];
   if (count > 1) strides[a] *= step;
   return op.record(view_of(x, shape, strides, offset), of<slice>(x, axis, start, stop, step),
-                   "dx = dy at the slice, zeros elsewhere",
-                   [whole = x.shape(), a, first, step, count](const Tensor& dy) {
-                     return slice_scatter(dy, whole, a, count == 0 ? 0 : first, count <= 1 ? 1 : step, {});
+                   "dx = dy at the slice, zeros elsewhere", [whole = x.shape(), a, first, step](const Tensor& dy) {
+                     return slice_scatter(dy, whole, a, first, step);
                    });
+}
+
+Tensor slice_scatter(const Tensor& x, const Shape& shape, int axis, std::int64_t start, std::int64_t step, Here here) {
+  const Op op{"slice_scatter", here};
+  const int a = op.axis(axis, x);
+  if (step < 1) op.fail_value("step = " + std::to_string(step) + " must be at least 1");
+  const std::int64_t count = x.shape()[a];
+  bool fits = x.rank() == shape.rank();
+  for (int i = 0; fits && i < x.rank(); ++i) fits = i == a || x.shape()[i] == shape[i];
+  if (fits) {
+    const std::int64_t room = start < 0 || start > shape[a] ? -1 : shape[a] - start;  // from the first place on
+    fits = room >= 0 && (count == 0 || (room > 0 && count - 1 <= (room - 1) / step));
+  }
+  if (!fits)
+    op.fail_shape(x.shape().str() + " does not fit into " + shape.str() + " from " + std::to_string(start) +
+                  " in steps of " + std::to_string(step) + " along axis " + std::to_string(axis));
+  Tensor y = zeros(shape, x.dtype());
+  if (x.numel() != 0) {
+    const Tensor places = slice(y, a, start, to_end, step);
+    kernels::copy(x.dtype(), x.shape(), x.raw(), x.strides(), places.raw_mut(), places.strides());
+  }
+  return op.record(
+      std::move(y), of<slice_scatter>(x, shape, axis, start, step), "dx = dy's slice",
+      [a, start, step, count](const Tensor& dy) { return slice(slice(dy, a, start, to_end, step), a, 0, count); });
 }
 
 Tensor select(const Tensor& x, int axis, std::int64_t index, Here here) {
@@ -230,28 +239,27 @@ Tensor select(const Tensor& x, int axis, std::int64_t index, Here here) {
   shape.erase(a);
   return op.record(view_of(x, shape, kept_strides(x, a), i * x.strides()[a]), of<select>(x, axis, index),
                    "dx = dy at the index, zeros elsewhere", [whole = x.shape(), a, i](const Tensor& dy) {
-                     return slice_scatter(unsqueeze(dy, a), whole, a, i, 1, {});
+                     return slice_scatter(unsqueeze(dy, a), whole, a, i);
                    });
 }
 
 Tensors split(const Tensor& x, const std::vector<std::int64_t>& sizes, int axis, Here here) {
   const Op op{"split", here};
   const int a = op.axis(axis, x);
-  std::int64_t total = 0;
-  for (std::int64_t s : sizes) {
-    if (s < 0) op.fail_value("negative size " + std::to_string(s));
-    total += s;
-  }
-  if (total != x.shape()[a])
-    op.fail_shape("sizes add up to " + std::to_string(total) + ", not to axis " + std::to_string(axis) + " of " +
-                  x.shape().str());
+  const std::int64_t n = x.shape()[a];
+  const Tensor from = x.detach();
+  std::int64_t left = n;
   Tensors pieces;
-  std::int64_t start = 0;
-  for (std::int64_t s : sizes) {
-    pieces.push_back(slice(x, a, start, start + s));
-    start += s;
+  for (std::int64_t size : sizes) {
+    if (size < 0 || size > left) break;
+    pieces.push_back(slice(from, a, n - left, n - left + size));
+    left -= size;
   }
-  return pieces;
+  if (pieces.size() != sizes.size() || left != 0)
+    op.fail_shape("sizes " + list_text(sizes) + " do not add up to axis " + std::to_string(axis) + " of " +
+                  x.shape().str());
+  return op.record_joint(std::move(pieces), of<split>(x, sizes, axis), "dx = the dys joined",
+                         [a](const Tensors& dys, const Needs&) { return Tensors{cat(dys, a)}; });
 }
 
 Tensors chunk(const Tensor& x, std::int64_t n, int axis, Here here) {
@@ -267,9 +275,12 @@ Tensors chunk(const Tensor& x, std::int64_t n, int axis, Here here) {
 Tensors unbind(const Tensor& x, int axis, Here here) {
   const Op op{"unbind", here};
   const int a = op.axis(axis, x);
+  const Tensor from = x.detach();
   Tensors pieces;
-  for (std::int64_t i = 0; i < x.shape()[a]; ++i) pieces.push_back(select(x, a, i));
-  return pieces;
+  for (std::int64_t i = 0; i < x.shape()[a]; ++i) pieces.push_back(select(from, a, i));
+  if (pieces.empty()) return pieces;
+  return op.record_joint(std::move(pieces), of<unbind>(x, axis), "dx = the dys stacked",
+                         [a](const Tensors& dys, const Needs&) { return Tensors{stack(dys, a)}; });
 }
 
 }  // namespace attune
