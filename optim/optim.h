@@ -1,0 +1,6 @@
+// Optimisers, schedules and gradient clipping.
+#pragma once
+
+#include "optim/optimizer.h"
+#include "optim/optimizers.h"
+#include "optim/schedule.h"

@@ -1,0 +1,62 @@
+#include "optim/schedule.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <string>
+
+#include "autograd/runtime/error.h"
+
+namespace attune::optim {
+
+namespace {
+
+void require(bool ok, const char* name, const char* what, std::int64_t value) {
+  if (!ok) throw ValueError(std::string(name) + ": " + what + " = " + std::to_string(value) + " is out of range");
+}
+
+double rise(std::int64_t step, std::int64_t warmup) {
+  return warmup <= 0 ? 1 : std::min(1.0, static_cast<double>(step) / static_cast<double>(warmup));
+}
+
+}  // namespace
+
+Schedule warmup(std::int64_t steps) {
+  require(steps >= 0, "warmup", "steps", steps);
+  return [steps](std::int64_t step) { return rise(step, steps); };
+}
+
+Schedule cosine(std::int64_t total, std::int64_t warmup_steps, double floor) {
+  require(total >= 1, "cosine", "total", total);
+  require(warmup_steps >= 0 && warmup_steps <= total, "cosine", "warmup", warmup_steps);
+  return [=](std::int64_t step) {
+    if (step <= warmup_steps) return rise(step, warmup_steps);
+    const double done = std::min(1.0, static_cast<double>(step - warmup_steps) /
+                                          static_cast<double>(std::max<std::int64_t>(total - warmup_steps, 1)));
+    return floor + (1 - floor) * 0.5 * (1 + std::cos(std::numbers::pi * done));
+  };
+}
+
+Schedule inverse_sqrt(std::int64_t warmup_steps) {
+  require(warmup_steps >= 1, "inverse_sqrt", "warmup", warmup_steps);
+  return [=](std::int64_t step) {
+    return step <= warmup_steps ? rise(step, warmup_steps)
+                                : std::sqrt(static_cast<double>(warmup_steps) / static_cast<double>(step));
+  };
+}
+
+Schedule noam(std::int64_t d_model, std::int64_t warmup_steps) {
+  require(d_model >= 1, "noam", "d_model", d_model);
+  require(warmup_steps >= 1, "noam", "warmup", warmup_steps);
+  return [=](std::int64_t step) {
+    const double s = static_cast<double>(step), w = static_cast<double>(warmup_steps);
+    return std::min(1 / std::sqrt(s), s * std::pow(w, -1.5)) / std::sqrt(static_cast<double>(d_model));
+  };
+}
+
+Schedule step_decay(std::int64_t every, double gamma) {
+  require(every >= 1, "step_decay", "every", every);
+  return [=](std::int64_t step) { return std::pow(gamma, static_cast<double>((step - 1) / every)); };
+}
+
+}  // namespace attune::optim
