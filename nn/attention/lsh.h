@@ -1,0 +1,62 @@
+// Self-attention through locality-sensitive hashing (Kitaev, Kaiser and Levskaya 2020): queries and keys are one
+// projection.
+#pragma once
+
+#include "autograd/ops/lsh_attention.h"
+#include "nn/layers.h"
+
+namespace attune::nn {
+
+struct HeadOptions {
+  std::int64_t head_dim = 0;  ///< 0: d_model / heads, which must then be whole
+  bool project_output =
+      true;  ///< a linear map from the joined heads to d_model; otherwise the joined heads are the output
+};
+
+struct LshCall {
+  Tensor key_padding_mask{};  ///< [b, n] bool: true is padding
+  Tensor rotations{};         ///< given instead of drawn: see lsh_rotations
+  Tensor buckets{};           ///< given instead of computed: see lsh_buckets
+  bool full = false;          ///< attend to everything: shared-QK attention without hashing
+};
+
+struct LshResult {
+  Tensor output;   ///< [b, n, d_model], or [b, n, heads head_dim] where it is not projected
+  Tensor buckets;  ///< [b, h, hashes, n]; undefined where none were needed
+};
+
+class LshSelfAttention : public Module {
+ public:
+  /// `options` can be changed between calls (more hashes in evaluation, say).
+  LshSelfAttention(std::int64_t d_model, std::int64_t heads, const LshOptions& options = {},
+                   const HeadOptions& shape = {}, Here here = Here::current());
+  /// x [b, n, d_model]. Inside a recomputed block (checkpoint, reversible) the buckets of the first run are used again.
+  LshResult operator()(const Tensor& x, const LshCall& call = {}, Here here = Here::current()) const;
+  /// The attention probabilities [b, h, n, n] for x, with the buckets (undefined: full attention).
+  Tensor weights(const Tensor& x, const Tensor& buckets, Here here = Here::current()) const;
+
+  LshOptions options;
+
+ private:
+  std::int64_t heads_, head_dim_;
+  Linear &query_key_, &value_;
+  Linear* output_ = nullptr;
+};
+
+/// Self-attention within a window of chunks, with queries, keys and values of their own.
+class LocalSelfAttention : public Module {
+ public:
+  LocalSelfAttention(std::int64_t d_model, std::int64_t heads, const LocalOptions& options = {},
+                     const HeadOptions& shape = {}, Here here = Here::current());
+  /// x [b, n, d_model]; key_padding_mask [b, n] bool, true is padding.
+  Tensor operator()(const Tensor& x, const Tensor& key_padding_mask = {}, Here here = Here::current()) const;
+
+  LocalOptions options;
+
+ private:
+  std::int64_t heads_, head_dim_;
+  Linear &query_, &key_, &value_;
+  Linear* output_ = nullptr;
+};
+
+}  // namespace attune::nn

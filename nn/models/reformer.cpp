@@ -1,0 +1,244 @@
+#include "nn/models/reformer.h"
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "autograd/io/safetensors.h"
+#include "autograd/ops/create.h"
+#include "autograd/ops/elementwise.h"
+#include "autograd/ops/movement.h"
+#include "autograd/runtime/error.h"
+#include "autograd/tape.h"
+#include "nn/init.h"
+#include "nn/reversible.h"
+#include "nn/transformer.h"
+
+namespace attune::nn {
+
+namespace {
+
+/// A module that only gives its children a name in the path.
+struct Named : Module {
+  using Module::child;
+  using Module::parameter;
+};
+
+struct AttentionPart : Module {
+  AttentionPart(const ReformerConfig& c, ReformerAttention kind)
+      : norm(child<LayerNorm>("layer_norm", c.d_model, LayerNormOptions{.eps = c.eps})),
+        dropout(child<Dropout>("dropout", c.dropout)) {
+    const HeadOptions shape{.head_dim = c.head_dim, .project_output = false};
+    const std::int64_t head_dim = c.head_dim == 0 ? c.d_model / c.heads : c.head_dim;
+    if (kind == ReformerAttention::lsh)
+      lsh = &child<LshSelfAttention>("self_attention", c.d_model, c.heads, c.lsh, shape);
+    else
+      local = &child<LocalSelfAttention>("self_attention", c.d_model, c.heads, c.local, shape);
+    output =
+        &child<Named>("output").child<Linear>("dense", c.heads * head_dim, c.d_model, LinearOptions{.bias = false});
+  }
+  Tensor operator()(const Tensor& x, const LshCall& call) const {
+    const Tensor h = norm(x);
+    return dropout((*output)(lsh ? (*lsh)(h, call).output : (*local)(h, call.key_padding_mask)));
+  }
+  LayerNorm& norm;
+  Dropout& dropout;
+  LshSelfAttention* lsh = nullptr;
+  LocalSelfAttention* local = nullptr;
+  Linear* output;
+};
+
+struct FeedForwardPart : Module {
+  explicit FeedForwardPart(const ReformerConfig& c)
+      : norm(child<LayerNorm>("layer_norm", c.d_model, LayerNormOptions{.eps = c.eps})),
+        up(child<Named>("dense").child<Linear>("dense", c.d_model, c.d_ff, LinearOptions{.activation = c.activation})),
+        down(child<Named>("output").child<Linear>("dense", c.d_ff, c.d_model)),
+        dropout(child<Dropout>("dropout", c.dropout)),
+        chunks(c.ff_chunks) {}
+  Tensor operator()(const Tensor& x) const {
+    return in_chunks(x, chunks, [&](const Tensor& piece) { return dropout(down(dropout(up(norm(piece))))); });
+  }
+  LayerNorm& norm;
+  Linear &up, &down;
+  Dropout& dropout;
+  std::int64_t chunks;
+};
+
+struct LayerPart : Module {
+  LayerPart(const ReformerConfig& c, ReformerAttention kind)
+      : attention(child<AttentionPart>("attention", c, kind)),
+        feed_forward(child<FeedForwardPart>("feed_forward", c)) {}
+  AttentionPart& attention;
+  FeedForwardPart& feed_forward;
+};
+
+void check(const ReformerConfig& c, Here here) {
+  const auto fail = [&](const std::string& what) { throw ValueError("Reformer: " + what, here); };
+  for (const auto& [name, value] : {std::pair{"vocabulary", c.vocabulary},
+                                    {"d_model", c.d_model},
+                                    {"d_ff", c.d_ff},
+                                    {"heads", c.heads},
+                                    {"axial_rows", c.axial_rows},
+                                    {"axial_columns", c.axial_columns},
+                                    {"ff_chunks", c.ff_chunks}})
+    if (value < 1) fail(std::string(name) + " = " + std::to_string(value) + " must be at least 1");
+  if (c.layers.empty()) fail("needs at least one layer");
+  if (c.head_dim < 0 || (c.head_dim == 0 && c.d_model % c.heads != 0))
+    fail("heads = " + std::to_string(c.heads) + " does not divide d_model = " + std::to_string(c.d_model));
+  if (c.axial_row_dim < 1 || c.axial_row_dim >= c.d_model)
+    fail("axial_row_dim = " + std::to_string(c.axial_row_dim) +
+         " must lie between 1 and d_model - 1 = " + std::to_string(c.d_model - 1));
+}
+
+}  // namespace
+
+struct Reformer::Parts {
+  Parts(Named& model, Named& head, const ReformerConfig& c) {
+    Named& embeddings = model.child<Named>("embeddings");
+    words = &embeddings.child<Embedding>("word_embeddings", c.vocabulary, c.d_model);
+    init::normal_(words->weight, 0, c.embedding_std);
+    positions = &embeddings.child<Named>("position_embeddings")
+                     .child<AxialPositionEmbedding>("weights", c.axial_rows, c.axial_columns, c.axial_row_dim,
+                                                    c.d_model - c.axial_row_dim, c.axial_std);
+    dropout = &embeddings.child<Dropout>("dropout", c.dropout);
+    Named& encoder = model.child<Named>("encoder");
+    layers = &encoder.child<ModuleList<LayerPart>>("layers");
+    for (ReformerAttention kind : c.layers) layers->add(c, kind);
+    norm = &encoder.child<LayerNorm>("layer_norm", 2 * c.d_model, LayerNormOptions{.eps = c.eps});
+    decoder = &head.child<Linear>("decoder", 2 * c.d_model, c.vocabulary, LinearOptions{.bias = false});
+    bias = &head.parameter("bias", zeros({c.vocabulary}));
+  }
+
+  Tensor embed(const Tensor& tokens) const { return (*dropout)((*words)(tokens) + (*positions)(tokens.size(1))); }
+
+  std::vector<ReversibleBlock> blocks(const ReformerCall& call, std::size_t count) const {
+    std::vector<ReversibleBlock> out;
+    for (std::size_t i = 0; i < count; ++i) {
+      const LayerPart& layer = (*layers)[i];
+      LshCall own = i < call.attention.size() ? call.attention[i] : LshCall{};
+      if (!own.key_padding_mask.defined()) own.key_padding_mask = call.key_padding_mask;
+      out.push_back({[&layer, own](const Tensor& x) { return layer.attention(x, own); },
+                     [&layer](const Tensor& x) { return layer.feed_forward(x); }, layer.attention.parameters(),
+                     layer.feed_forward.parameters()});
+    }
+    return out;
+  }
+
+  Embedding* words;
+  AxialPositionEmbedding* positions;
+  Dropout* dropout;
+  ModuleList<LayerPart>* layers;
+  LayerNorm* norm;
+  Linear* decoder;
+  Tensor* bias;
+};
+
+Reformer::Reformer(const ReformerConfig& config, Here here) : config_(config) {
+  check(config, here);
+  Named& model = child<Named>("reformer");
+  parts_ = std::make_unique<Parts>(model, child<Named>("lm_head"), config);
+}
+
+Reformer::~Reformer() = default;
+
+Tensor Reformer::operator()(const Tensor& tokens, const ReformerCall& call, Here here) {
+  const Scope scope(*this, "Reformer", here);
+  if (tokens.rank() != 2)
+    throw ShapeError("Reformer: tokens must be [batch, length], got " + tokens.shape().str(), here);
+  const Tensor x = parts_->embed(tokens);
+  const TwoStreams y = reversible_blocks(parts_->blocks(call, parts_->layers->size()), {x, x}, config_.reversible);
+  const Tensor h = (*parts_->dropout)((*parts_->norm)(cat({y.first, y.second}, 2)));
+  return linear(h, parts_->decoder->weight, *parts_->bias);
+}
+
+Tensor Reformer::loss(const Tensor& logits, const Tensor& labels, Here here) const {
+  const Scope scope(*this, "Reformer", here);
+  if (logits.rank() != 3 || labels.shape() != Shape{logits.size(0), logits.size(1)})
+    throw ShapeError("Reformer: labels " + labels.shape().str() + " do not fit logits " + logits.shape().str(), here);
+  const std::int64_t n = logits.size(1);
+  return cross_entropy(slice(logits, 1, 0, n - 1), slice(labels, 1, 1, n));
+}
+
+Reformer::Pattern Reformer::attention_pattern(const Tensor& tokens, std::size_t layer, Here here) {
+  LshSelfAttention& attention = lsh_attention(layer);
+  const NoGrad off;
+  const bool was_training = training();
+  eval();
+  const Tensor x = parts_->embed(tokens);
+  const TwoStreams y = reversible_blocks(parts_->blocks({}, layer), {x, x}, false, here);
+  const Tensor h = (*parts_->layers)[layer].attention.norm(y.second);
+  const Tensor buckets = attention(h).buckets;
+  Pattern p{attention.weights(h, buckets), buckets};
+  train(was_training);
+  return p;
+}
+
+LshSelfAttention& Reformer::lsh_attention(std::size_t layer) {
+  LshSelfAttention* found = layer < parts_->layers->size() ? (*parts_->layers)[layer].attention.lsh : nullptr;
+  if (!found) throw ValueError("Reformer: layer " + std::to_string(layer) + " is no LSH layer");
+  return *found;
+}
+
+void Reformer::load_published(const std::string& path, Here here) {
+  StateDict state = load_safetensors(path, here).tensors;
+  std::erase_if(state, [](const auto& entry) {
+    return entry.first.find("mask_value_float") != std::string::npos || entry.first == "lm_head.decoder.bias";
+  });
+  load_state_dict(state, {}, here);
+}
+
+ReformerConfig reformer_config_from_file(const std::string& path, Here here) {
+  std::ifstream file(path);
+  if (!file) throw FileError(path + ": cannot be opened", here);
+  try {
+    const nlohmann::json j = nlohmann::json::parse(file);
+    ReformerConfig c;
+    c.vocabulary = j.at("vocab_size");
+    c.d_model = j.at("hidden_size");
+    c.d_ff = j.at("feed_forward_size");
+    c.heads = j.at("num_attention_heads");
+    c.head_dim = j.at("attention_head_size");
+    c.layers.clear();
+    for (const auto& kind : j.at("attn_layers"))
+      c.layers.push_back(kind == "lsh" ? ReformerAttention::lsh : ReformerAttention::local);
+    c.lsh = LshOptions::hugging_face();
+    c.lsh.hashes = j.at("num_hashes");
+    c.lsh.chunk = j.at("lsh_attn_chunk_length");
+    c.lsh.chunks_before = j.at("lsh_num_chunks_before");
+    c.lsh.chunks_after = j.at("lsh_num_chunks_after");
+    c.lsh.causal = j.at("is_decoder");
+    c.lsh.max_length = j.at("max_position_embeddings");
+    c.lsh.dropout = j.at("lsh_attention_probs_dropout_prob");
+    const auto& buckets = j.at("num_buckets");
+    if (buckets.is_array())
+      c.lsh.buckets = buckets.get<std::vector<std::int64_t>>();
+    else if (buckets.is_number())
+      c.lsh.buckets = {buckets.get<std::int64_t>()};
+    c.local.chunk = j.at("local_attn_chunk_length");
+    c.local.chunks_before = j.at("local_num_chunks_before");
+    c.local.chunks_after = j.at("local_num_chunks_after");
+    c.local.causal = j.at("is_decoder");
+    c.local.ring = true;
+    c.local.dropout = j.at("local_attention_probs_dropout_prob");
+    c.axial_rows = j.at("axial_pos_shape").at(0);
+    c.axial_columns = j.at("axial_pos_shape").at(1);
+    c.axial_row_dim = j.at("axial_pos_embds_dim").at(0);
+    c.axial_std = j.at("axial_norm_std");
+    c.embedding_std = j.at("initializer_range");
+    const std::string activation = j.at("hidden_act");
+    if (activation == "relu")
+      c.activation = Activation::relu;
+    else if (activation == "gelu")
+      c.activation = Activation::gelu;
+    else if (activation == "gelu_new")
+      c.activation = Activation::gelu_tanh;
+    else
+      throw FileError(path + ": unknown hidden_act \"" + activation + "\"", here);
+    c.dropout = j.at("hidden_dropout_prob");
+    c.eps = j.at("layer_norm_eps");
+    return c;
+  } catch (const nlohmann::json::exception& e) {
+    throw FileError(path + ": no Reformer configuration: " + e.what(), here);
+  }
+}
+
+}  // namespace attune::nn
