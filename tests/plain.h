@@ -97,6 +97,17 @@ inline Tensors layouts(const Tensor& x) {
   return all;
 }
 
+/// f on every layout of a shuffled x of several shapes and of each dtype.
+inline void for_inputs(const std::function<void(const Tensor& x, const Plain& plain)>& f) {
+  const std::vector<Shape> shapes = {{}, {1}, {5}, {0}, {2, 3}, {3, 1}, {4, 0}, {2, 3, 4}, {1, 2, 1, 3}, {3, 0, 2}};
+  for (const Shape& shape : shapes)
+    for (DType dtype : {float64, float32, int64, int32, boolean})
+      for (const Tensor& x : layouts(to(shuffled(shape), dtype))) {
+        INFO("x ", x.shape().str(), " ", name_of(dtype), ", strides ", x.strides().str());
+        f(x, Plain(x));
+      }
+}
+
 /// The gradient of <f(x), dy> at x.
 inline Tensor gradient(const std::function<Tensor(const Tensor&)>& f, const Tensor& x, const Tensor& dy = {}) {
   Tensor leaf = clone(x.detach()).requires_grad_();

@@ -23,7 +23,7 @@ Tensor index_like(const Tensor& x, int axis, std::int64_t k) {
 }
 
 /// f on every layout, axis and dtype of x; axes of no elements are left out.
-void for_inputs(const std::vector<DType>& dtypes, const std::function<void(const Tensor& x, int axis)>& f) {
+void for_axes(const std::vector<DType>& dtypes, const std::function<void(const Tensor& x, int axis)>& f) {
   for (const Shape& shape : shapes)
     for (DType dtype : dtypes)
       for (const Tensor& x : layouts(to(shuffled(shape), dtype)))
@@ -39,7 +39,7 @@ const std::vector<DType> all_dtypes = {float64, float32, int64, int32, boolean};
 }  // namespace
 
 TEST_CASE("index_select reads slices") {
-  for_inputs(all_dtypes, [](const Tensor& x, int axis) {
+  for_axes(all_dtypes, [](const Tensor& x, int axis) {
     for (std::int64_t k : {0, 1, 7}) {
       const std::vector<std::int64_t> at = positions(k, x.size(axis));
       const Tensor y = index_select(x, axis - x.rank(), index_tensor(at));
@@ -86,7 +86,7 @@ TEST_CASE("an index outside of its axis is an IndexError") {
 }
 
 TEST_CASE("index_add adds slices, repeated ones too") {
-  for_inputs({float64, float32}, [](const Tensor& x, int axis) {
+  for_axes({float64, float32}, [](const Tensor& x, int axis) {
     for (std::int64_t k : {0, 1, 7}) {
       const std::vector<std::int64_t> at = positions(k, x.size(axis));
       Shape shape = x.shape();
@@ -113,7 +113,7 @@ TEST_CASE("index_add adds slices, repeated ones too") {
 }
 
 TEST_CASE("gather and scatter_add") {
-  for_inputs(all_dtypes, [](const Tensor& x, int axis) {
+  for_axes(all_dtypes, [](const Tensor& x, int axis) {
     for (std::int64_t k : {0, 1, 6})
       for (const Tensor& index : layouts(index_like(x, axis, k))) {
         const Plain at(index);
@@ -206,7 +206,7 @@ TEST_CASE("one_hot") {
 }
 
 TEST_CASE("sort is stable along any axis, in both directions") {
-  for_inputs(all_dtypes, [](const Tensor& x, int axis) {
+  for_axes(all_dtypes, [](const Tensor& x, int axis) {
     for (bool descending : {false, true}) {
       const auto [values, indices] = sort(x, axis - x.rank(), descending);
       REQUIRE(values.dtype() == x.dtype());

@@ -198,8 +198,7 @@ Sorted sort(const Tensor& x, int axis, bool descending, Here here) {
 
 Tensor argsort(const Tensor& x, int axis, bool descending, Here here) {
   const Op op{"argsort", here};
-  op.check_defined(x);
-  return sort(x.detach(), axis, descending).indices;
+  return sort(x.detach(), row_axis(op, x, axis), descending).indices;
 }
 
 Sorted topk(const Tensor& x, std::int64_t k, int axis, Here here) {

@@ -252,11 +252,15 @@ Tensor sqrt_flat_at_zero(const Tensor& v) {
 
 Tensor std_dev(const Tensor& x, const Dims& axes, double correction, bool keep_axes, Here here) {
   const Op op{"std_dev", here};
+  op.check_floating(x);
+  axes_of(op, x, axes);  // errors carry this operation's name
   return sqrt_flat_at_zero(var(x, axes, correction, keep_axes));
 }
 
 Tensor norm(const Tensor& x, const Dims& axes, bool keep_axes, Here here) {
   const Op op{"norm", here};
+  op.check_floating(x);
+  axes_of(op, x, axes);
   return sqrt_flat_at_zero(sum(square(x), axes, keep_axes));
 }
 

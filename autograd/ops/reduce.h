@@ -6,7 +6,7 @@
 namespace attune {
 
 Tensor sum(const Tensor& x, const Dims& axes = {}, bool keep_axes = false,
-           Here here = Here::current());  ///< any numeric dtype (int32 sums to int64)
+           Here here = Here::current());  ///< any dtype; int32 and bool sum to int64
 Tensor mean(const Tensor& x, const Dims& axes = {}, bool keep_axes = false,
             Here here = Here::current());  ///< NaN over nothing
 /// The product; its gradient is right with zeros inside.
