@@ -2,13 +2,16 @@
 #pragma once
 
 #include "autograd/functional.h"
+#include "autograd/io/npy.h"
 #include "autograd/io/print.h"
 #include "autograd/io/safetensors.h"
+#include "autograd/ops/attention.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/index.h"
 #include "autograd/ops/inplace.h"
 #include "autograd/ops/loss.h"
+#include "autograd/ops/lsh_attention.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/norm.h"
