@@ -152,6 +152,17 @@ void forward_task(const ChunkPlan& p, Size task, Heads<const T> q, Heads<const T
       known = joint;
     }
   }
+  if (!p.self_replaced) return;
+  // A score of exactly -1e5 leaves a float no digits for the logarithm beside it, so the published code's weights of a
+  // query that sees only itself do not quite add up to 1. Replaced scores exist to match that code.
+  for (Size i = 0; i < p.length; ++i) {
+    if (lse[i] == none) continue;
+    const double rounded = static_cast<double>(static_cast<T>(lse[i]));
+    T* y = out.row(b, h, i);
+    const T factor = static_cast<T>(std::exp(lse[i] - rounded));
+    for (Size j = 0; j < d; ++j) y[j] *= factor;
+    lse[i] = rounded;
+  }
 }
 
 template <class T>

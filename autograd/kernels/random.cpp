@@ -56,7 +56,7 @@ void uniform(RandomKey key, T low, T high, T* y, Size n) {
 template <class T>
 void normal(RandomKey key, T mean, T std, T* y, Size n) {
   over_blocks<T>(key, n, [=](const T* u, Size i, Size count) {
-    T z[4];
+    T z[4] = {};
     for (Size j = 0; j < per_block<T>; j += 2) {
       const T radius = std::sqrt(-2 * std::log(1 - u[j]));  // 1 - u is in (0, 1]
       const T angle = 2 * std::numbers::pi_v<T> * u[j + 1];

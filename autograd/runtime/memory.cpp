@@ -1,159 +1,227 @@
 #include "autograd/runtime/memory.h"
 
+#include <malloc.h>
+
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <bit>
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
 #include <new>
-#include <vector>
+#include <string>
 
 #include "autograd/runtime/error.h"
 
+// Under AddressSanitizer every block goes through malloc, so that it sees each block's end.
 #if defined(__SANITIZE_ADDRESS__)
-#define ATTUNE_NO_POOL 1
+#define ATTUNE_POOL 0
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer)
-#define ATTUNE_NO_POOL 1
+#define ATTUNE_POOL 0
 #endif
+#endif
+#ifndef ATTUNE_POOL
+#define ATTUNE_POOL 1
 #endif
 
 namespace attune {
 
 namespace {
 
-#ifdef ATTUNE_NO_POOL
-constexpr bool pooled = false;  // so that the sanitizer sees every block's end
-#else
-constexpr bool pooled = true;
-#endif
+using Bytes = std::int64_t;
 
+constexpr bool pooled = ATTUNE_POOL != 0;
 constexpr std::size_t alignment = 64;
-constexpr int small_classes = 17;                      // 64, 128, ..., 1024 bytes at index 1..16
-constexpr int class_count = small_classes + 4 * 50;    // then four sizes to an octave
-constexpr std::size_t thread_block_limit = 64 << 10;   // larger blocks go to the shared lists at once
-constexpr std::size_t thread_class_bytes = 256 << 10;  // what a thread keeps of one class
-constexpr std::int64_t flush_bytes = 32 << 10;         // a thread's counts may differ from the shared ones by this much
-constexpr std::int64_t least_cache_limit = 256 << 20;
+constexpr std::size_t largest_request = std::size_t{1} << 46;      // beyond any machine's memory: not worth asking for
+constexpr std::size_t thread_limit = std::size_t{64} << 10;        // larger blocks go to the shared lists at once
+constexpr std::size_t thread_list_bytes = std::size_t{256} << 10;  // what a thread keeps of one class, at most
+constexpr std::size_t counted_at_once = 4096;                      // smaller blocks are counted by their thread first,
+constexpr Bytes counted_apart = 32 << 10;                          // as long as they add up to no more than this
+constexpr Bytes least_held = Bytes{256} << 20;                     // what the pool may always hold
 
-struct SizeClass {
-  int index;
-  std::size_t bytes;
-};
+// Size classes: multiples of 64 bytes up to 1 KiB (indices 1 to 16), then four steps to an octave.
+constexpr int linear_classes = 17;
 
-SizeClass class_of(std::size_t bytes) {
-  if (bytes <= 1024) {
-    const std::size_t units = bytes == 0 ? 1 : (bytes + 63) / 64;
-    return {static_cast<int>(units), units * 64};
-  }
+constexpr int class_of(std::size_t bytes) {
+  if (bytes <= 1024) return bytes == 0 ? 1 : static_cast<int>((bytes + 63) / 64);
   const int octave = static_cast<int>(std::bit_width(bytes - 1)) - 1;  // 2^octave < bytes <= 2^(octave + 1)
-  const std::size_t step = std::size_t{1} << (octave - 2);
-  const std::size_t steps = (bytes - (std::size_t{1} << octave) + step - 1) / step;  // 1..4
-  return {small_classes + 4 * (octave - 10) + static_cast<int>(steps) - 1, (std::size_t{1} << octave) + steps * step};
+  const std::size_t step = ((bytes - 1) >> (octave - 2)) & 3;
+  return linear_classes + 4 * (octave - 10) + static_cast<int>(step);
 }
 
-std::atomic<std::int64_t> live_bytes{0}, peak_bytes{0}, live_blocks{0}, cached_bytes{0}, budget{0};
+constexpr std::size_t bytes_of(int index) {
+  if (index < linear_classes) return static_cast<std::size_t>(index) * 64;
+  const int octave = 10 + (index - linear_classes) / 4;
+  const auto step = static_cast<std::size_t>((index - linear_classes) % 4 + 1);
+  return (std::size_t{1} << octave) + (step << (octave - 2));
+}
 
-void raise_peak(std::int64_t live) {
-  std::int64_t peak = peak_bytes.load(std::memory_order_relaxed);
+constexpr int thread_classes = class_of(thread_limit) + 1;
+constexpr int class_count = class_of(largest_request) + 1;
+static_assert(bytes_of(class_of(1025)) == 1280 && bytes_of(class_of(1280)) == 1280 && class_of(1281) == 18);
+static_assert(bytes_of(thread_classes - 1) == thread_limit && bytes_of(class_count - 1) == largest_request);
+
+constexpr std::size_t thread_list_blocks(int index) {
+  return std::max<std::size_t>(4, thread_list_bytes / bytes_of(index));
+}
+
+/// Free blocks of one class, linked through their first words.
+class FreeList {
+ public:
+  std::size_t size() const { return size_; }
+  void push(void* p) {
+    head_ = new (p) Block{head_};
+    ++size_;
+  }
+  void* pop() {
+    Block* b = head_;
+    if (!b) return nullptr;
+    head_ = b->next;
+    --size_;
+    return b;
+  }
+  void move_to(FreeList& other, std::size_t count) {
+    for (; count > 0 && head_; --count) other.push(pop());
+  }
+
+ private:
+  struct Block {
+    Block* next;
+  };
+  Block* head_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+// Bytes handed out; the most of them; their blocks; the bytes taken from the system (handed out or free).
+constinit std::atomic<Bytes> live_bytes{0}, peak_bytes{0}, live_blocks{0}, held_bytes{0}, budget{0};
+
+constinit std::mutex shared_mutex;
+constinit FreeList shared_lists[class_count];  // trivially destructible: static tensors may outlive any static
+
+void raise_peak(Bytes live) {
+  Bytes peak = peak_bytes.load(std::memory_order_relaxed);
   while (live > peak && !peak_bytes.compare_exchange_weak(peak, live, std::memory_order_relaxed)) {
   }
 }
 
-/// The lists that all threads share. Never destroyed: static tensors may outlive any static.
-struct Shared {
-  std::mutex mutex;
-  std::array<std::vector<void*>, class_count> free;
-};
-Shared& shared() {
-  static Shared* s = new Shared;
-  return *s;
-}
-
 struct ThreadCache {
-  std::array<std::vector<void*>, class_count> free;
-  std::int64_t bytes = 0, blocks = 0;  // counted here, not yet in the shared counters
+  FreeList lists[thread_classes];
+  // Counted here and not yet in the shared counters, and the highest that `bytes` has been meanwhile.
+  Bytes bytes = 0, top = 0, blocks = 0;
 
-  void flush() {
-    const std::int64_t live = live_bytes.fetch_add(bytes, std::memory_order_relaxed) + bytes;
-    live_blocks.fetch_add(blocks, std::memory_order_relaxed);
-    bytes = blocks = 0;
-    raise_peak(live);
-  }
   ~ThreadCache();
+  void count(Bytes b, Bytes n) {
+    bytes += b;
+    blocks += n;
+    top = std::max(top, bytes);
+    if (b >= Bytes{counted_at_once} || b <= -Bytes{counted_at_once} || bytes > counted_apart || bytes < -counted_apart)
+      flush();
+  }
+  void flush() {
+    raise_peak(live_bytes.fetch_add(bytes, std::memory_order_relaxed) + top);
+    live_blocks.fetch_add(blocks, std::memory_order_relaxed);
+    bytes = top = blocks = 0;
+  }
 };
 
-enum class CacheState : std::uint8_t { none, alive, gone };
-thread_local constinit CacheState cache_state = CacheState::none;
-thread_local constinit ThreadCache* this_cache = nullptr;
+// A plain pointer is read in one instruction; the cache itself is made at a thread's first allocation, and is gone when
+// the thread's last destructors run.
+[[gnu::tls_model("initial-exec")]] thread_local constinit ThreadCache* this_cache = nullptr;
+thread_local constinit bool cache_gone = false;
 
-ThreadCache* thread_cache() {
-  if (cache_state == CacheState::alive) return this_cache;
-  if (cache_state == CacheState::gone) return nullptr;
+[[gnu::noinline]] ThreadCache* new_thread_cache() {
+  if (cache_gone) return nullptr;
   static thread_local ThreadCache cache;
-  this_cache = &cache;
-  cache_state = CacheState::alive;
-  return this_cache;
+  return this_cache = &cache;
 }
+
+ThreadCache* thread_cache() { return this_cache ? this_cache : new_thread_cache(); }
 
 ThreadCache::~ThreadCache() {
-  cache_state = CacheState::gone;
+  this_cache = nullptr;
+  cache_gone = true;
   flush();
-  Shared& s = shared();
-  const std::lock_guard lock(s.mutex);
-  for (int c = 0; c < class_count; ++c) {
-    auto& to = s.free[static_cast<std::size_t>(c)];
-    auto& from = free[static_cast<std::size_t>(c)];
-    to.insert(to.end(), from.begin(), from.end());
-  }
+  const std::lock_guard lock(shared_mutex);
+  for (int c = 0; c < thread_classes; ++c) lists[c].move_to(shared_lists[c], lists[c].size());
 }
 
-std::string mebibytes(double bytes) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f MiB", bytes / (1 << 20));
-  return text;
-}
-
-void check_budget(std::size_t bytes) {
-  const std::int64_t limit = budget.load(std::memory_order_relaxed);
-  if (limit == 0) return;
-  if (ThreadCache* cache = thread_cache()) cache->flush();
-  const std::int64_t live = live_bytes.load(std::memory_order_relaxed);
-  if (bytes <= static_cast<std::size_t>(limit) && live <= limit - static_cast<std::int64_t>(bytes)) return;
-  throw MemoryError("memory: " + mebibytes(static_cast<double>(bytes)) + " requested with " +
-                    mebibytes(static_cast<double>(live)) + " live exceeds the budget of " +
-                    mebibytes(static_cast<double>(limit)));
-}
-
-void count(ThreadCache* cache, std::int64_t bytes, std::int64_t blocks) {
-  if (cache) {
-    cache->bytes += bytes;
-    cache->blocks += blocks;
-    if (cache->bytes > flush_bytes || cache->bytes < -flush_bytes) cache->flush();
-    return;
-  }
+void count(ThreadCache* cache, Bytes bytes, Bytes blocks) {
+  if (cache) return cache->count(bytes, blocks);
   raise_peak(live_bytes.fetch_add(bytes, std::memory_order_relaxed) + bytes);
   live_blocks.fetch_add(blocks, std::memory_order_relaxed);
 }
 
-void* pop(std::vector<void*>& list) {
-  if (list.empty()) return nullptr;
-  void* p = list.back();
-  list.pop_back();
+std::string text_of(Bytes bytes) {
+  char text[48];
+  std::snprintf(text, sizeof text, "%.1f MiB", static_cast<double>(bytes) / (1 << 20));
+  return text;
+}
+
+[[noreturn]] void throw_exhausted(std::size_t bytes) {
+  throw MemoryError("memory: the system has no " + text_of(static_cast<Bytes>(std::min(bytes, SIZE_MAX / 2))) +
+                    " to give");
+}
+
+void check_budget(ThreadCache* cache, Bytes bytes, Bytes limit) {
+  if (cache) cache->flush();
+  const Bytes live = live_bytes.load(std::memory_order_relaxed);
+  if (live <= limit - bytes) return;
+  throw MemoryError("memory: " + text_of(bytes) + " requested with " + text_of(live) + " live exceeds the budget of " +
+                    text_of(limit));
+}
+
+void release(FreeList& list, int index) {
+  held_bytes.fetch_sub(static_cast<Bytes>(list.size() * bytes_of(index)), std::memory_order_relaxed);
+  while (void* p = list.pop()) std::free(p);
+}
+
+/// Returns what this thread and the shared lists keep; other threads keep theirs, which is little.
+void release_lists() {
+  if (ThreadCache* cache = thread_cache())
+    for (int c = 1; c < thread_classes; ++c) release(cache->lists[c], c);
+  const std::lock_guard lock(shared_mutex);
+  for (int c = 1; c < class_count; ++c) release(shared_lists[c], c);
+}
+
+void* from_system(int index) {
+  const std::size_t bytes = bytes_of(index);
+  // Free blocks of sizes that nobody asks for any more must not pile up.
+  const Bytes more = static_cast<Bytes>(bytes);
+  const Bytes peak =
+      std::max(peak_bytes.load(std::memory_order_relaxed), live_bytes.load(std::memory_order_relaxed) + more);
+  if (held_bytes.load(std::memory_order_relaxed) + more > std::max(least_held, 2 * peak)) release_lists();
+  void* p = std::aligned_alloc(alignment, bytes);
+  if (!p) {
+    release_lists();
+    p = std::aligned_alloc(alignment, bytes);
+  }
+  if (!p) throw_exhausted(bytes);
+  held_bytes.fetch_add(more, std::memory_order_relaxed);
   return p;
 }
 
-void* from_system(std::size_t bytes) {
-  constexpr std::size_t most =
-      std::size_t{1} << 47;  // beyond any address space: not worth asking, and an abort under AddressSanitizer
-  if (bytes < most) {
-    if (void* p = std::aligned_alloc(alignment, bytes)) return p;
-    release_cached_memory();
-    if (void* p = std::aligned_alloc(alignment, bytes)) return p;
+/// A block that the thread's own list does not have; where it keeps such blocks, it takes a few at once.
+[[gnu::noinline]] void* from_others(ThreadCache* cache, int index) {
+  if (pooled) {
+    const std::lock_guard lock(shared_mutex);
+    FreeList& list = shared_lists[index];
+    if (void* p = list.pop()) {
+      if (cache && index < thread_classes) list.move_to(cache->lists[index], thread_list_blocks(index) / 2);
+      return p;
+    }
   }
-  throw MemoryError("memory: the system has no " + mebibytes(static_cast<double>(bytes)) + " to give");
+  return from_system(index);
+}
+
+[[gnu::noinline]] void to_others(ThreadCache* cache, void* p, int index) noexcept {
+  if (!pooled) {
+    held_bytes.fetch_sub(static_cast<Bytes>(bytes_of(index)), std::memory_order_relaxed);
+    return std::free(p);
+  }
+  const std::lock_guard lock(shared_mutex);
+  shared_lists[index].push(p);
+  if (cache && index < thread_classes) cache->lists[index].move_to(shared_lists[index], thread_list_blocks(index) / 2);
 }
 
 }  // namespace
@@ -161,54 +229,34 @@ void* from_system(std::size_t bytes) {
 namespace pool {
 
 void* allocate(std::size_t bytes) {
-  if (bytes > (std::size_t{1} << 60))
-    throw MemoryError("memory: the system has no " + mebibytes(static_cast<double>(bytes)) + " to give");
-  const SizeClass c = class_of(bytes);
-  check_budget(c.bytes);
-  ThreadCache* cache = thread_cache();
-  void* p = nullptr;
-  if (pooled) {
-    if (cache && c.bytes <= thread_block_limit) p = pop(cache->free[static_cast<std::size_t>(c.index)]);
-    if (!p) {
-      Shared& s = shared();
-      const std::lock_guard lock(s.mutex);
-      p = pop(s.free[static_cast<std::size_t>(c.index)]);
-    }
-    if (p) cached_bytes.fetch_sub(static_cast<std::int64_t>(c.bytes), std::memory_order_relaxed);
-  }
-  if (!p) p = from_system(c.bytes);
-  count(cache, static_cast<std::int64_t>(c.bytes), 1);
+  if (bytes > largest_request) throw_exhausted(bytes);
+  const int index = class_of(bytes);
+  const auto rounded = static_cast<Bytes>(bytes_of(index));
+  ThreadCache* const cache = thread_cache();
+  if (const Bytes limit = budget.load(std::memory_order_relaxed)) check_budget(cache, rounded, limit);
+  void* p = cache && index < thread_classes ? cache->lists[index].pop() : nullptr;
+  if (!p) p = from_others(cache, index);
+  count(cache, rounded, 1);
   return p;
 }
 
 void deallocate(void* p, std::size_t bytes) noexcept {
   if (!p) return;
-  const SizeClass c = class_of(bytes);
-  ThreadCache* cache = thread_cache();
-  count(cache, -static_cast<std::int64_t>(c.bytes), -1);
-  const std::int64_t limit = std::max(least_cache_limit, peak_bytes.load(std::memory_order_relaxed));
-  if (!pooled || cached_bytes.load(std::memory_order_relaxed) + static_cast<std::int64_t>(c.bytes) > limit) {
-    std::free(p);
-    return;
-  }
-  cached_bytes.fetch_add(static_cast<std::int64_t>(c.bytes), std::memory_order_relaxed);
-  if (cache && c.bytes <= thread_block_limit) {
-    auto& list = cache->free[static_cast<std::size_t>(c.index)];
-    if (list.size() * c.bytes < thread_class_bytes) {
-      list.push_back(p);
-      return;
-    }
-  }
-  Shared& s = shared();
-  const std::lock_guard lock(s.mutex);
-  s.free[static_cast<std::size_t>(c.index)].push_back(p);
+  const int index = class_of(bytes);
+  ThreadCache* const cache = thread_cache();
+  count(cache, -static_cast<Bytes>(bytes_of(index)), -1);
+  if (pooled && cache && index < thread_classes && cache->lists[index].size() < thread_list_blocks(index))
+    cache->lists[index].push(p);
+  else
+    to_others(cache, p, index);
 }
 
 }  // namespace pool
 
 MemoryStats memory_stats() {
   if (ThreadCache* cache = thread_cache()) cache->flush();
-  return {live_bytes.load(), peak_bytes.load(), live_blocks.load(), cached_bytes.load()};
+  const Bytes live = live_bytes.load();
+  return {live, peak_bytes.load(), live_blocks.load(), held_bytes.load() - live};
 }
 
 void reset_peak_memory() {
@@ -224,32 +272,10 @@ void set_memory_budget(std::int64_t bytes) {
 std::int64_t memory_budget() { return budget.load(); }
 
 void release_cached_memory() {
-  const auto drop = [](auto& lists) {
-    for (int c = 0; c < class_count; ++c)
-      for (void*& p : lists[static_cast<std::size_t>(c)]) std::free(p);
-    for (auto& list : lists) list.clear();
-  };
-  Shared& s = shared();
-  const std::lock_guard lock(s.mutex);
-  // What other threads keep (at most 256 KiB a class) stays with them.
-  std::int64_t dropped = 0;
-  const auto add = [&](const auto& lists) {
-    for (int c = 1; c < class_count; ++c) {
-      const std::size_t octave_step = static_cast<std::size_t>(c - small_classes);
-      const std::size_t bytes = c < small_classes
-                                    ? static_cast<std::size_t>(c) * 64
-                                    : (std::size_t{1} << (10 + octave_step / 4)) +
-                                          (octave_step % 4 + 1) * (std::size_t{1} << (8 + octave_step / 4));
-      dropped += static_cast<std::int64_t>(lists[static_cast<std::size_t>(c)].size() * bytes);
-    }
-  };
-  add(s.free);
-  drop(s.free);
-  if (ThreadCache* cache = thread_cache()) {
-    add(cache->free);
-    drop(cache->free);
-  }
-  cached_bytes.fetch_sub(dropped);
+  release_lists();
+#ifdef __GLIBC__
+  malloc_trim(0);  // small blocks leave holes in its heap
+#endif
 }
 
 }  // namespace attune

@@ -158,6 +158,25 @@ Tensor Reformer::loss(const Tensor& logits, const Tensor& labels, Here here) con
   return cross_entropy(slice(logits, 1, 0, n - 1), slice(labels, 1, 1, n));
 }
 
+std::vector<Tensor> Reformer::buckets(const Tensor& tokens, const ReformerCall& call, Here here) {
+  const Scope scope(*this, "Reformer", here);
+  const NoGrad off;
+  const Tensor x = parts_->embed(tokens);
+  const auto blocks = parts_->blocks(call, parts_->layers->size());
+  std::vector<Tensor> out;
+  TwoStreams y{x, x};
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    const AttentionPart& part = (*parts_->layers)[i].attention;
+    LshCall own = i < call.attention.size() ? call.attention[i] : LshCall{};
+    if (!own.key_padding_mask.defined()) own.key_padding_mask = call.key_padding_mask;
+    out.push_back(part.lsh ? (*part.lsh)(part.norm(y.second), own).buckets : Tensor());
+    if (out.back().defined()) own.buckets = out.back();
+    y.first = y.first + part(y.second, own);
+    y.second = y.second + blocks[i].g(y.first);
+  }
+  return out;
+}
+
 Reformer::Pattern Reformer::attention_pattern(const Tensor& tokens, std::size_t layer, Here here) {
   LshSelfAttention& attention = lsh_attention(layer);
   const NoGrad off;

@@ -50,6 +50,10 @@ class Reformer : public Module {
   /// Mean cross-entropy of predicting token i + 1 at position i; targets of -100 are ignored.
   Tensor loss(const Tensor& logits, const Tensor& labels, Here here = Here::current()) const;
 
+  /// The buckets [b, h, hashes, n] of every layer (undefined for local layers and short sequences) for these tokens,
+  /// off the tape.
+  std::vector<Tensor> buckets(const Tensor& tokens, const ReformerCall& call = {}, Here here = Here::current());
+
   /// The attention probabilities [b, h, n, n] and the buckets [b, h, hashes, n] of an LSH layer for these tokens
   /// (evaluation mode).
   struct Pattern {

@@ -1,0 +1,69 @@
+// What the reference programs share: comparing tensors, counting cases.
+#pragma once
+
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "autograd/autograd.h"
+
+namespace attune::tests {
+
+/// The largest difference relative to the expected tensor's largest element (at least `floor`); infinite where shapes
+/// differ or something is NaN.
+inline double relative_difference(const Tensor& got, const Tensor& expected, double floor = 1e-300) {
+  if (!got.defined() || got.shape() != expected.shape()) return INFINITY;
+  const std::vector<double> a = got.detach().to_vector<double>(), b = expected.to_vector<double>();
+  double worst = 0, largest = floor;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    if (!std::isfinite(a[i]) && a[i] != b[i]) return INFINITY;
+    worst = std::max(worst, a[i] == b[i] ? 0.0 : std::abs(a[i] - b[i]));
+    largest = std::max(largest, std::abs(b[i]));
+  }
+  return worst / largest;
+}
+
+/// |got - expected| / |expected| in the Euclidean norm.
+inline double norm_difference(const Tensor& got, const Tensor& expected) {
+  if (!got.defined() || got.shape() != expected.shape()) return INFINITY;
+  const std::vector<double> a = got.detach().to_vector<double>(), b = expected.to_vector<double>();
+  double difference = 0, size = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    difference += (a[i] - b[i]) * (a[i] - b[i]);
+    size += b[i] * b[i];
+  }
+  return difference == 0 ? 0 : std::sqrt(difference) / std::sqrt(size);
+}
+
+/// The checks of one case: what failed, and by how much.
+class CaseChecks {
+ public:
+  void check(const std::string& what, double difference, double tolerance) {
+    if (difference <= tolerance) return;
+    char text[64];
+    std::snprintf(text, sizeof text, " (%.3g > %.3g)", difference, tolerance);
+    failures_.push_back(what + text);
+  }
+  void fail(const std::string& what) { failures_.push_back(what); }
+  bool passed() const { return failures_.empty(); }
+  std::string str() const {
+    std::string s;
+    for (std::size_t i = 0; i < failures_.size() && i < 4; ++i) s += (i ? "; " : "") + failures_[i];
+    if (failures_.size() > 4) s += "; and " + std::to_string(failures_.size() - 4) + " more";
+    return s;
+  }
+
+ private:
+  std::vector<std::string> failures_;
+};
+
+inline std::vector<std::filesystem::path> sorted_entries(const std::filesystem::path& directory) {
+  std::vector<std::filesystem::path> out;
+  for (const auto& e : std::filesystem::directory_iterator(directory)) out.push_back(e.path());
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+}  // namespace attune::tests
