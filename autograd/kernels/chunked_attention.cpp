@@ -123,8 +123,9 @@ void forward_task(const ChunkPlan& p, Size task, Heads<const T> q, Heads<const T
       T* s = x.s.data() + i * cols;
       const T shift = row_shift(s, cols);
       const double total = sum_exp(s, shift, s, cols);
-      row_lse[i] = total == 0 ? none : static_cast<double>(shift) + std::log(total);
-      if (total != 0) scale_row(s, static_cast<T>(1 / total), cols);
+      const double exact = static_cast<double>(shift) + std::log(total);
+      row_lse[i] = total == 0 ? none : p.self_replaced ? static_cast<double>(static_cast<T>(exact)) : exact;
+      if (total != 0) scale_row(s, static_cast<T>(std::exp(exact - row_lse[i]) / total), cols);
       if (p.dropout > 0) {
         w.dropout_row(i, x.mask.data());
         for (Size c = 0; c < cols; ++c) s[c] *= x.mask[static_cast<std::size_t>(c)];
@@ -153,8 +154,9 @@ void forward_task(const ChunkPlan& p, Size task, Heads<const T> q, Heads<const T
     }
   }
   if (!p.self_replaced) return;
-  // A score of exactly -1e5 leaves a float no digits for the logarithm beside it, so the published code's weights of a
-  // query that sees only itself do not quite add up to 1. Replaced scores exist to match that code.
+  // A score of exactly -1e5 leaves a float few digits for the logarithm beside it, so the published code's weights of a
+  // query that sees only itself do not quite add up to 1. Replaced scores exist to match that code, so both of its
+  // logarithms are rounded as it does.
   for (Size i = 0; i < p.length; ++i) {
     if (lse[i] == none) continue;
     const double rounded = static_cast<double>(static_cast<T>(lse[i]));
