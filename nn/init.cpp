@@ -38,6 +38,10 @@ Tensor& normal_(Tensor& w, double mean, double std, Generator& g) {
 
 Tensor& trunc_normal_(Tensor& w, double mean, double std, double low, double high, Generator& g) {
   if (!(low < high) || !(std > 0)) throw ValueError("trunc_normal_: needs low < high and std > 0");
+  const auto below = [&](double v) { return 0.5 * std::erfc((mean - v) / (std * std::sqrt(2.0))); };
+  if (below(high) - below(low) < 1e-3)
+    throw ValueError("trunc_normal_: [" + std::to_string(low) + ", " + std::to_string(high) +
+                     "] holds less than a thousandth of the normal distribution");
   const NoGrad off;
   std::vector<double> kept;
   while (static_cast<std::int64_t>(kept.size()) < w.numel())
@@ -64,12 +68,22 @@ Tensor& xavier_normal_(Tensor& w, double gain, Generator& g) {
   const Fans f = fans("xavier_normal_", w);
   return init::normal_(w, 0, gain * std::sqrt(2 / (f.in + f.out)), g);
 }
-Tensor& kaiming_uniform_(Tensor& w, double gain, Generator& g) {
-  const double a = gain * std::sqrt(3 / fans("kaiming_uniform_", w).in);
+
+namespace {
+
+double fan_of(const char* name, const Tensor& w, Fan fan) {
+  const Fans f = fans(name, w);
+  return fan == Fan::in ? f.in : f.out;
+}
+
+}  // namespace
+
+Tensor& kaiming_uniform_(Tensor& w, double gain, Fan fan, Generator& g) {
+  const double a = gain * std::sqrt(3 / fan_of("kaiming_uniform_", w, fan));
   return init::uniform_(w, -a, a, g);
 }
-Tensor& kaiming_normal_(Tensor& w, double gain, Generator& g) {
-  return init::normal_(w, 0, gain / std::sqrt(fans("kaiming_normal_", w).in), g);
+Tensor& kaiming_normal_(Tensor& w, double gain, Fan fan, Generator& g) {
+  return init::normal_(w, 0, gain / std::sqrt(fan_of("kaiming_normal_", w, fan)), g);
 }
 
 Tensor& orthogonal_(Tensor& w, double gain, Generator& g) {

@@ -1,5 +1,5 @@
 // Filling parameters. Fans are those of a weight [out, in, ...]: in and out times the product of the other sizes. Each
-// changes its tensor in place, off the tape, and returns it.
+// changes its tensor in place, off the tape, and returns it. Those that need fans throw ShapeError below two axes.
 #pragma once
 
 #include "autograd/runtime/philox.h"
@@ -9,7 +9,7 @@ namespace attune::nn::init {
 
 Tensor& uniform_(Tensor& w, double low, double high, Generator& g = default_generator());
 Tensor& normal_(Tensor& w, double mean, double std, Generator& g = default_generator());
-/// Normal, drawn again outside of [low, high].
+/// Normal, drawn again outside of [low, high]. Throws ValueError where less than a thousandth of the normal lies there.
 Tensor& trunc_normal_(Tensor& w, double mean, double std, double low, double high, Generator& g = default_generator());
 Tensor& constant_(Tensor& w, double value);
 Tensor& zeros_(Tensor& w);
@@ -18,9 +18,12 @@ Tensor& ones_(Tensor& w);
 /// Bengio 2010).
 Tensor& xavier_uniform_(Tensor& w, double gain = 1, Generator& g = default_generator());
 Tensor& xavier_normal_(Tensor& w, double gain = 1, Generator& g = default_generator());
-/// U(-a, a), a = gain sqrt(3 / fan_in); normal with std gain / sqrt(fan_in) (He et al. 2015). gain sqrt(2) suits ReLU.
-Tensor& kaiming_uniform_(Tensor& w, double gain = 1.41421356237309505, Generator& g = default_generator());
-Tensor& kaiming_normal_(Tensor& w, double gain = 1.41421356237309505, Generator& g = default_generator());
+/// U(-a, a), a = gain sqrt(3 / fan); normal with std gain / sqrt(fan) (He et al. 2015). `fan` keeps the size of the
+/// activations going forward (in) or of the gradients going backward (out).
+enum class Fan : std::uint8_t { in, out };
+inline constexpr double relu_gain = 1.41421356237309505;
+Tensor& kaiming_uniform_(Tensor& w, double gain = relu_gain, Fan fan = Fan::in, Generator& g = default_generator());
+Tensor& kaiming_normal_(Tensor& w, double gain = relu_gain, Fan fan = Fan::in, Generator& g = default_generator());
 /// gain times a matrix with orthonormal rows or columns, whichever are fewer (Saxe et al. 2014). w has at least two
 /// axes; later ones count as columns.
 Tensor& orthogonal_(Tensor& w, double gain = 1, Generator& g = default_generator());

@@ -31,6 +31,7 @@ void Module::adopt(std::string name, std::unique_ptr<Module> module) {
 
 Tensor& Module::parameter(std::string name, Tensor value) {
   check_name(name);
+  if (!value.defined()) throw ValueError("module: the parameter \"" + name + "\" is undefined");
   value.requires_grad_();
   entries_.push_back(std::make_unique<Entry>(Entry{std::move(name), std::move(value), true, true}));
   return entries_.back()->value;
@@ -38,6 +39,7 @@ Tensor& Module::parameter(std::string name, Tensor value) {
 
 Tensor& Module::buffer(std::string name, Tensor value, bool persistent) {
   check_name(name);
+  if (!value.defined()) throw ValueError("module: the buffer \"" + name + "\" is undefined");
   entries_.push_back(std::make_unique<Entry>(Entry{std::move(name), std::move(value), false, persistent}));
   return entries_.back()->value;
 }
@@ -76,6 +78,12 @@ std::vector<std::pair<std::string, Module*>> Module::named_modules() {
   for (const auto& c : children_)
     for (const auto& [path, m] : c->named_modules())
       out.emplace_back(path.empty() ? c->name_ : c->name_ + "." + path, m);
+  return out;
+}
+
+std::vector<std::pair<std::string, Module*>> Module::children() {
+  std::vector<std::pair<std::string, Module*>> out;
+  for (const auto& c : children_) out.emplace_back(c->name_, c.get());
   return out;
 }
 
@@ -124,8 +132,9 @@ namespace {
 
 void list(std::string& message, const char* what, const std::vector<std::string>& entries) {
   if (entries.empty()) return;
-  message += std::string("\n  ") + what + ":";
-  for (const std::string& e : entries) message += " " + e;
+  const char* separator = ": ";
+  message += std::string("\n  ") + what;
+  for (const std::string& e : entries) message += separator + e, separator = ", ";
 }
 
 }  // namespace
@@ -144,6 +153,11 @@ void Module::load_state_dict(const StateDict& state, const LoadOptions& options,
     const auto at = state.find(path);
     if (at == state.end()) return;
     found.insert(e.value.impl());
+    if (!at->second.defined()) {
+      misshaped.push_back(path + " (expected " + e.value.shape().str() + " " + name_of(e.value.dtype()) +
+                          ", found nothing)");
+      return;
+    }
     const bool convertible =
         at->second.dtype() == e.value.dtype() || (is_floating(at->second.dtype()) && is_floating(e.value.dtype()));
     if (at->second.shape() != e.value.shape() || !convertible)

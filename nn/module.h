@@ -1,4 +1,5 @@
-// Module: a tree of named children, parameters and buffers.
+// Module: a tree of named children, parameters and buffers. It is neither copied nor moved, so references to its parts
+// stay valid; it is called through an operator() of its own.
 //
 //     struct Mlp : nn::Module {
 //       nn::Linear& up = child<nn::Linear>("up", 784, 256);
@@ -21,8 +22,7 @@ namespace attune::nn {
 using StateDict = std::map<std::string, Tensor>;
 
 struct LoadOptions {
-  bool strict =
-      true;  ///< entries that are missing from or unknown to the module are an error; otherwise they are passed over
+  bool strict = true;  ///< missing and unexpected entries are an error; otherwise they are passed over
 };
 
 class Module {
@@ -36,7 +36,8 @@ class Module {
   std::vector<Tensor> parameters() const;
   std::vector<std::pair<std::string, Tensor>> named_parameters() const;  ///< "encoder.layers.0.weight"
   std::vector<std::pair<std::string, Tensor>> named_buffers() const;     ///< persistent or not
-  std::vector<std::pair<std::string, Module*>> named_modules();          ///< itself first, as ""
+  std::vector<std::pair<std::string, Module*>> named_modules();          ///< itself first, as "", then all below
+  std::vector<std::pair<std::string, Module*>> children();               ///< one level
   std::int64_t parameter_count() const;
 
   /// Training or evaluation mode (dropout is off), here and below.
@@ -67,9 +68,11 @@ class Module {
     adopt(std::move(name), std::move(made));
     return m;
   }
-  /// Registers a trainable tensor and returns it, at an address that stays.
+  /// Registers a trainable tensor and returns it, at an address that stays. The same handle may be registered in
+  /// several places (tied): it is then one parameter. Throws ValueError for a bad name or an undefined tensor,
+  /// DTypeError unless floating, GradError for a recorded tensor.
   Tensor& parameter(std::string name, Tensor value);
-  /// Registers a tensor that is saved (where persistent) but not trained.
+  /// Registers a tensor that is saved (where persistent) but not trained, likewise.
   Tensor& buffer(std::string name, Tensor value, bool persistent = true);
 
   void adopt(std::string name, std::unique_ptr<Module> module);
@@ -93,8 +96,8 @@ class Module {
   std::vector<std::unique_ptr<Module>> children_;
 };
 
-/// The frame of a module's call: errors and the tape show the line that called the outermost module, and traces its
-/// path.
+/// The frame of a module's call: errors and the tape show the line that called the outermost module, traces its path.
+/// The first thing in an operator() that takes `Here here = Here::current()`.
 class Scope : public Frame {
  public:
   Scope(const Module& module, const char* type, Here here) : Frame(type, here, &module, &path_of) {}

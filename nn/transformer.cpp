@@ -4,18 +4,26 @@
 
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
-#include "autograd/ops/movement.h"
-#include "autograd/runtime/error.h"
+#include "nn/check.h"
 
 namespace attune::nn {
 
-Tensor in_chunks(const Tensor& x, std::int64_t chunks, const std::function<Tensor(const Tensor&)>& f) {
-  if (chunks < 1) throw ValueError("in_chunks: chunks = " + std::to_string(chunks) + " must be at least 1");
-  if (chunks == 1 || x.size(1) <= 1) return f(x);
-  std::vector<Tensor> pieces;
-  for (const Tensor& piece : chunk(x, std::min(chunks, x.size(1)), 1)) pieces.push_back(f(piece));
-  return cat(pieces, 1);
+namespace {
+
+Generator& generator(const TransformerOptions& o) { return o.generator ? *o.generator : default_generator(); }
+
+MultiheadOptions attention_options(const TransformerOptions& o) {
+  return {.dropout = o.dropout, .generator = o.generator};
 }
+
+LayerNormOptions norm_options(const TransformerOptions& o) { return {.eps = o.eps}; }
+
+TransformerOptions checked(const TransformerOptions& o, const char* type, Here here) {
+  detail::at_least(1, o.ff_chunks, type, "ff_chunks", here);
+  return o;
+}
+
+}  // namespace
 
 Tensor sinusoidal_positions(std::int64_t n, std::int64_t d, DType dtype, Here here) {
   if (n < 0 || d < 2 || d % 2 != 0)
@@ -34,68 +42,60 @@ Tensor sinusoidal_positions(std::int64_t n, std::int64_t d, DType dtype, Here he
 
 TransformerEncoderLayer::TransformerEncoderLayer(std::int64_t d, std::int64_t heads, const TransformerOptions& o,
                                                  Here here)
-    : options_(o),
-      self_attn_(child<MultiheadAttention>("self_attn", d, heads, MultiheadOptions{.dropout = o.dropout}, here)),
+    : options_(checked(o, "TransformerEncoderLayer", here)),
+      self_attn_(child<MultiheadAttention>("self_attn", d, heads, attention_options(o), here)),
       linear1_(child<Linear>("linear1", d, o.d_ff, LinearOptions{.activation = o.activation}, here)),
       linear2_(child<Linear>("linear2", o.d_ff, d, LinearOptions{}, here)),
-      norm1_(child<LayerNorm>("norm1", d, LayerNormOptions{.eps = o.eps})),
-      norm2_(child<LayerNorm>("norm2", d, LayerNormOptions{.eps = o.eps})),
-      dropout_(child<Dropout>("dropout", o.dropout)) {}
-
-Tensor TransformerEncoderLayer::feed_forward(const Tensor& x) const {
-  return in_chunks(x, options_.ff_chunks,
-                   [&](const Tensor& piece) { return dropout_(linear2_(dropout_(linear1_(piece)))); });
-}
+      norm1_(child<LayerNorm>("norm1", d, norm_options(o), here)),
+      norm2_(child<LayerNorm>("norm2", d, norm_options(o), here)),
+      dropout_(child<Dropout>("dropout", o.dropout, generator(o), here)) {}
 
 Tensor TransformerEncoderLayer::operator()(const Tensor& x, const MultiheadCall& call, Here here) const {
   const Scope scope(*this, "TransformerEncoderLayer", here);
   const auto attend = [&](const Tensor& h) { return dropout_(self_attn_(h, call).output); };
+  const auto feed = [&](const Tensor& h) { return feed_forward(h, linear1_, linear2_, dropout_, options_.ff_chunks); };
   if (options_.pre_norm) {
     const Tensor h = x + attend(norm1_(x));
-    return h + feed_forward(norm2_(h));
+    return h + feed(norm2_(h));
   }
   const Tensor h = norm1_(x + attend(x));
-  return norm2_(h + feed_forward(h));
+  return norm2_(h + feed(h));
 }
 
 TransformerDecoderLayer::TransformerDecoderLayer(std::int64_t d, std::int64_t heads, const TransformerOptions& o,
                                                  Here here)
-    : options_(o),
-      self_attn_(child<MultiheadAttention>("self_attn", d, heads, MultiheadOptions{.dropout = o.dropout}, here)),
-      multihead_attn_(
-          child<MultiheadAttention>("multihead_attn", d, heads, MultiheadOptions{.dropout = o.dropout}, here)),
+    : options_(checked(o, "TransformerDecoderLayer", here)),
+      self_attn_(child<MultiheadAttention>("self_attn", d, heads, attention_options(o), here)),
+      multihead_attn_(child<MultiheadAttention>("multihead_attn", d, heads, attention_options(o), here)),
       linear1_(child<Linear>("linear1", d, o.d_ff, LinearOptions{.activation = o.activation}, here)),
       linear2_(child<Linear>("linear2", o.d_ff, d, LinearOptions{}, here)),
-      norm1_(child<LayerNorm>("norm1", d, LayerNormOptions{.eps = o.eps})),
-      norm2_(child<LayerNorm>("norm2", d, LayerNormOptions{.eps = o.eps})),
-      norm3_(child<LayerNorm>("norm3", d, LayerNormOptions{.eps = o.eps})),
-      dropout_(child<Dropout>("dropout", o.dropout)) {}
-
-Tensor TransformerDecoderLayer::feed_forward(const Tensor& x) const {
-  return in_chunks(x, options_.ff_chunks,
-                   [&](const Tensor& piece) { return dropout_(linear2_(dropout_(linear1_(piece)))); });
-}
+      norm1_(child<LayerNorm>("norm1", d, norm_options(o), here)),
+      norm2_(child<LayerNorm>("norm2", d, norm_options(o), here)),
+      norm3_(child<LayerNorm>("norm3", d, norm_options(o), here)),
+      dropout_(child<Dropout>("dropout", o.dropout, generator(o), here)) {}
 
 Tensor TransformerDecoderLayer::operator()(const Tensor& x, const Tensor& memory, const MultiheadCall& self,
                                            const MultiheadCall& cross, Here here) const {
   const Scope scope(*this, "TransformerDecoderLayer", here);
   const auto attend = [&](const Tensor& h) { return dropout_(self_attn_(h, self).output); };
   const auto look = [&](const Tensor& h) { return dropout_(multihead_attn_(h, memory, memory, cross).output); };
+  const auto feed = [&](const Tensor& h) { return feed_forward(h, linear1_, linear2_, dropout_, options_.ff_chunks); };
   if (options_.pre_norm) {
     Tensor h = x + attend(norm1_(x));
     h = h + look(norm2_(h));
-    return h + feed_forward(norm3_(h));
+    return h + feed(norm3_(h));
   }
   Tensor h = norm1_(x + attend(x));
   h = norm2_(h + look(h));
-  return norm3_(h + feed_forward(h));
+  return norm3_(h + feed(h));
 }
 
 TransformerEncoder::TransformerEncoder(std::int64_t layers, std::int64_t d, std::int64_t heads,
                                        const TransformerOptions& o, Here here)
     : layers_(child<ModuleList<TransformerEncoderLayer>>("layers")) {
+  detail::at_least(0, layers, "TransformerEncoder", "layers", here);
   for (std::int64_t i = 0; i < layers; ++i) layers_.add(d, heads, o, here);
-  if (o.pre_norm) norm_ = &child<LayerNorm>("norm", d, LayerNormOptions{.eps = o.eps});
+  if (o.final_norm.value_or(o.pre_norm)) norm_ = &child<LayerNorm>("norm", d, norm_options(o), here);
 }
 
 Tensor TransformerEncoder::operator()(const Tensor& x, const MultiheadCall& call, Here here) const {
@@ -108,8 +108,9 @@ Tensor TransformerEncoder::operator()(const Tensor& x, const MultiheadCall& call
 TransformerDecoder::TransformerDecoder(std::int64_t layers, std::int64_t d, std::int64_t heads,
                                        const TransformerOptions& o, Here here)
     : layers_(child<ModuleList<TransformerDecoderLayer>>("layers")) {
+  detail::at_least(0, layers, "TransformerDecoder", "layers", here);
   for (std::int64_t i = 0; i < layers; ++i) layers_.add(d, heads, o, here);
-  if (o.pre_norm) norm_ = &child<LayerNorm>("norm", d, LayerNormOptions{.eps = o.eps});
+  if (o.final_norm.value_or(o.pre_norm)) norm_ = &child<LayerNorm>("norm", d, norm_options(o), here);
 }
 
 Tensor TransformerDecoder::operator()(const Tensor& x, const Tensor& memory, const MultiheadCall& self,

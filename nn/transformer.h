@@ -2,13 +2,12 @@
 // names.
 #pragma once
 
+#include <optional>
+
 #include "nn/attention/multihead.h"
+#include "nn/layers.h"
 
 namespace attune::nn {
-
-/// f applied to `chunks` pieces of x [b, t, d] along t, which bounds the memory of what f makes inside. f must treat
-/// positions independently.
-Tensor in_chunks(const Tensor& x, std::int64_t chunks, const std::function<Tensor(const Tensor&)>& f);
 
 /// Sines and cosines of positions 0..n-1 at geometric wavelengths: [n, d], d even (Vaswani et al. 2017, 3.5).
 Tensor sinusoidal_positions(std::int64_t n, std::int64_t d, DType dtype = DType::float32, Here here = Here::current());
@@ -19,11 +18,12 @@ struct TransformerOptions {
   Activation activation = Activation::relu;
   bool pre_norm = false;
   double eps = 1e-5;
-  std::int64_t ff_chunks =
-      1;  ///< pieces along the sequence in which the feed-forward part is computed; the result is the same
+  std::int64_t ff_chunks = 1;        ///< pieces along the sequence for the feed-forward part; the result is the same
+  std::optional<bool> final_norm{};  ///< a norm after a stack's last layer; default: where pre_norm
+  Generator* generator = nullptr;    ///< of the dropout; null: the default one
 };
 
-/// Self-attention and feed-forward, each with a residual connection and a layer norm.
+/// Self-attention and feed-forward, each followed by dropout, with a residual connection and a layer norm.
 class TransformerEncoderLayer : public Module {
  public:
   TransformerEncoderLayer(std::int64_t d_model, std::int64_t heads, const TransformerOptions& options = {},
@@ -32,7 +32,6 @@ class TransformerEncoderLayer : public Module {
   Tensor operator()(const Tensor& x, const MultiheadCall& call = {}, Here here = Here::current()) const;
 
  private:
-  Tensor feed_forward(const Tensor& x) const;
   TransformerOptions options_;
   MultiheadAttention& self_attn_;
   Linear &linear1_, &linear2_;
@@ -50,7 +49,6 @@ class TransformerDecoderLayer : public Module {
                     const MultiheadCall& cross = {}, Here here = Here::current()) const;
 
  private:
-  Tensor feed_forward(const Tensor& x) const;
   TransformerOptions options_;
   MultiheadAttention &self_attn_, &multihead_attn_;
   Linear &linear1_, &linear2_;
@@ -58,7 +56,7 @@ class TransformerDecoderLayer : public Module {
   Dropout& dropout_;
 };
 
-/// `layers` encoder layers, and a final norm where they are pre-norm.
+/// `layers` encoder layers, then the final norm. Throws ValueError for a negative number of layers.
 class TransformerEncoder : public Module {
  public:
   TransformerEncoder(std::int64_t layers, std::int64_t d_model, std::int64_t heads,
@@ -70,6 +68,7 @@ class TransformerEncoder : public Module {
   LayerNorm* norm_ = nullptr;
 };
 
+/// The same of decoder layers.
 class TransformerDecoder : public Module {
  public:
   TransformerDecoder(std::int64_t layers, std::int64_t d_model, std::int64_t heads,

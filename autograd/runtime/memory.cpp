@@ -256,7 +256,7 @@ void deallocate(void* p, std::size_t bytes) noexcept {
 MemoryStats memory_stats() {
   if (ThreadCache* cache = thread_cache()) cache->flush();
   const Bytes live = live_bytes.load();
-  return {live, peak_bytes.load(), live_blocks.load(), held_bytes.load() - live};
+  return {live, peak_bytes.load(), live_blocks.load(), std::max<Bytes>(0, held_bytes.load() - live)};
 }
 
 void reset_peak_memory() {

@@ -8,26 +8,24 @@
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/softmax.h"
+#include "nn/check.h"
 #include "nn/init.h"
 
 namespace attune::nn {
 
 namespace {
 
-Tensor weight(std::int64_t rows, std::int64_t columns, Here here) {
-  if (rows < 1 || columns < 1)
-    throw ValueError("AdditiveAttention: sizes must be at least 1, got [" + std::to_string(rows) + ", " +
-                         std::to_string(columns) + "]",
-                     here);
-  Tensor w = zeros({rows, columns});
+Tensor weight(std::int64_t rows, const char* what, std::int64_t columns, Here here) {
+  Tensor w = zeros({detail::at_least(1, rows, "AdditiveAttention", "hidden", here),
+                    detail::at_least(1, columns, "AdditiveAttention", what, here)});
   return init::normal_(w, 0, 0.001);
 }
 
 }  // namespace
 
 AdditiveAttention::AdditiveAttention(std::int64_t query_dim, std::int64_t key_dim, std::int64_t hidden, Here here)
-    : query_weight(parameter("query_weight", weight(hidden, query_dim, here))),
-      key_weight(parameter("key_weight", weight(hidden, key_dim, here))),
+    : query_weight(parameter("query_weight", weight(hidden, "query_dim", query_dim, here))),
+      key_weight(parameter("key_weight", weight(hidden, "key_dim", key_dim, here))),
       score_weight(parameter("score_weight", zeros({hidden}))) {}
 
 Tensor AdditiveAttention::precompute(const Tensor& keys, Here here) const {
@@ -45,6 +43,9 @@ AdditiveResult AdditiveAttention::operator()(const Tensor& query, const Tensor& 
   if ((!single && query.rank() != 3) || keys.rank() != 3 || keys.size(0) != query.size(0))
     op.fail_shape("query " + query.shape().str() + " and keys " + keys.shape().str() +
                   " do not fit [b, q] or [b, t, q] and [b, n, k]");
+  const Shape fits{keys.size(0), keys.size(1), score_weight.size(0)};
+  if (precomputed.defined() && precomputed.shape() != fits)
+    op.fail_shape("precomputed " + precomputed.shape().str() + " must be " + fits.str());
   const Tensor q = linear(single ? unsqueeze(query, 1) : query, query_weight);      // [b, t, hidden]
   const Tensor k = precomputed.defined() ? precomputed : linear(keys, key_weight);  // [b, n, hidden]
   Tensor scores = matmul(tanh(unsqueeze(q, 2) + unsqueeze(k, 1)), score_weight);    // [b, t, n]
@@ -52,7 +53,7 @@ AdditiveResult AdditiveAttention::operator()(const Tensor& query, const Tensor& 
     op.check_dtype(mask, DType::boolean);
     if (mask.shape() != Shape{keys.size(0), keys.size(1)})
       op.fail_shape("the mask " + mask.shape().str() + " does not fit the keys " + keys.shape().str());
-    scores = masked_fill(scores, unsqueeze(mask, 1), -std::numeric_limits<double>::infinity());
+    scores = masked_fill(scores, unsqueeze(logical_not(mask), 1), -std::numeric_limits<double>::infinity());
   }
   const Tensor weights = softmax(scores, -1);
   const Tensor context = matmul(weights, keys);

@@ -5,6 +5,7 @@
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/reduce.h"
+#include "nn/check.h"
 #include "nn/init.h"
 
 namespace attune::nn {
@@ -12,7 +13,9 @@ namespace attune::nn {
 namespace {
 
 std::int64_t checked(std::int64_t d, std::int64_t heads, Here here) {
-  if (d < 1 || heads < 1 || d % heads != 0)
+  detail::at_least(1, d, "MultiheadAttention", "d_model", here);
+  detail::at_least(1, heads, "MultiheadAttention", "heads", here);
+  if (d % heads != 0)
     throw ValueError(
         "MultiheadAttention: heads = " + std::to_string(heads) + " does not divide d_model = " + std::to_string(d),
         here);
@@ -24,11 +27,12 @@ std::int64_t checked(std::int64_t d, std::int64_t heads, Here here) {
 MultiheadAttention::MultiheadAttention(std::int64_t d, std::int64_t heads, const MultiheadOptions& o, Here here)
     : d_(checked(d, heads, here)),
       heads_(heads),
-      dropout_(o.dropout),
+      dropout_(detail::probability(o.dropout, "MultiheadAttention", "dropout", here)),
+      generator_(o.generator),
       joint_((o.key_dim == 0 || o.key_dim == d) && (o.value_dim == 0 || o.value_dim == d)),
-      out_(child<Linear>("out_proj", d, d, LinearOptions{.bias = o.bias})) {
-  if (!(dropout_ >= 0 && dropout_ <= 1))
-    throw ValueError("MultiheadAttention: dropout = " + std::to_string(dropout_) + " is not in [0, 1]", here);
+      out_(child<Linear>("out_proj", d, d, LinearOptions{.bias = o.bias}, here)) {
+  detail::at_least(0, o.key_dim, "MultiheadAttention", "key_dim", here);
+  detail::at_least(0, o.value_dim, "MultiheadAttention", "value_dim", here);
   const auto projection = [&](const char* name, std::int64_t out, std::int64_t in) {
     Tensor& w = parameter(name, zeros({out, in}));
     init::xavier_uniform_(w);
@@ -82,7 +86,8 @@ Attention MultiheadAttention::operator()(const Tensor& query, const Tensor& key,
   AttentionOptions o{.mask = call.attention_mask,
                      .bias = call.attention_bias,
                      .causal = call.causal,
-                     .dropout = training() ? dropout_ : 0};
+                     .dropout = training() ? dropout_ : 0,
+                     .generator = generator_};
   if (call.key_padding_mask.defined()) {
     op.check_dtype(call.key_padding_mask, DType::boolean);
     if (call.key_padding_mask.shape() != Shape{b, s})
@@ -94,7 +99,7 @@ Attention MultiheadAttention::operator()(const Tensor& query, const Tensor& key,
   const Attention a =
       scaled_dot_product_attention(heads_of(q, t), heads_of(k, s), heads_of(v, s), o, call.need_weights);
   const Tensor merged = reshape(permute(a.output, {0, 2, 1, 3}), {b, t, d_});
-  return {out_(merged, {}), a.weights.defined() && call.average_weights ? mean(a.weights, {1}) : a.weights};
+  return {out_(merged), a.weights.defined() && call.average_weights ? mean(a.weights, {1}) : a.weights};
 }
 
 }  // namespace attune::nn

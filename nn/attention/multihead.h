@@ -2,15 +2,16 @@
 #pragma once
 
 #include "autograd/ops/attention.h"
-#include "nn/layers.h"
+#include "nn/linear.h"
 
 namespace attune::nn {
 
 struct MultiheadOptions {
   bool bias = true;
-  double dropout = 0;          ///< of the probabilities, while training
-  std::int64_t key_dim = 0;    ///< of the keys' input; 0: d_model
-  std::int64_t value_dim = 0;  ///< of the values' input; 0: d_model
+  double dropout = 0;              ///< of the probabilities, while training
+  std::int64_t key_dim = 0;        ///< of the keys' input; 0: d_model
+  std::int64_t value_dim = 0;      ///< of the values' input; 0: d_model
+  Generator* generator = nullptr;  ///< of the dropout; null: the default one
 };
 
 struct MultiheadCall {
@@ -24,7 +25,9 @@ struct MultiheadCall {
 
 class MultiheadAttention : public Module {
  public:
-  /// Throws ValueError unless heads divides d_model.
+  /// Throws ValueError unless heads divides d_model and the options are in range. in_proj_weight [3 d, d] (rows of
+  /// queries, keys, values) is Glorot-uniform, biases are zero; where key_dim or value_dim differs from d_model there
+  /// are q_proj_weight, k_proj_weight and v_proj_weight instead.
   MultiheadAttention(std::int64_t d_model, std::int64_t heads, const MultiheadOptions& options = {},
                      Here here = Here::current());
 
@@ -38,7 +41,8 @@ class MultiheadAttention : public Module {
  private:
   std::int64_t d_, heads_;
   double dropout_;
-  bool joint_;  // one in_proj_weight [3 d, d]; otherwise q_proj_weight, k_proj_weight and v_proj_weight
+  Generator* generator_;
+  bool joint_;  // one in_proj_weight
   Tensor *in_ = nullptr, *q_ = nullptr, *k_ = nullptr, *v_ = nullptr, *bias_ = nullptr;
   Linear& out_;
 };

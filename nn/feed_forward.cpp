@@ -1,0 +1,35 @@
+#include "nn/feed_forward.h"
+
+#include <algorithm>
+
+#include "autograd/ops/movement.h"
+#include "nn/check.h"
+
+namespace attune::nn {
+
+Tensor in_chunks(const Tensor& x, std::int64_t chunks, const std::function<Tensor(const Tensor&)>& f, Here here) {
+  detail::at_least(1, chunks, "in_chunks", "chunks", here);
+  if (chunks == 1 || x.size(1, here) <= 1) return f(x);
+  Tensors pieces;
+  for (const Tensor& piece : chunk(x, std::min(chunks, x.size(1)), 1)) pieces.push_back(f(piece));
+  return cat(pieces, 1);
+}
+
+Tensor feed_forward(const Tensor& x, const Linear& up, const Linear& down, const Dropout& dropout, std::int64_t chunks,
+                    Here here) {
+  return in_chunks(
+      x, chunks, [&](const Tensor& piece) { return dropout(down(dropout(up(piece, here), here), here), here); }, here);
+}
+
+FeedForward::FeedForward(std::int64_t d, std::int64_t d_ff, const FeedForwardOptions& o, Here here)
+    : chunks_(detail::at_least(1, o.chunks, "FeedForward", "chunks", here)),
+      linear1_(child<Linear>("linear1", d, d_ff, LinearOptions{.bias = o.bias, .activation = o.activation}, here)),
+      linear2_(child<Linear>("linear2", d_ff, d, LinearOptions{.bias = o.bias}, here)),
+      dropout_(child<Dropout>("dropout", o.dropout, o.generator ? *o.generator : default_generator(), here)) {}
+
+Tensor FeedForward::operator()(const Tensor& x, Here here) const {
+  const Scope scope(*this, "FeedForward", here);
+  return feed_forward(x, linear1_, linear2_, dropout_, chunks_);
+}
+
+}  // namespace attune::nn

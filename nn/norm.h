@@ -1,0 +1,45 @@
+// Normalisation over the last axes.
+#pragma once
+
+#include "nn/module.h"
+
+namespace attune::nn {
+
+struct LayerNormOptions {
+  double eps = 1e-5;
+  bool affine = true;  ///< a weight (ones) and a bias (zeros)
+  bool bias = true;    ///< false: only the weight
+};
+
+/// (x - mean) / sqrt(var + eps) * weight + bias over the last axes, which have the sizes `shape` (Ba et al. 2016).
+/// Throws ValueError for no sizes, sizes below 1 and a bad eps; calls throw ShapeError where x does not end in `shape`.
+class LayerNorm : public Module {
+ public:
+  LayerNorm(const Shape& shape, const LayerNormOptions& options = {}, Here here = Here::current());
+  LayerNorm(std::int64_t d, const LayerNormOptions& options = {}, Here here = Here::current())
+      : LayerNorm(Shape{d}, options, here) {}
+  Tensor operator()(const Tensor& x, Here here = Here::current()) const;
+
+  Tensor weight() const { return weight_ ? *weight_ : Tensor(); }  ///< undefined where there is none
+  Tensor bias() const { return bias_ ? *bias_ : Tensor(); }
+
+ private:
+  Shape shape_;
+  double eps_;
+  Tensor *weight_ = nullptr, *bias_ = nullptr;
+};
+
+/// x / sqrt(mean(x^2) + eps) * weight over the last axis, of size d; the weight starts as ones (Zhang and Sennrich
+/// 2019).
+class RMSNorm : public Module {
+ public:
+  explicit RMSNorm(std::int64_t d, double eps = 1e-6, Here here = Here::current());
+  Tensor operator()(const Tensor& x, Here here = Here::current()) const;
+
+  Tensor& weight;
+
+ private:
+  double eps_;
+};
+
+}  // namespace attune::nn
