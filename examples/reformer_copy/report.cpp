@@ -1,0 +1,121 @@
+#include "examples/reformer_copy/report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "autograd/autograd.h"
+#include "examples/support/plot.h"
+
+namespace reformer_copy {
+
+using namespace attune;
+
+namespace {
+
+std::string name_of_hashes(Hashes h) { return h == 0 ? "full" : fmt::format("LSH-{}", h); }
+
+/// Kitaev et al. 2020, Table 2, accuracy in %: trained with (rows) and evaluated with full, 8, 4, 2, 1 hashes
+/// (columns).
+struct Published {
+  Hashes trained;
+  double accuracy[5];
+};
+constexpr Published published[] = {{0, {100, 94.8, 92.5, 76.9, 52.5}},
+                                   {4, {0.8, 100, 99.9, 99.4, 91.9}},
+                                   {2, {0.8, 100, 99.9, 98.1, 86.8}},
+                                   {1, {0.8, 99.9, 99.6, 94.8, 77.9}}};
+constexpr Hashes table_columns[] = {0, 8, 4, 2, 1};
+
+}  // namespace
+
+void print_evaluation(Trainer& trainer, const Options& o) {
+  fmt::print("\nSecond-half accuracy on 512 fresh sequences of length {}, trained with {}:\n", o.length,
+             name_of_hashes(o.full ? 0 : o.hashes));
+  for (Hashes h : {1, 2, 4, 8, 0})
+    fmt::print("  evaluated with {:6}  {:6.2f} %\n", name_of_hashes(h), 100 * trainer.evaluate(h));
+  fmt::print("Peak memory of tensors: {:.1f} MiB\n", static_cast<double>(memory_stats().peak_bytes) / (1 << 20));
+}
+
+void draw_pictures(Trainer& trainer, const Options& o) {
+  // The curve is averaged over a hundredth of the run.
+  const auto& history = trainer.history();
+  const std::size_t width = std::max<std::size_t>(1, history.size() / 100);
+  std::vector<std::vector<double>> curve;
+  for (std::size_t i = 0; i < history.size(); i += width) {
+    const std::size_t end = std::min(i + width, history.size());
+    double loss = 0, accuracy = 0;
+    for (std::size_t j = i; j < end; ++j) loss += history[j].loss, accuracy += history[j].accuracy;
+    const double n = static_cast<double>(end - i);
+    curve.push_back({history[end - 1].step, loss / n, 100 * accuracy / n});
+  }
+  const std::string curve_path = o.out + "/curve.png";
+  if (examples::draw(curve_path, 900, 480,
+                     examples::data_block("curve", curve) +
+                         "set title 'Duplication task: loss and second-half accuracy'\nset xlabel 'step'\nset ylabel "
+                         "'loss (nats)'\n"
+                         "set y2label 'accuracy (%)'\nset ytics nomirror\nset y2tics\nset y2range [0:102]\nset yrange "
+                         "[0:*]\nset grid\n"
+                         "set key center right\nplot $curve using 1:2 with lines lw 2 lc rgb '#b03060' title 'loss', "
+                         "$curve using 1:3 axes x1y2 with lines lw 2 lc rgb '#206080' title 'accuracy'"))
+    fmt::print("Loss and accuracy:     {}\n", curve_path);
+
+  Task task(o, o.seed + 3'000'003);
+  trainer.evaluate(o.hashes, 0);  // hashes as in training
+  const auto pattern = trainer.model().attention_pattern(task.batch(1), 0);
+  const std::int64_t n = o.length;
+  const std::vector<double> weights = select(select(pattern.weights, 0, 0), 0, 0).to_vector<double>();
+  std::vector<std::vector<double>> probability(static_cast<std::size_t>(n)), bucket(static_cast<std::size_t>(n));
+  const std::vector<double> buckets =
+      pattern.buckets.defined() ? select(select(select(pattern.buckets, 0, 0), 0, 0), 0, 0).to_vector<double>()
+                                : std::vector<double>(static_cast<std::size_t>(n), 0.0);
+  for (std::int64_t i = 0; i < n; ++i)
+    for (std::int64_t j = 0; j < n; ++j) {
+      const auto q = static_cast<std::size_t>(i), k = static_cast<std::size_t>(j);
+      probability[q].push_back(weights[q * static_cast<std::size_t>(n) + k]);
+      bucket[q].push_back(buckets[q] == buckets[k] ? buckets[q] + 1 : 0);
+    }
+  const std::string attention_path = o.out + "/attention.png";
+  if (examples::draw(
+          attention_path, 1200, 620,
+          examples::data_block("p", probability) + examples::data_block("b", bucket) +
+              fmt::format(
+                  "set multiplot layout 1,2\nset xlabel 'key position'\nset ylabel 'query position'\nset size square\n"
+                  "set xrange [-0.5:{0}]\nset yrange [{0}:-0.5]\nset title 'Attention of head 1 ({1}), {2} hashes'\n"
+                  "set palette defined (0 'white', 0.25 '#9ecae1', 1 '#08306b')\nset cbrange [0:1]\n"
+                  "plot $p matrix with image notitle\n"
+                  "set title 'Pairs that share a bucket in the first hash round'\n"
+                  "set palette defined (0 'white', 0.01 '#4477aa', 0.35 '#228833', 0.7 '#ccbb44', 1 '#aa3377')\n"
+                  "set cbrange [0:*]\nset cblabel 'bucket'\nplot $b matrix with image notitle\nunset multiplot",
+                  static_cast<double>(n) - 0.5, o.variant, o.hashes)))
+    fmt::print("Attention and buckets: {}\n", attention_path);
+}
+
+bool run_table(const Options& o) {
+  std::vector<std::vector<double>> measured;
+  for (const Published& row : published) {
+    Options run = o;
+    run.full = row.trained == 0;
+    if (!run.full) run.hashes = row.trained;
+    fmt::print("Training with {}\n", name_of_hashes(row.trained));
+    Trainer trainer(run);
+    if (!trainer.run(o.out + "/" + name_of_hashes(row.trained) + ".safetensors")) return false;
+    std::vector<double> accuracies;
+    for (Hashes h : table_columns) accuracies.push_back(100 * trainer.evaluate(h));
+    measured.push_back(accuracies);
+  }
+  fmt::print("\nSecond-half accuracy in %, here (length {}, {} steps) and published (length 1024, 150,000 steps)\n",
+             o.length, o.steps);
+  fmt::print("{:14}", "trained with");
+  for (Hashes h : table_columns) fmt::print("{:>18}", name_of_hashes(h));
+  fmt::print("\n");
+  for (std::size_t r = 0; r < measured.size(); ++r) {
+    fmt::print("{:14}", name_of_hashes(published[r].trained));
+    for (std::size_t c = 0; c < 5; ++c)
+      fmt::print("{:>18}", fmt::format("{:.1f} ({:.1f})", measured[r][c], published[r].accuracy[c]));
+    fmt::print("\n");
+  }
+  return true;
+}
+
+}  // namespace reformer_copy

@@ -1,0 +1,63 @@
+// The duplication task, and training a Reformer on it.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "examples/reformer_copy/options.h"
+#include "optim/optim.h"
+
+namespace reformer_copy {
+
+/// Fresh sequences `0 w 0 w` [b, n], w random from 1..symbols, without end.
+class Task {
+ public:
+  Task(const Options& o, std::uint64_t seed) : length_(o.length), symbols_(o.symbols), random_(seed) {}
+  attune::Tensor batch(std::int64_t b);
+  /// The tokens where they count, in the second w; -100 elsewhere.
+  attune::Tensor labels(const attune::Tensor& tokens) const;
+  /// The share of the second w's symbols that the logits predict.
+  double accuracy(const attune::Tensor& logits, const attune::Tensor& tokens) const;
+  attune::Generator& random() { return random_; }
+
+ private:
+  std::int64_t length_, symbols_;
+  attune::Generator random_;
+};
+
+/// How attention looks in evaluation: that many hashes, or (0) everything.
+using Hashes = std::int64_t;
+
+class Trainer {
+ public:
+  struct Point {
+    double step, loss, accuracy;
+  };
+
+  explicit Trainer(const Options& o);
+  /// Trains to the last step, with progress on stdout. Returns false where Ctrl-C came first; a checkpoint holds the
+  /// state then.
+  bool run(const std::string& checkpoint);
+  /// Second-half accuracy on `batches` fresh batches of 64.
+  double evaluate(Hashes hashes, int batches = 8);
+
+  void save(const std::string& path) const;
+  void load(const std::string& path);
+
+  attune::nn::Reformer& model() { return model_; }
+  const std::vector<Point>& history() const { return history_; }
+  std::int64_t step() const { return optimizer_.steps(); }
+  double seconds() const { return seconds_; }
+
+ private:
+  attune::nn::ReformerCall call(Hashes hashes);
+
+  Options options_;
+  attune::nn::Reformer model_;
+  attune::optim::AdamW optimizer_;
+  Task task_;
+  std::vector<Point> history_;
+  double seconds_ = 0;
+};
+
+}  // namespace reformer_copy
