@@ -33,7 +33,7 @@ class Module {
   Module(const Module&) = delete;
   Module& operator=(const Module&) = delete;
 
-  /// Trainable tensors in order of registration, a tied one once.
+  /// Trainable tensors, a tied one once: its own in order of registration, then each child's.
   std::vector<Tensor> parameters() const;
   std::vector<std::pair<std::string, Tensor>> named_parameters() const;  ///< "encoder.layers.0.weight"
   std::vector<std::pair<std::string, Tensor>> named_buffers() const;     ///< persistent or not
