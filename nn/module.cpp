@@ -108,7 +108,7 @@ void Module::to(DType dtype) {
   std::unordered_map<const TensorImpl*, Tensor> converted;
   std::vector<Tensor> before;  // keeps the old addresses from being reused meanwhile
   const NoGrad off;
-  each_entry("", [&](const std::string&, const Entry& e) {
+  each_entry("", [&](const std::string&, Entry& e) {
     if (!is_floating(e.value.dtype()) || e.value.dtype() == dtype) return;
     Tensor& fresh = converted[e.value.impl()];
     if (!fresh.defined()) {
@@ -116,8 +116,35 @@ void Module::to(DType dtype) {
       if (e.trainable) fresh.requires_grad_();
     }
     before.push_back(e.value);
-    const_cast<Entry&>(e).value = fresh;
+    e.value = fresh;
   });
+}
+
+Tensors Module::with_parameters(const Tensors& values, const std::function<Tensors()>& f, Here here) {
+  const Tensors own = parameters();
+  if (values.size() != own.size())
+    throw ValueError("with_parameters: " + std::to_string(values.size()) + " tensors for " +
+                         std::to_string(own.size()) + " parameters",
+                     here);
+  std::unordered_map<const TensorImpl*, const Tensor*> replacement;
+  for (std::size_t i = 0; i < own.size(); ++i) {
+    if (!values[i].defined() || values[i].shape() != own[i].shape())
+      throw ShapeError("with_parameters: tensor " + std::to_string(i) + " must have the shape " + own[i].shape().str(),
+                       here);
+    replacement[own[i].impl()] = &values[i];
+  }
+  struct Restore {
+    std::vector<std::pair<Entry*, Tensor>> before;
+    ~Restore() {
+      for (auto& [entry, value] : before) entry->value = std::move(value);
+    }
+  } restore;
+  each_entry("", [&](const std::string&, Entry& e) {
+    if (!e.trainable) return;
+    restore.before.emplace_back(&e, e.value);
+    e.value = *replacement.at(e.value.impl());
+  });
+  return f();
 }
 
 StateDict Module::state_dict() const {

@@ -8,6 +8,7 @@
 //     };
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -32,7 +33,7 @@ class Module {
   Module(const Module&) = delete;
   Module& operator=(const Module&) = delete;
 
-  /// Trainable tensors in order of registration, a tied one once.
+  /// Trainable tensors, a tied one once: its own in order of registration, then each child's.
   std::vector<Tensor> parameters() const;
   std::vector<std::pair<std::string, Tensor>> named_parameters() const;  ///< "encoder.layers.0.weight"
   std::vector<std::pair<std::string, Tensor>> named_buffers() const;     ///< persistent or not
@@ -47,6 +48,11 @@ class Module {
   void zero_grad();
   /// Converts floating parameters and buffers, which become fresh leaves: give an optimiser its parameters afterwards.
   void to(DType dtype);
+
+  /// f() with these tensors (any tensors, recorded ones too, in the order of parameters()) in the place of the
+  /// parameters, which come back afterwards: a module as a function of its parameters, for gradcheck, jvp and
+  /// derivatives through an update. Throws ValueError and ShapeError where `values` do not fit.
+  Tensors with_parameters(const Tensors& values, const std::function<Tensors()>& f, Here here = Here::current());
 
   /// Parameters and persistent buffers by path, sharing storage with the module.
   StateDict state_dict() const;

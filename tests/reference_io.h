@@ -18,7 +18,7 @@ inline double relative_difference(const Tensor& got, const Tensor& expected, dou
   const std::vector<double> a = got.detach().to_vector<double>(), b = expected.to_vector<double>();
   double worst = 0, largest = floor;
   for (std::size_t i = 0; i < a.size(); ++i) {
-    if (!std::isfinite(a[i]) && a[i] != b[i]) return INFINITY;
+    if (!(std::isfinite(a[i]) && std::isfinite(b[i])) && a[i] != b[i]) return INFINITY;
     worst = std::max(worst, a[i] == b[i] ? 0.0 : std::abs(a[i] - b[i]));
     largest = std::max(largest, std::abs(b[i]));
   }
@@ -41,7 +41,7 @@ inline double norm_difference(const Tensor& got, const Tensor& expected) {
 class CaseChecks {
  public:
   void check(const std::string& what, double difference, double tolerance) {
-    if (difference <= tolerance) return;
+    if (difference <= tolerance) return;  // false for NaN
     char text[64];
     std::snprintf(text, sizeof text, " (%.3g > %.3g)", difference, tolerance);
     failures_.push_back(what + text);

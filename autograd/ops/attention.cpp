@@ -26,19 +26,27 @@ Attention scaled_dot_product_attention(const Tensor& q, const Tensor& k, const T
   const double scale =
       o.scale != 0 ? o.scale : 1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(q.size(-1), 1)));
   Tensor scores = matmul(scale * q, transpose(k));
-  if (o.bias.defined()) scores = scores + o.bias;
+  const auto check_fits = [&](const char* what, const Tensor& x) {
+    Shape joint;
+    if (!broadcast(x.shape(), scores.shape(), joint) || joint != scores.shape())
+      op.fail_shape(std::string("the ") + what + " " + x.shape().str() + " does not broadcast to the scores " +
+                    scores.shape().str());
+  };
+  if (o.bias.defined()) {
+    op.check_same_dtype(o.bias, q);
+    check_fits("bias", o.bias);
+    scores = scores + o.bias;
+  }
   Tensor hidden = o.mask;
-  if (hidden.defined()) op.check_dtype(hidden, DType::boolean);
+  if (hidden.defined()) {
+    op.check_dtype(hidden, DType::boolean);
+    check_fits("mask", hidden);
+  }
   if (o.causal) {
     const Tensor future = gt(arange(s), unsqueeze(arange(t), 1) + (s - t));
     hidden = hidden.defined() ? logical_or(hidden, future) : future;
   }
-  if (hidden.defined()) {
-    Shape joint;
-    if (!broadcast(hidden.shape(), scores.shape(), joint) || joint != scores.shape())
-      op.fail_shape("the mask " + hidden.shape().str() + " does not broadcast to the scores " + scores.shape().str());
-    scores = masked_fill(scores, hidden, -std::numeric_limits<double>::infinity());
-  }
+  if (hidden.defined()) scores = masked_fill(scores, hidden, -std::numeric_limits<double>::infinity());
   const Tensor weights = softmax(scores, -1);
   const Tensor kept =
       o.dropout > 0 ? dropout(weights, o.dropout, o.generator ? *o.generator : default_generator()) : weights;
