@@ -48,13 +48,19 @@ Tensors run_again(const Body& f, const std::vector<Saved>& saved, const ReplayLo
       ys.push_back(outputs[i]);
       cotangents.push_back(dys[i]);
     }
-  for (std::size_t i = 0; i < inputs.size(); ++i)
-    if (needs[i]) wanted.push_back(inputs[i]);
+  // A tensor that stands twice among the inputs gets its whole gradient in its first place.
+  std::vector<std::size_t> places;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (!needs[i]) continue;
+    const auto same = [&](const Tensor& x) { return x.node() == inputs[i].node() && x.slot() == inputs[i].slot(); };
+    if (std::any_of(wanted.begin(), wanted.end(), same)) continue;
+    places.push_back(i);
+    wanted.push_back(inputs[i]);
+  }
   Tensors dxs(inputs.size());
   if (ys.empty()) return dxs;
   const Tensors found = grad(ys, wanted, {.cotangents = cotangents, .create_graph = recorded, .allow_unused = true});
-  for (std::size_t i = 0, at = 0; i < inputs.size(); ++i)
-    if (needs[i]) dxs[i] = found[at++];
+  for (std::size_t i = 0; i < places.size(); ++i) dxs[places[i]] = found[i];
   return dxs;
 }
 
