@@ -105,8 +105,9 @@ TEST_CASE("scaled_dot_product_attention: gradients, and rows that see nothing") 
 }
 
 TEST_CASE("scaled_dot_product_attention: causal is the triangular mask, bit for bit") {
-  for (const auto& [t, s] :
+  for (const auto& sizes :
        std::vector<std::pair<std::int64_t, std::int64_t>>{{5, 5}, {3, 7}, {7, 3}, {1, 4}, {0, 3}, {3, 0}}) {
+    const std::int64_t t = sizes.first, s = sizes.second;
     INFO(t, " ", s);
     const Tensor q = normal({2, t, 4}, 1), k = normal({2, s, 4}, 2), v = normal({2, s, 3}, 3);
     const Tensor y = scaled_dot_product_attention(q, k, v, {.causal = true}).output;

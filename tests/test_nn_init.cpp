@@ -139,7 +139,9 @@ TEST_CASE("init: the state that layers start from") {
   CHECK(same(norm.bias().detach(), Plain({3, 4}, 0)));
 
   nn::MultiheadAttention attention(40, 4);
-  for (const auto& [name, p] : attention.named_parameters()) {
+  for (const auto& entry : attention.named_parameters()) {
+    const std::string& name = entry.first;
+    const Tensor& p = entry.second;
     INFO(name);
     if (name == "in_proj_weight")
       check_uniform(p, std::sqrt(6.0 / 160));
