@@ -59,7 +59,8 @@ Tensors run_again(const Body& f, const std::vector<Saved>& saved, const ReplayLo
   }
   Tensors dxs(inputs.size());
   if (ys.empty()) return dxs;
-  const Tensors found = grad(ys, wanted, {.cotangents = cotangents, .create_graph = recorded, .allow_unused = true});
+  const Tensors found =
+      grad(ys, wanted, {.cotangents = cotangents, .create_graph = recorded, .allow_unused = true, .independent = true});
   for (std::size_t i = 0; i < places.size(); ++i) dxs[places[i]] = found[i];
   return dxs;
 }

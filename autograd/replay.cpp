@@ -35,12 +35,15 @@ const Tensor* ReplayLog::next() {
   while (log && !log->replaying_) log = log->outer_;
   if (!log) return nullptr;
   if (log->at_ == log->kept_.size()) throw GradError("replay: the block asks for more choices than its first run made");
-  return &log->kept_[log->at_++];
+  const Choice& choice = log->kept_[log->at_++];
+  default_generator().set_state(choice.random);
+  return &choice.value;
 }
 
 Tensor ReplayLog::keep(const Tensor& x) {
   Tensor constant = x.detach();
-  for (ReplayLog* log = active; log && !log->replaying_; log = log->outer_) log->kept_.push_back(constant);
+  for (ReplayLog* log = active; log && !log->replaying_; log = log->outer_)
+    log->kept_.push_back({constant, default_generator().state()});
   return constant;
 }
 

@@ -22,11 +22,16 @@ class ReplayLog {
   }
 
  private:
-  static const Tensor* next();          // null unless a block around this one is being replayed
+  static const Tensor*
+  next();  // null unless a block around this one is being replayed; skips what the choice had drawn
   static Tensor keep(const Tensor& x);  // into every log that is being recorded inside of it
 
   RandomKey random_;
-  Tensors kept_;
+  struct Choice {
+    Tensor value;
+    RandomKey random;  // the generator's state after it was made
+  };
+  std::vector<Choice> kept_;
   std::size_t at_ = 0;
   bool replaying_ = false;
   ReplayLog* outer_ = nullptr;

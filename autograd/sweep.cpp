@@ -421,7 +421,8 @@ Tensors grad(const Tensors& outputs, const Tensors& inputs, const GradOptions& o
   // A target runs only where the way to another target leads through it.
   while (const Node* next = sweep.next()) {
     bool leads_on = false;
-    for (const Edge& e : next->edges()) leads_on |= e.node && s.wanted.contains(e.node.get());
+    if (!options.independent || std::find(targets.begin(), targets.end(), next) == targets.end())
+      for (const Edge& e : next->edges()) leads_on |= e.node && s.wanted.contains(e.node.get());
     if (leads_on || next->is_leaf()) {
       sweep.step();
       continue;

@@ -198,6 +198,8 @@ struct GradOptions {
   bool retain_graph = false;
   bool create_graph = false;  ///< keeps the graph too
   bool allow_unused = false;  ///< an input that no output depends on gives an undefined tensor instead of GradError
+  /// Take the inputs as independent of each other: nothing flows through one of them into another.
+  bool independent = false;
 };
 
 /// The gradients of `outputs` with respect to `inputs` (leaves or recorded tensors) without touching any grad(). Only

@@ -53,7 +53,8 @@ Pulled pull(const std::function<Tensor(const Tensor&)>& f, const std::vector<Ten
   Tensors wanted{x};
   for (const Tensor& w : parameters)
     if (w.requires_grad()) wanted.push_back(w);
-  const Tensors found = grad({y}, wanted, {.cotangents = {dy}, .create_graph = recorded, .allow_unused = true});
+  const Tensors found =
+      grad({y}, wanted, {.cotangents = {dy}, .create_graph = recorded, .allow_unused = true, .independent = true});
   p.dx = found[0];
   for (std::size_t i = 0, next = 1; i < parameters.size(); ++i)
     if (parameters[i].requires_grad()) p.dparameters[i] = found[next++];
