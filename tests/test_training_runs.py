@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Runs the main example as its users do: the same bits at any thread count and after an interruption, and clear words for wrong options.
 
 usage: test_training_runs.py REFORMER_COPY

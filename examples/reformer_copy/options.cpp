@@ -32,7 +32,7 @@ Options parse(int argc, char** argv) {
   CLI::App app{
       "Trains a Reformer with LSH attention on the duplication task: read `0 w 0 w`, predict the second w (Kitaev et "
       "al. 2020, section 5.1)."};
-  app.option_defaults()->always_capture_default();
+  app.option_defaults()->always_capture_default()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   const auto at_least = [](std::int64_t n) { return CLI::Range(n, std::int64_t{1} << 40); };
   app.add_option("--length", o.length, "length of `0 w 0 w`, even");
   app.add_option("--symbols", o.symbols, "w is drawn from 1..N")->check(at_least(1));
