@@ -83,7 +83,7 @@ const std::int32_t* ChunkWindow::times_seen(std::int64_t i) {
       const std::int32_t own = all_buckets_[round * plan_.length + q];
       const std::int32_t* bucket_of_key = all_buckets_ + its_round * plan_.length;
       for (std::size_t c = 0; c < keys_.size(); ++c)
-        seen_[c] += (chunk_of_key[keys_[c]] == window) & (bucket_of_key[keys_[c]] == own);
+        seen_[c] += int{chunk_of_key[keys_[c]] == window} & int{bucket_of_key[keys_[c]] == own};
     }
   return seen_.data();
 }
