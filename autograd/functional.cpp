@@ -96,8 +96,7 @@ std::string gradcheck(const Function& f, const Tensors& inputs, const GradcheckO
   if (!options.second_order) return "";
   GradcheckOptions first = options;
   first.second_order = false;
-  const std::string second = gradgradcheck(f, inputs, first, here);
-  return second;
+  return gradgradcheck(f, inputs, first, here);
 }
 
 std::string gradgradcheck(const Function& f, const Tensors& inputs, const GradcheckOptions& options, Here here) {

@@ -56,7 +56,10 @@ Schedule noam(std::int64_t d_model, std::int64_t warmup_steps) {
 
 Schedule step_decay(std::int64_t every, double gamma) {
   require(every >= 1, "step_decay", "every", every);
-  return [=](std::int64_t step) { return std::pow(gamma, static_cast<double>((step - 1) / every)); };
+  return [=](std::int64_t step) {
+    const std::int64_t drops = (step - 1) / every;
+    return std::pow(gamma, static_cast<double>(drops));
+  };
 }
 
 }  // namespace attune::optim

@@ -8,7 +8,6 @@
 namespace attune {
 
 using detail::elements;
-using detail::strided;
 
 namespace {
 

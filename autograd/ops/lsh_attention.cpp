@@ -122,7 +122,7 @@ Tensor checked_buckets(const Op& op, const Tensor& qk, const Tensor& buckets, co
   if (buckets.shape() != Shape{qk.size(0), qk.size(2), o.hashes, qk.size(1)})
     op.fail_shape("buckets " + buckets.shape().str() + " must be [batch, heads, hashes = " + std::to_string(o.hashes) +
                   ", length] of " + qk.shape().str());
-  const Tensor dense = contiguous(buckets);
+  Tensor dense = contiguous(buckets);
   const auto* b = static_cast<const std::int32_t*>(dense.raw());
   for (std::int64_t i = 0; i < dense.numel(); ++i)
     if (b[i] < 0) op.fail_index("bucket " + std::to_string(b[i]) + " is negative");
@@ -161,7 +161,8 @@ Dims lsh_bucket_factors(const LshOptions& o, std::int64_t length, Here here) {
       while ((std::int64_t{2} << power) <= 2 * (length / o.chunk)) ++power;
       power = std::max(power, 1);
       const std::int64_t longest = o.max_length > 0 ? o.max_length : length;
-      const auto root = static_cast<std::int64_t>(std::sqrt(static_cast<double>(longest / o.chunk)));
+      const std::int64_t most_chunks = longest / o.chunk;
+      const auto root = static_cast<std::int64_t>(std::sqrt(static_cast<double>(most_chunks)));
       const std::int64_t limit = 2 * std::max(root, o.chunk);
       if ((std::int64_t{1} << power) > limit)
         factors = {std::int64_t{1} << (power / 2), std::int64_t{1} << (power - power / 2)};
