@@ -33,7 +33,9 @@ Options parse(int argc, char** argv) {
       "Trains a Reformer with LSH attention on the duplication task: read `0 w 0 w`, predict the second w (Kitaev et "
       "al. 2020, section 5.1)."};
   app.option_defaults()->always_capture_default()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  const auto at_least = [](std::int64_t n) { return CLI::Range(n, std::int64_t{1} << 40); };
+  const auto at_least = [](std::int64_t n) {
+    return CLI::Range(n, std::int64_t{1} << 40).description(fmt::format("(at least {})", n));
+  };
   app.add_option("--length", o.length, "length of `0 w 0 w`, even");
   app.add_option("--symbols", o.symbols, "w is drawn from 1..N")->check(at_least(1));
   app.add_option("--batch", o.batch, "sequences in a batch")->check(at_least(1));
@@ -45,16 +47,17 @@ Options parse(int argc, char** argv) {
   app.add_option("--chunk", o.chunk, "chunk length of LSH attention")->check(at_least(1));
   app.add_option("--axial-rows", o.axial_rows, "rows of axial positions; 0: a plain table");
   app.add_option("--variant", o.variant, "LSH attention as in `paper`, `hugging-face` or `lucidrains`")
-      ->check(CLI::IsMember({"paper", "hugging-face", "lucidrains"}));
+      ->check(CLI::IsMember({"paper", "hugging-face", "lucidrains"}).description(""));
   app.add_flag("--full", o.full, "train with full shared-QK attention instead of hashing");
   app.add_flag("--keep-activations", o.keep_activations, "keep activations instead of recomputing them block by block");
-  app.add_option("--dropout", o.dropout, "of embeddings and layer outputs")->check(CLI::Range(0.0, 0.99));
-  app.add_option("--lr", o.lr, "learning rate")->check(CLI::PositiveNumber);
+  app.add_option("--dropout", o.dropout, "of embeddings and layer outputs")
+      ->check(CLI::Range(0.0, 0.99).description("(0 to 0.99)"));
+  app.add_option("--lr", o.lr, "learning rate")->check(CLI::Range(1e-12, 1e3).description("(positive)"));
   app.add_option("--warmup", o.warmup, "steps of linear warm-up; a cosine follows")->check(at_least(0));
   app.add_option("--steps", o.steps, "training steps")->check(at_least(1));
   app.add_option("--accumulate", o.accumulate, "batches whose gradients make up a step")->check(at_least(1));
   app.add_option("--seed", o.seed, "of weights, data and hashes");
-  app.add_option("--threads", o.threads, "threads; 0: all cores")->check(CLI::Range(0, 1024));
+  app.add_option("--threads", o.threads, "threads; 0: all cores")->check(CLI::Range(0, 1024).description(""));
   app.add_option("--out", o.out, "directory for checkpoint and pictures");
   app.add_option("--save-every", o.save_every, "steps between checkpoints")->check(at_least(1));
   app.add_flag("--resume", o.resume,
