@@ -2,10 +2,12 @@
 
 #include <omp.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <exception>
 #include <mutex>
+#include <string>
 
 #include "autograd/runtime/error.h"
 
@@ -13,12 +15,16 @@ namespace attune {
 
 namespace {
 
+constexpr int most_threads = 4096;  // OpenMP aborts where the system has no more of them
+
+/// ATTUNE_NUM_THREADS where it is a number of at least 1; else OpenMP's (OMP_NUM_THREADS), but no more than the cores.
 int initial_threads() {
   if (const char* text = std::getenv("ATTUNE_NUM_THREADS")) {
-    const int n = std::atoi(text);
-    if (n >= 1) return n;
+    char* end = nullptr;
+    const long n = std::strtol(text, &end, 10);
+    if (end != text && *end == '\0' && n >= 1) return static_cast<int>(std::min<long>(n, most_threads));
   }
-  return omp_get_max_threads();
+  return std::min(omp_get_max_threads(), omp_get_num_procs());
 }
 
 std::atomic<int>& thread_count() {
@@ -26,7 +32,7 @@ std::atomic<int>& thread_count() {
   return n;
 }
 
-thread_local constinit bool inside = false;
+thread_local constinit bool inside = false;  // of a piece of a parallel_for: what it calls stays on its thread
 
 /// The exception of the lowest chunk that threw.
 class FirstFailure {
@@ -52,14 +58,16 @@ class FirstFailure {
 int num_threads() { return thread_count().load(std::memory_order_relaxed); }
 
 void set_num_threads(int n) {
-  if (n < 1) throw ValueError("set_num_threads: " + std::to_string(n) + " threads; at least 1 is needed");
+  if (n < 1 || n > most_threads)
+    throw ValueError("set_num_threads: " + std::to_string(n) + " threads; it takes 1 to " +
+                     std::to_string(most_threads));
   thread_count().store(n);
 }
 
 namespace detail {
 
 void parallel_chunks(std::int64_t chunks, void* context, void (*run)(void*, std::int64_t)) {
-  const int threads = static_cast<int>(chunks < num_threads() ? chunks : num_threads());
+  const int threads = static_cast<int>(std::min<std::int64_t>(chunks, num_threads()));
   if (threads <= 1 || inside) {
     for (std::int64_t c = 0; c < chunks; ++c) run(context, c);
     return;
