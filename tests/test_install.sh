@@ -16,9 +16,9 @@ PKG_CONFIG_PATH=$(dirname "$pc")
 PKG_CONFIG_SYSROOT_DIR=$place
 LD_LIBRARY_PATH=$libdir
 export PKG_CONFIG_PATH PKG_CONFIG_SYSROOT_DIR LD_LIBRARY_PATH
-mkdir "$place/work"
-cp "$source_root/examples/minimal.cpp" "$place/work/train.cpp"
-cd "$place/work"
+mkdir "$place/outside"
+cp "$source_root/examples/minimal.cpp" "$place/outside/train.cpp"
+cd "$place/outside"
 
 step "the line of the README: one g++ call"
 # shellcheck disable=SC2046  # pkg-config's answer is several arguments

@@ -177,7 +177,7 @@ TEST_CASE("threads: pieces depend on the sizes alone, and the lowest failure win
           }) == "piece 30");
   }
   set_num_threads(before);
-  CHECK(refusal<ValueError>([] { set_num_threads(0); }) == "set_num_threads: 0 threads; at least 1 is needed");
+  CHECK(refusal<ValueError>([] { set_num_threads(0); }) == "set_num_threads: 0 threads; it takes 1 to 4096");
 }
 
 TEST_CASE("random: Philox4x32-10 gives the published numbers") {
