@@ -115,6 +115,18 @@ inline Tensor gradient(const std::function<Tensor(const Tensor&)>& f, const Tens
   return grad({y}, {leaf}, {.cotangents = {dy.defined() ? dy : ones_like(y)}})[0];
 }
 
+/// The first line of what f throws as E; "" where it throws nothing.
+template <class E, class F>
+std::string refusal(F&& f) {
+  try {
+    f();
+  } catch (const E& e) {
+    const std::string what = e.what();
+    return what.substr(0, what.find('\n'));
+  }
+  return "";
+}
+
 /// The type and first line of what f throws; "" where it throws nothing.
 inline std::string thrown(const std::function<void()>& f) {
   const auto line = [](const char* type, const std::exception& e) {

@@ -7,23 +7,13 @@
 
 #include "nn/nn.h"
 #include "optim/optim.h"
+#include "tests/plain.h"
 
 namespace attune::tests {
 namespace {
 
 std::vector<double> values(const Tensor& x) { return x.to_vector<double>(); }
 double difference(const Tensor& a, const Tensor& b) { return amax(abs(a.detach() - b.detach())).item(); }
-
-template <class E, class F>
-std::string refusal(F&& f) {
-  try {
-    f();
-  } catch (const E& e) {
-    const std::string what = e.what();
-    return what.substr(0, what.find('\n'));
-  }
-  return "";
-}
 
 struct Sample {
   Tensor qk, v;

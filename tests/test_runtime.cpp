@@ -9,24 +9,14 @@
 #include <random>
 #include <thread>
 
-#include "autograd/autograd.h"
 #include "autograd/kernels/gemm.h"
 #include "autograd/kernels/index.h"
 #include "autograd/kernels/random.h"
 #include "autograd/runtime/philox.h"
+#include "tests/plain.h"
 
 namespace attune::tests {
 namespace {
-
-template <class E, class F>
-std::string refusal(F&& f) {
-  try {
-    f();
-  } catch (const E& e) {
-    return e.what();
-  }
-  return "";
-}
 
 struct Product {
   bool ta, tb;
