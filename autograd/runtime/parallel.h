@@ -6,8 +6,9 @@
 
 namespace attune {
 
+/// At the start: ATTUNE_NUM_THREADS, or OMP_NUM_THREADS, or the number of cores, which bounds the latter.
 int num_threads();
-void set_num_threads(int n);  ///< n >= 1; throws ValueError otherwise
+void set_num_threads(int n);  ///< 1 <= n <= 4096, also more than there are cores; throws ValueError otherwise
 
 namespace detail {
 void parallel_chunks(std::int64_t chunks, void* context, void (*run)(void* context, std::int64_t chunk));
