@@ -122,7 +122,8 @@ TEST_CASE("safetensors: hostile files end in FileError, each with its reason") {
       {with_header("{\"__metadata__\":{\"a\":1}}"), "__metadata__ holds something else than strings"},
       {with_header("[]"), "the header does not begin with '{'"},
   };
-  for (const auto& [bytes, reason] : cases) {
+  for (const auto& [bytes, why] : cases) {
+    const std::string reason = why;  // clang 14 captures no binding
     CAPTURE(reason);
     put(dir / "bad", bytes);
     const std::string said = refusal<FileError>([&] { load_safetensors(dir / "bad"); });
