@@ -25,7 +25,7 @@ struct Options {
   double dropout = 0;
   double lr = 1e-3;
   std::int64_t warmup = 50;
-  std::int64_t steps = 600;
+  std::int64_t steps = 1000;
   std::int64_t accumulate = 1;  // batches to a step
   std::uint64_t seed = 0;
   int threads = 0;  // 0: as many as there are cores
