@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 
 PROGRAM = sys.argv[1]
 SMALL = ["--length", "32", "--chunk", "4", "--d-model", "32", "--d-ff", "32", "--batch", "8", "--hashes", "2", "--layers", "2",
@@ -49,10 +48,10 @@ def main():
     long = [*SMALL, "--steps", "400"]
     run(*long, "--out", str(whole))
     process = subprocess.Popen([PROGRAM, *long, "--out", str(broken)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not (broken / "checkpoint.safetensors").exists() and process.poll() is None:
-        if process.stdout.readline().startswith("1/400"):
+    for line in process.stdout:
+        if line.startswith("1/400"):
             process.send_signal(signal.SIGINT)
-        time.sleep(0.01)
+            break
     out, _ = process.communicate()
     check("Ctrl-C saves and says so", process.returncode == 130 and "--resume continues" in out, out)
     result = run(*long, "--out", str(broken), "--resume")
