@@ -151,7 +151,7 @@ Tensor load_npy(const std::string& path, Here here) {
               header.element->npy);
   Shape stored = *header.shape;
   if (*header.fortran) std::reverse(stored.begin(), stored.end());
-  const Tensor t = io::read_elements(file, data_start, *header.element, stored, "");
+  Tensor t = io::read_elements(file, data_start, *header.element, stored, "");
   if (!*header.fortran || t.rank() < 2) return t;
   Dims axes;
   for (int i = t.rank() - 1; i >= 0; --i) axes.push_back(i);
