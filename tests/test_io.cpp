@@ -1,65 +1,20 @@
-// Files and printing: what is written is read back; bad files end in FileError and nothing else.
+// Files: what is written is read back; bad files end in FileError and nothing else. The .npy format is in test_npy.cpp.
 
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
-#include <cstring>
-#include <filesystem>
-#include <fstream>
+#include <cmath>
+#include <csignal>
 #include <limits>
 #include <random>
 
-#include "autograd/io/file.h"
-#include "tests/plain.h"
+#include "tests/file_checks.h"
 
 namespace attune::tests {
 namespace {
 
-namespace fs = std::filesystem;
-
-class Folder {
- public:
-  Folder() : path_(fs::temp_directory_path() / ("attune-test-" + std::to_string(std::random_device{}()))) {
-    fs::create_directories(path_);
-  }
-  ~Folder() { fs::remove_all(path_); }
-  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-  std::size_t files() const {
-    return static_cast<std::size_t>(std::distance(fs::directory_iterator(path_), fs::directory_iterator{}));
-  }
-
- private:
-  fs::path path_;
-};
-
-void put(const std::string& path, const std::string& bytes) { std::ofstream(path, std::ios::binary) << bytes; }
-std::string get(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-std::string with_header(const std::string& header, const std::string& data = "") {
-  std::uint64_t n = header.size();
-  return std::string(reinterpret_cast<const char*>(&n), 8) + header + data;
-}
-
-bool same_bits(const Tensor& a, const Tensor& b) {
-  const Tensor x = contiguous(a), y = contiguous(b);
-  return x.dtype() == y.dtype() && x.shape() == y.shape() &&
-         std::memcmp(x.raw(), y.raw(), static_cast<std::size_t>(x.numel()) * size_of(x.dtype())) == 0;
-}
-
-std::vector<Tensor> samples() {
-  return {randn({3, 4}),
-          randn({2, 1, 3}, float64),
-          randint(-5, 5, {4}),
-          to(randint(-5, 5, {4, 1}), int32),
-          gt(randn({5}), 0),
-          scalar(2.5),
-          zeros({0, 3}),
-          transpose(randn({3, 4})),
-          slice(randn({6}), 0, 1, 6, 2)};
-}
+void load_st(const std::string& path) { load_safetensors(path); }
 
 }  // namespace
 
@@ -97,6 +52,9 @@ TEST_CASE("safetensors: hostile files end in FileError, each with its reason") {
     return R"({"dtype":")" + dtype + R"(","shape":)" + shape + R"(,"data_offsets":)" + offsets + "}";
   };
   const std::string eight(8, '\0');
+  const auto one = [&](const std::string& shape, const std::string& offsets, const std::string& dtype = "F32") {
+    return with_header("{\"a\":" + entry(shape, offsets, dtype) + "}", eight);
+  };
   std::uint64_t huge = 100'000'001;
   const std::pair<std::string, std::string> cases[] = {
       {"", "is too short for a safetensors file"},
@@ -111,24 +69,138 @@ TEST_CASE("safetensors: hostile files end in FileError, each with its reason") {
        "overlaps another one"},
       {with_header("{\"a\":" + entry("[2]", "[0,8]") + "}", eight + "1"), "has bytes that belong to no tensor"},
       {with_header("{\"a\":" + entry("[2]", "[0,8]") + "}", "1234"), "lies outside of the data"},
-      {with_header("{\"a\":" + entry("[2]", "[8,0]") + "}", eight), "lies outside of the data"},
-      {with_header("{\"a\":" + entry("[3]", "[0,8]") + "}", eight), "has 8 bytes for [3] F32"},
-      {with_header("{\"a\":" + entry("[4611686018427387904,4]", "[0,8]") + "}", eight),
-       "has a shape whose bytes overflow 64 bits"},
-      {with_header("{\"a\":" + entry("[-2]", "[0,8]") + "}", eight), "has a size that is no natural number"},
-      {with_header("{\"a\":" + entry("[2.0]", "[0,8]") + "}", eight), "has a size that is no natural number"},
-      {with_header("{\"a\":" + entry("[1,1,1,1,1,1,1,1,2]", "[0,8]") + "}", eight), "has no shape of at most 8 axes"},
-      {with_header("{\"a\":" + entry("[2]", "[0,8]", "F33") + "}", eight), "has an unknown dtype \"F33\""},
+      {one("[2]", "[8,0]"), "lies outside of the data"},
+      {one("[3]", "[0,8]"), "has 8 bytes for [3] F32"},
+      {one("[4611686018427387904,4]", "[0,8]"), "has a shape whose bytes overflow 64 bits"},
+      {one("[-2]", "[0,8]"), "has a size that is no natural number"},
+      {one("[2.0]", "[0,8]"), "has a size that is no natural number"},
+      {one("[1,1,1,1,1,1,1,1,2]", "[0,8]"), "has no shape of at most 8 axes"},
+      {one("[2]", "[0,8]", "F33"), "has an unknown dtype \"F33\""},
       {with_header("{\"__metadata__\":{\"a\":1}}"), "__metadata__ holds something else than strings"},
       {with_header("[]"), "the header does not begin with '{'"},
+      {with_header("{} {}"), "the header is no JSON"},
+      {with_header("{\"a\":" + entry("[2]", "[0,8]") + "}" + std::string(1, '\0'), eight), "the header is no JSON"},
+      {with_header("{\"\xff\":" + entry("[2]", "[0,8]") + "}", eight), "the header is no JSON"},
+      // One name in two spellings.
+      {with_header("{\"a\":" + entry("[0]", "[0,0]") + ",\"\\u0061\":" + entry("[0]", "[0,0]") + "}"),
+       "names \"a\" twice"},
+      {with_header(R"({"__metadata__":{},"__metadata__":{}})"), "names \"__metadata__\" twice"},
+      {with_header(R"({"__metadata__":{"a":"1","a":"2"}})"), "names \"a\" twice in __metadata__"},
+      {with_header(R"({"__metadata__":[]})"), "__metadata__ is no object"},
+      {with_header(R"({"__metadata__":{"a":{}}})"), "__metadata__ holds something else than strings"},
+      {with_header(R"({"a":1})"), "\"a\" must have dtype, shape and data_offsets"},
+      {with_header(R"({"a":{}})"), "must have dtype, shape and data_offsets"},
+      {with_header(R"({"a":{"dtype":"F32","shape":[2]}})"), "must have dtype, shape and data_offsets"},
+      {with_header(R"({"a":{"dtype":"F32","shape":[2],"shape":[2]}})"), "gives \"shape\" twice"},
+      {with_header(R"({"a":{"dtype":"F32","dtype":"F64"}})"), "gives \"dtype\" twice"},
+      {with_header(R"({"a":{"dtype":"F32","more":0}})"), "must have dtype, shape and data_offsets"},
+      {with_header(R"({"a":{"dtype":["F32"]}})"), "has an unexpected value for dtype"},
+      {with_header(R"({"a":{"shape":2}})"), "has an unexpected value for shape"},
+      {one("[[2]]", "[0,8]"), "has a size that is no natural number"},
+      {one("[NaN]", "[0,8]"), "the header is no JSON"},
+      {one("[1e999]", "[0,8]"), "the header is no JSON"},
+      {one("[18446744073709551618]", "[0,8]"), "has a size that is no natural number"},
+      {one("[9223372036854775808]", "[0,8]"), "has a size that is no natural number"},
+      {one("[2]", "[0,8,8]"), "has no pair of data_offsets"},
+      {one("[2]", "[0]"), "has no pair of data_offsets"},
+      // No bytes, yet its strides would overflow.
+      {with_header("{\"a\":" + entry("[0,4611686018427387904,4]", "[0,0]") + "}"),
+       "has a shape whose bytes overflow 64 bits"},
+      {with_header("{\"a\":" + entry("[2305843009213693952]", "[0,0]") + "}"),
+       "has a shape whose bytes overflow 64 bits"},
+      {with_header("{\"a\":" + std::string(1'000'000, '[')), "must have dtype, shape and data_offsets"},
+      {with_header("{\"a\":{\"shape\":" + std::string(1'000'000, '[')), "has a size that is no natural number"},
+      {std::string(8, '\xff') + "{}", "claims a header of 18446744073709551615 bytes"},
+      {std::string(8, '\0'), "the header does not begin with '{'"},
   };
-  for (const auto& [bytes, why] : cases) {
-    const std::string reason = why;  // clang 14 captures no binding
-    CAPTURE(reason);
-    put(dir / "bad", bytes);
-    const std::string said = refusal<FileError>([&] { load_safetensors(dir / "bad"); });
-    CHECK(said.find(dir / "bad") == 0);
-    CHECK(said.find(reason) != std::string::npos);
+  for (const auto& [bytes, reason] : cases) check_refused(load_st, dir / "bad", bytes, reason);
+}
+
+TEST_CASE("safetensors: a bool of 2 is refused, a file of no tensors is not") {
+  const Folder dir;
+  put(dir / "b", with_header(R"({"a":{"dtype":"BOOL","shape":[2],"data_offsets":[0,2]}})", "\1\2"));
+  CHECK(refusal<FileError>([&] {
+          load_safetensors(dir / "b");
+        }).find("tensor \"a\" has a bool that is neither 0 nor 1") != std::string::npos);
+  put(dir / "e", with_header("{}      "));
+  CHECK(load_safetensors(dir / "e").tensors.empty());
+  put(dir / "m", with_header(R"({"__metadata__":{"a":"b"}})"));
+  CHECK(load_safetensors(dir / "m").metadata.at("a") == "b");
+}
+
+TEST_CASE("safetensors: the layout of the format's own tool, byte by byte") {
+  const Folder dir;
+  // Metadata first, then the tensors by falling width and then name; spaces up to a multiple of eight bytes.
+  const std::string expected =
+      with_header(R"({"__metadata__":{"format":"pt"},"n":{"dtype":"I64","shape":[1],"data_offsets":[0,8]},)"
+                  R"("a":{"dtype":"F32","shape":[],"data_offsets":[8,12]},)"
+                  R"("w":{"dtype":"F32","shape":[1,2],"data_offsets":[12,20]},)"
+                  R"("b":{"dtype":"BOOL","shape":[3],"data_offsets":[20,23]}}     )",
+                  std::string("\3\0\0\0\0\0\0\0", 8) + std::string("\0\0\x80\x3f", 4) +
+                      std::string("\0\0\x80\x3f\0\0\0\x40", 8) + std::string("\0\1\1", 3));
+  const std::map<std::string, Tensor> tensors = {
+      {"w", tensor({1, 2}, {1, 2})}, {"n", tensor({3}, {1}, int64)}, {"b", gt(tensor({0, 1, 2}), 0)}, {"a", scalar(1)}};
+  save_safetensors(dir / "a", tensors, {{"format", "pt"}});
+  CHECK(get(dir / "a") == expected);
+  const SafetensorsFile back = load_safetensors(dir / "a");
+  for (const auto& [name, t] : tensors) CHECK(same_bits(t, back.tensors.at(name)));
+  save_safetensors(dir / "none", {});
+  CHECK(get(dir / "none") == with_header("{}      "));
+}
+
+TEST_CASE("safetensors: every half precision number; integers at both ends of their types") {
+  const Folder dir;
+  std::string halves;
+  for (unsigned i = 0; i < 65536; ++i) {
+    halves += static_cast<char>(i & 255);
+    halves += static_cast<char>(i >> 8);
+  }
+  put(dir / "h", with_header(R"({"h":{"dtype":"F16","shape":[65536],"data_offsets":[0,131072]}})", halves));
+  const std::vector<double> h = load_safetensors(dir / "h").tensors.at("h").to_vector<double>();
+  int wrong = 0;
+  for (std::size_t i = 0; i < 65536; ++i) {
+    const int exponent = static_cast<int>(i >> 10 & 31), fraction = static_cast<int>(i & 1023);
+    const double size = exponent == 31 ? (fraction ? std::nan("") : INFINITY)
+                        : exponent     ? std::ldexp(1024 + fraction, exponent - 25)
+                                       : std::ldexp(fraction, -24);
+    const double expected = i & 0x8000 ? -size : size;
+    wrong +=
+        std::isnan(expected) ? !std::isnan(h[i]) : h[i] != expected || std::signbit(h[i]) != std::signbit(expected);
+  }
+  CHECK(wrong == 0);
+  put(dir / "i",
+      with_header(
+          R"({"a":{"dtype":"U8","shape":[3],"data_offsets":[0,3]},"b":{"dtype":"I8","shape":[3],"data_offsets":)"
+          R"([3,6]},"c":{"dtype":"U16","shape":[2],"data_offsets":[6,10]},"d":{"dtype":"I16","shape":[2],)"
+          R"("data_offsets":[10,14]},"e":{"dtype":"U32","shape":[2],"data_offsets":[14,22]}})",
+          std::string("\x00\x7f\xff\x00\x7f\x80", 6) + std::string("\x00\x00\xff\xff\xff\x7f\x00\x80", 8) +
+              std::string("\x00\x00\x00\x00\xff\xff\xff\xff", 8)));
+  const auto t = load_safetensors(dir / "i").tensors;
+  const auto check = [&](const char* name, DType dtype, const std::vector<double>& values) {
+    CHECK(t.at(name).dtype() == dtype);
+    CHECK(t.at(name).to_vector<double>() == values);
+  };
+  check("a", int32, {0, 127, 255});
+  check("b", int32, {0, 127, -128});
+  check("c", int32, {0, 65535});
+  check("d", int32, {32767, -32768});
+  check("e", int64, {0, 4294967295.0});
+}
+
+TEST_CASE("files: cut off anywhere they are refused") {
+  const Folder dir;
+  save_safetensors(dir / "a", {{"w", ones({2, 3})}, {"empty", zeros({0})}}, {{"k", "v"}});
+  save_npy(dir / "a.npy", ones({2, 3}));
+  for (const char* name : {"a", "a.npy"}) {
+    const std::string good = get(dir / name);
+    for (std::size_t n = 0; n < good.size(); ++n) {
+      put(dir / "cut", good.substr(0, n));
+      CAPTURE(n);
+      if (name[1] == '.')
+        CHECK_THROWS_AS(load_npy(dir / "cut"), FileError);
+      else
+        CHECK_THROWS_AS(load_safetensors(dir / "cut"), FileError);
+    }
   }
 }
 
@@ -165,46 +237,28 @@ TEST_CASE("files: a few thousand mutilated files give FileError or a tensor, nev
   }
 }
 
-TEST_CASE("npy: round trips, Fortran order, and what numpy wrote") {
-  const Folder dir;
-  for (const Tensor& t : samples()) {
-    save_npy(dir / "a.npy", t);
-    CHECK(same_bits(t, load_npy(dir / "a.npy")));
-    CHECK(fs::file_size(dir / "a.npy") % 64 == static_cast<std::size_t>(t.numel()) * size_of(t.dtype()) % 64);
-  }
-  // numpy.save of np.asfortranarray([[1, 2, 3], [4, 5, 6]], dtype='<i2')
-  std::string header = "{'descr': '<i2', 'fortran_order': True, 'shape': (2, 3), }";
-  header += std::string(117 - header.size(), ' ') + "\n";
-  const std::string start = std::string("\x93NUMPY\x01\x00", 8) + static_cast<char>(header.size()) + '\0' + header;
-  put(dir / "f.npy", start + std::string("\1\0\4\0\2\0\5\0\3\0\6\0", 12));
-  CHECK(load_npy(dir / "f.npy").to_vector<double>() == std::vector<double>{1, 2, 3, 4, 5, 6});
-  for (const auto& [bytes, reason] : std::initializer_list<std::pair<std::string, std::string>>{
-           {start + "12345", "holds 5 bytes of data for [2, 3] <i2"},
-           {"not a numpy file", "is no .npy file"},
-           {std::string("\x93NUMPY\x09\x00", 8) + "\x01\x01", "has the unknown format version 9"},
-           {std::string("\x93NUMPY\x01\x00\xff\xff", 10), "claims a header of 65535 bytes; at most 10000 are allowed"},
-           {std::string("\x93NUMPY\x01\x00\x20\x00", 10), "ends inside the header"}}) {
-    put(dir / "bad.npy", bytes);
-    CHECK(refusal<FileError>([&, &b = reason] {
-            load_npy(dir / "bad.npy");
-            (void)b;
-          }).find(reason) != std::string::npos);
-  }
-}
-
 TEST_CASE("files: what is no readable or writable file says so, and the old bytes stay") {
   const Folder dir;
   CHECK(refusal<FileError>([&] { load_safetensors(dir / "none"); }) ==
         (dir / "none") + ": cannot be opened: No such file or directory");
+  CHECK(refusal<FileError>([&] { load_npy(std::string("a\0b", 3)); }) == "a: the path goes on behind a zero byte");
   fs::create_directories(dir / "folder");
   CHECK(refusal<FileError>([&] { load_npy(dir / "folder"); }) == (dir / "folder") + ": is not a regular file");
   REQUIRE(mkfifo((dir / "pipe").c_str(), 0600) == 0);
   CHECK(refusal<FileError>([&] { load_npy(dir / "pipe"); }) == (dir / "pipe") + ": is not a regular file");
+  CHECK(refusal<FileError>([&] { save_npy(dir / "pipe", zeros({2})); }) == (dir / "pipe") + ": is not a regular file");
   put(dir / "file", "old");
-  CHECK(refusal<FileError>([&] { save_npy(dir / "file/below", zeros({2})); }).find("cannot be written") !=
-        std::string::npos);
+  CHECK(refusal<FileError>([&] { save_npy(dir / "file/below", zeros({2})); }) ==
+        (dir / "file/below") + ": cannot be written: Not a directory");
   CHECK(refusal<FileError>([&] { save_npy(dir / "folder", zeros({2})); }) ==
         (dir / "folder") + ": is not a regular file");
+  CHECK(refusal<FileError>([] {
+          save_safetensors("/proc/attune", {});
+        }).rfind("/proc/attune: cannot be written: ", 0) == 0);
+  CHECK_THROWS_AS(save_npy(dir / "file", Tensor()), ValueError);
+  CHECK_THROWS_AS(save_safetensors(dir / "file", {{"a", Tensor()}}), ValueError);
+  CHECK_THROWS_AS(save_safetensors(dir / "file", {{"__metadata__", zeros({1})}}), ValueError);
+  CHECK_THROWS_AS(save_safetensors(dir / "file", {{"\xff", zeros({1})}}), ValueError);
   // A writer that fails half-way leaves the old file and no other.
   const std::size_t before = dir.files();
   CHECK_THROWS_AS(io::write_atomically(dir / "file",
@@ -217,21 +271,46 @@ TEST_CASE("files: what is no readable or writable file says so, and the old byte
   CHECK(dir.files() == before);
 }
 
-TEST_CASE("print: aligned, abridged, with what does not show") {
-  CHECK(to_string(tensor({1, 2.5, -3})) == "tensor([ 1.0,  2.5, -3.0])");
-  CHECK(to_string(tensor({1, 2, 30, 4}, {2, 2}, int64)) == "tensor([[ 1,  2],\n        [30,  4]], int64)");
-  CHECK(to_string(scalar(7, int32)) == "tensor(7, int32)");
-  CHECK(to_string(gt(tensor({1, -1}), 0)) == "tensor([ true, false], bool)");
-  CHECK(to_string(zeros({0, 3})) == "tensor([], shape [0, 3])");
-  CHECK(to_string(Tensor()) == "tensor(undefined)");
-  CHECK(to_string(tensor({1e-9, 1})) == "tensor([1.00000e-09, 1.00000e+00])");
-  CHECK(to_string(tensor({std::numeric_limits<double>::quiet_NaN(), -std::numeric_limits<double>::infinity(), 1})) ==
-        "tensor([ nan, -inf,    1])");
-  CHECK(to_string(arange(2000)) == "tensor([   0,    1,    2, ..., 1997, 1998, 1999], shape [2000], int64)");
-  CHECK(to_string(transpose(tensor({1, 2, 3, 4}, {2, 2}))) == "tensor([[1, 3],\n        [2, 4]])");
-  const Tensor x = tensor({1}).requires_grad_();
-  CHECK(to_string(x) == "tensor([1], requires_grad)");
-  CHECK(to_string(exp(x - 1)) == "tensor([1], from exp)");
+TEST_CASE("files: where no more bytes may be written, the old file stays and no other") {
+  const Folder dir;
+  put(dir / "file", "old");
+  rlimit old{};
+  REQUIRE(getrlimit(RLIMIT_FSIZE, &old) == 0);
+  rlimit small = old;
+  small.rlim_cur = 1000;
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  REQUIRE(setrlimit(RLIMIT_FSIZE, &small) == 0);
+  const std::string npy_said = refusal<FileError>([&] { save_npy(dir / "file", zeros({1000})); });
+  const std::string safetensors_said = refusal<FileError>([&] {
+    save_safetensors(dir / "file", {{"a", zeros({1000})}});
+  });
+  REQUIRE(setrlimit(RLIMIT_FSIZE, &old) == 0);
+  std::signal(SIGXFSZ, handler);
+  CHECK(npy_said == (dir / "file") + ": cannot be written: File too large");
+  CHECK(safetensors_said == npy_said);
+  CHECK(get(dir / "file") == "old");
+  CHECK(dir.files() == 1);
+}
+
+TEST_CASE("files: a new file has the old one's permissions, and a link stays a link") {
+  const Folder dir;
+  const auto mode = [](const std::string& path) {
+    struct stat info {};
+    REQUIRE(stat(path.c_str(), &info) == 0);
+    return info.st_mode & 0777;
+  };
+  const mode_t mask = umask(027);
+  save_npy(dir / "new", zeros({1}));
+  umask(mask);
+  CHECK(mode(dir / "new") == 0640);
+  put(dir / "secret", "old");
+  fs::permissions(dir / "secret", fs::perms::owner_read | fs::perms::owner_write);
+  fs::create_symlink("secret", dir / "latest");
+  save_npy(dir / "latest", ones({2}));
+  CHECK(mode(dir / "secret") == 0600);
+  CHECK(fs::is_symlink(dir / "latest"));
+  CHECK(same_bits(load_npy(dir / "secret"), ones({2})));
+  CHECK(dir.files() == 3);
 }
 
 }  // namespace attune::tests

@@ -1,112 +1,23 @@
-// The memory pool, threads, random numbers and the GEMM shim.
+// The memory pool, threads and random numbers.
 
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 
 #include <atomic>
+#include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <limits>
 #include <random>
 #include <thread>
 
-#include "autograd/kernels/gemm.h"
-#include "autograd/kernels/index.h"
 #include "autograd/kernels/random.h"
 #include "autograd/runtime/philox.h"
 #include "tests/plain.h"
 
 namespace attune::tests {
-namespace {
-
-struct Product {
-  bool ta, tb;
-  std::int64_t m, n, k;
-};
-
-/// C = alpha op(A) op(B) + beta C against plain loops in long double, with odd leading dimensions and NaN in C where
-/// beta is 0.
-template <class T>
-void check_product(const Product& s, T alpha, T beta, kernels::Activation act, bool bias, std::mt19937& random) {
-  std::normal_distribution<double> normal;
-  const auto filled = [&](std::int64_t n) {
-    std::vector<T> v(static_cast<std::size_t>(n));
-    for (T& x : v) x = static_cast<T>(normal(random));
-    return v;
-  };
-  const std::int64_t lda = (s.ta ? s.m : s.k) + 3, ldb = (s.tb ? s.k : s.n) + 1, ldc = s.n + 2;
-  const std::vector<T> a = filled((s.ta ? s.k : s.m) * lda + 1), b = filled((s.tb ? s.n : s.k) * ldb + 1),
-                       offset = filled(s.n);
-  std::vector<T> c = filled(s.m * ldc + 1), pre(c.size());
-  const std::vector<T> before = c;
-  if (beta == T{0})
-    for (T& x : c) x = std::numeric_limits<T>::quiet_NaN();
-  kernels::gemm<T>({.trans_a = s.ta,
-                    .trans_b = s.tb,
-                    .m = s.m,
-                    .n = s.n,
-                    .k = s.k,
-                    .alpha = alpha,
-                    .a = a.data(),
-                    .lda = lda,
-                    .b = b.data(),
-                    .ldb = ldb,
-                    .beta = beta,
-                    .c = c.data(),
-                    .ldc = ldc,
-                    .bias = bias ? offset.data() : nullptr,
-                    .act = act,
-                    .pre = pre.data()});
-  double worst = 0;
-  for (std::int64_t i = 0; i < s.m; ++i)
-    for (std::int64_t j = 0; j < s.n; ++j) {
-      long double sum = 0;
-      for (std::int64_t p = 0; p < s.k; ++p) {
-        const auto at = static_cast<std::size_t>(s.ta ? p * lda + i : i * lda + p),
-                   bt = static_cast<std::size_t>(s.tb ? j * ldb + p : p * ldb + j);
-        sum += static_cast<long double>(a[at]) * b[bt];
-      }
-      const auto ct = static_cast<std::size_t>(i * ldc + j);
-      long double y =
-          alpha * sum + (beta == T{0} ? 0 : beta * before[ct]) + (bias ? offset[static_cast<std::size_t>(j)] : 0);
-      if (act == kernels::Activation::relu) y = std::max(y, 0.0L);
-      if (act == kernels::Activation::tanh) y = std::tanh(y);
-      const double error = std::abs(static_cast<double>(y) - static_cast<double>(c[ct]));
-      worst = std::isnan(error) ? std::numeric_limits<double>::infinity() : std::max(worst, error);
-    }
-  CHECK(worst <= (sizeof(T) == 4 ? 2e-6 : 1e-14) * (4 + static_cast<double>(s.k)));
-}
-
-}  // namespace
-
-TEST_CASE("gemm: against plain loops, in all shapes and epilogues") {
-  std::mt19937 random(1);
-  const auto size = [&](int most) { return static_cast<std::int64_t>(random() % static_cast<unsigned>(most)); };
-  for (int i = 0; i < 300; ++i) {
-    const Product s{random() % 2 == 0, random() % 2 == 0, size(i % 10 == 0 ? 700 : 40), size(40),
-                    size(i % 7 == 0 ? 300 : 30)};
-    CAPTURE(s.m);
-    CAPTURE(s.n);
-    CAPTURE(s.k);
-    const kernels::Activation act =
-        std::array{kernels::Activation::none, kernels::Activation::relu, kernels::Activation::tanh}[random() % 3];
-    check_product<double>(s, random() % 3 ? 1.0 : -0.5, static_cast<double>(random() % 3) * 0.5, act, random() % 2,
-                          random);
-    check_product<float>(s, random() % 3 ? 1.0f : 0.0f, static_cast<float>(random() % 2), act, random() % 2, random);
-  }
-  check_product<float>({true, false, 16, 24, 9000}, 1, 0, kernels::Activation::none, true, random);  // slices of k
-  check_product<float>({false, true, 1500, 70, 33}, 1, 1, kernels::Activation::relu, true, random);  // several tiles
-}
-
-TEST_CASE("gemm: batches with shared and transposed operands") {
-  const Tensor a = randn({3, 1, 4, 5}, float64), b = randn({2, 6, 5}, float64);
-  const Tensor y = matmul(a, transpose(b));
-  REQUIRE(y.shape() == Shape{3, 2, 4, 6});
-  for (std::int64_t i = 0; i < 3; ++i)
-    for (std::int64_t j = 0; j < 2; ++j) {
-      const Tensor one = matmul(select(select(a, 0, i), 0, 0), contiguous(transpose(select(b, 0, j))));
-      CHECK(amax(abs(one - select(select(y, 0, i), 0, j))).item() < 1e-12);
-    }
-}
 
 TEST_CASE("pool: blocks are aligned, counted and reused") {
   const MemoryStats before = memory_stats();
@@ -145,6 +56,169 @@ TEST_CASE("pool: what cannot be had is refused before anything is allocated") {
         std::string::npos);
   CHECK(refusal<ShapeError>([] { empty({-1}); }) == "shape: negative size in [-1]");
   CHECK(refusal<ValueError>([] { set_memory_budget(-1); }).find("set_memory_budget: ") == 0);
+}
+
+TEST_CASE("pool: every size gets an aligned block of its own") {
+  const MemoryStats before = memory_stats();
+  std::vector<std::pair<unsigned char*, std::size_t>> blocks;
+  for (std::size_t bytes = 0; bytes < 300'000; bytes += bytes / 7 + 1) {
+    auto* p = static_cast<unsigned char*>(pool::allocate(bytes));
+    CHECK(reinterpret_cast<std::uintptr_t>(p) % 64 == 0);
+    std::memset(p, static_cast<int>(blocks.size() % 251), bytes);
+    blocks.emplace_back(p, bytes);
+  }
+  std::size_t asked = 0;
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    const auto [p, bytes] = blocks[i];
+    bool kept = true;
+    for (std::size_t b = 0; b < bytes; ++b) kept = kept && p[b] == i % 251;
+    CHECK(kept);
+    asked += bytes;
+  }
+  const MemoryStats full = memory_stats();
+  CHECK(full.live_blocks == before.live_blocks + static_cast<std::int64_t>(blocks.size()));
+  const auto rounded = static_cast<double>(full.live_bytes - before.live_bytes);
+  CHECK(rounded >= static_cast<double>(asked));
+  CHECK(rounded <= 1.25 * static_cast<double>(asked) + 64 * static_cast<double>(blocks.size()));
+  for (const auto& [p, bytes] : blocks) pool::deallocate(p, bytes);
+  CHECK(memory_stats().live_bytes == before.live_bytes);
+  CHECK(memory_stats().live_blocks == before.live_blocks);
+}
+
+TEST_CASE("pool: the peak is exact, whether of small blocks or of large ones") {
+  for (std::size_t bytes : {std::size_t{64}, std::size_t{1024}, std::size_t{4096}, std::size_t{1} << 20}) {
+    CAPTURE(bytes);
+    reset_peak_memory();
+    const std::int64_t before = memory_stats().live_bytes;
+    std::vector<void*> blocks(20);
+    for (void*& p : blocks) p = pool::allocate(bytes);
+    for (void* p : blocks) pool::deallocate(p, bytes);
+    CHECK(memory_stats().live_bytes == before);
+    CHECK(memory_stats().peak_bytes == before + 20 * static_cast<std::int64_t>(bytes));
+  }
+}
+
+TEST_CASE("pool: the budget refuses, names what was asked and what is there, and takes nothing") {
+  const std::int64_t live = memory_stats().live_bytes;
+  const auto text = [](std::int64_t bytes) {
+    char t[40];
+    std::snprintf(t, sizeof t, "%.1f MiB", static_cast<double>(bytes) / (1 << 20));
+    return std::string(t);
+  };
+  const std::int64_t budget = live + (16 << 20);
+  set_memory_budget(budget);
+  CHECK(memory_budget() == budget);
+  void* most = pool::allocate(14 << 20);
+  CHECK(refusal<MemoryError>([] { pool::allocate(4 << 20); }) ==
+        "memory: 4.0 MiB requested with " + text(live + (14 << 20)) + " live exceeds the budget of " + text(budget));
+  CHECK(memory_stats().live_bytes == live + (14 << 20));
+  void* rest = pool::allocate(2 << 20);  // up to the last byte
+  CHECK(refusal<MemoryError>([] { pool::allocate(1); }) != "");
+  pool::deallocate(rest, 2 << 20);
+  pool::deallocate(most, 14 << 20);
+  pool::deallocate(pool::allocate(16 << 20), 16 << 20);
+  set_memory_budget(0);
+  pool::deallocate(pool::allocate(32 << 20), 32 << 20);
+  CHECK(memory_stats().live_bytes == live);
+}
+
+TEST_CASE("pool: requests beyond any memory throw") {
+  for (int power : {40, 47, 50, 60, 63})
+    CHECK(refusal<MemoryError>([=] { pool::allocate(std::size_t{1} << power); }).find("memory: the system has no ") ==
+          0);
+  CHECK(refusal<MemoryError>([] { pool::allocate(SIZE_MAX); }) != "");
+}
+
+TEST_CASE("pool: sizes that nobody asks for any more do not pile up") {
+  release_cached_memory();
+  reset_peak_memory();
+  constexpr std::size_t mebibyte = 1 << 20;
+  const std::int64_t before = memory_stats().live_bytes;
+  std::int64_t most = 0;
+  for (std::size_t bytes = 64 * mebibyte; bytes < 1024 * mebibyte; bytes += bytes / 4) {  // each in a class of its own
+    pool::deallocate(pool::allocate(bytes), bytes);
+    most = std::max(most, memory_stats().cached_bytes);
+  }
+  CHECK(most <= std::max<std::int64_t>(256 * mebibyte, 2 * memory_stats().peak_bytes));
+  release_cached_memory();
+  CHECK(memory_stats().cached_bytes < static_cast<std::int64_t>(64 * mebibyte));
+  CHECK(memory_stats().live_bytes == before);
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && !defined(__clang__)  // their malloc aborts
+TEST_CASE("pool: when the system refuses, free blocks are given back first") {
+  constexpr std::size_t mebibyte = 1 << 20;
+  pool::deallocate(pool::allocate(256 * mebibyte), 256 * mebibyte);
+  CHECK(memory_stats().cached_bytes >= static_cast<std::int64_t>(256 * mebibyte));
+  std::ifstream pages("/proc/self/statm");
+  rlim_t now = 0;
+  pages >> now;
+  rlimit before{};
+  REQUIRE(getrlimit(RLIMIT_AS, &before) == 0);
+  rlimit tight = before;
+  tight.rlim_cur = now * 4096 + 128 * mebibyte;
+  REQUIRE(setrlimit(RLIMIT_AS, &tight) == 0);
+  void* p = nullptr;
+  const std::string fits = refusal<MemoryError>([&] { p = pool::allocate(320 * mebibyte); });
+  const std::string beyond = refusal<MemoryError>([] { pool::allocate(4096 * mebibyte); });
+  REQUIRE(setrlimit(RLIMIT_AS, &before) == 0);
+  CHECK(fits == "");
+  CHECK(beyond == "memory: the system has no 4096.0 MiB to give");
+  pool::deallocate(p, 320 * mebibyte);
+}
+#endif
+
+TEST_CASE("pool: a thread leaves its free blocks and its counts to the others") {
+  const std::int64_t live = memory_stats().live_bytes;
+  std::thread([] {
+    std::vector<void*> blocks(1000);
+    for (void*& p : blocks) p = pool::allocate(200);
+    for (void* p : blocks) pool::deallocate(p, 200);
+  }).join();
+  CHECK(memory_stats().live_bytes == live);
+  void* kept = nullptr;
+  std::thread([&] { kept = pool::allocate(100); }).join();
+  CHECK(memory_stats().live_bytes == live + 128);
+  pool::deallocate(kept, 100);
+  CHECK(memory_stats().live_bytes == live);
+}
+
+TEST_CASE("threads: as many as asked for, more than there are cores too") {
+  const int before = num_threads();
+  set_num_threads(4);
+  CHECK(num_threads() == 4);
+  std::atomic<int> present{0};
+  parallel_for(4, 1, [&](std::int64_t, std::int64_t) {  // every piece waits for all four
+    ++present;
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (present < 4 && std::chrono::steady_clock::now() < give_up) std::this_thread::yield();
+  });
+  CHECK(present == 4);
+  std::atomic<int> strayed{0};
+  parallel_for(4, 1, [&](std::int64_t, std::int64_t) {
+    const auto outer = std::this_thread::get_id();
+    parallel_for(100, 1, [&](std::int64_t, std::int64_t) { strayed += std::this_thread::get_id() != outer; });
+  });
+  CHECK(strayed == 0);
+  int calls = 0;
+  parallel_for(0, 1, [&](std::int64_t, std::int64_t) { ++calls; });
+  parallel_for(-3, 1, [&](std::int64_t, std::int64_t) { ++calls; });
+  CHECK(calls == 0);
+  set_num_threads(before);
+}
+
+TEST_CASE("threads: after an exception the next loop runs as ever") {
+  const int before = num_threads();
+  set_num_threads(2);
+  for (int round = 0; round < 10; ++round) {
+    CHECK(refusal<ValueError>([] {
+            parallel_for(8, 1, [](std::int64_t begin, std::int64_t) { throw ValueError(std::to_string(begin)); });
+          }) == "0");
+    std::atomic<int> done{0};
+    parallel_for(8, 1, [&](std::int64_t, std::int64_t) { ++done; });
+    CHECK(done == 8);
+  }
+  set_num_threads(before);
 }
 
 TEST_CASE("threads: pieces depend on the sizes alone, and the lowest failure wins") {
@@ -202,6 +276,86 @@ TEST_CASE("random: moments, ranges and replay") {
   CHECK(order[0] + order[1] + order[2] != 3);
   std::sort(order.begin(), order.end());
   for (std::size_t i = 0; i < order.size(); ++i) CHECK(order[i] == static_cast<std::int64_t>(i));
+}
+
+TEST_CASE("random: element i depends on the key and i alone") {
+  const RandomKey key{7, 3};
+  const int before = num_threads();
+  const auto same_everywhere = [&](auto zero, auto draw) {
+    using T = decltype(zero);
+    constexpr std::size_t n = 40'001;
+    std::vector<T> all(n), again(n);
+    set_num_threads(1);
+    draw(all.data(), static_cast<std::int64_t>(n));
+    for (int threads : {2, 4}) {
+      set_num_threads(threads);
+      draw(again.data(), static_cast<std::int64_t>(n));
+      CHECK(again == all);
+    }
+    for (const std::size_t fewer : std::vector<std::size_t>{1, 2, 3, 5, 100, 8191}) {
+      std::vector<T> begin(fewer);
+      draw(begin.data(), static_cast<std::int64_t>(fewer));
+      CHECK(std::equal(begin.begin(), begin.end(), all.begin()));
+    }
+  };
+  std::vector<float> x(40'001, 2);
+  same_everywhere(0.0F, [&](float* y, std::int64_t n) { kernels::uniform<float>(key, -1, 2, y, n); });
+  same_everywhere(0.0, [&](double* y, std::int64_t n) { kernels::uniform<double>(key, -1, 2, y, n); });
+  same_everywhere(0.0F, [&](float* y, std::int64_t n) { kernels::normal<float>(key, 0, 1, y, n); });
+  same_everywhere(0.0, [&](double* y, std::int64_t n) { kernels::normal<double>(key, 0, 1, y, n); });
+  same_everywhere(0.0F, [&](float* y, std::int64_t n) { kernels::dropout<float>(key, 0.4, x.data(), y, n); });
+  same_everywhere(std::int64_t{0}, [&](std::int64_t* y, std::int64_t n) { kernels::random_integers(key, 0, 9, y, n); });
+  set_num_threads(before);
+
+  float u[6];
+  double d[4];
+  kernels::uniform<float>(key, 0, 1, u, 6);
+  kernels::uniform<double>(key, 0, 1, d, 4);
+  for (std::size_t i = 0; i < 6; ++i) CHECK(u[i] == static_cast<float>(philox(key, i / 4)[i % 4] >> 8) * 0x1p-24F);
+  for (std::size_t i = 0; i < 4; ++i) {
+    const auto words = philox(key, i / 2);
+    const std::uint64_t bits = words[i % 2 * 2] | std::uint64_t{words[i % 2 * 2 + 1]} << 32;
+    CHECK(d[i] == static_cast<double>(bits >> 11) * 0x1p-53);
+  }
+}
+
+TEST_CASE("random: the ends of the ranges") {
+  std::vector<float> y(1 << 20);
+  kernels::normal<float>({1, 1}, 0, 1, y.data(), 1 << 20);
+  for (float v : y) REQUIRE(std::isfinite(v));
+  // So narrow that rounding would reach the upper end.
+  kernels::uniform<float>({1, 1}, 1, std::nextafter(1.0F, 2.0F), y.data(), 1000);
+  for (int i = 0; i < 1000; ++i) CHECK(y[static_cast<std::size_t>(i)] == 1);
+  std::int64_t v[100];
+  constexpr std::int64_t least = std::numeric_limits<std::int64_t>::min(),
+                         most = std::numeric_limits<std::int64_t>::max();
+  kernels::random_integers({1, 1}, least, most, v, 100);
+  CHECK(*std::min_element(v, v + 100) < least / 2);
+  CHECK(*std::max_element(v, v + 100) > most / 2);
+  kernels::random_integers({1, 1}, 5, 6, v, 100);
+  for (std::int64_t one : v) CHECK(one == 5);
+  kernels::permutation({1, 1}, v, 0);
+  kernels::permutation({1, 1}, v, 1);
+  CHECK(v[0] == 0);
+}
+
+TEST_CASE("random: dropout keeps the words below (1 - p) 2^32, for every p") {
+  const RandomKey key{9, 9};
+  std::vector<double> x(1001), y(1001);
+  std::vector<float> xf(1001), yf(1001);
+  for (std::size_t i = 0; i < x.size(); ++i) xf[i] = static_cast<float>(x[i] = static_cast<double>(i) + 1);
+  for (double p : {0.0, 1e-12, 0.1, 0.5, 0.9, 1 - 1e-12, 1.0}) {
+    kernels::dropout(key, p, x.data(), y.data(), 1001);
+    kernels::dropout(key, p, xf.data(), yf.data(), 1001);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const bool kept = static_cast<double>(philox(key, i / 4)[i % 4]) < (1 - p) * 0x1p32;
+      REQUIRE(y[i] == (kept ? x[i] * (1 / (1 - p)) : 0));
+      REQUIRE(yf[i] == (kept ? xf[i] * static_cast<float>(1 / (1 - p)) : 0));
+    }
+  }
+  xf[3] = std::numeric_limits<float>::quiet_NaN();
+  kernels::dropout(key, 1, xf.data(), xf.data(), 1001);  // in place
+  CHECK(xf == std::vector<float>(1001, 0));
 }
 
 TEST_CASE("random: dropout keeps the share and the mean, and its gradient has the same mask") {

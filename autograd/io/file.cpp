@@ -5,8 +5,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <utility>
 
 #include "autograd/runtime/error.h"
 
@@ -19,11 +22,17 @@ namespace {
 }
 std::string reason() { return std::strerror(errno); }
 
+/// The system would take a path with a zero byte for a shorter one.
+void check_path(const std::string& path, Here here) {
+  if (path.find('\0') != std::string::npos) fail_with(path.c_str(), "the path goes on behind a zero byte", here);
+}
+
 constexpr std::int64_t most_at_once = 1 << 30;  // Linux moves at most 2 GiB in one call
 
 }  // namespace
 
 Input::Input(const std::string& path, Here here) : path_(path), here_(here) {
+  check_path(path, here);
   // Non-blocking, so that a pipe is refused instead of waited for.
   descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor_ < 0) fail("cannot be opened: " + reason());
@@ -54,22 +63,55 @@ void Input::read(std::int64_t offset, void* to, std::int64_t bytes) const {
   }
 }
 
-void write_atomically(const std::string& path, const std::function<void(const Sink&)>& write, Here here) {
-  struct Temporary {
-    std::string name;
-    int descriptor = -1;
-    bool kept = false;
-    ~Temporary() {
-      if (descriptor >= 0) ::close(descriptor);
-      if (!kept && !name.empty()) ::unlink(name.c_str());
-    }
-  } file;
-  struct stat info {};
-  if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) fail_with(path, "is not a regular file", here);
-  std::string pattern = path + ".XXXXXX";
-  file.descriptor = ::mkostemp(pattern.data(), O_CLOEXEC);
+namespace {
+
+/// Deleted again unless it got its final name.
+struct Temporary {
+  std::string name;
+  int descriptor = -1;
+  ~Temporary() {
+    if (descriptor >= 0) ::close(descriptor);
+    if (!name.empty()) ::unlink(name.c_str());
+  }
+};
+
+/// A new file beside `path`; the system applies the umask to `mode`.
+void create_beside(const std::string& path, mode_t mode, Temporary& file) {
+  static std::atomic<unsigned> count{0};
+  const std::string start = path + "." + std::to_string(::getpid()) + "-";
+  do {
+    std::string name = start + std::to_string(count++) + ".tmp";
+    file.descriptor = ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+    if (file.descriptor >= 0) file.name = std::move(name);
+  } while (file.descriptor < 0 && errno == EEXIST);  // left behind by a process of the same number
+}
+
+void sync_directory(const std::string& path, Here here) {
+  const std::size_t slash = path.rfind('/');
+  const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  const int d = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (d < 0) return;  // one may write into a directory without the right to read it
+  const int error = ::fsync(d) == 0 ? 0 : errno;
+  ::close(d);
+  // Some file systems cannot sync directories.
+  if (error != 0 && error != EINVAL && error != ENOTSUP)
+    fail_with(path, "its directory cannot be synced: " + std::string(std::strerror(error)), here);
+}
+
+}  // namespace
+
+void write_atomically(const std::string& link, const std::function<void(const Sink&)>& write, Here here) {
+  check_path(link, here);
+  // A symbolic link stays one: its target is replaced.
+  std::error_code unresolved;
+  const std::string real = std::filesystem::canonical(link, unresolved).string();
+  const std::string& path = unresolved ? link : real;
+  struct stat old {};
+  const bool replaces = ::stat(path.c_str(), &old) == 0;
+  if (replaces && !S_ISREG(old.st_mode)) fail_with(path, "is not a regular file", here);
+  Temporary file;
+  create_beside(path, replaces ? 0600 : 0666, file);
   if (file.descriptor < 0) fail_with(path, "cannot be written: " + reason(), here);
-  file.name = pattern;
   write([&](const void* data, std::int64_t bytes) {
     const auto* at = static_cast<const char*>(data);
     while (bytes > 0) {
@@ -80,18 +122,12 @@ void write_atomically(const std::string& path, const std::function<void(const Si
       bytes -= done;
     }
   });
-  const mode_t mask = ::umask(0);
-  ::umask(mask);
-  ::fchmod(file.descriptor, 0666 & ~mask);
+  // Whoever could not read the old file cannot read the new one; file systems without permissions refuse, rightly.
+  if (replaces) static_cast<void>(::fchmod(file.descriptor, old.st_mode & 07777));
   if (::fsync(file.descriptor) != 0) fail_with(path, "cannot be synced: " + reason(), here);
   if (::rename(file.name.c_str(), path.c_str()) != 0) fail_with(path, "cannot be replaced: " + reason(), here);
-  file.kept = true;
-  const std::size_t slash = path.rfind('/');
-  const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-  const int d = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (d < 0) return;
-  ::fsync(d);  // some file systems have no directories to sync
-  ::close(d);
+  file.name.clear();
+  sync_directory(path, here);
 }
 
 void write_text(const std::string& path, const std::string& text, Here here) {

@@ -1,13 +1,15 @@
 #include "autograd/kernels/gemm.h"
 
 #include <cblas.h>
+#include <omp.h>
 
 #include <algorithm>
 #include <climits>
+#include <numeric>
 #include <string>
-#include <vector>
 
 #include "autograd/kernels/elementwise.h"
+#include "autograd/runtime/memory.h"
 #include "autograd/runtime/parallel.h"
 
 namespace attune::kernels {
@@ -16,32 +18,103 @@ namespace {
 
 using Size = std::int64_t;
 
-// A tile is this large at the most; smaller ones leave OpenBLAS's packing too little to do (rows x columns, see
-// docs/performance.md).
-constexpr Size tile_rows = 512, tile_columns = 1024;
-constexpr Size least_tiles = 4;        // of a product that is worth sharing, however small its output
-constexpr Size shared_work = 1 << 21;  // multiplications below which one thread does a product
-constexpr Size tiny_work = 512;        // below this a loop beats a call
-constexpr Size slice_k = 2048;         // a small output over a long k is computed in slices of k
+constexpr Size tile_rows = 512, tile_columns = 1024;     // at the most: large tiles spend the least on BLAS's packing
+constexpr Size least_side = 64;                          // of a tile that is halved
+constexpr Size least_tiles = 4;                          // of a product that is worth sharing, however small its output
+constexpr double shared_work = 1 << 21;                  // multiplications that are worth a thread
+constexpr double vector_cost = 8;                        // a matrix times a vector waits for memory: each costs as many
+constexpr Size tiny_work = 512;                          // multiplications up to which a loop beats a call
+constexpr Size slice_k = 2048, slice_outputs = 64 * 64;  // a small output over a long k is computed in slices of k
+constexpr Size epilogue_elements = 16384;                // stay in cache between the bias and the activation
 
-/// One thread a call: the number of threads must not choose the kernel's blocking.
-void use_one_blas_thread() {
-  static const bool done = (openblas_set_num_threads(1), true);
-  (void)done;
+Size pieces(Size n, Size of) { return (n + of - 1) / of; }
+int narrow(Size n) { return static_cast<int>(n); }
+
+/// While it lives, BLAS calls of this thread stay on this thread: the number of threads must not choose BLAS's
+/// blocking. OpenBLAS's OpenMP build follows the calling thread's OpenMP setting, which is put back for its owner's
+/// sake.
+class OneBlasThread {
+ public:
+  OneBlasThread() : before_(omp_get_max_threads()) {
+    static const bool own_threads = openblas_get_parallel() == OPENBLAS_THREAD;
+    if (own_threads) openblas_set_num_threads(1);
+    omp_set_num_threads(1);
+  }
+  ~OneBlasThread() { omp_set_num_threads(before_); }
+  OneBlasThread(const OneBlasThread&) = delete;
+  OneBlasThread& operator=(const OneBlasThread&) = delete;
+
+ private:
+  int before_;
+};
+
+/// Working memory, not initialised.
+template <class T>
+class Buffer {
+ public:
+  explicit Buffer(Size n)
+      : bytes_(static_cast<std::size_t>(n) * sizeof(T)),
+        p_(static_cast<T*>(n == 0 ? nullptr : pool::allocate(bytes_))) {}
+  ~Buffer() { pool::deallocate(p_, bytes_); }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  T* data() const { return p_; }
+
+ private:
+  std::size_t bytes_;
+  T* p_;
+};
+
+template <class T>
+void copy_rows(const T* from, Size from_stride, T* to, Size to_stride, Size rows, Size columns) {
+  for (Size i = 0; i < rows; ++i) std::copy_n(from + i * from_stride, columns, to + i * to_stride);
 }
 
-void call_blas(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, int m, int n, int k, float alpha, const float* a, int lda,
-               const float* b, int ldb, float beta, float* c, int ldc) {
-  cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+/// A matrix as BLAS takes it: itself, or a dense copy where BLAS's int cannot hold the row stride or BLAS refuses it
+/// (less than the width: 0 for a repeated row).
+template <class T>
+class Operand {
+ public:
+  Operand(const T* x, Size rows, Size columns, Size row_stride)
+      : taken_(rows == 1 || (row_stride >= columns && row_stride <= INT_MAX)), copy_(taken_ ? 0 : rows * columns) {
+    data = taken_ ? x : copy_.data();
+    stride = narrow(taken_ && rows > 1 ? row_stride : columns);
+    if (!taken_) copy_rows(x, row_stride, copy_.data(), columns, rows, columns);
+  }
+  const T* data;
+  int stride;
+
+ private:
+  bool taken_;
+  Buffer<T> copy_;
+};
+
+CBLAS_TRANSPOSE transposed(bool yes) { return yes ? CblasTrans : CblasNoTrans; }
+
+void call_gemm(const Gemm<float>& g, const Operand<float>& a, const Operand<float>& b, float beta, float* c, int ldc) {
+  cblas_sgemm(CblasRowMajor, transposed(g.trans_a), transposed(g.trans_b), narrow(g.m), narrow(g.n), narrow(g.k),
+              g.alpha, a.data, a.stride, b.data, b.stride, beta, c, ldc);
 }
-void call_blas(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, int m, int n, int k, double alpha, const double* a, int lda,
-               const double* b, int ldb, double beta, double* c, int ldc) {
-  cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+void call_gemm(const Gemm<double>& g, const Operand<double>& a, const Operand<double>& b, double beta, double* c,
+               int ldc) {
+  cblas_dgemm(CblasRowMajor, transposed(g.trans_a), transposed(g.trans_b), narrow(g.m), narrow(g.n), narrow(g.k),
+              g.alpha, a.data, a.stride, b.data, b.stride, beta, c, ldc);
+}
+
+void call_gemv(bool trans, Size rows, Size columns, float alpha, const Operand<float>& a, const float* x, float* y) {
+  cblas_sgemv(CblasRowMajor, transposed(trans), narrow(rows), narrow(columns), alpha, a.data, a.stride, x, 1, 1.0F, y,
+              1);
+}
+void call_gemv(bool trans, Size rows, Size columns, double alpha, const Operand<double>& a, const double* x,
+               double* y) {
+  cblas_dgemv(CblasRowMajor, transposed(trans), narrow(rows), narrow(columns), alpha, a.data, a.stride, x, 1, 1.0, y,
+              1);
 }
 
 /// C = beta C, where beta = 0 does not read C.
 template <class T>
 void scale(const Gemm<T>& g) {
+  if (g.beta == T{1}) return;
   for (Size i = 0; i < g.m; ++i)
     for (Size j = 0; j < g.n; ++j) {
       T& c = g.c[i * g.ldc + j];
@@ -59,46 +132,48 @@ void by_loops(const Gemm<T>& g) {
     }
 }
 
-/// A dense copy of a [rows, columns] matrix whose row stride BLAS's int cannot hold.
 template <class T>
-std::vector<T> packed(const T* x, Size rows, Size columns, Size stride) {
-  std::vector<T> dense(static_cast<std::size_t>(rows * columns));
-  for (Size i = 0; i < rows; ++i) std::copy_n(x + i * stride, columns, dense.data() + i * columns);
-  return dense;
+Operand<T> left(const Gemm<T>& g) {
+  return {g.a, g.trans_a ? g.k : g.m, g.trans_a ? g.m : g.k, g.lda};
+}
+template <class T>
+Operand<T> right(const Gemm<T>& g) {
+  return {g.b, g.trans_b ? g.n : g.k, g.trans_b ? g.k : g.n, g.ldb};
 }
 
+/// m = 1 or n = 1, where gemm is several times slower than gemv. Dense copies of the vectors cost nothing beside the
+/// matrix, and keep BLAS's increments and its beta out of it.
+template <class T>
+void by_gemv(const Gemm<T>& g) {
+  const bool row = g.m == 1;  // c = a B, else c = A b
+  const Size outputs = row ? g.n : g.m;
+  const Buffer<T> x(g.k), y(outputs);
+  const Size x_stride = row ? (g.trans_a ? g.lda : 1) : (g.trans_b ? 1 : g.ldb);
+  copy_rows(row ? g.a : g.b, x_stride, x.data(), 1, g.k, 1);
+  std::fill_n(y.data(), outputs, T{0});
+  {
+    const OneBlasThread one;
+    if (row)
+      call_gemv(!g.trans_b, g.trans_b ? g.n : g.k, g.trans_b ? g.k : g.n, g.alpha, right(g), x.data(), y.data());
+    else
+      call_gemv(g.trans_a, g.trans_a ? g.k : g.m, g.trans_a ? g.m : g.k, g.alpha, left(g), x.data(), y.data());
+  }
+  scale(g);
+  const Size c_stride = row ? 1 : g.ldc;
+  for (Size i = 0; i < outputs; ++i) g.c[i * c_stride] += y.data()[i];
+}
+
+/// Sizes fit in int.
 template <class T>
 void by_blas(const Gemm<T>& g) {
-  use_one_blas_thread();
-  std::vector<T> a_copy, b_copy;
-  const T *a = g.a, *b = g.b;
-  // A leading dimension may be anything for a single row; BLAS wants at least the width.
-  const Size a_rows = g.trans_a ? g.k : g.m, a_width = g.trans_a ? g.m : g.k;
-  const Size b_rows = g.trans_b ? g.n : g.k, b_width = g.trans_b ? g.k : g.n;
-  Size lda = a_rows == 1 ? a_width : g.lda, ldb = b_rows == 1 ? b_width : g.ldb;
-  const Size ldc = g.m == 1 ? g.n : g.ldc;
-  if (lda > INT_MAX || lda < a_width) {
-    a_copy = packed(a, a_rows, a_width, g.lda);
-    a = a_copy.data();
-    lda = a_width;
-  }
-  if (ldb > INT_MAX || ldb < b_width) {
-    b_copy = packed(b, b_rows, b_width, g.ldb);
-    b = b_copy.data();
-    ldb = b_width;
-  }
-  const CBLAS_TRANSPOSE ta = g.trans_a ? CblasTrans : CblasNoTrans, tb = g.trans_b ? CblasTrans : CblasNoTrans;
-  const auto call = [&](T beta, T* c, Size c_stride) {
-    call_blas(ta, tb, static_cast<int>(g.m), static_cast<int>(g.n), static_cast<int>(g.k), g.alpha, a,
-              static_cast<int>(lda), b, static_cast<int>(ldb), beta, c, static_cast<int>(c_stride));
-  };
-  if (ldc <= INT_MAX) {
-    call(g.beta, g.c, ldc);
-    return;
-  }
-  std::vector<T> c_copy = packed(g.c, g.m, g.n, g.ldc);
-  call(g.beta, c_copy.data(), g.n);
-  for (Size i = 0; i < g.m; ++i) std::copy_n(c_copy.data() + i * g.n, g.n, g.c + i * g.ldc);
+  if (g.m == 1 || g.n == 1) return by_gemv(g);
+  const Operand<T> a = left(g), b = right(g);
+  const OneBlasThread one;
+  if (g.ldc <= INT_MAX) return call_gemm(g, a, b, g.beta, g.c, narrow(g.ldc));
+  const Buffer<T> c(g.m * g.n);
+  copy_rows(g.c, g.ldc, c.data(), g.n, g.m, g.n);
+  call_gemm(g, a, b, g.beta, c.data(), narrow(g.n));
+  copy_rows(c.data(), g.n, g.c, g.ldc, g.m, g.n);
 }
 
 /// The part of op(A) from row i and column p on, and of op(B) from row p and column j on.
@@ -130,45 +205,58 @@ Unary function_of(Activation a) {
 template <class T>
 void epilogue(const Gemm<T>& g) {
   if (!g.bias && g.act == Activation::none && !g.pre) return;
-  for (Size i = 0; i < g.m; ++i) {
-    T* c = g.c + i * g.ldc;
+  const Size step = std::max<Size>(1, epilogue_elements / g.n);
+  for (Size first = 0; first < g.m; first += step) {
+    const Size rows = std::min(step, g.m - first);
+    T* c = g.c + first * g.ldc;
     if (g.bias)
-      for (Size j = 0; j < g.n; ++j) c[j] += g.bias[j];
-    if (g.pre) std::copy_n(c, g.n, g.pre + i * g.ldc);
-    if (g.act != Activation::none) {
-      const Shape row{g.n};
-      unary<T>(function_of(g.act), row, {c, Strides{1}}, c);
-    }
+      for (Size i = 0; i < rows; ++i)
+        for (Size j = 0; j < g.n; ++j) c[i * g.ldc + j] += g.bias[j];
+    if (g.pre) copy_rows(c, g.ldc, g.pre + first * g.ldc, g.ldc, rows, g.n);
+    if (g.act == Activation::none) continue;
+    const bool dense = g.ldc == g.n || rows == 1;
+    const Size lines = dense ? 1 : rows, length = dense ? rows * g.n : g.n;
+    for (Size i = 0; i < lines; ++i) unary<T>(function_of(g.act), {length}, {c + i * g.ldc, {1}}, c + i * g.ldc);
   }
-}
-
-template <class T>
-void one_product(const Gemm<T>& g) {
-  gemm_single(g);
-  epilogue(g);
 }
 
 struct Tiling {
-  Size rows, columns;
+  Size rows, columns, down, across;
+  Size count() const { return down * across; }
 };
 
 /// From the shape alone, never from the number of threads.
-Tiling tiling_of(Size m, Size n, Size k) {
-  Tiling t{std::min(m, tile_rows), std::min(n, tile_columns)};
-  const auto count = [&] { return ((m + t.rows - 1) / t.rows) * ((n + t.columns - 1) / t.columns); };
-  while (count() < least_tiles && t.rows * t.columns * k > shared_work) {
-    Size& longer = t.rows >= t.columns ? t.rows : t.columns;
-    if (longer < 64) break;
-    longer = (longer / 2 + 15) / 16 * 16;
+Tiling tiling_of(Size m, Size n, double work, Size batch) {
+  Size down = pieces(m, tile_rows), across = pieces(n, tile_columns);
+  while (down * across * batch < least_tiles && work / static_cast<double>(down * across) > shared_work) {
+    const Size rows = pieces(m, down), columns = pieces(n, across);
+    if (std::max(rows, columns) < 2 * least_side) break;
+    (rows >= columns ? down : across) *= 2;
   }
+  // A few tiles are made a multiple of four, so that two or four threads have the same to do.
+  if (const Size count = down * across * batch; count > least_tiles && count < 8 * least_tiles && count % 4 != 0) {
+    const Size unit = 4 / std::gcd(across * batch, Size{4}), more = pieces(down, unit) * unit;
+    if (m / more >= least_side) down = more;
+  }
+  const auto side = [](Size length, Size parts) {
+    return parts == 1 ? length : pieces(pieces(length, parts), 16) * 16;
+  };
+  Tiling t{side(m, down), side(n, across), 0, 0};
+  t.down = pieces(m, t.rows);
+  t.across = pieces(n, t.columns);
   return t;
+}
+
+double work_of(Size m, Size n, Size k) {
+  const double each = m == 1 || n == 1 ? vector_cost : 1;
+  return each * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(std::max<Size>(k, 1));
 }
 
 /// A small output over a long k: slices of k side by side, added in order.
 template <class T>
 void by_slices(const Gemm<T>& g) {
-  const Size slices = (g.k + slice_k - 1) / slice_k;
-  std::vector<T> partial(static_cast<std::size_t>(slices * g.m * g.n));
+  const Size slices = pieces(g.k, slice_k);
+  const Buffer<T> partial(slices * g.m * g.n);
   parallel_for(slices, 1, [&](Size begin, Size end) {
     for (Size s = begin; s < end; ++s) {
       Gemm<T> t = part(g, 0, g.m, 0, g.n, s * slice_k, std::min(slice_k, g.k - s * slice_k));
@@ -181,7 +269,7 @@ void by_slices(const Gemm<T>& g) {
   scale(g);
   for (Size s = 0; s < slices; ++s)
     for (Size i = 0; i < g.m; ++i)
-      for (Size j = 0; j < g.n; ++j) g.c[i * g.ldc + j] += partial[static_cast<std::size_t>((s * g.m + i) * g.n + j)];
+      for (Size j = 0; j < g.n; ++j) g.c[i * g.ldc + j] += partial.data()[(s * g.m + i) * g.n + j];
   epilogue(g);
 }
 
@@ -190,41 +278,28 @@ void by_slices(const Gemm<T>& g) {
 template <class T>
 void gemm_single(const Gemm<T>& g) {
   if (g.m == 0 || g.n == 0) return;
-  if (g.k == 0 || g.alpha == T{0}) {
-    scale(g);
-  } else if (g.m * g.n <= tiny_work && g.m * g.n * g.k <= tiny_work) {
-    by_loops(g);
-  } else if (g.m > INT_MAX || g.n > INT_MAX || g.k > INT_MAX) {
-    constexpr Size piece = Size{1} << 30;
-    for (Size i = 0; i < g.m; i += piece)
-      for (Size j = 0; j < g.n; j += piece)
-        for (Size p = 0; p < g.k; p += piece) {
-          Gemm<T> t = part(g, i, std::min(piece, g.m - i), j, std::min(piece, g.n - j), p, std::min(piece, g.k - p));
-          if (p != 0) t.beta = 1;
-          by_blas(t);
-        }
-  } else {
-    by_blas(g);
-  }
+  if (g.k == 0 || g.alpha == T{0}) return scale(g);
+  if (g.m <= tiny_work && g.n <= tiny_work && g.k <= tiny_work && g.m * g.n * g.k <= tiny_work) return by_loops(g);
+  if (std::max({g.m, g.n, g.k}) <= INT_MAX) return by_blas(g);
+  constexpr Size most = Size{1} << 30;
+  for (Size i = 0; i < g.m; i += most)
+    for (Size j = 0; j < g.n; j += most)
+      for (Size p = 0; p < g.k; p += most) {
+        Gemm<T> t = part(g, i, std::min(most, g.m - i), j, std::min(most, g.n - j), p, std::min(most, g.k - p));
+        if (p != 0) t.beta = 1;
+        by_blas(t);
+      }
 }
 
 template <class T>
 void gemm(const Gemm<T>& g) {
-  if (g.m == 0 || g.n == 0) return;
-  if (g.m * g.n <= 64 * 64 && g.k >= 2 * slice_k) return by_slices(g);
-  const Tiling t = tiling_of(g.m, g.n, std::max<Size>(g.k, 1));
-  const Size down = (g.m + t.rows - 1) / t.rows, across = (g.n + t.columns - 1) / t.columns;
-  parallel_for(down * across, 1, [&](Size begin, Size end) {
-    for (Size tile = begin; tile < end; ++tile) {
-      const Size i = tile / across * t.rows, j = tile % across * t.columns;
-      one_product(part(g, i, std::min(t.rows, g.m - i), j, std::min(t.columns, g.n - j), 0, g.k));
-    }
-  });
+  const Size none = 0;
+  gemm_batched(g, 1, &none, &none, &none);
 }
 
 template <class T>
 void gemm_batched(const Gemm<T>& g, Size batch, const Size* a_off, const Size* b_off, const Size* c_off) {
-  const Size work = std::max<Size>(g.m * g.n * std::max<Size>(g.k, 1), 1);
+  if (batch == 0 || g.m == 0 || g.n == 0) return;
   const auto product = [&](Size i) {
     Gemm<T> one = g;
     one.a += a_off[i];
@@ -233,18 +308,33 @@ void gemm_batched(const Gemm<T>& g, Size batch, const Size* a_off, const Size* b
     if (one.pre) one.pre += c_off[i];
     return one;
   };
-  if (batch < least_tiles && work > shared_work) {
-    for (Size i = 0; i < batch; ++i) gemm(product(i));
+  if (batch < least_tiles && g.m <= slice_outputs && g.n <= slice_outputs && g.m * g.n <= slice_outputs &&
+      g.k >= 2 * slice_k) {
+    for (Size i = 0; i < batch; ++i) by_slices(product(i));
     return;
   }
-  const Size grain = std::max<Size>(1, shared_work / 16 / work);
-  parallel_for(batch, grain, [&](Size begin, Size end) {
-    for (Size i = begin; i < end; ++i) one_product(product(i));
+  const double work = work_of(g.m, g.n, g.k);
+  const Tiling t = tiling_of(g.m, g.n, work, batch);
+  const auto tile_work = work / static_cast<double>(t.count());
+  const Size grain = std::max<Size>(1, static_cast<Size>(shared_work / 16 / tile_work));
+  parallel_for(batch * t.count(), grain, [&](Size begin, Size end) {
+    for (Size at = begin; at < end; ++at) {
+      const Size tile = at % t.count(), i = tile / t.across * t.rows, j = tile % t.across * t.columns;
+      const Gemm<T> one =
+          part(product(at / t.count()), i, std::min(t.rows, g.m - i), j, std::min(t.columns, g.n - j), 0, g.k);
+      gemm_single(one);
+      epilogue(one);
+    }
   });
 }
 
 const char* blas_description() {
-  static const std::string text = std::string(openblas_get_config()) + " " + openblas_get_corename();
+  static const std::string text = [] {
+    const std::string config = openblas_get_config();  // "OpenBLAS 0.3.21 NO_LAPACKE DYNAMIC_ARCH ..."
+    const std::size_t name = config.find(' ');
+    return config.substr(0, config.find(' ', name == std::string::npos ? name : name + 1)) + ' ' +
+           openblas_get_corename();
+  }();
   return text.c_str();
 }
 

@@ -33,7 +33,8 @@ using Bytes = std::int64_t;
 
 constexpr bool pooled = ATTUNE_POOL != 0;
 constexpr std::size_t alignment = 64;
-constexpr std::size_t largest_request = std::size_t{1} << 46;      // beyond any machine's memory: not worth asking for
+// More than a machine has, and less than what makes the sanitizers' malloc abort.
+constexpr std::size_t largest_request = std::size_t{1} << 39;
 constexpr std::size_t thread_limit = std::size_t{64} << 10;        // larger blocks go to the shared lists at once
 constexpr std::size_t thread_list_bytes = std::size_t{256} << 10;  // what a thread keeps of one class, at most
 constexpr std::size_t counted_at_once = 4096;                      // smaller blocks are counted by their thread first,
