@@ -1,7 +1,5 @@
 #include "autograd/io/safetensors.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -198,8 +196,9 @@ void save_safetensors(const std::string& path, const std::map<std::string, Tenso
       const io::Element& element = io::element_of(t.dtype());
       const std::int64_t end = offset + t.numel() * element.bytes;
       if (text.size() > 1) text += ',';
-      text += fmt::format(R"({}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", Json(name).dump(),
-                          element.safetensors, fmt::join(t.shape(), ","), offset, end);
+      text += Json(name).dump() + ":{\"dtype\":\"" + element.safetensors + "\",\"shape\":[";
+      for (int i = 0; i < t.rank(); ++i) text += (i ? "," : "") + std::to_string(t.shape()[i]);
+      text += "],\"data_offsets\":[" + std::to_string(offset) + "," + std::to_string(end) + "]}";
       offset = end;
     }
   } catch (const Json::exception&) {
