@@ -137,7 +137,9 @@ Tensor mse_loss(const Tensor& x, const Tensor& y, Reduction reduction, Here here
 Tensor binary_cross_entropy_with_logits(const Tensor& x, const Tensor& target, Reduction reduction, Here here) {
   const Op op{"binary_cross_entropy_with_logits", here};
   check_pair(op, x, target);
-  return reduced(softplus(x) - x * target, reduction);
+  // -t log sigmoid(x) - (1 - t) log sigmoid(-x): two terms of one sign, so nothing cancels where the logit is
+  // confident.
+  return reduced(target * softplus(-x) + (1 - target) * softplus(x), reduction);
 }
 
 }  // namespace attune

@@ -16,9 +16,10 @@ struct CrossEntropyOptions {
 /// IndexError for a target outside [0, classes) that is not ignored.
 Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntropyOptions& options = {},
                      Here here = Here::current());
-/// (x - y)^2.
+/// (x - y)^2. Throws ShapeError where the shapes differ.
 Tensor mse_loss(const Tensor& x, const Tensor& y, Reduction reduction = Reduction::mean, Here here = Here::current());
-/// Of probabilities' logits against targets in [0, 1], stable.
+/// -t log s(x) - (1 - t) log s(-x) of finite logits x against targets t in [0, 1], s the sigmoid. Neither overflows nor
+/// cancels: value and gradient keep their digits at confident logits.
 Tensor binary_cross_entropy_with_logits(const Tensor& logits, const Tensor& target,
                                         Reduction reduction = Reduction::mean, Here here = Here::current());
 

@@ -13,6 +13,7 @@ using kernels::Activation;
 /// both are the same floating dtype.
 Tensor matmul(const Tensor& a, const Tensor& b, Here here = Here::current());
 /// act(x w^T + bias): x [..., in], w [out, in], bias [out] or undefined; y [..., out]. One fused pass.
+/// Throws ShapeError where they do not fit, DTypeError unless all are the same floating dtype.
 Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias = {}, Activation activation = Activation::none,
               Here here = Here::current());
 

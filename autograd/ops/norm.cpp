@@ -25,15 +25,18 @@ Tensor dense(const Tensor& x) {
   return x.defined() ? contiguous(x.detach()) : Tensor();
 }
 
-/// The axes normalised over: those of the weight, or the last one.
-Shape normalized_shape(const Op& op, const Tensor& x, const Tensor& w) {
+/// The axes normalised over: those of the weight, else of the bias, or the last one.
+Shape normalized_shape(const Op& op, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  const Tensor& w = weight.defined() ? weight : bias;
   if (!w.defined()) {
     if (x.rank() == 0) op.fail_shape("needs at least one axis, got " + x.shape().str());
     return {x.shape().back()};
   }
   bool fits = w.rank() >= 1 && w.rank() <= x.rank();
   for (int i = 0; fits && i < w.rank(); ++i) fits = x.shape()[x.rank() - w.rank() + i] == w.shape()[i];
-  if (!fits) op.fail_shape("the weight " + w.shape().str() + " does not fit the last axes of x " + x.shape().str());
+  if (!fits)
+    op.fail_shape(std::string(weight.defined() ? "the weight " : "the bias ") + w.shape().str() +
+                  " does not fit the last axes of x " + x.shape().str());
   return w.shape();
 }
 
@@ -45,7 +48,7 @@ Dims last_axes(int count) {
 
 Tensor layer_norm_composed(const Tensor& x, const Tensor& w, const Tensor& b, double eps, Here here) {
   const Op op{"layer_norm_composed", here};
-  const Dims axes = last_axes(normalized_shape(op, x, w.defined() ? w : b).rank());
+  const Dims axes = last_axes(normalized_shape(op, x, w, b).rank());
   const Tensor centred = x - mean(x, axes, true);
   Tensor y = centred * rsqrt(mean(square(centred), axes, true) + eps);
   if (w.defined()) y = y * w;
@@ -57,7 +60,7 @@ Tensors layer_norm_grad(const Tensor& x, const Tensor& w, const Tensor& b, const
                         const Tensor& rstd, double eps, Here here) {
   const Op op{"layer_norm_grad", here};
   const Tensor xd = dense(x), wd = dense(w), gd = dense(dy);
-  const std::int64_t n = numel(normalized_shape(op, x, w.defined() ? w : b)), rows = n == 0 ? 0 : x.numel() / n;
+  const std::int64_t n = numel(normalized_shape(op, x, w, b)), rows = n == 0 ? 0 : x.numel() / n;
   Tensor dx = op.empty_like(x);
   Tensor dw = w.defined() ? zeros_like(w) : Tensor(), db = b.defined() ? zeros_like(b) : Tensor();
   with_floating(x.dtype(), [&](auto zero) {
@@ -104,7 +107,7 @@ Tensor layer_norm(const Tensor& x, const Tensor& w, const Tensor& b, double eps,
   if (b.defined()) op.check_same_dtype(x, b);
   if (w.defined() && b.defined() && w.shape() != b.shape())
     op.fail_shape("the bias " + b.shape().str() + " differs from the weight " + w.shape().str());
-  const std::int64_t n = numel(normalized_shape(op, x, w.defined() ? w : b)), rows = n == 0 ? 0 : x.numel() / n;
+  const std::int64_t n = numel(normalized_shape(op, x, w, b)), rows = n == 0 ? 0 : x.numel() / n;
   const Tensor xd = dense(x), wd = dense(w), bd = dense(b);
   Tensor y = op.empty_like(x), stats_mean = op.empty({rows}, x.dtype()), rstd = op.empty({rows}, x.dtype());
   with_floating(x.dtype(), [&](auto zero) {
@@ -164,9 +167,9 @@ Tensor rms_norm(const Tensor& x, const Tensor& w, double eps, Here here) {
   const Op op{"rms_norm", here};
   op.check_floating(x);
   if (w.defined()) op.check_same_dtype(x, w);
-  if (x.rank() == 0 || (w.defined() && w.shape() != Shape{x.shape().back()}))
-    op.fail_shape("the weight " + (w.defined() ? w.shape().str() : std::string("(none)")) +
-                  " does not fit the last axis of x " + x.shape().str());
+  if (x.rank() == 0) op.fail_shape("needs at least one axis, got " + x.shape().str());
+  if (w.defined() && w.shape() != Shape{x.shape().back()})
+    op.fail_shape("the weight " + w.shape().str() + " does not fit the last axis of x " + x.shape().str());
   const std::int64_t n = x.shape().back(), rows = n == 0 ? 0 : x.numel() / n;
   const Tensor xd = dense(x), wd = dense(w);
   Tensor y = op.empty_like(x), rrms = op.empty({rows}, x.dtype());

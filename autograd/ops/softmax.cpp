@@ -102,7 +102,10 @@ Tensor log_softmax_grad(const Tensor& y, const Tensor& dy, int axis, Here here) 
   return op.record(
       std::move(dx), of<log_softmax_grad>(y, dy, axis), "d_y = -e^y sum(dy) g, ddy = g - sum(e^y g)",
       [y = Saved(y), dy = Saved(dy), a](const Tensor& g) { return -exp(y) * sum(dy, {a}, true) * g; },
-      [y = Saved(y), a](const Tensor& g) { return g - sum(exp(y) * g, {a}, true); });
+      [y = Saved(y), a](const Tensor& g) {
+        const Tensor p = exp(y);
+        return where(eq(sum(p, {a}, true), 0), 0, g - sum(p * g, {a}, true));  // rows of -inf take no gradient
+      });
 }
 
 }  // namespace attune
