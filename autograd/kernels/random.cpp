@@ -1,69 +1,126 @@
 #include "autograd/kernels/random.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <numbers>
 #include <numeric>
+#include <type_traits>
 
+#include "autograd/kernels/simd_targets.h"
 #include "autograd/runtime/parallel.h"
 
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "autograd/kernels/random.cpp"
+#include "hwy/foreach_target.h"
+// After foreach_target.h:
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace attune::kernels::HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+/// words[4 i + j] = philox(key, first + i)[j] for i < blocks.
+void philox_words(RandomKey key, std::uint64_t first, std::int64_t blocks, std::uint32_t* HWY_RESTRICT words) {
+  std::int64_t i = 0;
+#if HWY_TARGET != HWY_SCALAR
+  // A block to a 64-bit lane, its words in four vectors. A multiplication reads only the lower halves, so that nobody
+  // needs to clear the upper ones before the end.
+  const hn::ScalableTag<std::uint64_t> d;
+  const hn::Repartition<std::uint32_t, decltype(d)> half;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const auto times = [&](auto x, auto factor) { return hn::MulEven(hn::BitCast(half, x), hn::BitCast(half, factor)); };
+  const auto factor0 = hn::Set(d, 0xD2511F53), factor1 = hn::Set(d, 0xCD9E8D57), low = hn::Set(d, 0xFFFFFFFF);
+  for (; i + lanes <= blocks; i += lanes) {
+    const auto block = hn::Iota(d, first + static_cast<std::uint64_t>(i));
+    auto c0 = block, c1 = hn::ShiftRight<32>(block);
+    auto c2 = hn::Set(d, key.counter), c3 = hn::Set(d, key.counter >> 32);
+    std::uint64_t k0 = key.seed, k1 = key.seed >> 32;
+    for (int round = 0; round < 10; ++round) {
+      const auto p0 = times(c0, factor0), p1 = times(c2, factor1);
+      c0 = hn::Xor(hn::Xor(hn::ShiftRight<32>(p1), c1), hn::Set(d, k0));
+      c1 = p1;
+      c2 = hn::Xor(hn::Xor(hn::ShiftRight<32>(p0), c3), hn::Set(d, k1));
+      c3 = p0;
+      k0 += 0x9E3779B9;
+      k1 += 0xBB67AE85;
+    }
+    static_assert(std::endian::native == std::endian::little);
+    hn::StoreInterleaved2(hn::Or(hn::And(c0, low), hn::ShiftLeft<32>(c1)),
+                          hn::Or(hn::And(c2, low), hn::ShiftLeft<32>(c3)), d,
+                          reinterpret_cast<std::uint64_t*>(words + 4 * i));
+  }
+#endif
+  for (; i < blocks; ++i) {
+    const auto w = philox(key, first + static_cast<std::uint64_t>(i));
+    std::copy_n(w.data(), 4, words + 4 * i);
+  }
+}
+
+}  // namespace attune::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
 namespace attune::kernels {
+
+HWY_EXPORT(philox_words);
 
 namespace {
 
 using Size = std::int64_t;
-constexpr Size grain = 8192;  // a multiple of the four words of a block
+constexpr Size grain = 8192;
+constexpr Size block_run = 256;  // blocks drawn at once: their words stay in the first-level cache
 
 std::uint64_t join(std::uint32_t low, std::uint32_t high) { return low | std::uint64_t{high} << 32; }
 
-/// 24 bits of a word, or 53 of two: in [0, 1).
-float unit(std::uint32_t w) { return static_cast<float>(w >> 8) * 0x1p-24f; }
-double unit(std::uint64_t w) { return static_cast<double>(w >> 11) * 0x1p-53; }
-
-/// Elements a block of four words gives: four floats or two doubles.
+/// In [0, 1): 24 bits of a word for float, 53 of two for double. `words` are those of the element's run, at 0.
 template <class T>
-constexpr Size per_block = sizeof(T) == 4 ? 4 : 2;
+T unit(const std::uint32_t* words, Size i) {
+  if constexpr (sizeof(T) == 4)
+    return static_cast<float>(static_cast<std::int32_t>(words[i] >> 8)) * 0x1p-24F;
+  else
+    return static_cast<double>(static_cast<Size>(join(words[2 * i], words[2 * i + 1]) >> 11)) * 0x1p-53;
+}
 
-/// f(values of a block, which block) for all blocks that n elements touch; values are in [0, 1).
-template <class T, class F>
-void over_blocks(RandomKey key, Size n, F&& f) {
-  constexpr Size each = per_block<T>;
+/// body(words, begin, count) for runs of elements, `each` elements to a block of four words.
+template <class F>
+void over_words(RandomKey key, Size n, Size each, F&& body) {
   parallel_for(n, grain, [&](Size begin, Size end) {
-    for (Size i = begin; i < end; i += each) {
-      const auto w = philox(key, static_cast<std::uint64_t>(i / each));
-      T u[4] = {};
-      if constexpr (each == 4)
-        for (std::size_t j = 0; j < 4; ++j) u[j] = unit(w[j]);
-      else
-        for (std::size_t j = 0; j < 2; ++j) u[j] = unit(join(w[2 * j], w[2 * j + 1]));
-      f(u, i, std::min(each, end - i));
+    alignas(64) std::uint32_t words[4 * block_run];
+    for (Size i = begin; i < end; i += each * block_run) {
+      const Size count = std::min(each * block_run, end - i);
+      HWY_DYNAMIC_DISPATCH(philox_words)(key, static_cast<std::uint64_t>(i / each), (count + each - 1) / each, words);
+      body(words, i, count);
     }
   });
 }
+
+template <class T>
+constexpr Size per_block = sizeof(T) == 4 ? 4 : 2;
 
 }  // namespace
 
 template <class T>
 void uniform(RandomKey key, T low, T high, T* y, Size n) {
-  over_blocks<T>(key, n, [=](const T* u, Size i, Size count) {
-    for (Size j = 0; j < count; ++j) {
-      const T v = low + (high - low) * u[j];
-      y[i + j] = v < high ? v : std::nextafter(high, low);  // rounding may reach the end that is not included
+  const T last = std::nextafter(high, low);  // rounding may reach the end that is not included
+  over_words(key, n, per_block<T>, [=](const std::uint32_t* words, Size begin, Size count) {
+    for (Size i = 0; i < count; ++i) {
+      const T v = low + (high - low) * unit<T>(words, i);
+      y[begin + i] = v < high ? v : last;
     }
   });
 }
 
 template <class T>
 void normal(RandomKey key, T mean, T std, T* y, Size n) {
-  over_blocks<T>(key, n, [=](const T* u, Size i, Size count) {
-    T z[4] = {};
-    for (Size j = 0; j < per_block<T>; j += 2) {
-      const T radius = std::sqrt(-2 * std::log(1 - u[j]));  // 1 - u is in (0, 1]
-      const T angle = 2 * std::numbers::pi_v<T> * u[j + 1];
-      z[j] = radius * std::cos(angle);
-      z[j + 1] = radius * std::sin(angle);
+  over_words(key, n, per_block<T>, [=](const std::uint32_t* words, Size begin, Size count) {
+    for (Size i = 0; i < count; i += 2) {
+      const T radius = std::sqrt(-2 * std::log(1 - unit<T>(words, i)));  // of (0, 1]
+      const T angle = 2 * std::numbers::pi_v<T> * unit<T>(words, i + 1);
+      y[begin + i] = mean + std * (radius * std::cos(angle));
+      if (i + 1 < count) y[begin + i + 1] = mean + std * (radius * std::sin(angle));
     }
-    for (Size j = 0; j < count; ++j) y[i + j] = mean + std * z[j];
   });
 }
 
@@ -72,16 +129,15 @@ void random_integers(RandomKey key, Size low, Size high, Size* y, Size n) {
   // values.
   const std::uint64_t range = static_cast<std::uint64_t>(high) - static_cast<std::uint64_t>(low);
   const std::uint64_t unfair = (0 - range) % range;
-  parallel_for(n, grain, [=](Size begin, Size end) {
-    for (Size i = begin; i < end; ++i) {
+  over_words(key, n, 1, [=](const std::uint32_t* words, Size begin, Size count) {
+    for (Size i = 0; i < count; ++i) {
+      auto product = static_cast<unsigned __int128>(join(words[4 * i], words[4 * i + 1])) * range;
       // Element i owns the blocks i, i + 2^40, i + 2^41, ...: more of them only where a draw is refused.
-      for (std::uint64_t attempt = 0;; ++attempt) {
-        const auto w = philox(key, static_cast<std::uint64_t>(i) + (attempt << 40));
-        const auto product = static_cast<unsigned __int128>(join(w[0], w[1])) * range;
-        if (static_cast<std::uint64_t>(product) < unfair) continue;
-        y[i] = static_cast<Size>(static_cast<std::uint64_t>(low) + static_cast<std::uint64_t>(product >> 64));
-        break;
+      for (std::uint64_t attempt = 1; static_cast<std::uint64_t>(product) < unfair; ++attempt) {
+        const auto w = philox(key, static_cast<std::uint64_t>(begin + i) + (attempt << 40));
+        product = static_cast<unsigned __int128>(join(w[0], w[1])) * range;
       }
+      y[begin + i] = static_cast<Size>(static_cast<std::uint64_t>(low) + static_cast<std::uint64_t>(product >> 64));
     }
   });
 }
@@ -92,13 +148,14 @@ void dropout(RandomKey key, double p, const T* x, T* y, Size n) {
     std::fill_n(y, n, T{0});
     return;
   }
-  const double kept_below = (1 - p) * 4294967296.0;
+  // A word below (1 - p) 2^32 keeps its element: the last one that does.
+  const auto last = static_cast<std::uint32_t>(std::ceil((1 - p) * 0x1p32) - 1);
   const T factor = static_cast<T>(1 / (1 - p));
-  parallel_for(n, grain, [=](Size begin, Size end) {
-    for (Size i = begin; i < end; i += 4) {
-      const auto w = philox(key, static_cast<std::uint64_t>(i / 4));
-      for (Size j = i; j < std::min(i + 4, end); ++j)
-        y[j] = static_cast<double>(w[static_cast<std::size_t>(j - i)]) < kept_below ? x[j] * factor : T{0};
+  over_words(key, n, 4, [=](const std::uint32_t* words, Size begin, Size count) {
+    using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;  // a choice that needs no branch
+    for (Size i = 0; i < count; ++i) {
+      const Bits kept = words[i] <= last ? ~Bits{0} : Bits{0};
+      y[begin + i] = std::bit_cast<T>(std::bit_cast<Bits>(x[begin + i] * factor) & kept);
     }
   });
 }
@@ -120,3 +177,4 @@ template void dropout<float>(RandomKey, double, const float*, float*, Size);
 template void dropout<double>(RandomKey, double, const double*, double*, Size);
 
 }  // namespace attune::kernels
+#endif
