@@ -55,13 +55,20 @@ std::int64_t numel(const Shape& shape) {
   return n;
 }
 
+namespace {
+/// The strides of a zero-size shape may not fit in 64 bits; they address nothing, so that any value does.
+std::int64_t times(std::int64_t a, std::int64_t b) {
+  return static_cast<std::int64_t>(static_cast<std::uint64_t>(a) * static_cast<std::uint64_t>(b));
+}
+}  // namespace
+
 Strides contiguous_strides(const Shape& shape) {
   Strides s;
   s.resize(shape.rank());
   std::int64_t step = 1;
   for (int i = shape.rank() - 1; i >= 0; --i) {
     s[i] = step;
-    step *= std::max<std::int64_t>(shape[i], 1);
+    step = times(step, std::max<std::int64_t>(shape[i], 1));
   }
   return s;
 }
@@ -73,7 +80,7 @@ bool is_contiguous(const Shape& shape, const Strides& strides) {
     if (shape[i] == 0) return true;
     if (shape[i] == 1) continue;
     dense &= strides[i] == step;
-    step *= shape[i];
+    step = times(step, shape[i]);
   }
   return dense;
 }
