@@ -82,7 +82,7 @@ TEST_CASE("an index outside of its axis is an IndexError") {
         "IndexError: index_select: axis 2 is out of range for rank 2");
   CHECK(thrown([&] {
           index_select(x, 0, index_tensor({0}, {1, 1}));
-        }) == "ShapeError: index_select: the index must have rank 1, got [1, 1]");
+        }) == "ShapeError: index_select: the index must have at most one axis, got [1, 1]");
 }
 
 TEST_CASE("index_add adds slices, repeated ones too") {

@@ -271,9 +271,9 @@ TEST_CASE("binary_cross_entropy_with_logits: values and gradients keep their dig
         CHECK(agrees(gradient(loss, full({1}, x, dtype)).item(), slope));
       }
   const Tensor x = tensor({0, 2, -1, 3}, {2, 2}, float64), t = tensor({0.5, 1, 0, 0}, {2, 2}, float64);
-  const Tensor rows = binary_cross_entropy_with_logits(x, t, Reduction::none);
+  const Tensor rows = binary_cross_entropy_with_logits(x, t, {.reduction = Reduction::none});
   CHECK(rows.shape() == x.shape());
-  CHECK(binary_cross_entropy_with_logits(x, t, Reduction::sum).item() == doctest::Approx(sum(rows).item()));
+  CHECK(binary_cross_entropy_with_logits(x, t, {.reduction = Reduction::sum}).item() == doctest::Approx(sum(rows).item()));
   CHECK(binary_cross_entropy_with_logits(x, t).item() == doctest::Approx(mean(rows).item()));
   CHECK(gradcheck([](const Tensors& in) { return Tensors{binary_cross_entropy_with_logits(in[0], in[1])}; },
                   {clone(x).requires_grad_(), clone(t).requires_grad_()}) == "");

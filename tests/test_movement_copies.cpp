@@ -97,15 +97,16 @@ TEST_CASE("split and unbind are one node, whose backward pass joins once") {
   CHECK(same(gradient([](const Tensor& t) { return stack(unbind(t, 1)) * transpose(t); }, x), Plain(2 * x.detach())));
 }
 
-TEST_CASE("chunk makes the first pieces larger") {
+TEST_CASE("chunk: pieces of one size, the last one smaller") {
   const auto sizes = [](std::int64_t axis_size, std::int64_t n) {
     std::vector<std::int64_t> s;
     for (const Tensor& t : chunk(zeros({axis_size}), n)) s.push_back(t.numel());
     return s;
   };
-  CHECK(sizes(7, 3) == std::vector<std::int64_t>{3, 2, 2});
+  CHECK(sizes(7, 3) == std::vector<std::int64_t>{3, 3, 1});
+  CHECK(sizes(5, 4) == std::vector<std::int64_t>{2, 2, 1});
   CHECK(sizes(6, 3) == std::vector<std::int64_t>{2, 2, 2});
-  CHECK(sizes(2, 3) == std::vector<std::int64_t>{1, 1, 0});
+  CHECK(sizes(2, 3) == std::vector<std::int64_t>{1, 1});
   CHECK(sizes(0, 2) == std::vector<std::int64_t>{0, 0});
   CHECK(thrown([] { chunk(zeros({2}), 0); }) == "ValueError: chunk: n = 0 must be at least 1");
 }

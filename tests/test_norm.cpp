@@ -253,16 +253,16 @@ TEST_CASE("layer_norm and rms_norm: an input changed in place is refused by the 
 TEST_CASE("normalize: rows of length 1 along any axis, zeros where there is no direction") {
   const Tensor x = tensor({3, 4, 0, 0, -5, 12}, {3, 2}, float64);
   CHECK(close(normalize(x), Plain(tensor({0.6, 0.8, 0, 0, -5.0 / 13, 12.0 / 13}, {3, 2}, float64))));
-  CHECK(close(normalize(transpose(x), 0), Plain(transpose(normalize(x)))));
-  CHECK(close(normalize(x, 1, 10), Plain(tensor({0.3, 0.4, 0, 0, -5.0 / 13, 12.0 / 13}, {3, 2}, float64))));
+  CHECK(close(normalize(transpose(x), 2, 0), Plain(transpose(normalize(x)))));
+  CHECK(close(normalize(x, 2, 1, 10), Plain(tensor({0.3, 0.4, 0, 0, -5.0 / 13, 12.0 / 13}, {3, 2}, float64))));
   CHECK(normalize(zeros({0, 3})).shape() == Shape{0, 3});
   CHECK(gradcheck(
             [](const Tensors& in) {
-              return Tensors{normalize(in[0], 0), normalize(in[0])};
+              return Tensors{normalize(in[0], 2, 0), normalize(in[0])};
             },
             {reals({3, 2}, 1).requires_grad_()}) == "");
   // At a row of zeros it is x / eps.
-  CHECK(close(gradient([](const Tensor& t) { return normalize(t, -1, 0.5); }, zeros({1, 2}, float64)),
+  CHECK(close(gradient([](const Tensor& t) { return normalize(t, 2, -1, 0.5); }, zeros({1, 2}, float64)),
               Plain(Shape{1, 2}, 2)));
 }
 
@@ -290,5 +290,5 @@ TEST_CASE("layer_norm, rms_norm and normalize: wrong calls") {
           rms_norm(x, zeros({2, 3}));
         }) == "ShapeError: rms_norm: the weight [2, 3] does not fit the last axis of x [2, 3]");
   CHECK(thrown([&] { rms_norm(scalar(1)); }) == "ShapeError: rms_norm: needs at least one axis, got []");
-  CHECK(thrown([&] { normalize(x, 2); }) == "IndexError: normalize: axis 2 is out of range for rank 2");
+  CHECK(thrown([&] { normalize(x, 2, 2); }) == "IndexError: normalize: axis 2 is out of range for rank 2");
 }

@@ -54,6 +54,7 @@ enum class Binary : std::uint8_t {
   minimum,
   atan2,
   fmod,
+  hypot,
   relu_grad,       // (x, dy): dy where x > 0, else 0
   silu_grad,       // (x, dy)
   gelu_grad,       // (x, dy), erf form

@@ -14,7 +14,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace attune::kernels::HWY_NAMESPACE {
 
-/// y[i] = f(a[i], b[i]) over dense arrays. The C library answers for pow, atan2 and fmod.
+/// y[i] = f(a[i], b[i]) over dense arrays. The C library answers for pow, atan2, fmod and hypot.
 template <class T>
 void binary_dense(Binary f, const T* a, const T* b, T* y, std::int64_t n) {
   const auto scalar = [&](auto g) {
@@ -30,6 +30,7 @@ void binary_dense(Binary f, const T* a, const T* b, T* y, std::int64_t n) {
     case Binary::pow: return scalar([](T u, T v) { return std::pow(u, v); });
     case Binary::atan2: return scalar([](T u, T v) { return std::atan2(u, v); });
     case Binary::fmod: return scalar([](T u, T v) { return std::fmod(u, v); });
+    case Binary::hypot: return scalar([](T u, T v) { return std::hypot(u, v); });
     case Binary::relu_grad:
       return map(a, b, y, n,
                  [](auto x, auto dy) ATTUNE_SIMD { return hn::IfThenElseZero(hn::Gt(x, constant(x, 0)), dy); });

@@ -98,6 +98,133 @@ Tensor minimum(const Operand& x, const Operand& y, Here here) {
       [a = Saved(a), b = Saved(b)](const Tensor& dy) { return winner_share(dy, lt(b, a), eq(a, b)); });
 }
 
+Tensor clamp_min(const Operand& x, const Operand& low, Here here) {
+  const Op op{"clamp_min", site_of(here, x, low)};
+  const auto [a, b] = promote(op, x, low);
+  return op.record(
+      binary(op, Binary::maximum, a, b, true), of<clamp_min>(a, b), "dx = dy where x >= low, dlow = dy elsewhere",
+      [a = Saved(a), b = Saved(b)](const Tensor& dy) { return where(ge(a, b), dy, 0); },
+      [a = Saved(a), b = Saved(b)](const Tensor& dy) { return where(lt(a, b), dy, 0); });
+}
+
+Tensor clamp_max(const Operand& x, const Operand& high, Here here) {
+  const Op op{"clamp_max", site_of(here, x, high)};
+  const auto [a, b] = promote(op, x, high);
+  return op.record(
+      binary(op, Binary::minimum, a, b, true), of<clamp_max>(a, b), "dx = dy where x <= high, dhigh = dy elsewhere",
+      [a = Saved(a), b = Saved(b)](const Tensor& dy) { return where(le(a, b), dy, 0); },
+      [a = Saved(a), b = Saved(b)](const Tensor& dy) { return where(gt(a, b), dy, 0); });
+}
+
+Tensor div_trunc(const Operand& x, const Operand& y, Here here) {
+  const Op op{"div_trunc", site_of(here, x, y)};
+  const auto [a, b] = promote(op, x, y);
+  const auto quotient = [&, &left = a, &right = b] {
+    const NoGrad off;
+    const Tensor q = div(left, right);
+    return is_floating(q.dtype()) ? trunc(q) : q;
+  };
+  return op.record(
+      quotient(), of<div_trunc>(a, b), "da = 0, db = 0", [](const Tensor& dy) { return zeros_like(dy); },
+      [](const Tensor& dy) { return zeros_like(dy); });
+}
+
+Tensor fmod(const Operand& x, const Operand& y, Here here) {
+  const Op op{"fmod", site_of(here, x, y)};
+  const auto [a, b] = promote(op, x, y);
+  return op.record(
+      binary(op, Binary::fmod, a, b), of<fmod>(a, b), "da = dy, db = -trunc(a / b) dy",
+      [](const Tensor& dy) { return dy; },
+      [a = Saved(a), b = Saved(b)](const Tensor& dy) { return -trunc(a / b) * dy; });
+}
+
+namespace {
+
+/// x / y, 0 where y = 0.
+Tensor ratio_or_zero(const Tensor& x, const Tensor& y) {
+  const Tensor zero = eq(y, 0);
+  return where(zero, 0, x / where(zero, 1, y));
+}
+
+}  // namespace
+
+Tensor atan2(const Operand& x, const Operand& y, Here here) {
+  const Op op{"atan2", site_of(here, x, y)};
+  const auto [a, b] = promote(op, x, y);
+  return op.record(
+      binary(op, Binary::atan2, a, b), of<atan2>(a, b), "da = b dy / (a^2 + b^2), db = -a dy / (a^2 + b^2)",
+      [a = Saved(a), b = Saved(b)](const Tensor& dy) { return ratio_or_zero(b * dy, square(a) + square(b)); },
+      [a = Saved(a), b = Saved(b)](const Tensor& dy) { return -ratio_or_zero(a * dy, square(a) + square(b)); });
+}
+
+Tensor hypot(const Operand& x, const Operand& y, Here here) {
+  const Op op{"hypot", site_of(here, x, y)};
+  const auto [a, b] = promote(op, x, y);
+  return op.record(
+      binary(op, Binary::hypot, a, b), of<hypot>(a, b), "da = a dy / y, db = b dy / y",
+      [a = Saved(a)](const Tensor& dy, const Tensor& h) { return ratio_or_zero(a * dy, h); },
+      [b = Saved(b)](const Tensor& dy, const Tensor& h) { return ratio_or_zero(b * dy, h); });
+}
+
+namespace {
+
+/// a - b, 0 where both are the same infinity.
+Tensor finite_difference(const Tensor& a, const Tensor& b) {
+  const Tensor same = logical_and(eq(a, b), eq(abs(a), std::numeric_limits<double>::infinity()));
+  return where(same, 0, where(same, 0, a) - where(same, 0, b));
+}
+
+Tensor softmax_share(const Tensor& a, const Tensor& b, const Tensor& dy, const Tensor& y) {
+  return where(eq(y, -std::numeric_limits<double>::infinity()), 0, sigmoid(finite_difference(a, b)) * dy);
+}
+
+}  // namespace
+
+Tensor logaddexp(const Operand& x, const Operand& y, Here here) {
+  const Op op{"logaddexp", site_of(here, x, y)};
+  const auto [a, b] = promote(op, x, y);
+  const auto value = [&, &left = a, &right = b] {
+    const NoGrad off;
+    return maximum(left, right) + log1p(exp(-abs(finite_difference(left, right))));
+  };
+  return op.record(
+      value(), of<logaddexp>(a, b), "da = sigmoid(a - b) dy, db = sigmoid(b - a) dy",
+      [a = Saved(a), b = Saved(b)](const Tensor& dy, const Tensor& v) { return softmax_share(a, b, dy, v); },
+      [a = Saved(a), b = Saved(b)](const Tensor& dy, const Tensor& v) { return softmax_share(b, a, dy, v); });
+}
+
+Tensor xlogy(const Operand& x, const Operand& y, Here here) {
+  const Op op{"xlogy", site_of(here, x, y)};
+  const auto [a, b] = promote(op, x, y);
+  const auto value = [&, &left = a, &right = b] {
+    const NoGrad off;
+    const Tensor skipped = logical_and(eq(left, 0), eq(right, right));
+    return where(skipped, 0, left * log(where(skipped, 1, right)));
+  };
+  return op.record(
+      value(), of<xlogy>(a, b), "da = log(b) dy, db = a dy / b",
+      [a = Saved(a), b = Saved(b)](const Tensor& dy) {
+        const Tensor flat = logical_and(eq(a, 0), le(b, 0));
+        return where(flat, 0, xlogy(dy, where(flat, 1, b)));
+      },
+      [a = Saved(a), b = Saved(b)](const Tensor& dy) {
+        const Tensor flat = logical_and(eq(a, 0), eq(b, 0));
+        return where(flat, 0, a * dy / where(flat, 1, b));
+      });
+}
+
+Tensor lerp(const Tensor& a, const Tensor& b, const Operand& w, Here here) {
+  const Op op{"lerp", here};
+  op.check_same_dtype(a, b);
+  const Tensor weight = promote(op, a, w).second, way = b - a;
+  return where(lt(abs(weight), 0.5), a + weight * way, b - (1 - weight) * way);
+}
+
+Tensor addcmul(const Tensor& x, const Tensor& a, const Tensor& b, double value, Here here) {
+  const Op op{"addcmul", here};
+  return value == 1 ? x + a * b : x + value * (a * b);
+}
+
 Tensor operator-(const Operand& a) {
   if (!a.tensor()) return scalar(-a.scalar());
   return neg(*a.tensor(), a.here());
@@ -173,7 +300,7 @@ Tensor where(const Tensor& c, const Operand& x, const Operand& y, Here here) {
       [c = Saved(c)](const Tensor& dy) { return where(c, 0, dy); });
 }
 
-Tensor masked_fill(const Tensor& x, const Tensor& mask, double value, Here here) {
+Tensor masked_fill(const Tensor& x, const Tensor& mask, const Operand& value, Here here) {
   const Op op{"masked_fill", here};
   op.check_defined(x);
   op.check_dtype(mask, DType::boolean);

@@ -4,7 +4,9 @@
 #include <numbers>
 
 #include "autograd/ops/apply.h"
+#include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
+#include "autograd/ops/movement.h"
 
 namespace attune {
 
@@ -20,6 +22,12 @@ constexpr double gelu_scale = 0.7978845608028653559;    // sqrt(2 / pi), of gelu
 constexpr double gelu_cubic = 0.044715;
 
 Tensor normal_density(const Tensor& x) { return inv_sqrt_2pi * exp(-0.5 * square(x)); }
+
+/// Records a function whose steps are flat.
+template <class Call>
+Tensor flat(const Op& op, Tensor y, const Call& call) {
+  return op.record(std::move(y), call, "dx = 0", [](const Tensor& dy) { return zeros_like(dy); });
+}
 
 /// A fused backward f(saved, dy) with both shapes equal.
 Tensor fused(const Op& op, Binary f, const Tensor& saved, const Tensor& dy) {
@@ -42,7 +50,27 @@ Tensor abs(const Tensor& x, Here here) {
 
 Tensor sign(const Tensor& x, Here here) {
   const Op op{"sign", here};
-  return op.record(unary(op, Unary::sign, x), of<sign>(x), "dx = 0", [](const Tensor& dy) { return 0 * dy; });
+  return flat(op, unary(op, Unary::sign, x), of<sign>(x));
+}
+
+Tensor floor(const Tensor& x, Here here) {
+  const Op op{"floor", here};
+  return flat(op, unary(op, Unary::floor, x), of<floor>(x));
+}
+
+Tensor ceil(const Tensor& x, Here here) {
+  const Op op{"ceil", here};
+  return flat(op, unary(op, Unary::ceil, x), of<ceil>(x));
+}
+
+Tensor round(const Tensor& x, Here here) {
+  const Op op{"round", here};
+  return flat(op, unary(op, Unary::round, x), of<round>(x));
+}
+
+Tensor trunc(const Tensor& x, Here here) {
+  const Op op{"trunc", here};
+  return flat(op, unary(op, Unary::trunc, x), of<trunc>(x));
 }
 
 Tensor square(const Tensor& x, Here here) {
@@ -75,6 +103,12 @@ Tensor exp(const Tensor& x, Here here) {
                    [](const Tensor& dy, const Tensor& y) { return y * dy; });
 }
 
+Tensor exp2(const Tensor& x, Here here) {
+  const Op op{"exp2", here};
+  return op.record(unary(op, Unary::exp2, x), of<exp2>(x), "dx = log(2) y dy",
+                   [](const Tensor& dy, const Tensor& y) { return std::numbers::ln2 * y * dy; });
+}
+
 Tensor expm1(const Tensor& x, Here here) {
   const Op op{"expm1", here};
   return op.record(unary(op, Unary::expm1, x), of<expm1>(x), "dx = (y + 1) dy",
@@ -85,6 +119,12 @@ Tensor log(const Tensor& x, Here here) {
   const Op op{"log", here};
   return op.record(unary(op, Unary::log, x), of<log>(x), "dx = dy / x",
                    [x = Saved(x)](const Tensor& dy) { return dy / x; });
+}
+
+Tensor log2(const Tensor& x, Here here) {
+  const Op op{"log2", here};
+  return op.record(unary(op, Unary::log2, x), of<log2>(x), "dx = dy / (log(2) x)",
+                   [x = Saved(x)](const Tensor& dy) { return dy / (std::numbers::ln2 * x.get()); });
 }
 
 Tensor log1p(const Tensor& x, Here here) {
@@ -105,6 +145,12 @@ Tensor cos(const Tensor& x, Here here) {
                    [x = Saved(x)](const Tensor& dy) { return -sin(x) * dy; });
 }
 
+Tensor tan(const Tensor& x, Here here) {
+  const Op op{"tan", here};
+  return op.record(unary(op, Unary::tan, x), of<tan>(x), "dx = (1 + y^2) dy",
+                   [](const Tensor& dy, const Tensor& y) { return (1 + square(y)) * dy; });
+}
+
 Tensor tanh(const Tensor& x, Here here) {
   const Op op{"tanh", here};
   return op.record(unary(op, Unary::tanh, x), of<tanh>(x), "dx = (1 - y^2) dy",
@@ -123,10 +169,21 @@ Tensor log_sigmoid(const Tensor& x, Here here) {
                    [x = Saved(x)](const Tensor& dy) { return sigmoid(-x) * dy; });
 }
 
-Tensor softplus(const Tensor& x, Here here) {
+Tensor softplus(const Tensor& x, double beta, double threshold, Here here) {
   const Op op{"softplus", here};
-  return op.record(unary(op, Unary::softplus, x), of<softplus>(x), "dx = sigmoid(x) dy",
-                   [x = Saved(x)](const Tensor& dy) { return sigmoid(x) * dy; });
+  if (!(beta > 0)) op.fail_value("beta = " + detail::text(beta) + " must be positive");
+  const bool limited = threshold < std::numeric_limits<double>::infinity();
+  const auto value = [&] {
+    const NoGrad off;
+    if (beta == 1 && !limited) return unary(op, Unary::softplus, x);
+    const Tensor scaled = beta * x, y = unary(op, Unary::softplus, scaled) / beta;
+    return limited ? where(gt(scaled, threshold), x, y) : y;
+  };
+  return op.record(value(), of<softplus>(x, beta, threshold), "dx = sigmoid(beta x) dy",
+                   [x = Saved(x), beta, threshold, limited](const Tensor& dy) {
+                     const Tensor scaled = beta == 1 ? x.get() : beta * x.get(), dx = sigmoid(scaled) * dy;
+                     return limited ? where(gt(scaled, threshold), dy, dx) : dx;
+                   });
 }
 
 Tensor relu(const Tensor& x, Here here) {
@@ -171,6 +228,40 @@ Tensor clamp(const Tensor& x, double low, double high, Here here) {
   return op.record(
       clamped(), of<clamp>(x, low, high), "dx = dy where low <= x <= high",
       [x = Saved(x), low, high](const Tensor& dy) { return where(logical_and(ge(x, low), le(x, high)), dy, 0); });
+}
+
+Tensor logit(const Tensor& x, double eps, Here here) {
+  const Op op{"logit", here};
+  op.check_floating(x);
+  if (!(eps >= 0 && eps <= 0.5)) op.fail_value("eps = " + detail::text(eps) + " is not in [0, 0.5]");
+  const Tensor inside = eps > 0 ? clamp(x, eps, 1 - eps) : x;
+  return log(inside) - log1p(-inside);
+}
+
+Tensor leaky_relu(const Tensor& x, double slope, Here here) {
+  const Op op{"leaky_relu", here};
+  op.check_floating(x);
+  return where(gt(x, 0), x, slope * x);
+}
+
+Tensor elu(const Tensor& x, double alpha, Here here) {
+  const Op op{"elu", here};
+  op.check_floating(x);
+  const Tensor above = gt(x, 0);
+  return where(above, x, alpha * expm1(where(above, 0, x)));
+}
+
+Tensor prelu(const Tensor& x, const Tensor& slope, Here here) {
+  const Op op{"prelu", here};
+  op.check_floating(x);
+  op.check_same_dtype(x, slope);
+  const std::int64_t channels = x.rank() > 1 ? x.shape()[1] : 1;
+  if (slope.rank() > 1 || (slope.numel() != 1 && slope.numel() != channels))
+    op.fail_shape("slope " + slope.shape().str() + " is neither one value nor one for each of the " +
+                  std::to_string(channels) + " channels of " + x.shape().str());
+  Shape along;  // the slopes along axis 1 of x
+  for (int i = 0; i < x.rank(); ++i) along.push_back(i == 1 ? slope.numel() : 1);
+  return where(gt(x, 0), x, reshape(slope, along) * x);
 }
 
 // ---- fused backward passes

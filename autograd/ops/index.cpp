@@ -7,6 +7,7 @@
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/layout.h"
+#include "autograd/ops/positions.h"
 
 namespace attune {
 
@@ -32,8 +33,21 @@ const std::int64_t* values(const Tensor& index) { return static_cast<const std::
 
 void check_vector(const Op& op, const Tensor& index) {
   op.check_defined(index);
-  if (index.rank() != 1) op.fail_shape("the index must have rank 1, got " + index.shape().str());
+  if (index.rank() > 1) op.fail_shape("the index must have at most one axis, got " + index.shape().str());
 }
+
+void check_slices(const Op& op, const Tensor& x, int axis, const Tensor& index, const Tensor& source) {
+  check_vector(op, index);
+  op.check_same_dtype(x, source);
+  Shape expected = x.shape();
+  expected[axis] = index.numel();
+  if (source.shape() != expected)
+    op.fail_shape("source " + source.shape().str() + " must be " + expected.str() + " for x " + x.shape().str() +
+                  " and " + std::to_string(index.numel()) + " indices");
+}
+
+/// The place of each element of x in row-major order, in x's shape.
+Tensor places_of(const Tensor& x) { return reshape(arange(x.numel()), x.shape()); }
 
 /// `x` + what kernel(x + ..) adds to a dense copy of it.
 template <class Kernel>
@@ -47,9 +61,25 @@ Tensor copy_and_add(const Op& op, const Tensor& x, Kernel&& kernel) {
 
 }  // namespace
 
+namespace detail {
+
+Tensor put_last(const Tensor& x, const Tensor& at, const Tensor& source) {
+  if (at.numel() == 0) return clone(x);
+  const Tensor places = dense(at);
+  Tensor from = full(x.shape(), -1, DType::int64);  // which element of the source came last
+  for (std::int64_t i = 0; i < places.numel(); ++i) elements<std::int64_t>(from)[values(places)[i]] = i;
+  const Tensor taken = index_select(reshape(source, {-1}), 0, reshape(maximum(from, 0), {-1}));
+  return where(ge(from, 0), reshape(taken, x.shape()), x);
+}
+
+}  // namespace detail
+
+using detail::put_last;
+
 Tensor index_select(const Tensor& x, int axis, const Tensor& index, Here here) {
   const Op op{"index_select", here};
-  const int a = op.axis(axis, x);
+  const int a = row_axis(op, x, axis);
+  if (x.rank() == 0) return reshape(index_select(reshape(x, {1}), 0, index), {});
   check_vector(op, index);
   const Tensor at = op.checked_index(index, x.shape()[a]), from = dense(x);
   const Around s = around(x.shape(), a);
@@ -65,17 +95,13 @@ Tensor index_select(const Tensor& x, int axis, const Tensor& index, Here here) {
       [](const Tensor&) { return Tensor(); });
 }
 
-Tensor index_add(const Tensor& x, int axis, const Tensor& index, const Tensor& source, Here here) {
+Tensor index_add(const Tensor& x, int axis, const Tensor& index, const Tensor& source, double alpha, Here here) {
   const Op op{"index_add", here};
-  const int a = op.axis(axis, x);
-  check_vector(op, index);
-  op.check_same_dtype(x, source);
-  Shape expected = x.shape();
-  expected[a] = index.numel();
-  if (source.shape() != expected)
-    op.fail_shape("source " + source.shape().str() + " must be " + expected.str() + " for x " + x.shape().str() +
-                  " and " + std::to_string(index.numel()) + " indices");
-  const Tensor at = op.checked_index(index, x.shape()[a]), from = dense(source);
+  const int a = row_axis(op, x, axis);
+  if (x.rank() == 0) return reshape(index_add(reshape(x, {1}), 0, index, reshape(source, {-1}), alpha), {});
+  check_slices(op, x, a, index, source);
+  const Tensor at = op.checked_index(index, x.shape()[a]);
+  const Tensor from = dense(alpha == 1 ? source.detach() : alpha * source.detach());
   const Around s = around(x.shape(), a);
   return op.record(
       copy_and_add(op, x,
@@ -83,20 +109,48 @@ Tensor index_add(const Tensor& x, int axis, const Tensor& index, const Tensor& s
                      kernels::index_add<T>(static_cast<const T*>(from.raw()), s.outer, s.n, s.inner, values(at),
                                            at.numel(), y);
                    }),
-      of<index_add>(x, axis, index, source), "dx = dy, dsource = dy at the index", [](const Tensor& dy) { return dy; },
-      [](const Tensor&) { return Tensor(); },
-      [at = Saved(at), a](const Tensor& dy) { return index_select(dy, a, at); });
+      of<index_add>(x, axis, index, source, alpha), "dx = dy, dsource = alpha dy at the index",
+      [](const Tensor& dy) { return dy; }, [](const Tensor&) { return Tensor(); },
+      [at = Saved(at), a, alpha](const Tensor& dy) {
+        const Tensor taken = index_select(dy, a, at);
+        return alpha == 1 ? taken : alpha * taken;
+      });
+}
+
+Tensor index_copy(const Tensor& x, int axis, const Tensor& index, const Tensor& source, Here here) {
+  const Op op{"index_copy", here};
+  const int a = row_axis(op, x, axis);
+  if (x.rank() == 0) return reshape(index_copy(reshape(x, {1}), 0, index, reshape(source, {-1})), {});
+  check_slices(op, x, a, index, source);
+  return put_last(x, index_select(places_of(x), a, op.checked_index(index, x.shape()[a])), source);
 }
 
 namespace {
 
+/// An index of gather's family: x's rank, and no larger than x except along the axis.
 void check_like(const Op& op, const Tensor& x, const Tensor& index, int axis) {
   op.check_defined(index);
-  bool fits = index.rank() == x.rank();
-  for (int i = 0; fits && i < x.rank(); ++i) fits = i == axis || index.shape()[i] == x.shape()[i];
+  bool fits = index.rank() == x.rank() || index.numel() == 0 || x.rank() == 0;
+  for (int i = 0; fits && index.rank() == x.rank() && i < x.rank(); ++i)
+    fits = i == axis || index.shape()[i] <= x.shape()[i];
+  if (x.rank() == 0) fits = index.numel() == 1;
   if (!fits)
-    op.fail_shape("index " + index.shape().str() + " must have the sizes of x " + x.shape().str() +
-                  " except along axis " + std::to_string(axis));
+    op.fail_shape("index " + index.shape().str() + " must have the rank of x " + x.shape().str() +
+                  " and at most its sizes, except along axis " + std::to_string(axis));
+}
+
+bool same_except(const Shape& a, const Shape& b, int axis) {
+  for (int i = 0; i < a.rank(); ++i)
+    if (i != axis && a[i] != b[i]) return false;
+  return true;
+}
+
+/// The corner of x that has the sizes of `shape`, except along one axis (-1: everywhere).
+Tensor corner(const Tensor& x, const Shape& shape, int except = -1) {
+  Tensor y = x;
+  for (int i = 0; i < x.rank(); ++i)
+    if (i != except && shape[i] < x.shape()[i]) y = slice(y, i, 0, shape[i]);
+  return y;
 }
 
 }  // namespace
@@ -105,10 +159,14 @@ Tensor gather(const Tensor& x, int axis, const Tensor& index, Here here) {
   const Op op{"gather", here};
   const int a = row_axis(op, x, axis);
   check_like(op, x, index, a);
+  if (index.numel() != 0 && index.rank() == x.rank() && !same_except(index.shape(), x.shape(), a))
+    return gather(corner(x, index.shape(), a), a, index);
   const Around s = around(x.shape(), a);
   const Tensor at = op.checked_index(index, s.n), from = dense(x);
   Tensor y = op.empty(index.shape(), x.dtype());
-  kernels::gather(x.dtype(), from.raw(), s.outer, s.n, s.inner, values(at), around(index.shape(), a).n, y.raw_mut());
+  if (at.numel() != 0)
+    kernels::gather(x.dtype(), from.raw(), s.outer, s.n, s.inner, values(at), at.numel() / (s.outer * s.inner),
+                    y.raw_mut());
   return op.record(
       std::move(y), of<gather>(x, axis, index), "dx = dy added at the index",
       [at = Saved(at), a, whole = x.shape()](const Tensor& dy) {
@@ -117,24 +175,88 @@ Tensor gather(const Tensor& x, int axis, const Tensor& index, Here here) {
       [](const Tensor&) { return Tensor(); });
 }
 
+namespace {
+
+void check_source(const Op& op, const Tensor& index, const Tensor& source) {
+  bool fits = source.rank() == index.rank();
+  for (int i = 0; fits && i < index.rank(); ++i) fits = index.shape()[i] <= source.shape()[i];
+  if (!fits && !(index.numel() == 1 && source.numel() == 1))
+    op.fail_shape("source " + source.shape().str() + " is smaller than index " + index.shape().str());
+}
+
+}  // namespace
+
 Tensor scatter_add(const Tensor& x, int axis, const Tensor& index, const Tensor& source, Here here) {
   const Op op{"scatter_add", here};
   const int a = row_axis(op, x, axis);
   op.check_same_dtype(x, source);
   check_like(op, x, index, a);
+  check_source(op, index, source);
   if (source.shape() != index.shape())
-    op.fail_shape("source " + source.shape().str() + " differs from index " + index.shape().str());
+    return scatter_add(x, axis, index,
+                       source.rank() == index.rank() ? corner(source, index.shape()) : reshape(source, index.shape()));
+  if (index.numel() == 0) return clone(x);
   const Around s = around(x.shape(), a);
+  if (index.rank() == x.rank() && !same_except(index.shape(), x.shape(), a)) {
+    const Tensor at = gather(places_of(x), a, op.checked_index(index, s.n));
+    return reshape(index_add(reshape(x, {-1}), 0, reshape(at, {-1}), reshape(source, {-1})), x.shape());
+  }
   const Tensor at = op.checked_index(index, s.n), from = dense(source);
   return op.record(
       copy_and_add(op, x,
                    [&]<class T>(T* y) {
                      kernels::scatter_add<T>(static_cast<const T*>(from.raw()), s.outer, s.n, s.inner, values(at),
-                                             around(index.shape(), a).n, y);
+                                             at.numel() / (s.outer * s.inner), y);
                    }),
       of<scatter_add>(x, axis, index, source), "dx = dy, dsource = dy at the index",
       [](const Tensor& dy) { return dy; }, [](const Tensor&) { return Tensor(); },
       [at = Saved(at), a](const Tensor& dy) { return gather(dy, a, at); });
+}
+
+Tensor scatter(const Tensor& x, int axis, const Tensor& index, const Tensor& source, Here here) {
+  const Op op{"scatter", here};
+  const int a = row_axis(op, x, axis);
+  op.check_same_dtype(x, source);
+  check_like(op, x, index, a);
+  check_source(op, index, source);
+  if (index.numel() == 0) return clone(x);
+  const Tensor at = gather(places_of(x), a, op.checked_index(index, around(x.shape(), a).n));
+  return put_last(x, at, source.rank() == index.rank() ? corner(source, index.shape()) : source);
+}
+
+Tensor scatter(const Tensor& x, int axis, const Tensor& index, double value, Here here) {
+  const Op op{"scatter", here};
+  op.check_defined(x);
+  op.check_defined(index);
+  return scatter(x, axis, index, full(index.shape(), value, x.dtype()));
+}
+
+Tensor take_along_dim(const Tensor& x, const Tensor& index, int axis, Here here) {
+  const Op op{"take_along_dim", here};
+  const int a = row_axis(op, x, axis);
+  op.check_defined(index);
+  if (x.rank() != index.rank())
+    op.fail_shape("index " + index.shape().str() + " must have the rank of x " + x.shape().str());
+  Shape from = x.shape(), to = index.shape(), joint;
+  if (x.rank() == 0) return gather(x, 0, index);
+  from[a] = to[a] = 1;
+  if (!broadcast(from, to, joint))
+    op.fail_shape("x " + x.shape().str() + " and index " + index.shape().str() + " do not broadcast except along axis " +
+                  std::to_string(axis));
+  from = to = joint;
+  from[a] = x.shape()[a];
+  to[a] = index.shape()[a];
+  return gather(expand(x, from), a, expand(index, to));
+}
+
+Tensor segment_sum(const Tensor& x, const Tensor& segments, std::int64_t count, Here here) {
+  const Op op{"segment_sum", here};
+  op.check_floating(x);
+  if (x.rank() == 0) op.fail_shape("needs at least one axis, got []");
+  if (count < 0) op.fail_value("count = " + std::to_string(count) + " is negative");
+  Shape shape = x.shape();
+  shape[0] = count;
+  return index_add(nothing(shape, x.dtype()), 0, segments, x);
 }
 
 Tensor embedding(const Tensor& table, const Tensor& indices, std::int64_t padding_index, Here here) {
@@ -201,14 +323,22 @@ Tensor argsort(const Tensor& x, int axis, bool descending, Here here) {
   return sort(x.detach(), row_axis(op, x, axis), descending).indices;
 }
 
-Sorted topk(const Tensor& x, std::int64_t k, int axis, Here here) {
+Sorted topk(const Tensor& x, std::int64_t k, int axis, bool largest, Here here) {
   const Op op{"topk", here};
-  const int a = op.axis(axis, x);
-  if (k < 0 || k > x.shape()[a])
-    op.fail_value("k = " + std::to_string(k) + " is not in [0, " + std::to_string(x.shape()[a]) + "] for axis " +
+  const int a = row_axis(op, x, axis);
+  const std::int64_t n = around(x.shape(), a).n;
+  if (k < 0 || k > n)
+    op.fail_value("k = " + std::to_string(k) + " is not in [0, " + std::to_string(n) + "] for axis " +
                   std::to_string(axis) + " of " + x.shape().str());
-  const Tensor indices = contiguous(slice(argsort(x, a, true), a, 0, k));
+  const Tensor order = argsort(x, a, largest);
+  const Tensor indices = x.rank() == 0 ? order : contiguous(slice(order, a, 0, k));
   return {gather(x, a, indices), indices};
+}
+
+Tensor topk_mask(const Tensor& x, std::int64_t k, int axis, Here here) {
+  const Op op{"topk_mask", here};
+  const Tensor indices = topk(x.detach(), k, axis).indices;
+  return gt(scatter(zeros(x.shape()), row_axis(op, x, axis), indices, 1.0), 0);
 }
 
 }  // namespace attune

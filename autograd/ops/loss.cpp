@@ -80,8 +80,67 @@ Tensor cross_entropy_rows(const Tensor& x, const Tensor& target, std::int64_t ig
 }
 
 Tensor reduced(const Tensor& x, Reduction r) {
-  if (r == Reduction::none) return x;
-  return r == Reduction::sum ? sum(x) : mean(x);
+  switch (r) {
+    case Reduction::none: return x;
+    case Reduction::sum: return sum(x);
+    case Reduction::batch_mean: return sum(x) / static_cast<double>(x.rank() == 0 ? 1 : x.shape()[0]);
+    default: return mean(x);
+  }
+}
+
+/// Class targets against rows of scores, checked.
+struct Targets {
+  Tensor flat;               // int64, dense [rows]
+  std::int64_t counted = 0;  // those that are not ignored
+};
+
+void check_weight(const Op& op, const Tensor& x, const Tensor& weight) {
+  if (!weight.defined()) return;
+  op.check_same_dtype(x, weight);
+  if (weight.shape() != Shape{x.shape().back()})
+    op.fail_shape("the weight " + weight.shape().str() + " does not fit " + x.shape().str() + ", which are [..., classes]");
+}
+
+Targets class_targets(const Op& op, const Tensor& x, const Tensor& target, std::int64_t ignore) {
+  op.check_defined(target);
+  if (!is_integer(target.dtype()))
+    op.fail_dtype(std::string("targets must be integers, got ") + name_of(target.dtype()));
+  Shape expected = x.shape();
+  if (x.rank() != 0) expected.resize(x.rank() - 1);
+  if (x.rank() == 0 || target.shape() != expected)
+    op.fail_shape("target " + target.shape().str() + " does not fit logits " + x.shape().str() +
+                  ", which are [..., classes]");
+  const std::int64_t classes = x.shape().back();
+  Targets t{dense(reshape(to(target.detach(), DType::int64), {target.numel()}))};
+  for (std::int64_t i = 0; i < t.flat.numel(); ++i) {
+    const std::int64_t c = indices(t.flat)[i];
+    if (c == ignore) continue;
+    if (c < 0 || c >= classes)
+      op.fail_index("target " + std::to_string(c) + " is out of range for " + std::to_string(classes) + " classes");
+    ++t.counted;
+  }
+  return t;
+}
+
+/// The losses of the rows as asked for; `total` is what a mean divides by.
+Tensor reduced_rows(const Tensor& rows, const Shape& shape, Reduction r, const Tensor& total) {
+  switch (r) {
+    case Reduction::none: return reshape(rows, shape);
+    case Reduction::mean: return sum(rows) / where(eq(total, 0), 1, total);
+    default: return reduced(reshape(rows, shape), r);
+  }
+}
+
+/// Cross-entropy with weighted classes, from log-probabilities [rows, classes].
+Tensor weighted_rows(const Tensor& logs, const Targets& t, const CrossEntropyOptions& o, Tensor* total) {
+  const Tensor ignored = eq(t.flat, static_cast<double>(o.ignore_index)), at = where(ignored, 0, t.flat);
+  const Tensor w = o.weight.defined() ? index_select(o.weight, 0, at) : ones(t.flat.shape(), logs.dtype());
+  const Tensor counted = where(ignored, 0, w);
+  *total = sum(counted);
+  Tensor rows = -counted * squeeze(gather(logs, 1, unsqueeze(at, 1)), 1);
+  if (o.label_smoothing == 0) return rows;
+  const Tensor all = o.weight.defined() ? logs * o.weight : logs;
+  return (1 - o.label_smoothing) * rows - o.label_smoothing * where(ignored, 0, mean(all, {1}));
 }
 
 }  // namespace
@@ -90,32 +149,41 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntr
   const Op op{"cross_entropy", here};
   op.check_floating(logits);
   op.check_defined(target);
-  if (!is_integer(target.dtype()))
-    op.fail_dtype(std::string("targets must be integers, got ") + name_of(target.dtype()));
   if (!(o.label_smoothing >= 0 && o.label_smoothing <= 1))
     op.fail_value("label_smoothing = " + detail::text(o.label_smoothing) + " is not in [0, 1]");
-  Shape expected = logits.shape();
-  if (logits.rank() != 0) expected.resize(logits.rank() - 1);
-  if (logits.rank() == 0 || target.shape() != expected)
-    op.fail_shape("target " + target.shape().str() + " does not fit logits " + logits.shape().str() +
-                  ", which are [..., classes]");
+  if (logits.rank() == 0) op.fail_shape("logits [] are not [..., classes]");
+  check_weight(op, logits, o.weight);
   const std::int64_t classes = logits.shape().back();
-  const Tensor flat = dense(reshape(to(target.detach(), DType::int64), {target.numel()}));
-  std::int64_t counted = 0;
-  for (std::int64_t i = 0; i < flat.numel(); ++i) {
-    const std::int64_t t = indices(flat)[i];
-    if (t == o.ignore_index) continue;
-    if (t < 0 || t >= classes)
-      op.fail_index("target " + std::to_string(t) + " is out of range for " + std::to_string(classes) + " classes");
-    ++counted;
+  if (is_floating(target.dtype())) {
+    op.check_same_dtype(logits, target);
+    if (target.shape() != logits.shape())
+      op.fail_shape("target " + target.shape().str() + " differs from logits " + logits.shape().str());
+    const Tensor smooth = o.label_smoothing == 0
+                              ? target
+                              : (1 - o.label_smoothing) * target + o.label_smoothing / static_cast<double>(classes);
+    const Tensor terms = smooth * log_softmax(logits);
+    return reduced(-sum(o.weight.defined() ? terms * o.weight : terms, {-1}), o.reduction);
   }
-  const Tensor rows =
-      cross_entropy_rows(reshape(logits, {flat.numel(), classes}), flat, o.ignore_index, o.label_smoothing, {});
-  switch (o.reduction) {
-    case Reduction::none: return reshape(rows, target.shape());
-    case Reduction::sum: return sum(rows);
-    default: return sum(rows) / static_cast<double>(std::max<std::int64_t>(counted, 1));
+  const Targets t = class_targets(op, logits, target, o.ignore_index);
+  const Tensor flat = reshape(logits, {t.flat.numel(), classes});
+  if (o.weight.defined()) {
+    Tensor total;
+    const Tensor rows = weighted_rows(log_softmax(flat), t, o, &total);
+    return reduced_rows(rows, target.shape(), o.reduction, total);
   }
+  const Tensor rows = cross_entropy_rows(flat, t.flat, o.ignore_index, o.label_smoothing, {});
+  return reduced_rows(rows, target.shape(), o.reduction, scalar(static_cast<double>(t.counted), logits.dtype()));
+}
+
+Tensor nll_loss(const Tensor& x, const Tensor& target, const CrossEntropyOptions& o, Here here) {
+  const Op op{"nll_loss", here};
+  op.check_floating(x);
+  if (o.label_smoothing != 0) op.fail_value("label_smoothing needs cross_entropy");
+  const Targets t = class_targets(op, x, target, o.ignore_index);
+  check_weight(op, x, o.weight);
+  Tensor total;
+  const Tensor rows = weighted_rows(reshape(x, {t.flat.numel(), x.shape().back()}), t, o, &total);
+  return reduced_rows(rows, target.shape(), o.reduction, total);
 }
 
 namespace {
@@ -134,12 +202,38 @@ Tensor mse_loss(const Tensor& x, const Tensor& y, Reduction reduction, Here here
   return reduced(square(x - y), reduction);
 }
 
-Tensor binary_cross_entropy_with_logits(const Tensor& x, const Tensor& target, Reduction reduction, Here here) {
+Tensor l1_loss(const Tensor& x, const Tensor& y, Reduction reduction, Here here) {
+  const Op op{"l1_loss", here};
+  check_pair(op, x, y);
+  return reduced(abs(x - y), reduction);
+}
+
+Tensor huber_loss(const Tensor& x, const Tensor& y, double delta, Reduction reduction, Here here) {
+  const Op op{"huber_loss", here};
+  check_pair(op, x, y);
+  if (!(delta > 0)) op.fail_value("delta = " + detail::text(delta) + " must be positive");
+  const Tensor d = x - y, a = abs(d);
+  return reduced(where(lt(a, delta), 0.5 * square(d), delta * (a - 0.5 * delta)), reduction);
+}
+
+Tensor kl_div(const Tensor& x, const Tensor& target, bool log_target, Reduction reduction, Here here) {
+  const Op op{"kl_div", here};
+  check_pair(op, x, target);
+  return reduced(log_target ? exp(target) * (target - x) : xlogy(target, target) - target * x, reduction);
+}
+
+Tensor binary_cross_entropy_with_logits(const Tensor& x, const Tensor& target, const BinaryCrossEntropyOptions& o,
+                                        Here here) {
   const Op op{"binary_cross_entropy_with_logits", here};
   check_pair(op, x, target);
+  for (const Tensor& w : {o.weight, o.positive_weight})
+    if (Shape joint; w.defined() && (!broadcast(w.shape(), x.shape(), joint) || joint != x.shape()))
+      op.fail_shape("the weight " + w.shape().str() + " does not broadcast to " + x.shape().str());
   // -t log sigmoid(x) - (1 - t) log sigmoid(-x): two terms of one sign, so nothing cancels where the logit is
   // confident.
-  return reduced(target * softplus(-x) + (1 - target) * softplus(x), reduction);
+  const Tensor positive = target * softplus(-x);
+  const Tensor loss = (o.positive_weight.defined() ? o.positive_weight * positive : positive) + (1 - target) * softplus(x);
+  return reduced(o.weight.defined() ? o.weight * loss : loss, o.reduction);
 }
 
 }  // namespace attune

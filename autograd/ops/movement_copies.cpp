@@ -6,6 +6,7 @@
 #include "autograd/ops/apply.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
+#include "autograd/ops/index.h"
 #include "autograd/ops/layout.h"
 
 namespace attune {
@@ -127,6 +128,17 @@ Tensor roll(const Tensor& x, std::int64_t shift, int axis, Here here) {
   return cat({slice(x, a, n - by), slice(x, a, 0, n - by)}, a);
 }
 
+Tensor roll(const Tensor& x, const Dims& shifts, const Dims& axes, Here here) {
+  const Op op{"roll", here};
+  op.check_defined(x);
+  if (axes.empty() && shifts.rank() == 1) return reshape(roll(reshape(x, {-1}), shifts[0], 0), x.shape());
+  if (axes.rank() != shifts.rank())
+    op.fail_shape("shifts " + shifts.str() + " and axes " + axes.str() + " differ in number");
+  Tensor y = x;
+  for (int i = 0; i < axes.rank(); ++i) y = roll(y, shifts[i], op.axis(axes[i], x));
+  return y;
+}
+
 Tensor pad(const Tensor& x, int axis, std::int64_t before, std::int64_t after, double value, Here here) {
   const Op op{"pad", here};
   const int a = op.axis(axis, x);
@@ -143,6 +155,51 @@ Tensor pad(const Tensor& x, int axis, std::int64_t before, std::int64_t after, d
   place(y, a, std::max<std::int64_t>(before, 0), slice(x.detach(), a, start, stop));
   return op.record(std::move(y), of<pad>(x, axis, before, after, value), "dx = dy cut where x was padded, and back",
                    [a, before, after](const Tensor& dy) { return pad(dy, a, -before, -after); });
+}
+
+Tensor constant_pad(const Tensor& x, const std::vector<std::int64_t>& pairs, double value, Here here) {
+  const Op op{"constant_pad", here};
+  op.check_defined(x);
+  const int axes = static_cast<int>(pairs.size() / 2);
+  if (pairs.size() % 2 != 0 || axes > x.rank())
+    op.fail_shape(std::to_string(pairs.size()) + " sizes are not (before, after) pairs of the last axes of " +
+                  x.shape().str());
+  Tensor y = x;
+  for (int i = 0; i < axes; ++i) {
+    const std::int64_t before = pairs[2 * static_cast<std::size_t>(i)], after = pairs[2 * static_cast<std::size_t>(i) + 1];
+    if (before != 0 || after != 0) y = pad(y, x.rank() - 1 - i, before, after, value);
+  }
+  return y.same_storage(x) ? clone(y) : y;
+}
+
+Tensor repeat_interleave(const Tensor& x, std::int64_t count, int axis, Here here) {
+  const Op op{"repeat_interleave", here};
+  const int a = op.axis(axis, x);
+  if (count < 0) op.fail_value("count = " + std::to_string(count) + " is negative");
+  Shape shape = x.shape(), spread = shape;
+  shape[a] *= count;
+  spread.insert(a + 1, count);
+  const Tensor y = reshape(expand(unsqueeze(x, a + 1), spread), shape);
+  return y.same_storage(x) ? clone(y) : y;
+}
+
+Tensor repeat_interleave(const Tensor& x, const Tensor& counts, int axis, Here here) {
+  const Op op{"repeat_interleave", here};
+  const int a = op.axis(axis, x);
+  op.check_defined(counts);
+  const std::int64_t n = x.shape()[a];
+  if (!is_integer(counts.dtype())) op.fail_dtype(std::string("counts must be integers, got ") + name_of(counts.dtype()));
+  if (counts.shape() != Shape{n} && counts.numel() != 1)
+    op.fail_shape("counts " + counts.shape().str() + " are not one for each place along axis " + std::to_string(axis) +
+                  " of " + x.shape().str());
+  const auto each = counts.to_vector<std::int64_t>();
+  std::vector<std::int64_t> at;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::int64_t count = each[each.size() == 1 ? 0 : static_cast<std::size_t>(i)];
+    if (count < 0) op.fail_value("count " + std::to_string(count) + " is negative");
+    at.insert(at.end(), static_cast<std::size_t>(count), i);
+  }
+  return index_select(x, a, index_tensor(at));
 }
 
 Tensor repeat(const Tensor& x, const Dims& counts, Here here) {

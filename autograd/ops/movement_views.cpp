@@ -168,8 +168,18 @@ Tensor squeeze(const Tensor& x, int axis, Here here) {
                   std::to_string(x.shape()[a]) + ", not 1");
   Shape shape = x.shape();
   shape.erase(a);
-  return op.record(view_of(x, shape, kept_strides(x, a), 0), of<squeeze>(x, axis), "dx = dy with the axis back",
+  constexpr Tensor (*one_axis)(const Tensor&, int, Here) = squeeze;
+  return op.record(view_of(x, shape, kept_strides(x, a), 0), of<one_axis>(x, axis), "dx = dy with the axis back",
                    [a](const Tensor& dy) { return unsqueeze(dy, a); });
+}
+
+Tensor squeeze(const Tensor& x, Here here) {
+  const Op op{"squeeze", here};
+  op.check_defined(x);
+  Shape shape;
+  for (std::int64_t n : x.shape())
+    if (n != 1) shape.push_back(n);
+  return reshape(x, shape);
 }
 
 Tensor unsqueeze(const Tensor& x, int axis, Here here) {
@@ -266,9 +276,10 @@ Tensors chunk(const Tensor& x, std::int64_t n, int axis, Here here) {
   const Op op{"chunk", here};
   const int a = op.axis(axis, x);
   if (n < 1) op.fail_value("n = " + std::to_string(n) + " must be at least 1");
-  const std::int64_t whole = x.shape()[a] / n, larger = x.shape()[a] % n;
+  const std::int64_t whole = x.shape()[a], most = whole / n + (whole % n != 0);
   std::vector<std::int64_t> sizes;
-  for (std::int64_t i = 0; i < n; ++i) sizes.push_back(whole + (i < larger ? 1 : 0));
+  for (std::int64_t left = whole; left > 0; left -= sizes.back()) sizes.push_back(std::min(left, most));
+  if (whole == 0) sizes.assign(static_cast<std::size_t>(n), 0);
   return split(x, sizes, a);
 }
 

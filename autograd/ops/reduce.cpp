@@ -10,6 +10,7 @@
 #include "autograd/ops/apply.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
+#include "autograd/ops/index.h"
 #include "autograd/ops/layout.h"
 
 namespace attune {
@@ -34,7 +35,7 @@ Axes axes_of(const Op& op, const Tensor& x, const Dims& asked) {
   op.check_defined(x);
   bool goes[max_rank] = {};
   for (std::int64_t axis : asked) {
-    bool& again = goes[op.axis(axis, x)];
+    bool& again = goes[op.axis_of_rank(axis, std::max(x.rank(), 1))];  // a rank-0 tensor is a row of one
     if (again) op.fail_shape("axes " + asked.str() + " repeat an axis");
     again = true;
   }
@@ -222,6 +223,12 @@ Tensor position_of(const Op& op, bool largest, const Tensor& x, int axis, bool k
   return y;
 }
 
+Extremes extreme_along(const Tensor& at, const Tensor& x, int axis, bool keep_axis) {
+  const Tensor values = gather(x, axis, at);
+  if (keep_axis || x.rank() == 0) return {values, at};
+  return {squeeze(values, axis), squeeze(at, axis)};
+}
+
 }  // namespace
 
 Tensor argmax(const Tensor& x, int axis, bool keep_axis, Here here) {
@@ -233,35 +240,13 @@ Tensor argmin(const Tensor& x, int axis, bool keep_axis, Here here) {
   return position_of(op, false, x, axis, keep_axis);
 }
 
-Tensor var(const Tensor& x, const Dims& axes, double correction, bool keep_axes, Here here) {
-  const Op op{"var", here};
-  op.check_floating(x);
-  const double n = static_cast<double>(axes_of(op, x, axes).n);
-  return sum(square(x - mean(x, axes, true)), axes, keep_axes) / std::max(n - correction, 0.0);
+Extremes max(const Tensor& x, int axis, bool keep_axis, Here here) {
+  const Op op{"max", here};
+  return extreme_along(position_of(op, true, x.detach(), axis, true), x, axis, keep_axis);
 }
-
-namespace {
-
-/// sqrt(v) whose gradient at 0 is 0 instead of infinite.
-Tensor sqrt_flat_at_zero(const Tensor& v) {
-  const Tensor zero = eq(v, 0);
-  return where(zero, 0, sqrt(where(zero, 1, v)));
-}
-
-}  // namespace
-
-Tensor std_dev(const Tensor& x, const Dims& axes, double correction, bool keep_axes, Here here) {
-  const Op op{"std_dev", here};
-  op.check_floating(x);
-  axes_of(op, x, axes);  // errors carry this operation's name
-  return sqrt_flat_at_zero(var(x, axes, correction, keep_axes));
-}
-
-Tensor norm(const Tensor& x, const Dims& axes, bool keep_axes, Here here) {
-  const Op op{"norm", here};
-  op.check_floating(x);
-  axes_of(op, x, axes);
-  return sqrt_flat_at_zero(sum(square(x), axes, keep_axes));
+Extremes min(const Tensor& x, int axis, bool keep_axis, Here here) {
+  const Op op{"min", here};
+  return extreme_along(position_of(op, false, x.detach(), axis, true), x, axis, keep_axis);
 }
 
 Tensor logsumexp(const Tensor& x, const Dims& axes, bool keep_axes, Here here) {

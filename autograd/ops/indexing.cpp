@@ -1,0 +1,181 @@
+#include "autograd/ops/indexing.h"
+
+#include <algorithm>
+
+#include "autograd/ops/apply.h"
+#include "autograd/ops/create.h"
+#include "autograd/ops/elementwise.h"
+#include "autograd/ops/index.h"
+#include "autograd/ops/layout.h"
+#include "autograd/ops/positions.h"
+
+namespace attune {
+
+namespace {
+
+/// The places of true elements in row-major order.
+Tensor true_places(const Tensor& mask) {
+  const Tensor from = detail::dense(mask);
+  const auto* p = static_cast<const bool*>(from.raw());
+  const std::int64_t count = std::count(p, p + from.numel(), true);
+  Tensor at = empty({count}, DType::int64);
+  auto* out = static_cast<std::int64_t*>(at.raw_mut());
+  for (std::int64_t i = 0; i < from.numel(); ++i)
+    if (p[i]) *out++ = i;
+  return at;
+}
+
+/// An index tensor in place of one axis, which it replaces.
+struct Picked {
+  int axis;
+  Tensor at;  // int64, in [0, size of the axis)
+};
+
+/// The part of an expression that is a view, and the index tensors along its axes.
+struct Parsed {
+  Tensor view;
+  std::vector<Picked> picked;
+};
+
+int axes_taken(const Index& i) {
+  if (std::holds_alternative<Ellipsis>(i.value()) || std::holds_alternative<NewAxis>(i.value())) return 0;
+  const auto* t = std::get_if<Tensor>(&i.value());
+  return t && t->defined() && t->dtype() == DType::boolean ? t->rank() : 1;
+}
+
+Tensor wrapped(const Op& op, const Tensor& index, std::int64_t n) {
+  if (!is_integer(index.dtype()))
+    op.fail_dtype(std::string("an index tensor must be integers or bool, got ") + name_of(index.dtype()) + " " +
+                  index.shape().str());
+  const NoGrad off;
+  const Tensor at = to(index.detach(), DType::int64);
+  for (std::int64_t i : at.to_vector<std::int64_t>())
+    if (i < -n || i >= n) op.fail_index("index " + std::to_string(i) + " is out of range for size " + std::to_string(n));
+  return where(lt(at, 0), at + n, at);
+}
+
+Parsed parse(const Op& op, const Tensor& x, const Indices& at) {
+  op.check_defined(x);
+  int taken = 0, ellipses = 0;
+  for (const Index& i : at) {
+    taken += axes_taken(i);
+    ellipses += std::holds_alternative<Ellipsis>(i.value());
+  }
+  if (taken > x.rank()) op.fail_index(std::to_string(taken) + " indices for " + x.shape().str());
+  if (ellipses > 1) op.fail_index("more than one ellipsis");
+  Parsed p{x, {}};
+  int axis = 0;
+  for (const Index& index : at) {
+    if (const auto* i = std::get_if<std::int64_t>(&index.value())) {
+      const std::int64_t n = p.view.shape()[axis];
+      if (*i < -n || *i >= n)
+        op.fail_index("index " + std::to_string(*i) + " is out of range for size " + std::to_string(n));
+      p.view = select(p.view, axis, *i);
+    } else if (const auto* s = std::get_if<Slice>(&index.value())) {
+      const bool whole = !s->start && !s->stop && s->step == 1;
+      if (!whole) p.view = slice(p.view, axis, s->start.value_or(0), s->stop.value_or(to_end), s->step);
+      ++axis;
+    } else if (std::holds_alternative<Ellipsis>(index.value())) {
+      axis += x.rank() - taken;
+    } else if (std::holds_alternative<NewAxis>(index.value())) {
+      p.view = unsqueeze(p.view, axis++);
+    } else {
+      const Tensor& t = std::get<Tensor>(index.value());
+      op.check_defined(t);
+      if (t.dtype() == DType::boolean) {
+        for (int k = 0; k < t.rank(); ++k)
+          if (t.shape()[k] != p.view.shape()[axis + k])
+            op.fail_shape("the mask " + t.shape().str() + " does not fit " + x.shape().str() + " at axis " +
+                          std::to_string(axis));
+        if (t.rank() == 0) op.fail_shape("a mask needs at least one axis");
+        const Tensor places = nonzero(t);
+        for (int k = 0; k < t.rank(); ++k) p.picked.push_back({axis++, select(places, 1, k)});
+      } else {
+        p.picked.push_back({axis, wrapped(op, t, p.view.shape()[axis])});
+        ++axis;
+      }
+    }
+  }
+  return p;
+}
+
+Tensor pick(const Op& op, const Parsed& p) {
+  if (p.picked.empty()) return p.view;
+  Shape joint = p.picked[0].at.shape();
+  for (const Picked& k : p.picked)
+    if (!broadcast(joint, k.at.shape(), joint))
+      op.fail_shape("index tensors do not broadcast: " + joint.str() + " and " + k.at.shape().str());
+  // The picked axes first, as one; the places along it.
+  Dims from, to;
+  Tensor at = zeros(joint, DType::int64);
+  std::int64_t size = 1;
+  for (const Picked& k : p.picked) {
+    const std::int64_t n = p.view.shape()[k.axis];
+    at = at * n + k.at;
+    size *= n;
+    from.push_back(k.axis);
+    to.push_back(to.rank());
+  }
+  const Tensor moved = movedim(p.view, from, to);
+  Shape rows{size}, shape = joint;
+  for (int i = from.rank(); i < moved.rank(); ++i) {
+    rows.push_back(moved.shape()[i]);
+    shape.push_back(moved.shape()[i]);
+  }
+  const Tensor y = reshape(index_select(reshape(moved, rows), 0, reshape(at, {-1})), shape);
+  bool adjacent = true;
+  for (int i = 1; i < from.rank(); ++i) adjacent &= from[i] == from[i - 1] + 1;
+  if (!adjacent || from[0] == 0) return y;
+  Dims first, back;
+  for (int i = 0; i < joint.rank(); ++i) {
+    first.push_back(i);
+    back.push_back(from[0] + i);
+  }
+  return movedim(y, first, back);
+}
+
+}  // namespace
+
+Tensor index(const Tensor& x, const Indices& at, Here here) {
+  const Op op{"index", here};
+  return pick(op, parse(op, x, at));
+}
+
+Tensor index_put(const Tensor& x, const Indices& at, const Operand& values, bool accumulate, Here here) {
+  const Op op{"index_put", here};
+  op.check_defined(x);
+  const Tensor places = pick(op, parse(op, reshape(arange(x.numel()), x.shape()), at));
+  const Tensor given = detail::promote(op, x, values).second;
+  Shape joint;
+  if (!broadcast(given.shape(), places.shape(), joint) || joint != places.shape())
+    op.fail_shape("values " + given.shape().str() + " do not broadcast to the elements " + places.shape().str());
+  const Tensor source = expand(given, joint);
+  if (!accumulate) return detail::put_last(x, places, source);
+  return reshape(index_add(reshape(x, {-1}), 0, reshape(places, {-1}), reshape(source, {-1})), x.shape());
+}
+
+Tensor masked_select(const Tensor& x, const Tensor& mask, Here here) {
+  const Op op{"masked_select", here};
+  op.check_defined(x);
+  op.check_dtype(mask, DType::boolean);
+  const Shape shape = detail::joint_shape(op, x, mask);
+  return index_select(reshape(expand(x, shape), {-1}), 0, true_places(expand(mask, shape)));
+}
+
+Tensor nonzero(const Tensor& x, Here here) {
+  const Op op{"nonzero", here};
+  op.check_defined(x);
+  const Tensor places = true_places(x.dtype() == DType::boolean ? x : ne(x.detach(), 0));
+  Tensor y = empty({places.numel(), x.rank()}, DType::int64);
+  auto* out = static_cast<std::int64_t*>(y.raw_mut());
+  for (std::int64_t place : places.to_vector<std::int64_t>()) {
+    for (int i = x.rank() - 1; i >= 0; --i) {
+      out[i] = place % x.shape()[i];
+      place /= x.shape()[i];
+    }
+    out += x.rank();
+  }
+  return y;
+}
+
+}  // namespace attune

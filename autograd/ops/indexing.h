@@ -1,0 +1,55 @@
+// Index expressions, as x[1, ..., 2:8:2, mask] is written in Python.
+//
+//     index(x, {0, Slice{.start = 2, .stop = 8, .step = 2}, ellipsis, mask})
+//
+// Integers, slices, new_axis and ellipsis give views. Tensors of integers (negative ones count from the end) and bool
+// masks pick elements: they broadcast with each other, and their joint axes come where they stand if they stand side by
+// side, and first otherwise, as in PyTorch.
+#pragma once
+
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "autograd/ops/operand.h"
+
+namespace attune {
+
+struct Slice {
+  std::optional<std::int64_t> start{}, stop{};  ///< negative ones count from the end; absent ones are the ends
+  std::int64_t step = 1;
+};
+struct Ellipsis {};  ///< all axes that the others leave
+struct NewAxis {};   ///< an axis of size 1
+inline constexpr Ellipsis ellipsis{};
+inline constexpr NewAxis new_axis{};
+
+class Index {
+ public:
+  template <class T>
+  requires std::is_integral_v<T> Index(T i) : value_(static_cast<std::int64_t>(i)) {}
+  Index(Slice s) : value_(s) {}
+  Index(Ellipsis e) : value_(e) {}
+  Index(NewAxis n) : value_(n) {}
+  Index(Tensor t) : value_(std::move(t)) {}
+
+  const std::variant<std::int64_t, Slice, Ellipsis, NewAxis, Tensor>& value() const { return value_; }
+
+ private:
+  std::variant<std::int64_t, Slice, Ellipsis, NewAxis, Tensor> value_;
+};
+using Indices = std::vector<Index>;
+
+/// The elements of x that the expression names. IndexError where an index is out of range or there are too many,
+/// ShapeError where index tensors do not broadcast or a mask does not fit.
+Tensor index(const Tensor& x, const Indices& at, Here here = Here::current());
+/// x with those elements replaced by `values`, which broadcast to them, or with `values` added to them. Where an element
+/// is named more than once, replacing keeps the last value, which alone gets a gradient.
+Tensor index_put(const Tensor& x, const Indices& at, const Operand& values, bool accumulate = false,
+                 Here here = Here::current());
+/// The elements of x where the mask is true, in row-major order: [count]. Both broadcast.
+Tensor masked_select(const Tensor& x, const Tensor& mask, Here here = Here::current());
+/// The positions of the elements that are not zero (true): int64 [count, rank].
+Tensor nonzero(const Tensor& x, Here here = Here::current());
+
+}  // namespace attune
