@@ -16,6 +16,7 @@
 #include "autograd/ops/movement.h"
 #include "autograd/ops/norm.h"
 #include "autograd/ops/random.h"
+#include "autograd/ops/recurrent.h"
 #include "autograd/ops/reduce.h"
 #include "autograd/ops/softmax.h"
 #include "autograd/runtime/dtype.h"
