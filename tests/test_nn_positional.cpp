@@ -63,7 +63,6 @@ TEST_CASE("relative_position_buckets, RelativePositionBias") {
                                                          {23, 11}, {31, 11}, {32, 12}, {45, 12},  {46, 13},  {63, 13},
                                                          {64, 14}, {90, 14}, {91, 15}, {127, 15}, {128, 15}, {200, 15}};
   for (const auto& [distance, bucket] : far) {
-    INFO(distance);
     CHECK(at(-distance) == bucket);
     CHECK(at(distance) == bucket + 16);
   }
