@@ -8,6 +8,7 @@
 #include "tests/op_samples/index.h"
 #include "tests/op_samples/movement.h"
 #include "tests/op_samples/products.h"
+#include "tests/op_samples/recurrent.h"
 #include "tests/op_samples/reduce.h"
 
 using namespace attune;
@@ -48,7 +49,8 @@ void forward_and_backward(benchmark::State& state, const OpRow& row) {
 
 int main(int argc, char** argv) {
   static Rows rows;
-  for (const Rows& family : {elementwise_rows(), movement_rows(), reduce_rows(), index_rows(), product_rows()})
+  for (const Rows& family :
+       {elementwise_rows(), movement_rows(), reduce_rows(), index_rows(), product_rows(), recurrent_rows()})
     rows.insert(rows.end(), family.begin(), family.end());
   for (const OpRow& row : rows) {
     if (row.bench.empty()) continue;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "autograd/ops/elementwise.h"
 #include "autograd/ops/movement.h"
 #include "nn/check.h"
 
@@ -30,6 +31,18 @@ FeedForward::FeedForward(std::int64_t d, std::int64_t d_ff, const FeedForwardOpt
 Tensor FeedForward::operator()(const Tensor& x, Here here) const {
   const Scope scope(*this, "FeedForward", here);
   return feed_forward(x, linear1_, linear2_, dropout_, chunks_);
+}
+
+GatedFeedForward::GatedFeedForward(std::int64_t d, std::int64_t d_ff, const GatedFeedForwardOptions& o, Here here)
+    : chunks_(detail::at_least(1, o.chunks, "GatedFeedForward", "chunks", here)),
+      gate_(child<Linear>("gate", d, d_ff, LinearOptions{.bias = o.bias, .activation = o.activation}, here)),
+      up_(child<Linear>("up", d, d_ff, LinearOptions{.bias = o.bias}, here)),
+      down_(child<Linear>("down", d_ff, d, LinearOptions{.bias = o.bias}, here)),
+      dropout_(child<Dropout>("dropout", o.dropout, o.generator ? *o.generator : default_generator(), here)) {}
+
+Tensor GatedFeedForward::operator()(const Tensor& x, Here here) const {
+  const Scope scope(*this, "GatedFeedForward", here);
+  return in_chunks(x, chunks_, [&](const Tensor& piece) { return down_(dropout_(gate_(piece) * up_(piece))); });
 }
 
 }  // namespace attune::nn

@@ -38,4 +38,27 @@ class FeedForward : public Module {
   Dropout& dropout_;
 };
 
+struct GatedFeedForwardOptions {
+  /// The gate's: sigmoid makes it GLU, relu ReGLU, gelu GEGLU, silu SwiGLU, none Bilinear.
+  Activation activation = Activation::silu;
+  bool bias = false;
+  double dropout = 0;              ///< of the hidden layer, while training
+  std::int64_t chunks = 1;         ///< pieces along the sequence; the result is the same
+  Generator* generator = nullptr;  ///< of the dropout; null: the default one
+};
+
+/// down(activation(gate(x)) up(x)), the gated feed-forward layers of Shazeer 2020: x [b, t, d], hidden size d_ff.
+/// Throws ValueError for bad options.
+class GatedFeedForward : public Module {
+ public:
+  GatedFeedForward(std::int64_t d, std::int64_t d_ff, const GatedFeedForwardOptions& options = {},
+                   Here here = Here::current());
+  Tensor operator()(const Tensor& x, Here here = Here::current()) const;
+
+ private:
+  std::int64_t chunks_;
+  Linear &gate_, &up_, &down_;
+  Dropout& dropout_;
+};
+
 }  // namespace attune::nn

@@ -10,5 +10,6 @@
 #include "nn/models/reformer.h"
 #include "nn/module.h"
 #include "nn/positional.h"
+#include "nn/recurrent.h"
 #include "nn/reversible.h"
 #include "nn/transformer.h"

@@ -1,8 +1,5 @@
 #include "nn/transformer.h"
 
-#include <cmath>
-
-#include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
 #include "nn/check.h"
 
@@ -24,21 +21,6 @@ TransformerOptions checked(const TransformerOptions& o, const char* type, Here h
 }
 
 }  // namespace
-
-Tensor sinusoidal_positions(std::int64_t n, std::int64_t d, DType dtype, Here here) {
-  if (n < 0 || d < 2 || d % 2 != 0)
-    throw ValueError("sinusoidal_positions: n = " + std::to_string(n) +
-                         " must not be negative and d = " + std::to_string(d) + " must be even",
-                     here);
-  std::vector<double> values;
-  for (std::int64_t p = 0; p < n; ++p)
-    for (std::int64_t i = 0; i < d; i += 2) {
-      const double angle = static_cast<double>(p) * std::pow(10000.0, -static_cast<double>(i) / static_cast<double>(d));
-      values.push_back(std::sin(angle));
-      values.push_back(std::cos(angle));
-    }
-  return tensor(values, {n, d}, dtype, here);
-}
 
 TransformerEncoderLayer::TransformerEncoderLayer(std::int64_t d, std::int64_t heads, const TransformerOptions& o,
                                                  Here here)

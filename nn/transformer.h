@@ -9,9 +9,6 @@
 
 namespace attune::nn {
 
-/// Sines and cosines of positions 0..n-1 at geometric wavelengths: [n, d], d even (Vaswani et al. 2017, 3.5).
-Tensor sinusoidal_positions(std::int64_t n, std::int64_t d, DType dtype = DType::float32, Here here = Here::current());
-
 struct TransformerOptions {
   std::int64_t d_ff = 2048;
   double dropout = 0.1;

@@ -13,6 +13,7 @@
 #include "tests/op_samples/index.h"
 #include "tests/op_samples/movement.h"
 #include "tests/op_samples/products.h"
+#include "tests/op_samples/recurrent.h"
 #include "tests/op_samples/reduce.h"
 
 namespace attune::tests {
@@ -20,7 +21,8 @@ namespace {
 
 Rows all_rows() {
   Rows rows;
-  for (const Rows& family : {elementwise_rows(), movement_rows(), reduce_rows(), index_rows(), product_rows()})
+  for (const Rows& family :
+       {elementwise_rows(), movement_rows(), reduce_rows(), index_rows(), product_rows(), recurrent_rows()})
     rows.insert(rows.end(), family.begin(), family.end());
   return rows;
 }
@@ -241,8 +243,9 @@ TEST_CASE("operations: whatever is recorded has a row") {
   std::set<std::string> known{"leaf"};
   for (const OpRow& row : all_rows()) known.insert(row.name.substr(0, row.name.find(',')));
   // Backward passes of fused operations are exercised through the second order of these rows.
-  for (const char* name : {"layer_norm_grad", "rms_norm_grad", "cross_entropy_grad", "chunked_attention_grad",
-                           "separate", "reversible_blocks"})
+  for (const char* name :
+       {"layer_norm_grad", "rms_norm_grad", "cross_entropy_grad", "chunked_attention_grad", "recurrent_grad",
+        "conv1d_input_grad", "conv1d_weight_grad", "separate", "reversible_blocks"})
     known.insert(name);
   const auto look = [&](const Tensor& y) {
     const Tape tape = Tape::of(y);

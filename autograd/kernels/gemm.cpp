@@ -8,8 +8,8 @@
 #include <numeric>
 #include <string>
 
+#include "autograd/kernels/buffer.h"
 #include "autograd/kernels/elementwise.h"
-#include "autograd/runtime/memory.h"
 #include "autograd/runtime/parallel.h"
 
 namespace attune::kernels {
@@ -46,23 +46,6 @@ class OneBlasThread {
 
  private:
   int before_;
-};
-
-/// Working memory, not initialised.
-template <class T>
-class Buffer {
- public:
-  explicit Buffer(Size n)
-      : bytes_(static_cast<std::size_t>(n) * sizeof(T)),
-        p_(static_cast<T*>(n == 0 ? nullptr : pool::allocate(bytes_))) {}
-  ~Buffer() { pool::deallocate(p_, bytes_); }
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
-  T* data() const { return p_; }
-
- private:
-  std::size_t bytes_;
-  T* p_;
 };
 
 template <class T>

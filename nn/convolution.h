@@ -1,0 +1,40 @@
+// Convolution over time, and what goes with it.
+#pragma once
+
+#include "autograd/ops/convolution.h"
+#include "nn/module.h"
+
+namespace attune::nn {
+
+struct Conv1dLayerOptions {
+  std::int64_t stride = 1;
+  std::int64_t padding = valid_padding;  ///< zeros on either side, or same_padding
+  std::int64_t dilation = 1;
+  std::int64_t groups = 1;
+  bool bias = true;
+};
+
+/// conv1d of x [N, in, L] or [in, L] with weight [out, in / groups, kernel] and bias [out], both drawn from
+/// U(-1/sqrt(n), 1/sqrt(n)), n = kernel in / groups. Throws ValueError for options out of range.
+class Conv1d : public Module {
+ public:
+  Conv1d(std::int64_t in, std::int64_t out, std::int64_t kernel, const Conv1dLayerOptions& options = {},
+         Here here = Here::current());
+  Tensor operator()(const Tensor& x, Here here = Here::current()) const;
+
+  Tensor& weight;
+  Tensor bias() const { return bias_ ? *bias_ : Tensor(); }  ///< undefined where there is none
+
+ private:
+  Conv1dOptions options_;
+  Tensor* bias_ = nullptr;
+};
+
+/// The largest value of each feature over time (Collobert et al. 2011): x [..., C, L] to [..., C]. Throws ShapeError
+/// for an L of 0.
+class MaxOverTime : public Module {
+ public:
+  Tensor operator()(const Tensor& x, Here here = Here::current()) const;
+};
+
+}  // namespace attune::nn
