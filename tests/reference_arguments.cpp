@@ -1,0 +1,76 @@
+#include "tests/reference_calls.h"
+
+#include <cmath>
+#include <stdexcept>
+
+namespace attune::tests {
+
+std::int64_t Argument::integer() const {
+  if (is_tensor()) return static_cast<std::int64_t>(tensor.item());
+  return value.is_boolean() ? value.get<bool>() : value.get<std::int64_t>();
+}
+
+double Argument::number() const {
+  if (is_tensor()) return tensor.item();
+  if (value == "inf") return INFINITY;
+  if (value == "-inf") return -INFINITY;
+  if (value == "nan") return NAN;
+  return value.get<double>();
+}
+
+std::vector<std::int64_t> Argument::integers() const {
+  if (!is_list) return {integer()};
+  std::vector<std::int64_t> v;
+  for (const Argument& a : items) v.push_back(a.integer());
+  return v;
+}
+
+bool Arguments::has(std::size_t i, const std::string& name) {
+  return i < positional_.size() || named_.contains(name);
+}
+
+const Argument& Arguments::at(std::size_t i, const std::string& name) {
+  if (i < positional_.size()) {
+    read_.insert(std::to_string(i));
+    return positional_[i];
+  }
+  const auto found = named_.find(name);
+  if (found == named_.end()) throw std::runtime_error("the case has no argument " + (name.empty() ? std::to_string(i) : name));
+  read_.insert(name);
+  return found->second;
+}
+
+Tensor Arguments::optional_tensor(std::size_t i, const std::string& name) {
+  return has(i, name) ? at(i, name).tensor : Tensor();
+}
+std::int64_t Arguments::integer(std::size_t i, const std::string& name, std::int64_t otherwise) {
+  return has(i, name) && !at(i, name).is_null() ? at(i, name).integer() : otherwise;
+}
+double Arguments::number(std::size_t i, const std::string& name, double otherwise) {
+  return has(i, name) && !at(i, name).is_null() ? at(i, name).number() : otherwise;
+}
+bool Arguments::flag(std::size_t i, const std::string& name, bool otherwise) {
+  return integer(i, name, otherwise) != 0;
+}
+std::string Arguments::text(std::size_t i, const std::string& name, const std::string& otherwise) {
+  return has(i, name) ? at(i, name).value.get<std::string>() : otherwise;
+}
+std::vector<std::int64_t> Arguments::integers(std::size_t i, const std::string& name) {
+  return has(i, name) && !at(i, name).is_null() ? at(i, name).integers() : std::vector<std::int64_t>{};
+}
+std::vector<std::int64_t> Arguments::rest(std::size_t i, const std::string& name) {
+  if (i >= positional_.size()) return integers(i, name);
+  std::vector<std::int64_t> v;
+  for (; i < positional_.size(); ++i)
+    for (std::int64_t n : at(i).integers()) v.push_back(n);
+  return v;
+}
+
+void Arguments::check_all_read() const {
+  for (std::size_t i = 0; i < positional_.size(); ++i)
+    if (!read_.contains(std::to_string(i))) throw std::runtime_error("argument " + std::to_string(i) + " is not understood");
+  for (const auto& [name, argument] : named_)
+    if (!read_.contains(name)) throw std::runtime_error("argument " + name + " is not understood");
+}
+
+}  // namespace attune::tests
