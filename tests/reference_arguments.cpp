@@ -25,9 +25,7 @@ std::vector<std::int64_t> Argument::integers() const {
   return v;
 }
 
-bool Arguments::has(std::size_t i, const std::string& name) {
-  return i < positional_.size() || named_.contains(name);
-}
+bool Arguments::has(std::size_t i, const std::string& name) { return i < positional_.size() || named_.contains(name); }
 
 const Argument& Arguments::at(std::size_t i, const std::string& name) {
   if (i < positional_.size()) {
@@ -35,7 +33,8 @@ const Argument& Arguments::at(std::size_t i, const std::string& name) {
     return positional_[i];
   }
   const auto found = named_.find(name);
-  if (found == named_.end()) throw std::runtime_error("the case has no argument " + (name.empty() ? std::to_string(i) : name));
+  if (found == named_.end())
+    throw std::runtime_error("the case has no argument " + (name.empty() ? std::to_string(i) : name));
   read_.insert(name);
   return found->second;
 }
@@ -68,7 +67,8 @@ std::vector<std::int64_t> Arguments::rest(std::size_t i, const std::string& name
 
 void Arguments::check_all_read() const {
   for (std::size_t i = 0; i < positional_.size(); ++i)
-    if (!read_.contains(std::to_string(i))) throw std::runtime_error("argument " + std::to_string(i) + " is not understood");
+    if (!read_.contains(std::to_string(i)))
+      throw std::runtime_error("argument " + std::to_string(i) + " is not understood");
   for (const auto& [name, argument] : named_)
     if (!read_.contains(name)) throw std::runtime_error("argument " + name + " is not understood");
 }

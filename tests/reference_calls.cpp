@@ -1,6 +1,6 @@
 #include "tests/reference_calls.h"
 
-#include <limits>
+#include <algorithm>
 #include <stdexcept>
 
 namespace attune::tests {
@@ -35,8 +35,8 @@ Tensors extremes(Arguments& a) {
 }
 Tensors matrix_product(Arguments& a) { return {matmul(a.tensor(0), a.tensor(1, "mat2"))}; }
 Tensors add_product(Arguments& a) {
-  return {addmm(a.tensor(0), a.tensor(1), a.tensor(2), a.number(named_only, "beta", 1),
-                a.number(named_only, "alpha", 1))};
+  return {
+      addmm(a.tensor(0), a.tensor(1), a.tensor(2), a.number(named_only, "beta", 1), a.number(named_only, "alpha", 1))};
 }
 
 /// var and std: (input, dim, unbiased, keepdim) or (input, unbiased) or by name.
@@ -94,7 +94,11 @@ Index index_of(const Argument& a) {
 }
 Indices indices_of(const Argument& a) {
   Indices all;
-  if (!a.is_list) return {index_of(a)};
+  // A Python list of integers is an index tensor, one with anything else in it a tuple.
+  const bool integers =
+      a.is_list && !a.is_tuple && !a.items.empty() &&
+      std::all_of(a.items.begin(), a.items.end(), [](const Argument& i) { return i.value.is_number(); });
+  if (!a.is_list || integers) return {index_of(a)};
   for (const Argument& i : a.items) all.push_back(index_of(i));
   return all;
 }
@@ -163,8 +167,9 @@ std::map<std::string, ReferenceCall> elementwise_calls() {
       {"floor", unary<floor>},
       {"lerp",
        [](Arguments& a) -> Tensors {
-         return {lerp(a.tensor(0), a.tensor(1),
-                      a.at(2, "weight").is_tensor() ? Operand(a.tensor(2, "weight")) : Operand(a.at(2, "weight").number()))};
+         return {lerp(
+             a.tensor(0), a.tensor(1),
+             a.at(2, "weight").is_tensor() ? Operand(a.tensor(2, "weight")) : Operand(a.at(2, "weight").number()))};
        }},
       {"log", unary<log>},
       {"log1p", unary<log1p>},
@@ -262,13 +267,15 @@ std::map<std::string, ReferenceCall> movement_calls() {
   return {
       {"broadcast_to", [](Arguments& a) -> Tensors { return {expand(a.tensor(0), shape_at(a, 1, "size"))}; }},
       {"cat", [](Arguments& a) -> Tensors { return {cat(list_at(a, 0), axis_at(a, 1, "dim", 0))}; }},
-      {"chunk",
-       [](Arguments& a) { return chunk(a.tensor(0), a.integer(1, "chunks", 1), axis_at(a, 2, "dim", 0)); }},
+      {"chunk", [](Arguments& a) { return chunk(a.tensor(0), a.integer(1, "chunks", 1), axis_at(a, 2, "dim", 0)); }},
       {"constant_pad_nd",
-       [](Arguments& a) -> Tensors { return {constant_pad(a.tensor(0), a.at(1, "pad").integers(), a.number(2, "value", 0))}; }},
+       [](Arguments& a) -> Tensors {
+         return {constant_pad(a.tensor(0), a.at(1, "pad").integers(), a.number(2, "value", 0))};
+       }},
       {"diag_embed",
        [](Arguments& a) -> Tensors {
-         return {diag_embed(a.tensor(0), a.integer(1, "offset", 0), axis_at(a, 2, "dim1", -2), axis_at(a, 3, "dim2", -1))};
+         return {
+             diag_embed(a.tensor(0), a.integer(1, "offset", 0), axis_at(a, 2, "dim1", -2), axis_at(a, 3, "dim2", -1))};
        }},
       {"diagonal",
        [](Arguments& a) -> Tensors {
@@ -301,9 +308,13 @@ std::map<std::string, ReferenceCall> movement_calls() {
        }},
       {"reshape", [](Arguments& a) -> Tensors { return {reshape(a.tensor(0), shape_at(a, 1, "shape"))}; }},
       {"roll",
-       [](Arguments& a) -> Tensors { return {roll(a.tensor(0), Dims(a.integers(1, "shifts")), a.integers(2, "dims"))}; }},
+       [](Arguments& a) -> Tensors {
+         return {roll(a.tensor(0), Dims(a.integers(1, "shifts")), a.integers(2, "dims"))};
+       }},
       {"select",
-       [](Arguments& a) -> Tensors { return {select(a.tensor(0), axis_at(a, 1, "dim", 0), a.integer(2, "index", 0))}; }},
+       [](Arguments& a) -> Tensors {
+         return {select(a.tensor(0), axis_at(a, 1, "dim", 0), a.integer(2, "index", 0))};
+       }},
       {"slice",
        [](Arguments& a) -> Tensors {
          return {slice(a.tensor(0), axis_at(a, 1, "dim", 0), a.integer(2, "start", 0), a.integer(3, "end", to_end),
@@ -394,8 +405,7 @@ std::map<std::string, ReferenceCall> layer_calls();  // reference_layer_calls.cp
 const std::map<std::string, ReferenceCall>& reference_calls() {
   static const std::map<std::string, ReferenceCall> calls = [] {
     std::map<std::string, ReferenceCall> all;
-    for (const auto& family :
-         {elementwise_calls(), reduction_calls(), movement_calls(), index_calls(), layer_calls()})
+    for (const auto& family : {elementwise_calls(), reduction_calls(), movement_calls(), index_calls(), layer_calls()})
       all.insert(family.begin(), family.end());
     return all;
   }();

@@ -13,7 +13,7 @@ namespace attune::tests {
 struct Argument {
   Tensor tensor{};
   std::vector<Argument> items{};
-  bool is_list = false, is_slice = false, is_ellipsis = false;
+  bool is_list = false, is_tuple = false, is_slice = false, is_ellipsis = false;
   nlohmann::json value{};
 
   bool is_tensor() const { return tensor.defined(); }

@@ -51,13 +51,16 @@ Tensors convolution(Arguments& a) {
 Tensors attention(Arguments& a) {
   const Tensor mask = a.optional_tensor(3, "attn_mask");
   const double p = a.number(4, "dropout_p", 0);
-  const bool weights = a.flag(5, "need_attn_weights", false), causal = a.flag(6, "is_causal", false);
-  AttentionOptions options{.causal = causal, .dropout = p};
+  a.flag(5, "need_attn_weights", false);  // PyTorch returns them either way
+  AttentionOptions options{.dropout = p};
+  // PyTorch's query i sees the keys up to i; Attune's is the i-th of the last queries.
+  if (a.flag(6, "is_causal", false))
+    options.mask = triu(ones({a.tensor(0).size(-2), a.tensor(1).size(-2)}, boolean), 1);
   if (mask.defined() && mask.dtype() == boolean)
     options.mask = logical_not(mask);  // PyTorch's is true where a key is seen
   else if (mask.defined())
     options.bias = mask;
-  const Attention y = scaled_dot_product_attention(a.tensor(0), a.tensor(1), a.tensor(2), options, weights);
+  const Attention y = scaled_dot_product_attention(a.tensor(0), a.tensor(1), a.tensor(2), options, true);
   return {y.output, y.weights};
 }
 
@@ -90,8 +93,8 @@ std::map<std::string, ReferenceCall> layer_calls() {
        [](Arguments& a) -> Tensors {
          // The cases have the table first, as the tensor that is differentiated.
          const bool table_first = a.tensor(0).dtype() == float64 || a.tensor(0).dtype() == float32;
-         return {embedding(a.tensor(table_first ? 0 : 1), a.tensor(table_first ? 1 : 0),
-                           a.integer(2, "padding_idx", -1))};
+         return {
+             embedding(a.tensor(table_first ? 0 : 1), a.tensor(table_first ? 1 : 0), a.integer(2, "padding_idx", -1))};
        }},
       {"nn.functional.gelu",
        [](Arguments& a) -> Tensors {

@@ -54,7 +54,7 @@ Tensor logical_not(const Tensor& a, Here here = Here::current());               
 
 /// c ? a : b with a bool condition; the unselected side gets a zero gradient, whatever it holds.
 Tensor where(const Tensor& c, const Operand& a, const Operand& b, Here here = Here::current());
-/// x with `value` where the mask, which broadcasts to x, is true.
+/// x with `value` where the mask is true; both broadcast.
 Tensor masked_fill(const Tensor& x, const Tensor& mask, const Operand& value, Here here = Here::current());
 /// min(max(x, low), high); the gradient passes where low <= x <= high.
 Tensor clamp(const Tensor& x, double low, double high, Here here = Here::current());
@@ -68,8 +68,8 @@ Tensor lerp(const Tensor& a, const Tensor& b, const Operand& w, Here here = Here
 Tensor addcmul(const Tensor& x, const Tensor& a, const Tensor& b, double value = 1, Here here = Here::current());
 
 Tensor neg(const Tensor& x, Here here = Here::current());
-Tensor abs(const Tensor& x, Here here = Here::current());   ///< gradient 0 at 0
-Tensor sign(const Tensor& x, Here here = Here::current());  ///< gradient 0
+Tensor abs(const Tensor& x, Here here = Here::current());    ///< gradient 0 at 0
+Tensor sign(const Tensor& x, Here here = Here::current());   ///< gradient 0
 Tensor floor(const Tensor& x, Here here = Here::current());  ///< gradient 0
 Tensor ceil(const Tensor& x, Here here = Here::current());   ///< gradient 0
 Tensor round(const Tensor& x, Here here = Here::current());  ///< half to even; gradient 0
@@ -95,14 +95,14 @@ Tensor softplus(const Tensor& x, double beta = 1, double threshold = std::numeri
                 Here here = Here::current());
 /// log(x / (1 - x)), x first clamped to [eps, 1 - eps] where eps is given.
 Tensor logit(const Tensor& x, double eps = 0, Here here = Here::current());
-Tensor relu(const Tensor& x, Here here = Here::current());      ///< gradient 0 at 0
+Tensor relu(const Tensor& x, Here here = Here::current());  ///< gradient 0 at 0
 /// x where x > 0, slope x elsewhere.
 Tensor leaky_relu(const Tensor& x, double slope = 0.01, Here here = Here::current());
 /// x where x > 0, alpha (e^x - 1) elsewhere (Clevert et al. 2016).
 Tensor elu(const Tensor& x, double alpha = 1, Here here = Here::current());
 /// leaky_relu with a learned slope: one, or one for each place along axis 1 (He et al. 2015).
 Tensor prelu(const Tensor& x, const Tensor& slope, Here here = Here::current());
-Tensor silu(const Tensor& x, Here here = Here::current());      ///< x sigmoid(x); 0 at -inf
+Tensor silu(const Tensor& x, Here here = Here::current());  ///< x sigmoid(x); 0 at -inf
 Tensor gelu(const Tensor& x, Here here = Here::current());  ///< x Phi(x), by erf (Hendrycks and Gimpel 2016); 0 at -inf
 Tensor gelu_tanh(const Tensor& x, Here here = Here::current());  ///< its tanh form, as GPT-2 has it
 Tensor erf(const Tensor& x, Here here = Here::current());

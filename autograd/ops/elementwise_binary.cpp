@@ -304,9 +304,8 @@ Tensor masked_fill(const Tensor& x, const Tensor& mask, const Operand& value, He
   const Op op{"masked_fill", here};
   op.check_defined(x);
   op.check_dtype(mask, DType::boolean);
-  Shape shape;
-  if (!broadcast(x.shape(), mask.shape(), shape) || shape != x.shape())
-    op.fail_shape("the mask " + mask.shape().str() + " does not broadcast to " + x.shape().str());
+  if (Shape shape; !broadcast(x.shape(), mask.shape(), shape))
+    op.fail_shape("the mask " + mask.shape().str() + " and x " + x.shape().str() + " do not broadcast");
   return where(mask, value, x);
 }
 

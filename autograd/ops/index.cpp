@@ -241,8 +241,8 @@ Tensor take_along_dim(const Tensor& x, const Tensor& index, int axis, Here here)
   if (x.rank() == 0) return gather(x, 0, index);
   from[a] = to[a] = 1;
   if (!broadcast(from, to, joint))
-    op.fail_shape("x " + x.shape().str() + " and index " + index.shape().str() + " do not broadcast except along axis " +
-                  std::to_string(axis));
+    op.fail_shape("x " + x.shape().str() + " and index " + index.shape().str() +
+                  " do not broadcast except along axis " + std::to_string(axis));
   from = to = joint;
   from[a] = x.shape()[a];
   to[a] = index.shape()[a];

@@ -50,7 +50,8 @@ Tensor wrapped(const Op& op, const Tensor& index, std::int64_t n) {
   const NoGrad off;
   const Tensor at = to(index.detach(), DType::int64);
   for (std::int64_t i : at.to_vector<std::int64_t>())
-    if (i < -n || i >= n) op.fail_index("index " + std::to_string(i) + " is out of range for size " + std::to_string(n));
+    if (i < -n || i >= n)
+      op.fail_index("index " + std::to_string(i) + " is out of range for size " + std::to_string(n));
   return where(lt(at, 0), at + n, at);
 }
 

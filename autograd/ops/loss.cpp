@@ -98,7 +98,8 @@ void check_weight(const Op& op, const Tensor& x, const Tensor& weight) {
   if (!weight.defined()) return;
   op.check_same_dtype(x, weight);
   if (weight.shape() != Shape{x.shape().back()})
-    op.fail_shape("the weight " + weight.shape().str() + " does not fit " + x.shape().str() + ", which are [..., classes]");
+    op.fail_shape("the weight " + weight.shape().str() + " does not fit " + x.shape().str() +
+                  ", which are [..., classes]");
 }
 
 Targets class_targets(const Op& op, const Tensor& x, const Tensor& target, std::int64_t ignore) {
@@ -232,7 +233,8 @@ Tensor binary_cross_entropy_with_logits(const Tensor& x, const Tensor& target, c
   // -t log sigmoid(x) - (1 - t) log sigmoid(-x): two terms of one sign, so nothing cancels where the logit is
   // confident.
   const Tensor positive = target * softplus(-x);
-  const Tensor loss = (o.positive_weight.defined() ? o.positive_weight * positive : positive) + (1 - target) * softplus(x);
+  const Tensor loss =
+      (o.positive_weight.defined() ? o.positive_weight * positive : positive) + (1 - target) * softplus(x);
   return reduced(o.weight.defined() ? o.weight * loss : loss, o.reduction);
 }
 

@@ -22,7 +22,7 @@ Tensor transpose(const Tensor& x, int a = -2, int b = -1, Here here = Here::curr
 Tensor expand(const Tensor& x, const Shape& shape, Here here = Here::current());
 Tensor squeeze(const Tensor& x, int axis,
                Here here = Here::current());  ///< removes an axis of size 1 (ShapeError otherwise); a view
-Tensor squeeze(const Tensor& x, Here here = Here::current());    ///< removes every axis of size 1
+Tensor squeeze(const Tensor& x, Here here = Here::current());  ///< removes every axis of size 1
 Tensor unsqueeze(const Tensor& x, int axis,
                  Here here = Here::current());  ///< adds an axis of size 1 at `axis` of the result; a view
 /// x[..., start:stop:step, ...] along `axis`; negative bounds count from the end, bounds are clamped to the axis, step
@@ -57,7 +57,8 @@ Tensor roll(const Tensor& x, const Dims& shifts, const Dims& axes = {}, Here her
 Tensor pad(const Tensor& x, int axis, std::int64_t before, std::int64_t after, double value = 0,
            Here here = Here::current());
 /// Constant padding of several axes at once, as (before, after) pairs from the last axis on.
-Tensor constant_pad(const Tensor& x, const std::vector<std::int64_t>& pairs, double value = 0, Here here = Here::current());
+Tensor constant_pad(const Tensor& x, const std::vector<std::int64_t>& pairs, double value = 0,
+                    Here here = Here::current());
 /// Each element along `axis` repeated `count` times, or counts[i] times (int64 [size of the axis]).
 Tensor repeat_interleave(const Tensor& x, std::int64_t count, int axis, Here here = Here::current());
 Tensor repeat_interleave(const Tensor& x, const Tensor& counts, int axis, Here here = Here::current());

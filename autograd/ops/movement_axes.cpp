@@ -65,8 +65,7 @@ Tensor diagonal_scatter(const Tensor& x, const Shape& shape, std::int64_t offset
   const Tensor places = diagonal_view(y, d);
   if (places.shape() != x.shape())
     op.fail_shape(x.shape().str() + " does not fit the diagonal " + places.shape().str() + " of " + shape.str());
-  if (x.numel() != 0)
-    kernels::copy(x.dtype(), x.shape(), x.raw(), x.strides(), places.raw_mut(), places.strides());
+  if (x.numel() != 0) kernels::copy(x.dtype(), x.shape(), x.raw(), x.strides(), places.raw_mut(), places.strides());
   return op.record(std::move(y), of<diagonal_scatter>(x, shape, offset, a, b), "dx = dy's diagonal",
                    [offset, a, b](const Tensor& dy) { return diagonal(dy, offset, a, b); });
 }
@@ -119,8 +118,8 @@ Tensor unfold(const Tensor& x, int axis, std::int64_t size, std::int64_t step, s
   const std::int64_t n = whole.shape()[a];
   std::int64_t reach = 0;  // from a window's first element to its last one
   if (size < 0 || step < 1 || dilation < 1 ||
-      __builtin_mul_overflow(std::max<std::int64_t>(size - 1, 0), dilation, &reach) || reach >= std::max<std::int64_t>(n, 1) ||
-      size > n)
+      __builtin_mul_overflow(std::max<std::int64_t>(size - 1, 0), dilation, &reach) ||
+      reach >= std::max<std::int64_t>(n, 1) || size > n)
     op.fail_value("windows of size " + std::to_string(size) + ", step " + std::to_string(step) + " and dilation " +
                   std::to_string(dilation) + " do not fit axis " + std::to_string(axis) + " of " + x.shape().str());
   const std::int64_t count = (n - (size == 0 ? 0 : reach + 1)) / step + 1;

@@ -166,7 +166,8 @@ Tensor constant_pad(const Tensor& x, const std::vector<std::int64_t>& pairs, dou
                   x.shape().str());
   Tensor y = x;
   for (int i = 0; i < axes; ++i) {
-    const std::int64_t before = pairs[2 * static_cast<std::size_t>(i)], after = pairs[2 * static_cast<std::size_t>(i) + 1];
+    const std::int64_t before = pairs[2 * static_cast<std::size_t>(i)],
+                       after = pairs[2 * static_cast<std::size_t>(i) + 1];
     if (before != 0 || after != 0) y = pad(y, x.rank() - 1 - i, before, after, value);
   }
   return y.same_storage(x) ? clone(y) : y;
@@ -188,7 +189,8 @@ Tensor repeat_interleave(const Tensor& x, const Tensor& counts, int axis, Here h
   const int a = op.axis(axis, x);
   op.check_defined(counts);
   const std::int64_t n = x.shape()[a];
-  if (!is_integer(counts.dtype())) op.fail_dtype(std::string("counts must be integers, got ") + name_of(counts.dtype()));
+  if (!is_integer(counts.dtype()))
+    op.fail_dtype(std::string("counts must be integers, got ") + name_of(counts.dtype()));
   if (counts.shape() != Shape{n} && counts.numel() != 1)
     op.fail_shape("counts " + counts.shape().str() + " are not one for each place along axis " + std::to_string(axis) +
                   " of " + x.shape().str());

@@ -85,8 +85,8 @@ Subscripts parse(const Op& op, std::string_view text, const Tensors& operands) {
   int ignored = 0;
   s.output = labels_of(op, right, letters + (dots == std::string::npos ? 0 : broadcast_axes), &ignored);
   for (char c : s.output) {
-    const bool named = std::any_of(s.inputs.begin(), s.inputs.end(),
-                                   [c](const Labels& l) { return l.find(c) != Labels::npos; });
+    const bool named =
+        std::any_of(s.inputs.begin(), s.inputs.end(), [c](const Labels& l) { return l.find(c) != Labels::npos; });
     if (std::count(s.output.begin(), s.output.end(), c) != 1 || (!named && c >= 'A'))
       op.fail_value(std::string("'") + c + "' in the result of \"" + std::string(text) +
                     "\" must occur there once, and in an operand");
@@ -155,9 +155,9 @@ Labelled multiplied(const Op& op, Labelled a, Labelled b, const Labels& needed) 
     const bool shared = b.labels.find(c) != Labels::npos, kept = needed.find(c) != Labels::npos;
     const std::int64_t m = size_of(a, c), n = size_of(b, c);
     if (shared && m != n && m != 1 && n != 1)
-      op.fail_shape(c < 'A' ? "broadcast sizes " + std::to_string(m) + " and " + std::to_string(n) + " differ"
-                            : std::string("'") + c + "' has the sizes " + std::to_string(m) + " and " +
-                                  std::to_string(n));
+      op.fail_shape(c < 'A'
+                        ? "broadcast sizes " + std::to_string(m) + " and " + std::to_string(n) + " differ"
+                        : std::string("'") + c + "' has the sizes " + std::to_string(m) + " and " + std::to_string(n));
     (!shared ? rows : kept ? batch : inside) += c;
     if (shared && kept) batch_shape.push_back(m == 1 ? n : m);
   }

@@ -8,7 +8,8 @@
 namespace attune {
 
 /// Einstein summation: the subscripts name the axes of each operand and, after "->", of the result; a letter that is
-/// missing from the result is summed. "..." stands for axes that broadcast; a repeated letter takes the diagonal. Without
+/// missing from the result is summed. "..." stands for axes that broadcast; a repeated letter takes the diagonal.
+/// Without
 /// "->" the result has, after "...", the letters that occur once, in alphabetical order. Throws ValueError for a
 /// malformed text, ShapeError where sizes do not agree.
 Tensor einsum(std::string_view subscripts, const Tensors& operands, Here here = Here::current());

@@ -71,8 +71,9 @@ Tensor norm(const Tensor& x, const Dims& axes, bool keep_axes, Here here) {
 Tensor vector_norm(const Tensor& x, double p, const Dims& axes, bool keep_axes, Here here) {
   const Op op{"vector_norm", here};
   op.check_floating(x);
-  reduced_count(op, x, axes);
+  const double n = reduced_count(op, x, axes);
   if (std::isnan(p)) op.fail_value("p is not a number");
+  if (n == 1 && p != 0) return sum(abs(x), axes, keep_axes);  // every norm of one number, without powers that cancel
   if (std::isinf(p)) return p > 0 ? amax(abs(x), axes, keep_axes) : amin(abs(x), axes, keep_axes);
   if (p == 0) return sum(where(eq(x, 0), 0, ones_like(x)), axes, keep_axes);
   if (p == 1) return sum(abs(x), axes, keep_axes);

@@ -91,6 +91,70 @@ inline Rows index_rows() {
            },
        .message = "topk: k = 4 is not in [0, 3] for axis -1 of [2, 3]",
        .bench = large},
+      {.name = "index",
+       .call = [](const Tensors& x) -> Tensors {
+         return {index(x[0], {1, ellipsis, new_axis}),
+                 index(x[0], {ellipsis, Slice{.start = 1, .stop = {}, .step = 2}}),
+                 index(x[0], {index_tensor({0, -1, 0})}), index(x[0], {ellipsis, tensor({1, 0, 1}, boolean)})};
+       },
+       .shapes = {{{2, 3}}, {{2, 2, 3}}, {{2, 0, 3}}},
+       .bad = [] { index(zeros({2}), {2}); },
+       .message = "index: index 2 is out of range for size 2",
+       .bench = {{2, 1024, 3}}},
+      {.name = "index_put",
+       .call = [](const Tensors& x) -> Tensors {
+         return {index_put(x[0], {index_tensor({2, 0})}, x[1]), index_put(x[0], {index_tensor({1, 1})}, x[1], true)};
+       },
+       .shapes = {{{3, 2}, {2, 2}}, {{3, 2}, {2}}, {{3}, {}}, {{3, 0}, {2, 0}}},
+       .bad = [] { index_put(zeros({3}), {Slice{.start = 1, .stop = {}, .step = 1}}, zeros({3})); },
+       .message = "index_put: values [3] do not broadcast to the elements [2]",
+       .bench = {{3, 1024}, {2, 1024}}},
+      {.name = "masked_select",
+       .call = [](const Tensors& x) -> Tensors { return {masked_select(x[0], gt(x[0].detach(), 0))}; },
+       .shapes = {{{2, 3}}, {{}}, {{0, 2}}},
+       .domains = {{.kinks = {0}}},
+       .bad = [] { masked_select(zeros({2}), zeros({2})); },
+       .message = "masked_select: needs bool, got float32 [2]",
+       .bench = {{1024, 1024}}},
+      {.name = "index_copy",
+       .call = [](const Tensors& x) -> Tensors {
+         return {index_copy(x[0], 0, index_tensor({2, 0}), x[1])};
+       },
+       .shapes = {{{3, 2}, {2, 2}}, {{3}, {2}}, {{3, 0}, {2, 0}}},
+       .bad = [] { index_copy(zeros({3}), 0, index_tensor({0}), zeros({2})); },
+       .message = "index_copy: source [2] must be [1] for x [3] and 1 indices",
+       .bench = {{3, 1024}, {2, 1024}}},
+      {.name = "scatter",
+       .call = [](const Tensors& x) -> Tensors {
+         const Tensor at = index_tensor({2, 0, 1, 1}, {2, 2});
+         return {scatter(x[0], 0, at, x[1]), scatter(x[0], 0, at, 4.0)};
+       },
+       .shapes = {{{3, 2}, {2, 2}}, {{4, 3}, {2, 3}}},
+       .bad = [] { scatter(zeros({2}), 0, index_tensor({2}), 1.0); },
+       .message = "scatter: index 2 is out of range for size 2",
+       .bench = {{3, 2}, {2, 2}}},
+      {.name = "take_along_dim",
+       .call = [](const Tensors& x) -> Tensors {
+         return {take_along_dim(x[0], index_tensor({1, 0, 1}, {1, 3}), 1)};
+       },
+       .shapes = {{{2, 3}}, {{4, 2}}, {{0, 2}}},
+       .bad =
+           [] {
+             take_along_dim(zeros({2}), zeros({1, 1}, int64), 0);
+           },
+       .message = "take_along_dim: index [1, 1] must have the rank of x [2]",
+       .bench = {{1024, 1024}}},
+      {.name = "segment_sum",
+       .call = [](const Tensors& x) -> Tensors {
+         return {segment_sum(x[0], index_tensor({0, 2, 0}), 4)};
+       },
+       .shapes = {{{3, 2}}, {{3}}, {{3, 0}}},
+       .bad =
+           [] {
+             segment_sum(zeros({2}), index_tensor({0, 1}), 1);
+           },
+       .message = "segment_sum: index 1 is out of range for size 1",
+       .bench = {{3, 1024}}},
   };
 }
 

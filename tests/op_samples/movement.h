@@ -220,6 +220,79 @@ inline Rows movement_rows() {
        .bad = [] { triu(zeros({3})); },
        .message = "triu: needs at least 2 axes, got [3]",
        .bench = large},
+      {.name = "diagonal",
+       .call = [](const Tensors& x) -> Tensors {
+         return {diagonal(x[0]), diagonal(x[0], 1, -1, 0), diagonal(x[0], -9)};
+       },
+       .shapes = {{{3, 4}}, {{2, 3, 2}}, {{1, 1}}, {{0, 2}}},
+       .bad =
+           [] {
+             diagonal(zeros({2, 2}), 0, 1, -1);
+           },
+       .message = "diagonal: axes 1 and -1 of [2, 2] are the same",
+       .bench = {{1024, 1024}}},
+      {.name = "diagonal_scatter",
+       .call = [](const Tensors& x) -> Tensors {
+         return {diagonal_scatter(x[0], {3, 2, 4}, 1, 0, 2)};
+       },
+       .shapes = {{{2, 3}}},
+       .bad =
+           [] {
+             diagonal_scatter(zeros({2}), {3, 3});
+           },
+       .message = "diagonal_scatter: [2] does not fit the diagonal [3] of [3, 3]",
+       .bench = {{2, 3}}},
+      {.name = "diag_embed",
+       .call = [](const Tensors& x) -> Tensors {
+         return {diag_embed(x[0]), diag_embed(x[0], -2, 0, -1)};
+       },
+       .shapes = {{{2, 3}}, {{3}}, {{0}}, {{2, 0}}},
+       .bad = [] { diag_embed(zeros({})); },
+       .message = "diag_embed: needs at least one axis, got []",
+       .bench = {{1024}}},
+      {.name = "movedim",
+       .call = [](const Tensors& x) -> Tensors {
+         return {movedim(x[0], {0, -1}, {1, 0})};
+       },
+       .shapes = {{{2, 3, 4}}, {{2, 3}}, {{0, 2}}},
+       .bad =
+           [] {
+             movedim(zeros({2, 3}), {0, 0}, {0, 1});
+           },
+       .message = "movedim: axes [0, 0] to [0, 1] repeat an axis of [2, 3]",
+       .bench = {{1024, 1024}}},
+      {.name = "unfold",
+       .call = [](const Tensors& x) -> Tensors {
+         return {unfold(x[0], 0, 2), unfold(x[0], 0, 3, 2), unfold(x[0], 0, 2, 1, 3)};
+       },
+       .shapes = {{{6, 2}}, {{5}}, {{4, 0}}},
+       .bad = [] { unfold(zeros({2}), 0, 3); },
+       .message = "unfold: windows of size 3, step 1 and dilation 1 do not fit axis 0 of [2]",
+       .bench = {{1024, 64}}},
+      {.name = "narrow",
+       .call = [](const Tensors& x) -> Tensors {
+         return {narrow(x[0], -1, 1, 2), narrow(x[0], -1, -1, 1)};
+       },
+       .shapes = {{{2, 3}}, {{4}}, {{0, 3}}},
+       .bad = [] { narrow(zeros({2}), 0, 1, 2); },
+       .message = "narrow: start = 1 and length = 2 are out of range for axis 0 of [2]",
+       .bench = {{1024, 1024}}},
+      {.name = "constant_pad",
+       .call = [](const Tensors& x) -> Tensors {
+         return {constant_pad(x[0], {1, 2, -1, 1}, 3)};
+       },
+       .shapes = {{{2, 3}}, {{2, 1, 1}}, {{3, 0}}},
+       .bad = [] { constant_pad(zeros({2}), {1}); },
+       .message = "constant_pad: 1 sizes are not (before, after) pairs of the last axes of [2]",
+       .bench = {{1024, 1024}}},
+      {.name = "repeat_interleave",
+       .call = [](const Tensors& x) -> Tensors {
+         return {repeat_interleave(x[0], 2, 0), repeat_interleave(x[0], index_tensor({2, 0, 1}), 0)};
+       },
+       .shapes = {{{3, 2}}, {{3}}, {{3, 0}}},
+       .bad = [] { repeat_interleave(zeros({2}), -1, 0); },
+       .message = "repeat_interleave: count = -1 is negative",
+       .bench = {{3, 1024}}},
   };
 }
 

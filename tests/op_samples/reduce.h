@@ -116,6 +116,61 @@ inline Rows reduce_rows() {
            },
        .message = "sum_to: [2] does not broadcast to [2, 3]",
        .bench = large},
+      {.name = "nansum",
+       .call = over_axes(nansum),
+       .shapes = and_empty(shapes),
+       .bad = [] { nansum(zeros({3}, int64)); },
+       .message = "nansum: needs float32 or float64, got int64 [3]",
+       .bench = large},
+      {.name = "max",
+       .call = [](const Tensors& x) -> Tensors {
+         return {max(x[0], 0).values, max(x[0], -1, true).values};
+       },
+       .shapes = shapes,
+       .bad =
+           [] {
+             max(zeros({2, 0}), 1);
+           },
+       .message = "max: nothing to choose from along axis 1 of [2, 0]",
+       .bench = large},
+      {.name = "min",
+       .call = [](const Tensors& x) -> Tensors {
+         return {min(x[0], 0).values, min(x[0], -1, true).values};
+       },
+       .shapes = shapes,
+       .bad =
+           [] {
+             min(zeros({2, 0}), 1);
+           },
+       .message = "min: nothing to choose from along axis 1 of [2, 0]",
+       .bench = large},
+      {.name = "vector_norm",
+       .call = [](const Tensors& x) -> Tensors {
+         return {vector_norm(x[0], 1),        vector_norm(x[0], 3.5, {0}),  vector_norm(x[0], -1, {-1}, true),
+                 vector_norm(x[0], INFINITY), vector_norm(x[0], -INFINITY), vector_norm(x[0], 2)};
+       },
+       .shapes = shapes,
+       .domains = {{.kinks = {0}, .margin = 0.2}},
+       .bad = [] { vector_norm(zeros({2}), NAN); },
+       .message = "vector_norm: p is not a number",
+       .bench = large},
+      {.name = "var_mean",
+       .call = [](const Tensors& x) -> Tensors {
+         const VarMean m = var_mean(x[0], {-1}, 0);
+         return {m.var, m.mean};
+       },
+       .shapes = shapes,
+       .bad = [] { var_mean(zeros({2}), {1}); },
+       .message = "var_mean: axis 1 is out of range for rank 1",
+       .bench = large},
+      {.name = "cumprod",
+       .call = [](const Tensors& x) -> Tensors {
+         return {cumprod(x[0], 0), cumprod(x[0], -1)};
+       },
+       .shapes = and_empty(shapes),
+       .bad = [] { cumprod(zeros({2}), 1); },
+       .message = "cumprod: axis 1 is out of range for rank 1",
+       .bench = large},
   };
 }
 
