@@ -119,6 +119,7 @@ Tensor clamp_max(const Operand& x, const Operand& high, Here here) {
 Tensor div_trunc(const Operand& x, const Operand& y, Here here) {
   const Op op{"div_trunc", site_of(here, x, y)};
   const auto [a, b] = promote(op, x, y);
+  joint_shape(op, a, b);
   const auto quotient = [&, &left = a, &right = b] {
     const NoGrad off;
     const Tensor q = div(left, right);
@@ -183,6 +184,7 @@ Tensor softmax_share(const Tensor& a, const Tensor& b, const Tensor& dy, const T
 Tensor logaddexp(const Operand& x, const Operand& y, Here here) {
   const Op op{"logaddexp", site_of(here, x, y)};
   const auto [a, b] = promote(op, x, y);
+  joint_shape(op, a, b);
   const auto value = [&, &left = a, &right = b] {
     const NoGrad off;
     return maximum(left, right) + log1p(exp(-abs(finite_difference(left, right))));
@@ -196,6 +198,7 @@ Tensor logaddexp(const Operand& x, const Operand& y, Here here) {
 Tensor xlogy(const Operand& x, const Operand& y, Here here) {
   const Op op{"xlogy", site_of(here, x, y)};
   const auto [a, b] = promote(op, x, y);
+  joint_shape(op, a, b);
   const auto value = [&, &left = a, &right = b] {
     const NoGrad off;
     const Tensor skipped = logical_and(eq(left, 0), eq(right, right));
@@ -216,12 +219,17 @@ Tensor xlogy(const Operand& x, const Operand& y, Here here) {
 Tensor lerp(const Tensor& a, const Tensor& b, const Operand& w, Here here) {
   const Op op{"lerp", here};
   op.check_same_dtype(a, b);
+  joint_shape(op, a, b);
   const Tensor weight = promote(op, a, w).second, way = b - a;
   return where(lt(abs(weight), 0.5), a + weight * way, b - (1 - weight) * way);
 }
 
 Tensor addcmul(const Tensor& x, const Tensor& a, const Tensor& b, double value, Here here) {
   const Op op{"addcmul", here};
+  op.check_same_dtype(x, a);
+  op.check_same_dtype(a, b);
+  if (Shape joint = joint_shape(op, a, b); !broadcast(x.shape(), joint, joint))
+    op.fail_shape("shapes do not broadcast: " + x.shape().str() + ", " + a.shape().str() + " and " + b.shape().str());
   return value == 1 ? x + a * b : x + value * (a * b);
 }
 

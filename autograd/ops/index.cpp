@@ -256,7 +256,8 @@ Tensor segment_sum(const Tensor& x, const Tensor& segments, std::int64_t count, 
   if (count < 0) op.fail_value("count = " + std::to_string(count) + " is negative");
   Shape shape = x.shape();
   shape[0] = count;
-  return index_add(nothing(shape, x.dtype()), 0, segments, x);
+  check_vector(op, segments);
+  return index_add(nothing(shape, x.dtype()), 0, op.checked_index(segments, count), x);
 }
 
 Tensor embedding(const Tensor& table, const Tensor& indices, std::int64_t padding_index, Here here) {

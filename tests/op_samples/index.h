@@ -51,7 +51,7 @@ inline Rows index_rows() {
            [] {
              gather(zeros({4, 2}), 0, index_tensor({0, 1}));
            },
-       .message = "gather: index [2] must have the sizes of x [4, 2] except along axis 0",
+       .message = "gather: index [2] must have the rank of x [4, 2] and at most its sizes, except along axis 0",
        .bench = large},
       {.name = "scatter_add",
        .call = [](const Tensors& x) -> Tensors {
@@ -60,9 +60,9 @@ inline Rows index_rows() {
        .shapes = {{{3, 4}, {3, 6}}, {{1}, {3}}, {{4}, {0}}, {{0, 2}, {0, 3}}, {{2, 3, 2}, {2, 3, 1}}},
        .bad =
            [] {
-             scatter_add(zeros({4}), 0, index_tensor({0, 1}), zeros({3}));
+             scatter_add(zeros({4}), 0, index_tensor({0, 1, 2}), zeros({2}));
            },
-       .message = "scatter_add: source [3] differs from index [2]",
+       .message = "scatter_add: source [2] is smaller than index [3]",
        .bench = {{1024, 1024}, {1024, 1024}}},
       {.name = "embedding",
        .call = [](const Tensors& x) -> Tensors {

@@ -196,6 +196,100 @@ inline Rows product_rows() {
            },
        .message = "local_attention: q must be [batch, length, heads, head size], got [1, 4, 2]",
        .bench = {{2, 256, 4, 32}, {2, 256, 4, 32}, {2, 256, 4, 32}}},
+      {.name = "einsum",
+       .call = [](const Tensors& x) -> Tensors {
+         return {einsum("bij,bjk->bik", {x[0], x[1]}), einsum("bij,cjk", {x[0], x[1]}),
+                 einsum("...j,...jk->...k", {x[0], x[1]}), einsum("bij->jb", {x[0]})};
+       },
+       .shapes = {{{2, 2, 3}, {2, 3, 2}}, {{2, 2, 1}, {2, 1, 2}}, {{2, 2, 0}, {2, 0, 3}}},
+       .bad =
+           [] {
+             einsum("ij,jk->ik", {zeros({2, 3}), zeros({4, 2})});
+           },
+       .message = "einsum: 'j' has the sizes 3 and 4",
+       .bench = {{64, 64, 64}, {64, 64, 64}}},
+      {.name = "tensordot",
+       .call = [](const Tensors& x) -> Tensors {
+         return {tensordot(x[0], x[1], 1), tensordot(x[0], x[1], {1, 0}, {0, 2})};
+       },
+       .shapes = {{{2, 3}, {3, 2, 2}}, {{2, 0}, {0, 1, 2}}},
+       .bad = [] { tensordot(zeros({2}), zeros({3}), 1); },
+       .message = "tensordot: sizes differ along axes [0] of [2] and [0] of [3]",
+       .bench = {{64, 64}, {64, 64, 64}}},
+      {.name = "outer",
+       .call = [](const Tensors& x) -> Tensors { return {outer(x[0], x[1])}; },
+       .shapes = {{{2}, {3}}, {{0}, {2}}},
+       .bad = [] { outer(zeros({}), zeros({2})); },
+       .message = "outer: needs two vectors, got [] and [2]",
+       .bench = {{1024}, {1024}}},
+      {.name = "inner",
+       .call = [](const Tensors& x) -> Tensors { return {inner(x[0], x[1])}; },
+       .shapes = {{{2, 3}, {4, 3}}, {{3}, {3}}, {{}, {2}}, {{2, 0}, {0}}},
+       .bad = [] { inner(zeros({2}), zeros({3})); },
+       .message = "inner: the last sizes differ: [2] and [3]",
+       .bench = {{64, 64}, {64, 64}}},
+      {.name = "addmm",
+       .call = [](const Tensors& x) -> Tensors {
+         return {addmm(x[0], x[1], x[2], 0.5, 2), addmm(x[0], x[1], x[2])};
+       },
+       .shapes = {{{2, 2}, {2, 3}, {3, 2}}, {{}, {2, 1}, {1, 2}}, {{2}, {3, 2, 2}, {3, 2, 2}}, {{2}, {2, 0}, {0, 2}}},
+       .bad =
+           [] {
+             addmm(zeros({3}), zeros({2, 2}), zeros({2, 2}));
+           },
+       .message = "addmm: x [3] does not broadcast to the product [2, 2]",
+       .bench = {{256}, {256, 256}, {256, 256}}},
+      {.name = "cosine_similarity",
+       .call = [](const Tensors& x) -> Tensors {
+         return {cosine_similarity(x[0], x[1]), cosine_similarity(x[0], x[1], 0)};
+       },
+       .shapes = {{{2, 3}, {2, 3}}, {{2, 3}, {3}}},
+       .domains = {{.kinks = {0}, .margin = 0.2}, {.kinks = {0}, .margin = 0.2}},
+       .bad = [] { cosine_similarity(zeros({2}), zeros({3})); },
+       .message = "cosine_similarity: shapes do not broadcast: [2] and [3]",
+       .bench = {{1024, 64}, {1024, 64}}},
+      {.name = "l1_loss",
+       .call = [](const Tensors& x) -> Tensors {
+         return {l1_loss(x[0], x[1]), l1_loss(x[0], x[1], Reduction::none)};
+       },
+       .shapes = {{{2, 3}, {2, 3}}, {{}, {}}},
+       .domains = {{.low = 1, .high = 2}, {.low = -1, .high = 0.5}},
+       .bad = [] { l1_loss(zeros({2}), zeros({3})); },
+       .message = "l1_loss: shapes differ: [2] and [3]",
+       .bench = {{1024, 1024}, {1024, 1024}}},
+      {.name = "huber_loss",
+       .call = [](const Tensors& x) -> Tensors {
+         return {huber_loss(x[0], x[1], 9), huber_loss(x[0], x[1], 0.4, Reduction::batch_mean)};
+       },
+       .shapes = {{{2, 3}, {2, 3}}, {{}, {}}},
+       .domains = {{.low = 1, .high = 2}, {.low = -1, .high = 0.5}},
+       .bad = [] { huber_loss(zeros({2}), zeros({2}), 0); },
+       .message = "huber_loss: delta = 0 must be positive",
+       .bench = {{1024, 1024}, {1024, 1024}}},
+      {.name = "kl_div",
+       .call = [](const Tensors& x) -> Tensors {
+         return {kl_div(x[0], x[1]), kl_div(x[0], x[1], true, Reduction::sum)};
+       },
+       .shapes = {{{2, 3}, {2, 3}}, {{}, {}}},
+       .domains = {{}, {.low = 0.2, .high = 1}},
+       .bad = [] { kl_div(zeros({2}), zeros({3})); },
+       .message = "kl_div: shapes differ: [2] and [3]",
+       .bench = {{1024, 1024}, {1024, 1024}}},
+      {.name = "nll_loss",
+       .call = [](const Tensors& x) -> Tensors {
+         const Tensor target = index_tensor({1, -100, 0});
+         return {nll_loss(x[0], target), nll_loss(x[0], target, {.reduction = Reduction::none, .weight = x[1]}),
+                 cross_entropy(x[0], target, {.label_smoothing = 0.2, .weight = x[1]}),
+                 cross_entropy(x[0], softmax(x[0] * x[1]), {.label_smoothing = 0.1})};
+       },
+       .shapes = {{{3, 2}, {2}}, {{3, 4}, {4}}},
+       .domains = {{}, {.low = 0.5, .high = 2}},
+       .bad =
+           [] {
+             nll_loss(zeros({1, 2}), index_tensor({2}));
+           },
+       .message = "nll_loss: target 2 is out of range for 2 classes",
+       .bench = {{3, 1024}, {1024}}},
   };
   rows.push_back(detail::lsh_row("lsh_attention, as in the paper", LshOptions::paper(), 2));
   rows.push_back(detail::lsh_row("lsh_attention, as in Hugging Face's code", LshOptions::hugging_face(), 2));

@@ -1,6 +1,8 @@
 // Samples of ops/reduce.h.
 #pragma once
 
+#include <cmath>
+
 #include "tests/op_table.h"
 
 namespace attune::tests {
