@@ -5,6 +5,7 @@
 #include "nn/attention/additive.h"
 #include "nn/attention/lsh.h"
 #include "nn/attention/multihead.h"
+#include "nn/gradcheck.h"
 #include "nn/init.h"
 #include "nn/layers.h"
 #include "nn/models/reformer.h"
