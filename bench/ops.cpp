@@ -4,12 +4,7 @@
 
 #include <benchmark/benchmark.h>
 
-#include "tests/op_samples/elementwise.h"
-#include "tests/op_samples/index.h"
-#include "tests/op_samples/movement.h"
-#include "tests/op_samples/products.h"
-#include "tests/op_samples/recurrent.h"
-#include "tests/op_samples/reduce.h"
+#include "tests/op_samples/all.h"
 
 using namespace attune;
 using namespace attune::tests;
@@ -48,10 +43,7 @@ void forward_and_backward(benchmark::State& state, const OpRow& row) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  static Rows rows;
-  for (const Rows& family :
-       {elementwise_rows(), movement_rows(), reduce_rows(), index_rows(), product_rows(), recurrent_rows()})
-    rows.insert(rows.end(), family.begin(), family.end());
+  static const Rows rows = all_rows();
   for (const OpRow& row : rows) {
     if (row.bench.empty()) continue;
     benchmark::RegisterBenchmark((row.name + "/forward").c_str(), [&row](benchmark::State& s) {

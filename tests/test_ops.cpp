@@ -9,23 +9,10 @@
 
 #include "autograd/op.h"
 #include "nn/nn.h"
-#include "tests/op_samples/elementwise.h"
-#include "tests/op_samples/index.h"
-#include "tests/op_samples/movement.h"
-#include "tests/op_samples/products.h"
-#include "tests/op_samples/recurrent.h"
-#include "tests/op_samples/reduce.h"
+#include "tests/op_samples/all.h"
 
 namespace attune::tests {
 namespace {
-
-Rows all_rows() {
-  Rows rows;
-  for (const Rows& family :
-       {elementwise_rows(), movement_rows(), reduce_rows(), index_rows(), product_rows(), recurrent_rows()})
-    rows.insert(rows.end(), family.begin(), family.end());
-  return rows;
-}
 
 std::string name_of_case(const OpRow& row, const std::vector<Shape>& shapes) {
   std::string s = row.name;

@@ -73,7 +73,10 @@ Tensor pow(const Operand& x, const Operand& y, Here here) {
   const auto [a, b] = promote(op, x, y);
   return op.record(
       binary(op, Binary::pow, a, b), of<pow>(a, b), "da = b a^(b-1) dy, db = y log(a) dy",
-      [a = Saved(a), b = Saved(b)](const Tensor& dy) { return where(eq(b, 0), 0, b * pow(a, b - 1)) * dy; },
+      [a = Saved(a), b = Saved(b)](const Tensor& dy) {
+        const Tensor flat = eq(b, 0);
+        return where(flat, 0, b * pow(where(flat, 1, a), b - 1)) * dy;
+      },
       [a = Saved(a), b = Saved(b)](const Tensor& dy, const Tensor& p) {
         const Tensor flat = logical_and(eq(a, 0), ge(b, 0));  // 0^b is constant to the right of b = 0
         return where(flat, 0, p * log(where(flat, 1, a))) * dy;

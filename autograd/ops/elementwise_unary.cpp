@@ -280,8 +280,8 @@ Tensor silu_grad(const Tensor& x, const Tensor& dy, Here here) {
       fused(op, Binary::silu_grad, x, dy), of<silu_grad>(x, dy),
       "dx = s (1 - s) (2 + x (1 - 2 s)) dy g, ddy = silu'(x) g",
       [x = Saved(x), dy = Saved(dy)](const Tensor& g) {
-        const Tensor s = sigmoid(x);
-        return s * (1 - s) * (2 + x.get() * (1 - 2 * s)) * dy.get() * g;
+        const Tensor v = clamp(x, -750, 750), s = sigmoid(v);  // beyond, all is 0 and no infinity meets it
+        return s * (1 - s) * (2 + v * (1 - 2 * s)) * dy.get() * g;
       },
       [x = Saved(x)](const Tensor& g) { return silu_grad(x, g); });
 }
@@ -290,7 +290,10 @@ Tensor gelu_grad(const Tensor& x, const Tensor& dy, Here here) {
   const Op op{"gelu_grad", here};
   return op.record(
       fused(op, Binary::gelu_grad, x, dy), of<gelu_grad>(x, dy), "dx = phi(x) (2 - x^2) dy g, ddy = gelu'(x) g",
-      [x = Saved(x), dy = Saved(dy)](const Tensor& g) { return normal_density(x) * (2 - square(x)) * dy.get() * g; },
+      [x = Saved(x), dy = Saved(dy)](const Tensor& g) {
+        const Tensor v = clamp(x, -40, 40);  // beyond, the density is 0 and no infinity meets it
+        return normal_density(v) * (2 - square(v)) * dy.get() * g;
+      },
       [x = Saved(x)](const Tensor& g) { return gelu_grad(x, g); });
 }
 
@@ -300,7 +303,7 @@ Tensor gelu_tanh_grad(const Tensor& x, const Tensor& dy, Here here) {
       fused(op, Binary::gelu_tanh_grad, x, dy), of<gelu_tanh_grad>(x, dy),
       "dx = (1 - t^2) (u' + x u''/2 - x t u'^2) dy g, ddy = gelu_tanh'(x) g",
       [x = Saved(x), dy = Saved(dy)](const Tensor& g) {
-        const Tensor& v = x.get();
+        const Tensor v = clamp(x, -40, 40);
         const Tensor t = tanh(gelu_scale * (v + gelu_cubic * v * v * v));
         const Tensor du = gelu_scale * (1 + 3 * gelu_cubic * square(v));
         const Tensor ddu = 6 * gelu_scale * gelu_cubic * v;
