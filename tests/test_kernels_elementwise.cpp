@@ -10,75 +10,16 @@
 
 #include "autograd/kernels/elementwise.h"
 #include "autograd/runtime/parallel.h"
+#include "tests/accuracy.h"
 #include "tests/kernel_checks.h"
 
 using namespace attune;
 using namespace attune::kernels;
+using namespace attune::tests;
 
 namespace {
 
 constexpr Real inf = std::numeric_limits<Real>::infinity();
-
-Real sigmoid_of(Real x) { return x < 0 ? std::exp(x) / (1 + std::exp(x)) : 1 / (1 + std::exp(-x)); }
-Real softplus_of(Real x) { return (x > 0 ? x : 0) + std::log1p(std::exp(-std::abs(x))); }
-Real cdf_of(Real x) { return std::erfc(-x / std::numbers::sqrt2_v<Real>) / 2; }
-Real tanh_argument(Real x) { return 2 * std::sqrt(2 / std::numbers::pi_v<Real>) * (x + 0.044715L * x * x * x); }
-
-struct UnaryCase {
-  Unary f;
-  const char* name;
-  Real (*reference)(Real);
-  double low, high;         // where accuracy is measured
-  double ulp_f32, ulp_f64;  // the largest error allowed
-};
-
-const UnaryCase unary_cases[] = {
-    {Unary::neg, "neg", [](Real x) { return -x; }, -10, 10, 0.5, 0.5},
-    {Unary::abs, "abs", [](Real x) { return std::abs(x); }, -10, 10, 0.5, 0.5},
-    {Unary::sign, "sign", [](Real x) { return x > 0   ? 1
-                                              : x < 0 ? -1
-                                                      : x; }, -10, 10, 0.5, 0.5},
-    {Unary::square, "square", [](Real x) { return x * x; }, -10, 10, 0.51, 0.51},
-    {Unary::sqrt, "sqrt", [](Real x) { return std::sqrt(x); }, 0, 1e6, 0.51, 0.51},
-    {Unary::rsqrt, "rsqrt", [](Real x) { return 1 / std::sqrt(x); }, 0, 1e6, 1.6, 1.6},
-    {Unary::reciprocal, "reciprocal", [](Real x) { return 1 / x; }, -1e3, 1e3, 0.51, 0.51},
-    {Unary::exp, "exp", [](Real x) { return std::exp(x); }, -110, 90, 2, 2},
-    {Unary::exp2, "exp2", [](Real x) { return std::exp2(x); }, -155, 130, 2, 2},
-    {Unary::expm1, "expm1", [](Real x) { return std::expm1(x); }, -90, 90, 4, 4},
-    {Unary::log, "log", [](Real x) { return std::log(x); }, 0, 100, 2, 2},
-    {Unary::log2, "log2", [](Real x) { return std::log2(x); }, 0, 100, 3, 3},
-    {Unary::log1p, "log1p", [](Real x) { return std::log1p(x); }, -1, 100, 4, 4},
-    {Unary::sin, "sin", [](Real x) { return std::sin(x); }, -1500, 1500, 4, 4},
-    {Unary::cos, "cos", [](Real x) { return std::cos(x); }, -1500, 1500, 4, 4},
-    {Unary::tan, "tan", [](Real x) { return std::tan(x); }, -100, 100, 2, 2},
-    {Unary::tanh, "tanh", [](Real x) { return std::tanh(x); }, -20, 20, 4, 4},
-    {Unary::sigmoid, "sigmoid", sigmoid_of, -110, 110, 4, 4},
-    {Unary::log_sigmoid, "log_sigmoid", [](Real x) { return -softplus_of(-x); }, -110, 110, 4, 4},
-    {Unary::softplus, "softplus", softplus_of, -110, 110, 4, 4},
-    {Unary::relu, "relu", [](Real x) { return x < 0 ? 0 : x; }, -10, 10, 0.5, 0.5},
-    // silu and gelu: down to where their gate becomes subnormal and loses digits.
-    {Unary::silu, "silu", [](Real x) { return x == -inf ? 0 : x * sigmoid_of(x); }, -85, 90, 4, 4},
-    {Unary::gelu, "gelu", [](Real x) { return x == -inf ? 0 : x * cdf_of(x); }, -12.5, 15, 6, 8},
-    // Here the error grows with the argument of the exponential, up to about 90 in float and 700 in double.
-    {Unary::gelu_tanh, "gelu_tanh", [](Real x) { return x == -inf ? 0 : x * sigmoid_of(tanh_argument(x)); }, -4, 15, 32,
-     32},
-    {Unary::erf, "erf", [](Real x) { return std::erf(x); }, -6, 6, 4, 4},
-    {Unary::floor, "floor", [](Real x) { return std::floor(x); }, -100, 100, 0.5, 0.5},
-    {Unary::ceil, "ceil", [](Real x) { return std::ceil(x); }, -100, 100, 0.5, 0.5},
-    {Unary::round, "round", [](Real x) { return std::nearbyint(x); }, -100, 100, 0.5, 0.5},
-    {Unary::trunc, "trunc", [](Real x) { return std::trunc(x); }, -100, 100, 0.5, 0.5},
-};
-
-/// |got - want| in units of the last place of want (of the smallest normal number below that).
-template <class T>
-double ulp_error(T got, Real want) {
-  const T rounded = static_cast<T>(want);
-  if (std::isnan(rounded)) return std::isnan(got) ? 0 : 1e30;
-  if (std::isinf(rounded) || std::isinf(got)) return got == rounded ? 0 : 1e30;
-  const Real magnitude = std::max<Real>(std::abs(want), std::numeric_limits<T>::min());
-  const Real ulp = std::ldexp(Real{1}, std::ilogb(magnitude) - std::numeric_limits<T>::digits + 1);
-  return got == rounded ? 0 : static_cast<double>(std::abs(static_cast<Real>(got) - want) / ulp);
-}
 
 template <class T>
 void dense(Unary f, const std::vector<T>& x, std::vector<T>& y) {
