@@ -315,7 +315,13 @@ HWY_INLINE V gelu_tanh(V x) {
 
 template <class V>
 HWY_INLINE V silu(V x) {
-  return gated(x, sigmoid(x));
+  const V y = gated(x, sigmoid(x));
+  // Where the sigmoid comes near the subnormal numbers it loses digits; as two factors it does not.
+  const V limit = constant(x, sizeof(LaneOf<V>) == 4 ? -86 : -707);
+  const auto tail = hn::Lt(x, limit);
+  if (hn::AllFalse(hn::DFromV<V>(), tail)) return y;
+  const V half = exp(hn::Mul(x, constant(x, 0.5)));
+  return hn::IfThenElse(tail, gated(hn::Mul(x, half), half), y);
 }
 
 /// The derivatives; 0 at -inf and 1 at inf.
