@@ -15,7 +15,8 @@ namespace attune {
 
 Saved::Saved(const Tensor& x) {
   if (!x.defined()) return;
-  tensor_ = x.node() && x.is_leaf() ? alias(x, true) : x;
+  // A handle that keeps its gradient would hold the graph that the gradient is computed by.
+  tensor_ = x.node() && (x.is_leaf() || x.impl()->owns_grad_slot) ? alias(x, true) : x;
   version_ = x.version();
 }
 
@@ -125,12 +126,22 @@ Trace Op::begin_trace(const Tensors& ys) const {
 
 void Op::set_trace(Node& node, Trace t) { NodeAccess::set_trace(node, std::move(t)); }
 
-void Op::check_finite(const Tensor& y) const {
+bool Op::searched(const Tensor& y) {
   // Inside a backward rule the sweep checks the result, in the name of the operation that the user called.
-  if (!thread_state.anomaly || thread_state.running || !is_floating(y.dtype())) return;
+  return thread_state.anomaly && !thread_state.running && is_floating(y.dtype());
+}
+
+bool Op::holds_infinity(const Tensor& x) {
+  if (!x.defined() || !is_floating(x.dtype())) return false;
+  for (double v : x.to_vector<double>())
+    if (std::isinf(v)) return true;
+  return false;
+}
+
+void Op::fail_unless_finite(const Tensor& y, bool infinite_input) const {
   const std::vector<double> v = y.to_vector<double>();
   for (std::size_t i = 0; i < v.size(); ++i)
-    if (!std::isfinite(v[i]))
+    if (std::isnan(v[i]) || (std::isinf(v[i]) && !infinite_input))
       throw AnomalyError(std::string(name()) + ": " + (std::isnan(v[i]) ? "NaN" : "infinity") +
                              " in the forward pass, at element " + std::to_string(i) + " of " + y.shape().str(),
                          site());

@@ -315,8 +315,9 @@ class Op : public Frame {
   Tensor record(Tensor y, const Call<F, C, Args...>& call, const char* rule, Rules... rules) const {
     static_assert(sizeof...(Rules) == Call<F, C, Args...>::tensor_count && !Call<F, C, Args...>::has_list,
                   "one rule a tensor argument");
-    check_finite(y);
+    check_finite(y, call);
     if (!grad_enabled() || !any_needs(call)) return y;
+    if (is_taken(call, y)) y = y.detach();
     auto* node = new detail::RuleNode<Rules...>(name(), rule, site(), std::move(rules)...);
     Ref<Node> owner = Ref<Node>::adopt(node);
     connect(*node, call);
@@ -328,8 +329,10 @@ class Op : public Frame {
 
   template <auto F, auto C, class... Args, class Rule>
   Tensors record_joint(Tensors ys, const Call<F, C, Args...>& call, const char* rule_text, Rule rule) const {
-    for (const Tensor& y : ys) check_finite(y);
+    for (const Tensor& y : ys) check_finite(y, call);
     if (!grad_enabled() || !any_needs(call)) return ys;
+    for (Tensor& y : ys)
+      if (is_taken(call, y)) y = y.detach();
     std::size_t inputs = 0;
     call.each_tensor([&](const Tensor&) { ++inputs; });
     auto* node = new detail::JointNode<Rule>(name(), rule_text, site(), inputs, std::move(rule));
@@ -352,6 +355,20 @@ class Op : public Frame {
     call.each_tensor([&](const Tensor& t) { any |= t.defined() && t.requires_grad(); });
     return any;
   }
+  /// Whether y is a handle that has its place on the tape: an input, or another operation's result.
+  template <class C>
+  static bool is_taken(const C& call, const Tensor& y) {
+    bool taken = y.node() != nullptr;
+    call.each_tensor([&](const Tensor& t) { taken |= t.defined() && t.impl() == y.impl(); });
+    return taken;
+  }
+  template <class C>
+  void check_finite(const Tensor& y, const C& call) const {
+    if (!searched(y)) return;
+    bool infinite = false;
+    call.each_tensor([&](const Tensor& t) { infinite |= holds_infinity(t); });
+    fail_unless_finite(y, infinite);
+  }
   template <class C>
   static void connect(Node& node, const C& call) {
     std::size_t i = 0;
@@ -369,7 +386,11 @@ class Op : public Frame {
   static void attach(Node* node, std::uint32_t slot, const Tensor& y);
   static void set_trace(Node& node, Trace t);
   Trace begin_trace(const Tensors& ys) const;
-  void check_finite(const Tensor& y) const;
+  // Anomaly mode: an infinity is a fault where it first appears, not where it was handed in (as masks are); NaN always
+  // is.
+  static bool searched(const Tensor& y);
+  static bool holds_infinity(const Tensor& x);
+  void fail_unless_finite(const Tensor& y, bool infinite_input) const;
 };
 
 }  // namespace attune

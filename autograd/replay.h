@@ -26,18 +26,21 @@ class ReplayLog {
   next();  // null unless a block around this one is being replayed; skips what the choice had drawn
   static Tensor keep(const Tensor& x);  // into every log that is being recorded inside of it
 
-  RandomKey random_;
+  class Keys;
+  static ReplayLog* replayed();  // the innermost log that is being replayed
+
   struct Choice {
     Tensor value;
-    RandomKey random;  // the generator's state after it was made
+    std::size_t keys;  // how many had been drawn when it was made
   };
+  std::vector<RandomKey> keys_;  // all that the block drew, from whichever generator
   std::vector<Choice> kept_;
-  std::size_t at_ = 0;
+  std::size_t at_ = 0, key_at_ = 0;
   bool replaying_ = false;
   ReplayLog* outer_ = nullptr;
 };
 
-/// Records from here to the end of the scope, into `log`, which starts with the default generator's state.
+/// Records from here to the end of the scope, into `log`, which starts empty.
 class ReplayLog::Recording {
  public:
   explicit Recording(ReplayLog& log);
@@ -45,8 +48,8 @@ class ReplayLog::Recording {
   Recording(const Recording&) = delete;
   Recording& operator=(const Recording&) = delete;
 };
-/// Replays: the default generator gives the same numbers again (and gets its state back at the end), `remember` the
-/// same tensors.
+/// Replays: whoever draws gets the same random numbers again, and no generator moves; `remember` gives the same
+/// tensors.
 class ReplayLog::Replaying {
  public:
   explicit Replaying(const ReplayLog& log);
@@ -56,7 +59,6 @@ class ReplayLog::Replaying {
 
  private:
   ReplayLog copy_;
-  RandomKey random_before_;
 };
 
 }  // namespace attune

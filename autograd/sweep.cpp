@@ -210,8 +210,10 @@ struct Sweep::State {
 
   void give_to_owner(TensorImpl& owner, Tensor& g) {
     if (!owner.grad.defined()) {
-      const bool keep = create || (uniquely_held(g) && g.is_contiguous());
-      owner.grad = keep ? (create ? g : std::move(g)) : dense_copy(g);
+      if (uniquely_held(g) && g.is_contiguous())
+        owner.grad = std::move(g);
+      else
+        owner.grad = create ? copy_gradient(g, here) : dense_copy(g);
     } else if (in_place && uniquely_held(owner.grad) && owner.grad.is_contiguous() && !owner.grad.requires_grad()) {
       add_in_place(owner.grad, g, here);
     } else {

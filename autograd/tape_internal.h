@@ -10,6 +10,7 @@ namespace attune {
 
 // What the sweep itself computes with, in recorded form. Defined in ops/, which builds on the tape.
 Tensor add_gradients(const Tensor& a, const Tensor& b, Here here);
+Tensor copy_gradient(const Tensor& g, Here here);
 Tensor sum_to(const Tensor& x, const Shape& shape, Here here);
 
 /// What few nodes have: hooks, handles that want the gradient of an output, and a trace.

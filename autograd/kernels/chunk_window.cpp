@@ -24,7 +24,9 @@ ChunkWindow::ChunkWindow(const ChunkPlan& plan, std::int64_t task)
     identity_.resize(at(plan.length));
     for (std::int64_t i = 0; i < plan.length; ++i) identity_[at(i)] = static_cast<std::int32_t>(i);
   }
-  if (!plan.correct_duplicates || plan.rounds == 1) return;
+  // In one round a pair meets twice only where a window is longer than the ring of chunks.
+  const bool once = plan.rounds == 1 && plan.before + 1 + plan.after <= per_round_;
+  if (!plan.correct_duplicates || once) return;
   chunk_of_.resize(at(plan.rounds * plan.length));
   for (std::int64_t s = 0; s < plan.rounds * plan.length; ++s) {
     const std::int64_t round = s / plan.length;

@@ -158,7 +158,7 @@ Dims lsh_bucket_factors(const LshOptions& o, std::int64_t length, Here here) {
       factors = {chunks + chunks % 2};
     } else {
       int power = 0;
-      while ((std::int64_t{2} << power) <= 2 * (length / o.chunk)) ++power;
+      while ((std::int64_t{2} << power) <= 2 * chunks) ++power;  // of the padded length, as published
       power = std::max(power, 1);
       const std::int64_t longest = o.max_length > 0 ? o.max_length : length;
       const std::int64_t most_chunks = longest / o.chunk;

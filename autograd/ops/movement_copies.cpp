@@ -8,6 +8,7 @@
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/index.h"
 #include "autograd/ops/layout.h"
+#include "autograd/tape_internal.h"
 
 namespace attune {
 
@@ -43,6 +44,8 @@ Tensor clone(const Tensor& x, Here here) {
   op.check_defined(x);
   return op.record(copied(op, x), of<clone>(x), "dx = dy", [](const Tensor& dy) { return dy; });
 }
+
+Tensor copy_gradient(const Tensor& g, Here here) { return clone(g, here); }
 
 Tensor cat(const Tensors& xs, int axis, Here here) {
   const Op op{"cat", here};

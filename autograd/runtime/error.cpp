@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "autograd/runtime/frame.h"
+
 namespace attune {
 
 std::string Here::str() const {
@@ -11,11 +13,22 @@ std::string Here::str() const {
 }
 
 namespace {
-std::string with_site(const std::string& message, Here here) {
-  return here.line == 0 ? message : message + "\n  at " + here.str();
+
+/// An error from below the operations gets the running one's name and the user's line.
+Here site_of(Here here) { return here.line == 0 && Frame::top() ? Frame::top()->site() : here; }
+
+std::string full_text(const std::string& message, Here here) {
+  if (message.find("\n  ") != std::string::npos) return message + (here.line == 0 ? "" : "\n  at " + here.str());
+  std::string text = message;
+  if (const Frame* frame = Frame::top(); here.line == 0 && frame && !message.starts_with(frame->name()))
+    text = std::string(frame->name()) + ": " + message;
+  const Here site = site_of(here);
+  return site.line == 0 ? text : text + "\n  at " + site.str();
 }
+
 }  // namespace
 
-Error::Error(const std::string& message, Here here) : std::runtime_error(with_site(message, here)), here_(here) {}
+Error::Error(const std::string& message, Here here)
+    : std::runtime_error(full_text(message, here)), here_(site_of(here)) {}
 
 }  // namespace attune

@@ -1,6 +1,16 @@
 #include "autograd/runtime/philox.h"
 
+#include <utility>
+
 namespace attune {
+
+namespace {
+thread_local constinit KeySource* key_source = nullptr;
+}  // namespace
+
+RandomKey Generator::next() { return key_source ? key_source->draw(*this) : advance(); }
+
+KeySource* KeySource::replace(KeySource* source) noexcept { return std::exchange(key_source, source); }
 
 std::array<std::uint32_t, 4> philox(RandomKey key, std::uint64_t block) {
   constexpr std::uint64_t multiplier0 = 0xD2511F53, multiplier1 = 0xCD9E8D57;

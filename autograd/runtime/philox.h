@@ -22,18 +22,31 @@ class Generator {
   RandomKey state() const { return key_; }
   void set_state(RandomKey key) { key_ = key; }
   /// The key of the next drawing; every drawing has its own counter and up to 2^64 elements.
-  RandomKey next() {
+  RandomKey next();
+
+ private:
+  friend class KeySource;
+  RandomKey advance() {
     RandomKey k = key_;
     ++key_.counter;
     return k;
   }
-
- private:
   RandomKey key_;
 };
 
 /// The process's default generator (seed 0 at the start); `manual_seed` seeds it. Not for use from several threads at
 /// once.
+/// Stands between every generator of this thread and those who draw: to note the keys, or to give noted ones again.
+class KeySource {
+ public:
+  virtual RandomKey draw(Generator& g) = 0;
+
+ protected:
+  ~KeySource() = default;
+  static RandomKey advance(Generator& g) { return g.advance(); }
+  static KeySource* replace(KeySource* source) noexcept;  ///< null: none; returns the one before
+};
+
 Generator& default_generator();
 void manual_seed(std::uint64_t seed);
 

@@ -61,7 +61,7 @@ int main(int argc, char** argv) {
   const Options o = parse(argc, argv);
   try {
     return run(o);
-  } catch (const attune::Error& e) {
+  } catch (const std::exception& e) {
     fmt::print(stderr, "reformer_copy: {}\n", e.what());
     return 1;
   }
