@@ -26,6 +26,14 @@ struct LoadOptions {
   bool strict = true;  ///< missing and unexpected entries are an error; otherwise they are passed over
 };
 
+/// A child's name, and the line that gives it.
+struct ChildName {
+  ChildName(const char* n, Here h = Here::current()) : name(n), here(h) {}
+  ChildName(std::string n, Here h = Here::current()) : name(std::move(n)), here(h) {}
+  std::string name;
+  Here here;
+};
+
 class Module {
  public:
   Module() = default;
@@ -68,10 +76,11 @@ class Module {
  protected:
   /// Makes and owns a child. Throws ValueError for an empty or taken name or one with a dot.
   template <class M, class... Args>
-  M& child(std::string name, Args&&... args) {
+  M& child(ChildName name, Args&&... args) {
+    const Frame frame("module", name.here);  // what its constructor refuses is refused at that line
     auto made = std::make_unique<M>(std::forward<Args>(args)...);
     M& m = *made;
-    adopt(std::move(name), std::move(made));
+    adopt(std::move(name.name), std::move(made));
     return m;
   }
   /// Registers a trainable tensor and returns it, at an address that stays. The same handle may be registered in

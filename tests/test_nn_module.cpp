@@ -69,6 +69,19 @@ std::string whole_message(const std::function<void()>& f) {
   return "";
 }
 
+TEST_CASE("module: what a child's constructor refuses is refused at the line that names the child") {
+  struct Wrong : nn::Module {
+    nn::Linear& up = child<nn::Linear>("up", -1, 4);
+  };
+  std::string what;
+  try {
+    Wrong made;
+  } catch (const ValueError& e) {
+    what = e.what();
+  }
+  CHECK(what.find("Linear: in = -1 must be at least 1\n  at test_nn_module.cpp:") == 0);
+}
+
 }  // namespace
 
 static_assert(!std::is_copy_constructible_v<Net> && !std::is_move_constructible_v<Net> &&

@@ -103,6 +103,24 @@ TEST_CASE("lsh: every variant equals its definition with dense matrices, in valu
       }
 }
 
+TEST_CASE("lsh: a window longer than the ring of chunks meets no key twice") {
+  for (const bool causal : {true, false})
+    for (const bool same_bucket : {true, false})
+      for (const std::int64_t after : {0, 1}) {
+        LshOptions o;
+        o.chunk = 4;
+        o.chunks_before = 3 - after;
+        o.chunks_after = after;
+        o.causal = causal;
+        o.mask_other_buckets = same_bucket;
+        const Sample s({1, 8, 2, 4});
+        Generator g(6);
+        const Tensor buckets = lsh_buckets(s.qk, lsh_rotations(o, 1, 2, 4, 8, float64, g), o);
+        CHECK(difference(lsh_attention(s.qk, s.v, buckets, o), lsh_attention_composed(s.qk, s.v, buckets, o)) < 1e-9);
+      }
+  CHECK(lsh_bucket_factors(LshOptions::hugging_face(), 100) == Dims{4});
+}
+
 TEST_CASE("lsh: with one bucket and a chunk for all, hashing is full shared-QK attention") {
   const Sample s({1, 12, 2, 4});
   LshOptions o;

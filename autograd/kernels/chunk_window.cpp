@@ -42,7 +42,7 @@ ChunkWindow::ChunkWindow(const ChunkPlan& plan, std::int64_t task)
 
 void ChunkWindow::append_keys(std::int64_t chunk) {
   if (!plan_.ring && (chunk < 0 || chunk >= chunks())) return;
-  chunk = (chunk + chunks()) % chunks();
+  chunk = wrapped(chunk);
   const std::int64_t begin = chunk * plan_.chunk;
   const std::int32_t* positions = order_ ? order_ + begin : identity_.data() + begin % plan_.length;
   keys_.insert(keys_.end(), positions, positions + plan_.chunk);
@@ -75,7 +75,7 @@ const std::int32_t* ChunkWindow::times_seen(std::int64_t i) {
     for (std::int64_t o = -plan_.before; o <= plan_.after; ++o) {
       std::int64_t window = chunk_of(round, q) + o;
       if (!plan_.ring && (window < 0 || window >= chunks())) continue;
-      window = (window + chunks()) % chunks();
+      window = wrapped(window);
       const std::int64_t its_round = window / per_round_;
       const std::int32_t* chunk_of_key = chunk_of_.data() + its_round * plan_.length;
       if (!buckets) {

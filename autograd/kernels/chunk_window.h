@@ -15,6 +15,8 @@ class ChunkWindow {
 
   const ChunkPlan& plan() const { return plan_; }
   std::int64_t chunks() const { return plan_.rounds * per_round_; }
+  /// Whether pairs that meet more than once are to be corrected for.
+  bool corrects() const { return !chunk_of_.empty(); }
   void move_to(std::int64_t chunk);
 
   const std::int32_t* queries() const { return queries_.data(); }  // [m] positions
@@ -43,6 +45,12 @@ class ChunkWindow {
   void dropout_row(std::int64_t i, T* mask) const;
 
  private:
+  /// A chunk's place on the ring; a window may be longer than the ring.
+  std::int64_t wrapped(std::int64_t chunk) const {
+    while (chunk < 0) chunk += chunks();
+    while (chunk >= chunks()) chunk -= chunks();
+    return chunk;
+  }
   std::int32_t chunk_of(std::int64_t round, std::int32_t position) const {
     return chunk_of_[static_cast<std::size_t>(round * plan_.length + position)];
   }

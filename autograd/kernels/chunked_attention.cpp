@@ -30,7 +30,7 @@ void mask_row(ChunkWindow& w, Size i, T* s) {
   const std::int32_t position = w.query(i);
   const std::int32_t* keys = w.keys();
   const T none = -std::numeric_limits<T>::infinity();
-  if (p.correct_duplicates && p.rounds > 1) {
+  if (w.corrects()) {
     const std::int32_t* seen = w.times_seen(i);
     const T* logs = w.template log_counts<T>();
     for (Size c = 0; c < cols; ++c) s[c] -= logs[seen[c]];

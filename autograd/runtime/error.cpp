@@ -14,8 +14,12 @@ std::string Here::str() const {
 
 namespace {
 
-/// An error from below the operations gets the running one's name and the user's line.
-Here site_of(Here here) { return here.line == 0 && Frame::top() ? Frame::top()->site() : here; }
+/// The user's line: of the outermost frame, where one has a line; errors from below the operations have none of their
+/// own.
+Here site_of(Here here) {
+  const Here outermost = Frame::top() ? Frame::top()->site() : Here{};
+  return outermost.line == 0 ? here : outermost;
+}
 
 std::string full_text(const std::string& message, Here here) {
   if (message.find("\n  ") != std::string::npos) return message + (here.line == 0 ? "" : "\n  at " + here.str());

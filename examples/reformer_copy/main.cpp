@@ -7,6 +7,7 @@
 // prints all of it).
 
 #include <fmt/format.h>
+#include <csignal>
 
 #include <filesystem>
 
@@ -34,6 +35,7 @@ int run(const Options& o) {
   if (o.threads > 0) attune::set_num_threads(o.threads);
   prepare(o.out);
   examples::catch_interrupts();
+  std::signal(SIGPIPE, SIG_IGN);  // a missing gnuplot is reported, not died of
   const int by_interrupt = 130;
   if (o.table) return run_table(o) ? 0 : by_interrupt;
 
