@@ -9,21 +9,6 @@ namespace {
 
 using Body = std::function<Tensors(const Tensors&)>;
 
-/// A parameter that f uses without being told would silently get no gradient.
-void check_leaves(const Tensors& outputs, const Tensors& inputs) {
-  for (const Tensor& y : outputs) {
-    const Tape tape = Tape::of(y);
-    for (std::size_t i = 0; i < tape.size(); ++i) {
-      const Node* n = &tape[i];
-      if (n->is_leaf() &&
-          std::none_of(inputs.begin(), inputs.end(), [n](const Tensor& x) { return x.defined() && x.node() == n; }))
-        throw GradError("checkpoint: the function uses a tensor " + n->output(0).shape.str() +
-                            " that requires a gradient and is not among the inputs",
-                        n->site());
-    }
-  }
-}
-
 Tensors run_again(const Body& f, const std::vector<Saved>& saved, const ReplayLog& log, const Tensors& dys,
                   const Needs& needs) {
   const bool recorded =
@@ -40,8 +25,8 @@ Tensors run_again(const Body& f, const std::vector<Saved>& saved, const ReplayLo
   {
     const ReplayLog::Replaying replay(log);
     outputs = f(inputs);
+    replay.check_inputs(outputs, inputs, "checkpoint: the function", "the inputs");
   }
-  if (!recorded) check_leaves(outputs, inputs);
   Tensors ys, cotangents, wanted;
   for (std::size_t i = 0; i < outputs.size() && i < dys.size(); ++i)
     if (outputs[i].requires_grad()) {

@@ -1,13 +1,16 @@
 #include "autograd/replay.h"
 
+#include <algorithm>
+#include <unordered_set>
 #include <utility>
 
-#include "autograd/runtime/error.h"
+#include "autograd/tape_internal.h"
 
 namespace attune {
 
 namespace {
 thread_local constinit ReplayLog* active = nullptr;
+thread_local constinit const ReplayLog::Surrounding* surrounding = nullptr;  // the innermost one
 }  // namespace
 
 /// Draws for every generator while a log is active.
@@ -37,19 +40,62 @@ ReplayLog* ReplayLog::replayed() {
 ReplayLog::Recording::Recording(ReplayLog& log) {
   log = ReplayLog();
   log.outer_ = active;
+  for (const Surrounding* s = surrounding; s; s = s->outer_) log.surroundings_.push_back(s->enter_);
+  std::reverse(log.surroundings_.begin(), log.surroundings_.end());
   Keys::activate(&log);
 }
 
 ReplayLog::Recording::~Recording() { Keys::activate(std::exchange(active->outer_, nullptr)); }
 
-ReplayLog::Replaying::Replaying(const ReplayLog& log) : copy_(log) {
+ReplayLog::Surrounding::Surrounding(Enter enter) : enter_(std::move(enter)), outer_(std::exchange(surrounding, this)) {}
+
+ReplayLog::Surrounding::~Surrounding() { surrounding = outer_; }
+
+struct ReplayLog::Replaying::Entered {
+  explicit Entered(const Surrounding::Enter& enter) : changed(enter()), known(enter) {}
+  std::shared_ptr<void> changed;
+  Surrounding known;  // to blocks within this one
+};
+
+ReplayLog::Replaying::Replaying(const ReplayLog& log) : copy_(log), start_(NodeAccess::next_sequence()) {
+  try {
+    for (const Surrounding::Enter& enter : copy_.surroundings_) entered_.push_back(std::make_unique<Entered>(enter));
+  } catch (...) {
+    while (!entered_.empty()) entered_.pop_back();
+    throw;
+  }
   copy_.replaying_ = true;
   copy_.at_ = copy_.key_at_ = 0;
   copy_.outer_ = active;
   Keys::activate(&copy_);
 }
 
-ReplayLog::Replaying::~Replaying() { Keys::activate(copy_.outer_); }
+ReplayLog::Replaying::~Replaying() {
+  Keys::activate(copy_.outer_);
+  while (!entered_.empty()) entered_.pop_back();  // innermost first
+}
+
+void ReplayLog::Replaying::check_inputs(const Tensors& outputs, const Tensors& inputs, const char* who,
+                                        const char* list) const {
+  std::unordered_set<const Node*> seen;
+  for (const Tensor& x : inputs)
+    if (x.defined()) seen.insert(x.node());
+  std::vector<const Node*> open;
+  const auto visit = [&](const Node* n) {
+    if (!n || !seen.insert(n).second) return;
+    if (n->sequence() < start_)
+      throw GradError(std::string(who) + " uses a tensor " + n->output(0).shape.str() +
+                          " that requires a gradient and is not among " + list,
+                      n->site());
+    open.push_back(n);
+  };
+  for (const Tensor& y : outputs) visit(y.node());
+  while (!open.empty()) {
+    const Node* n = open.back();
+    open.pop_back();
+    for (const Edge& e : n->edges()) visit(e.node.get());
+  }
+}
 
 const Tensor* ReplayLog::next() {
   ReplayLog* log = replayed();

@@ -4,6 +4,9 @@
 // second. New choices there would make the recomputed function another one, and its gradient wrong.
 #pragma once
 
+#include <functional>
+#include <memory>
+
 #include "autograd/runtime/philox.h"
 #include "autograd/tensor.h"
 
@@ -13,6 +16,7 @@ class ReplayLog {
  public:
   class Recording;
   class Replaying;
+  class Surrounding;
 
   /// compute(), or, in a replay, what it gave the first time. The result is a constant: it is taken off the tape.
   template <class F>
@@ -36,8 +40,26 @@ class ReplayLog {
   std::vector<RandomKey> keys_;  // all that the block drew, from whichever generator
   std::vector<Choice> kept_;
   std::size_t at_ = 0, key_at_ = 0;
+  std::vector<std::function<std::shared_ptr<void>()>> surroundings_;  // of the first run, outermost first
   bool replaying_ = false;
   ReplayLog* outer_ = nullptr;
+};
+
+/// Something that blocks find changed while they run, such as the parameters that stand in for a module's own, and that
+/// a replay must find again, though the change is long undone by then. `enter` makes the change; what it returns undoes
+/// it when it goes. The constructor does not call it.
+class ReplayLog::Surrounding {
+ public:
+  using Enter = std::function<std::shared_ptr<void>()>;
+  explicit Surrounding(Enter enter);
+  ~Surrounding();
+  Surrounding(const Surrounding&) = delete;
+  Surrounding& operator=(const Surrounding&) = delete;
+
+ private:
+  friend class ReplayLog::Recording;
+  Enter enter_;
+  const Surrounding* outer_;
 };
 
 /// Records from here to the end of the scope, into `log`, which starts empty.
@@ -57,8 +79,15 @@ class ReplayLog::Replaying {
   Replaying(const Replaying&) = delete;
   Replaying& operator=(const Replaying&) = delete;
 
+  /// Throws GradError where `outputs`, computed since this was made, depend on an older tensor that is not among
+  /// `inputs`: it would silently get no gradient. `who` and `list` are for the message.
+  void check_inputs(const Tensors& outputs, const Tensors& inputs, const char* who, const char* list) const;
+
  private:
+  struct Entered;
   ReplayLog copy_;
+  std::vector<std::unique_ptr<Entered>> entered_;
+  std::uint64_t start_;  // no node before it was recorded in this replay
 };
 
 }  // namespace attune

@@ -29,7 +29,7 @@ Tracing::~Tracing() { thread_state.tracing = before_; }
 
 namespace {
 
-std::atomic<std::uint64_t> next_sequence{1};
+std::atomic<std::uint64_t> sequence_counter{1};
 
 class LeafNode final : public Node {
  public:
@@ -48,7 +48,7 @@ Node::Node(const char* name, const char* rule, Here site, bool leaf)
       name_(name),
       rule_(rule),
       site_(site),
-      sequence_(next_sequence.fetch_add(1, std::memory_order_relaxed)) {}
+      sequence_(sequence_counter.fetch_add(1, std::memory_order_relaxed)) {}
 Node::~Node() = default;
 
 const Trace* Node::trace() const { return extras_ ? extras_->trace.get() : nullptr; }
@@ -69,6 +69,8 @@ void release(Node* n) noexcept {
   }
   state.burying = false;
 }
+
+std::uint64_t NodeAccess::next_sequence() { return sequence_counter.load(std::memory_order_relaxed); }
 
 void NodeAccess::make_leaf(TensorImpl& t, Here here) {
   t.node = Ref<Node>::adopt(new LeafNode(here));

@@ -31,6 +31,7 @@ struct Node::Extras {
 };
 
 struct NodeAccess {
+  static std::uint64_t next_sequence();  ///< of the next node; all that exist have lower ones
   static Node::Extras& extras(Node& n) {
     if (!n.extras_) n.extras_ = std::make_unique<Node::Extras>();
     return *n.extras_;

@@ -5,10 +5,11 @@
 #include <unordered_set>
 
 #include "autograd/io/safetensors.h"
+#include "autograd/op.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/inplace.h"
+#include "autograd/replay.h"
 #include "autograd/runtime/error.h"
-#include "autograd/tape.h"
 
 namespace attune::nn {
 
@@ -33,14 +34,14 @@ Tensor& Module::parameter(std::string name, Tensor value) {
   check_name(name);
   if (!value.defined()) throw ValueError("module: the parameter \"" + name + "\" is undefined");
   value.requires_grad_();
-  entries_.push_back(std::make_unique<Entry>(Entry{std::move(name), std::move(value), true, true}));
+  entries_.push_back(std::make_shared<Entry>(std::move(name), std::move(value), true, true));
   return entries_.back()->value;
 }
 
 Tensor& Module::buffer(std::string name, Tensor value, bool persistent) {
   check_name(name);
   if (!value.defined()) throw ValueError("module: the buffer \"" + name + "\" is undefined");
-  entries_.push_back(std::make_unique<Entry>(Entry{std::move(name), std::move(value), false, persistent}));
+  entries_.push_back(std::make_shared<Entry>(std::move(name), std::move(value), false, persistent));
   return entries_.back()->value;
 }
 
@@ -126,23 +127,31 @@ Tensors Module::with_parameters(const Tensors& values, const std::function<Tenso
     throw ValueError("with_parameters: " + std::to_string(values.size()) + " tensors for " +
                          std::to_string(own.size()) + " parameters",
                      here);
-  std::unordered_map<const TensorImpl*, const Tensor*> replacement;
+  std::unordered_map<const TensorImpl*, std::size_t> place;
   for (std::size_t i = 0; i < own.size(); ++i) {
     if (!values[i].defined() || values[i].shape() != own[i].shape())
       throw ShapeError("with_parameters: tensor " + std::to_string(i) + " must have the shape " + own[i].shape().str(),
                        here);
-    replacement[own[i].impl()] = &values[i];
+    place[own[i].impl()] = i;
   }
-  struct Restore {
-    std::vector<std::pair<Entry*, Tensor>> before;
-    ~Restore() {
+  using Entries = std::vector<std::pair<std::shared_ptr<Entry>, std::size_t>>;
+  struct Exchange {
+    Exchange(const Entries& entries, const Tensors& by) {
+      before.reserve(entries.size());  // nothing throws below
+      for (const auto& [entry, i] : entries) before.emplace_back(entry, std::exchange(entry->value, by[i]));
+    }
+    ~Exchange() {
       for (auto& [entry, value] : before) entry->value = std::move(value);
     }
-  } restore;
+    std::vector<std::pair<std::shared_ptr<Entry>, Tensor>> before;
+  };
+  Entries entries;
   each_entry("", [&](const std::string&, Entry& e) {
-    if (!e.trainable) return;
-    restore.before.emplace_back(&e, e.value);
-    e.value = *replacement.at(e.value.impl());
+    if (e.trainable) entries.emplace_back(e.shared_from_this(), place.at(e.value.impl()));
+  });
+  const Exchange exchange(entries, values);
+  const ReplayLog::Surrounding surrounding([entries, saved = std::vector<Saved>(values.begin(), values.end())] {
+    return std::make_shared<Exchange>(entries, Tensors(saved.begin(), saved.end()));
   });
   return f();
 }

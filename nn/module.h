@@ -59,7 +59,8 @@ class Module {
 
   /// f() with these tensors (any tensors, recorded ones too, in the order of parameters()) in the place of the
   /// parameters, which come back afterwards: a module as a function of its parameters, for gradcheck, jvp and
-  /// derivatives through an update. Throws ValueError and ShapeError where `values` do not fit.
+  /// derivatives through an update. Blocks that the backward pass runs again (checkpoint, reversible) find them again.
+  /// Throws ValueError and ShapeError where `values` do not fit.
   Tensors with_parameters(const Tensors& values, const std::function<Tensors()>& f, Here here = Here::current());
 
   /// Parameters and persistent buffers by path, sharing storage with the module.
@@ -95,7 +96,9 @@ class Module {
   friend class Scope;
 
  private:
-  struct Entry {
+  struct Entry : std::enable_shared_from_this<Entry> {
+    Entry(std::string n, Tensor v, bool t, bool p)
+        : name(std::move(n)), value(std::move(v)), trainable(t), persistent(p) {}
     std::string name;
     Tensor value;
     bool trainable, persistent;
@@ -107,7 +110,7 @@ class Module {
   std::string name_;
   Module* parent_ = nullptr;
   bool training_ = true;
-  std::vector<std::unique_ptr<Entry>> entries_;
+  std::vector<std::shared_ptr<Entry>> entries_;  // shared with blocks that will run again
   std::vector<std::unique_ptr<Module>> children_;
 };
 

@@ -16,20 +16,6 @@ struct BlockLog {
   ReplayLog f, g;
 };
 
-/// A parameter that a function uses without naming it would silently get no gradient.
-void check_listed(const Tensor& y, const Tensor& x, const std::vector<Tensor>& parameters) {
-  const Tape tape = Tape::of(y);
-  for (std::size_t i = 0; i < tape.size(); ++i) {
-    const Node* n = &tape[i];
-    const bool listed = n == x.node() || std::any_of(parameters.begin(), parameters.end(),
-                                                     [n](const Tensor& p) { return p.node() == n; });
-    if (n->is_leaf() && !listed)
-      throw GradError("reversible_blocks: a block uses a tensor " + n->output(0).shape.str() +
-                          " that requires a gradient and is not among its parameters",
-                      n->site());
-  }
-}
-
 /// What the sweep through one function gives: its value at x, and the gradients of <f(x), dy> with respect to x and the
 /// parameters.
 struct Pulled {
@@ -46,10 +32,12 @@ Pulled pull(const std::function<Tensor(const Tensor&)>& f, const std::vector<Ten
   {
     const ReplayLog::Replaying replay(log);
     y = f(x);
+    Tensors listed = parameters;
+    listed.push_back(x);
+    replay.check_inputs({y}, listed, "reversible_blocks: a block", "its parameters");
   }
   Pulled p{recorded ? y : y.detach(), {}, Tensors(parameters.size())};
   if (!y.requires_grad()) return p;
-  if (!recorded) check_listed(y, x, parameters);
   Tensors wanted{x};
   for (const Tensor& w : parameters)
     if (w.requires_grad()) wanted.push_back(w);
@@ -88,9 +76,14 @@ Tensors run_stack(const Tensors& inputs, const std::vector<ReversibleBlock>& blo
     seen.emplace_back(inputs[i]);
     if (inputs[i].node()) place.emplace(inputs[i].node(), i);
   }
-  return op.record_joint(Tensors{y1, y2}, of<run_stack>(inputs, blocks),
+  // The node holds the parameters without their gradients, which may have been computed by it.
+  std::vector<ReversibleBlock> kept = blocks;
+  for (ReversibleBlock& block : kept)
+    for (std::vector<Tensor>* parameters : {&block.f_parameters, &block.g_parameters})
+      for (Tensor& p : *parameters) p = Saved(p);
+  return op.record_joint(Tensors{y1, y2}, of<run_stack>(inputs, kept),
                          "block by block from the last: x2 = y2 - G(y1), x1 = y1 - F(x2), and their gradients",
-                         [blocks, logs, seen = std::move(seen), place = std::move(place), count = inputs.size()](
+                         [blocks = kept, logs, seen = std::move(seen), place = std::move(place), count = inputs.size()](
                              const Tensors& dys, const Needs&, const Tensors& ys) {
                            for (const Saved& s : seen) s.get();
                            Tensors dxs(count);

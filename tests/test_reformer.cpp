@@ -304,8 +304,63 @@ TEST_CASE("reversible: a parameter that is not listed is an error, not a missing
   const nn::ReversibleBlock block{
       [&](const Tensor& x) { return f(x); }, [&](const Tensor& x) { return g(x); }, f.parameters(), {g.weight}};
   const nn::TwoStreams y = nn::reversible_blocks({block}, {randn({2, 3}), randn({2, 3})});
-  CHECK(refusal<GradError>([&] { sum(y.second).backward(); }) ==
-        "reversible_blocks: a block uses a tensor [3] that requires a gradient and is not among its parameters");
+  for (const bool create_graph : {true, false})
+    CHECK(refusal<GradError>([&] { sum(y.second).backward({.create_graph = create_graph}); }) ==
+          "reversible_blocks: a block uses a tensor [3] that requires a gradient and is not among its parameters");
+}
+
+TEST_CASE("reversible: recorded parameters in the place of a model's own, also after they have gone back") {
+  manual_seed(3);
+  nn::Reformer model(small_config(1));
+  model.to(float64);
+  Generator g(3);
+  const Tensor tokens = randint(0, 13, {1, 16}, g);
+  // Parameters of an inner step of training: each a function of t.
+  const auto gradient = [&](bool reversible, bool create_graph) {
+    manual_seed(5);
+    nn::ReformerConfig c = small_config(1);
+    c.reversible = reversible;
+    nn::Reformer other(c);
+    other.to(float64);
+    const Tensor t = scalar(1, float64).requires_grad_();
+    Tensors moved;
+    for (const Tensor& p : model.parameters()) moved.push_back(p.detach() * t);
+    const Tensor loss = other.with_parameters(moved, [&] { return Tensors{other.loss(other(tokens), tokens)}; })[0];
+    return grad({loss}, {t}, {.create_graph = create_graph})[0].item();
+  };
+  const double expected = gradient(false, false);
+  CHECK(gradient(true, false) == doctest::Approx(expected).epsilon(1e-10));
+  CHECK(gradient(true, true) == doctest::Approx(expected).epsilon(1e-10));
+}
+
+TEST_CASE("reversible: a whole model passes gradcheck to second order") {
+  manual_seed(3);
+  nn::ReformerConfig c = small_config(1);
+  c.d_model = 4;
+  c.d_ff = 4;
+  c.heads = 1;
+  c.vocabulary = 3;
+  c.axial_row_dim = 2;
+  c.dropout = 0.1;
+  nn::Reformer model(c);
+  model.to(float64);
+  Generator g(3);
+  const Tensor tokens = randint(0, 3, {1, 16}, g);
+  CHECK(nn::gradcheck(model, [&](const Tensors&) { return Tensors{model.loss(model(tokens), tokens)}; }, {}) == "");
+}
+
+TEST_CASE("reversible: gradients of a recorded sweep, kept in the parameters, do not keep the graph") {
+  const std::int64_t before = memory_stats().live_blocks;
+  {
+    nn::Linear f(3, 3), g(3, 3);
+    const auto run_f = [&](const Tensor& x) { return tanh(f(x)); };
+    const auto run_g = [&](const Tensor& x) { return tanh(g(x)); };
+    const nn::TwoStreams y =
+        nn::reversible_blocks({{run_f, run_g, f.parameters(), g.parameters()}}, {randn({2, 3}), randn({2, 3})});
+    sum(y.second * y.first).backward({.create_graph = true});
+    CHECK(f.weight.grad().requires_grad());
+  }
+  CHECK(memory_stats().live_blocks == before);
 }
 
 TEST_CASE("reformer: trains on a tiny duplication task, and any number of threads gives the same weights") {

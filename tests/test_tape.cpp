@@ -364,6 +364,22 @@ TEST_CASE("tape: checkpoint gives the same gradients from less memory, with the 
         "checkpoint: the function uses a tensor [64, 64] that requires a gradient and is not among the inputs");
 }
 
+TEST_CASE("tape: checkpoint refuses what is not listed, in recorded sweeps and for recorded tensors too") {
+  const Tensor x = leaf({0.5, 2}), w = leaf({3, 4}), h = x * 2, v = w * 2;
+  const std::string unlisted =
+      "checkpoint: the function uses a tensor [2] that requires a gradient and is not among the inputs";
+  const auto use = [](const Tensor& other, const Tensor& input) {
+    return sum(checkpoint([=](const Tensors& in) { return Tensors{in[0] * in[0] * other}; }, {input})[0]);
+  };
+  for (const bool create_graph : {false, true}) {
+    const BackwardOptions options{.retain_graph = true, .create_graph = create_graph};
+    CHECK(refusal<GradError>([&] { use(w, x).backward(options); }) == unlisted);
+    CHECK(refusal<GradError>([&] { use(w, h).backward(options); }) == unlisted);
+    CHECK(refusal<GradError>([&] { use(v, x).backward(options); }) == unlisted);
+    CHECK(refusal<GradError>([&] { use(h, x).backward(options); }) == unlisted);  // computed from an input outside
+  }
+}
+
 TEST_CASE("tape: second derivatives through checkpoint, where one input depends on another") {
   const auto f = [](const Tensors& in) {
     const Tensor x = tanh(in[0]);
