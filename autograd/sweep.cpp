@@ -140,6 +140,7 @@ struct Sweep::State {
   bool retain = false;
   bool create = false;
   bool in_place = true;
+  bool watched = false;  // by somebody who steps: received and sent are kept until the next step
   Here here;
   std::vector<Pending> pending;
   std::vector<std::uint32_t> free;
@@ -176,7 +177,8 @@ struct Sweep::State {
       std::push_heap(heap.begin(), heap.end());
     }
     Collected& c = pending[at].at(slot);
-    if (!c.value.defined()) {
+    const bool first = !c.value.defined();
+    if (first) {
       c.value = std::move(g);
     } else if (c.owned && in_place) {
       add_in_place(c.value, g, here);
@@ -184,6 +186,7 @@ struct Sweep::State {
       c.value = add_gradients(c.value, g, here);
       c.owned = true;
     }
+    if (!first && thread_state.anomaly) check_finite(*node, "the sum of the gradients that reach it", c.value);
   }
 
   void start(const Tensor& root, const Tensor& cotangent, const char* what) {
@@ -205,6 +208,7 @@ struct Sweep::State {
                            name_of(cotangent.dtype()) + " does not fit the tensor " + root.shape().str() + " " +
                            name_of(root.dtype()),
                        here);
+    if (thread_state.anomaly) check_finite(*root.node(), "the cotangent that was given", cotangent);
     collect(root.node(), root.slot(), cotangent);
   }
 
@@ -214,11 +218,14 @@ struct Sweep::State {
         owner.grad = std::move(g);
       else
         owner.grad = create ? copy_gradient(g, here) : dense_copy(g);
-    } else if (in_place && uniquely_held(owner.grad) && owner.grad.is_contiguous() && !owner.grad.requires_grad()) {
+      return;
+    }
+    if (in_place && uniquely_held(owner.grad) && owner.grad.is_contiguous() && !owner.grad.requires_grad()) {
       add_in_place(owner.grad, g, here);
     } else {
       owner.grad = add_gradients(owner.grad, g, here);
     }
+    if (thread_state.anomaly) check_finite(*owner.node, "the sum of this pass's gradient and earlier ones", owner.grad);
   }
 
   /// Checks a rule's result and undoes the broadcasting of its input.
@@ -233,17 +240,17 @@ struct Sweep::State {
                           want.shape.str() + " " + name_of(want.dtype),
                       node.site());
     if (dx.shape() != want.shape) dx = sum_to(dx, want.shape, node.site());
-    if (thread_state.anomaly) check_finite(node, input, dx);
+    if (thread_state.anomaly) check_finite(node, "the gradient of input " + std::to_string(input), dx);
     return dx;
   }
 
-  static void check_finite(const Node& node, std::size_t input, const Tensor& dx) {
-    const std::vector<double> v = dx.to_vector<double>();
+  static void check_finite(const Node& node, const std::string& what, const Tensor& g) {
+    const std::vector<double> v = g.to_vector<double>();
     for (std::size_t i = 0; i < v.size(); ++i)
       if (!std::isfinite(v[i]))
         throw AnomalyError(std::string(node.name()) + ": " + (std::isnan(v[i]) ? "NaN" : "infinity") +
-                               " in the backward pass, in the gradient of input " + std::to_string(input) +
-                               ", at element " + std::to_string(i) + " of " + dx.shape().str(),
+                               " in the backward pass, in " + what + ", at element " + std::to_string(i) + " of " +
+                               g.shape().str(),
                            node.site());
   }
 
@@ -273,6 +280,7 @@ struct Sweep::State {
         throw GradError(std::string(node.name()) + ": a hook returned a gradient " + changed.shape().str() + " " +
                             name_of(changed.dtype()) + " for a tensor " + want.shape.str() + " " + name_of(want.dtype),
                         node.site());
+      if (thread_state.anomaly) check_finite(node, "the gradient that a hook returned", changed);
       c = {std::move(changed), false};
     }
   }
@@ -280,11 +288,25 @@ struct Sweep::State {
   void step() {
     Pending p = take_next();
     Node& node = *p.node;
-    const Frame frame(node.name(), node.site());
     const RunningNode running(&node);
     const GradMode mode(create);
     received.clear();
     sent.clear();
+    run(node, p);
+    // What is wrong with a sum of gradients is said of the node that they are sums for.
+    for (std::size_t i = 0; i < sent.size(); ++i) {
+      if (!sent[i].defined()) continue;
+      const Edge& e = node.edges()[i];
+      if (watched)
+        collect(e.node.get(), e.slot, sent[i]);
+      else
+        collect(e.node.get(), e.slot, std::move(sent[i]));
+    }
+  }
+
+  /// Takes the gradients in p and leaves those of the inputs in `sent`.
+  void run(Node& node, Pending& p) {
+    const Frame frame(node.name(), node.site());
     const bool special = node_has_extras(node);
     if (special) run_hooks(node, p);
     for (const Capture& c : captures)
@@ -294,7 +316,7 @@ struct Sweep::State {
       for (const auto& o : owners) {
         Tensor& g = p.at(o.slot).value;
         if (!g.defined()) continue;
-        if (node.is_leaf() && in_place) {
+        if (node.is_leaf() && in_place && !watched) {
           give_to_owner(*o.tensor, g);
         } else {
           Tensor kept = g;
@@ -303,7 +325,7 @@ struct Sweep::State {
       }
     }
     if (node.is_leaf()) {
-      if (!in_place) received.push_back(p.first.value);
+      if (watched) received.push_back(p.first.value);
       return;
     }
     if (node.freed())
@@ -319,7 +341,7 @@ struct Sweep::State {
     sent.resize(node.edges().size());
     node.run(received, sent);
     if (!retain) node.free_saved();
-    if (in_place) received.clear();
+    if (!watched) received.clear();
     for (std::size_t i = 0; i < sent.size(); ++i) {
       Tensor& dx = sent[i];
       if (!dx.defined()) continue;
@@ -329,17 +351,16 @@ struct Sweep::State {
         continue;
       }
       dx = fitted(node, i, std::move(dx));
-      if (in_place)
-        collect(e.node.get(), e.slot, std::move(dx));
-      else
-        collect(e.node.get(), e.slot, dx);
     }
   }
 
   static bool node_has_extras(const Node& node) { return static_cast<bool>(node.extras_); }
 };
 
-Sweep::Sweep(const Tensor& root, const BackwardOptions& options, Here here) : state_(std::make_unique<State>()) {
+Sweep::Sweep(const Tensor& root, const BackwardOptions& options, Here here) : Sweep(root, options, here, true) {}
+Sweep::Sweep(const Tensor& root, const BackwardOptions& options, Here here, bool watched)
+    : state_(std::make_unique<State>()) {
+  state_->watched = watched;
   state_->retain = options.retain_graph || options.create_graph;
   state_->create = options.create_graph;
   state_->in_place = !options.create_graph && !options.keep_history;
@@ -348,6 +369,12 @@ Sweep::Sweep(const Tensor& root, const BackwardOptions& options, Here here) : st
 }
 Sweep::Sweep(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Sweep::~Sweep() = default;
+
+void Sweep::run(const Tensor& root, const BackwardOptions& options, Here here) {
+  Sweep sweep(root, options, here, false);
+  while (sweep.step()) {
+  }
+}
 
 const Node* Sweep::next() const {
   return state_->heap.empty() ? nullptr : state_->pending[state_->heap.front().second].node.get();

@@ -163,7 +163,7 @@ struct BackwardOptions {
   Tensor gradient{};          ///< the root's cotangent; default: one, for a root of one element
   bool retain_graph = false;  ///< keep saved tensors for another sweep
   bool create_graph = false;  ///< record the sweep itself, for higher derivatives; keeps the graph too
-  bool keep_history = false;  ///< never accumulate in place, so that handles seen while stepping keep their values
+  bool keep_history = false;  ///< never accumulate in place, so that handles from Sweep::pending() keep their values
 };
 
 /// A reverse sweep that can be run one node at a time. Leaves receive their gradient in their turn: step() returns
@@ -181,15 +181,18 @@ class Sweep {
   Tensor pending(const Node* node, std::uint32_t slot = 0) const;
   /// Runs next(). Returns false, and does nothing, at the end.
   bool step();
-  /// The gradients that the last step received, an output each, and sent, an input each (undefined where none was
-  /// wanted).
+  /// The gradients that the last step received, an output each (zeros where nothing had come), and sent, an input each
+  /// (undefined where none was wanted). The lists are replaced by the next step; copied handles keep their values.
   const Tensors& received() const;
   const Tensors& sent() const;
 
  private:
   friend Tensors grad(const Tensors&, const Tensors&, const struct GradOptions&, Here);
+  friend class Tensor;
   struct State;
   explicit Sweep(std::unique_ptr<State> state);
+  Sweep(const Tensor& root, const BackwardOptions& options, Here here, bool watched);
+  static void run(const Tensor& root, const BackwardOptions& options, Here here);  ///< to the end, unwatched
   std::unique_ptr<State> state_;
 };
 

@@ -265,11 +265,7 @@ void Tensor::retain_grad(Here here) {
 
 void Tensor::backward(Here here) const { backward(BackwardOptions{}, here); }
 
-void Tensor::backward(const BackwardOptions& options, Here here) const {
-  Sweep sweep(*this, options, here);
-  while (sweep.step()) {
-  }
-}
+void Tensor::backward(const BackwardOptions& options, Here here) const { Sweep::run(*this, options, here); }
 
 Tensor Tensor::detach() const {
   get(impl_);

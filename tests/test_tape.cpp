@@ -70,6 +70,35 @@ TEST_CASE("tape: a step of the sweep at a time, with every gradient in sight") {
   CHECK_FALSE(sweep.step());
 }
 
+TEST_CASE("tape: what a step received and sent is there until the next one, and handles keep their values") {
+  for (const bool keep_history : {false, true}) {
+    const Tensor x = leaf({3}), w = leaf({1, 2});
+    const Tensor y = x * w, z = sum(y * y * y + y);
+    Sweep sweep(z, {.keep_history = keep_history});
+    std::vector<std::vector<double>> received, sent;
+    Tensors kept;
+    std::vector<std::vector<double>> kept_values;
+    while (const Node* n = sweep.next()) {
+      sweep.step();
+      REQUIRE(sweep.received().size() == 1);
+      CHECK(sweep.sent().size() == n->edges().size());
+      for (const Tensors* list : {&sweep.received(), &sweep.sent()})
+        for (const Tensor& g : *list) kept.push_back(g), kept_values.push_back(values(g));
+    }
+    // y's mul receives dz/dy = 3 y^2 + 1 and sends dx, its broadcast undone, and dw; the leaves receive them.
+    const std::size_t n = kept.size();
+    REQUIRE(n > 5);
+    CHECK(kept_values[n - 5] == std::vector<double>{28, 109});
+    CHECK(kept_values[n - 4] == std::vector<double>{28 + 2 * 109});
+    CHECK(kept_values[n - 3] == std::vector<double>{3 * 28, 3 * 109});
+    CHECK(kept_values[n - 2] == kept_values[n - 3]);
+    CHECK(kept_values[n - 1] == kept_values[n - 4]);
+    sum(x * w).backward();  // accumulates into the leaves, not into what was seen
+    for (std::size_t i = 0; i < n; ++i) CHECK(values(kept[i]) == kept_values[i]);
+    CHECK(values(x.grad()) == std::vector<double>{28 + 2 * 109 + 3});
+  }
+}
+
 TEST_CASE("tape: a chain of a million operations under a stack of 256 KiB, backward and destruction") {
   const auto work = [](void* failed) -> void* {
     const Tensor a = scalar(1.0).requires_grad_();
@@ -315,6 +344,46 @@ TEST_CASE("tape: anomaly mode names the first operation that made a NaN or infin
           std::string::npos);
     CHECK(e.where().line == line);
   }
+}
+
+TEST_CASE("tape: anomaly mode searches sums of gradients, in the name and at the line of what they are for") {
+  const DetectAnomaly guard;
+  const Tensor x = leaf({-2});
+  const auto failure = [](const auto& backward) {
+    try {
+      backward();
+    } catch (const AnomalyError& e) {
+      return std::string(e.what());
+    }
+    return std::string("no anomaly");
+  };
+  const double huge = 1e308;
+  const int line = __LINE__ + 1;
+  const Tensor y = exp(x);
+  const std::string at = "\n  at test_tape.cpp:" + std::to_string(line);
+  for (const bool create_graph : {false, true})
+    CHECK(failure([&] {
+            (y * huge + y * huge + 1).backward({.gradient = leaf({1}).detach(), .create_graph = create_graph});
+          }) ==
+          "exp: infinity in the backward pass, in the sum of the gradients that reach it, at element 0 of [1]" + at);
+  // Three of them: the second sum is made in place.
+  CHECK(failure([&] { sum(y * (huge / 2) + y * (huge / 2) + y * huge).backward({.retain_graph = true}); }) ==
+        "exp: infinity in the backward pass, in the sum of the gradients that reach it, at element 0 of [1]" + at);
+  const int leaf_line = __LINE__ + 1;
+  const Tensor w = tensor({1.0}, float64).requires_grad_();
+  sum(w * huge).backward();
+  CHECK(failure([&] { sum(w * huge).backward(); }) ==
+        "leaf: infinity in the backward pass, in the sum of this pass's gradient and earlier ones, at element 0 of "
+        "[1]\n  at test_tape.cpp:" +
+            std::to_string(leaf_line));
+  CHECK(failure([&] {
+          exp(x).backward({.gradient = tensor({NAN}, float64)});
+        }).find("exp: NaN in the backward pass, in the cotangent that was given, at element 0 of [1]") == 0);
+  Tensor z = exp(x);
+  z.register_hook([](const Tensor& g) { return g * INFINITY; });
+  CHECK(failure([&] {
+          sum(z).backward();
+        }).find("exp: infinity in the backward pass, in the gradient that a hook returned, at element 0 of [1]") == 0);
 }
 
 TEST_CASE("tape: operations of users are like the library's own") {
