@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""Attune beside PyTorch's C++ library on the same workloads: `compare.py [OPTIONS] [NAME...]`.
+
+A NAME selects the rows whose name begins with it; none selects all. Before a workload is timed, both sides' losses and
+gradients must agree. Timed runs alternate between the sides, a fresh process each; medians count. Prints a table, and
+writes compare.json, compare.md and compare.png. README.md beside this file says how to read them.
+"""
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+import report
+from measure import Failure, Programs, check
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Row:
+    """A line of the table.
+
+    `targets` bounds what was measured: "ratio" (PyTorch's time over Attune's, at least), "roofline" (the machine's
+    limit over Attune's time, at least) and "value" (in the row's unit, at most).
+    """
+
+    def __init__(self, name, text, unit, targets, against=None, rounds=3):
+        self.name, self.text, self.unit, self.targets, self.rounds = name, text, unit, targets, rounds
+        self.against = against or name  # PyTorch's workload
+
+
+def rows():
+    rowwise = {"ratio": 1.5, "roofline": 0.7}
+    exact = [Row(f"exact_attention/{n}", f"exact causal attention, d 256, 4 heads, n {n}", "us/token",
+                 {"ratio": 6} if n == 8192 else {}) for n in (1024, 8192)]
+    lsh = [Row(f"lsh_attention/{n}", f"LSH attention, 4 hashes, chunk 64, n {n} (PyTorch: exact)", "us/token",
+               {"value": 30} if n == 8192 else {}, against=f"exact_attention/{n}" if n in (1024, 8192) else "none")
+           for n in (1024, 2048, 8192, 16384, 65536)]
+    return [
+        Row("gpt_step", "GPT step: 4 layers, d 256, T 256, batch 8", "ms", {"ratio": 1.5, "roofline": 1 / 1.15}),
+        Row("small_gpt_step", "GPT step: 4 layers, d 64, T 64, batch 4", "ms", {"ratio": 4}),
+        *exact,
+        *lsh,
+        Row("lstm", "LSTM, T 64, batch 32, d 256", "ms", {"ratio": 2.5}),
+        Row("gru", "GRU, T 64, batch 32, d 256", "ms", {"ratio": 2.5}),
+        Row("softmax", "softmax, 2048 x 1024", "ms", rowwise),
+        Row("layer_norm", "layer norm, 2048 x 1024", "ms", rowwise),
+        Row("gelu", "GELU, 2048 x 1024", "ms", rowwise),
+        Row("dropout", "dropout, 2048 x 1024", "ms", rowwise),
+        Row("cross_entropy", "cross-entropy, 2048 x 1024", "ms", rowwise),
+        Row("adamw", "AdamW, 10 M parameters", "ms", {"roofline": 0.7}),
+        Row("scalar_op", "a recorded scalar operation", "us/op", {"value": 0.25}),
+    ]
+
+
+UNITS = {"ms": 1e3, "us/token": 1e6, "us/op": 1e6}
+
+
+def measure(row, programs, seconds):
+    """What the table shows of a row, times in the row's unit."""
+    found = {"name": row.name, "text": row.text, "unit": row.unit, "targets": row.targets}
+    pairs = [(side, row.against if side == "PyTorch" else row.name) for side in programs.paths]
+    pairs.append(("limit", row.name + "/cached"))
+    pairs = [(side, name) for side, name in pairs if programs.has(side, name)]
+    if programs.has("PyTorch", row.name) and not row.name.startswith("scalar_op"):
+        found["disagreement"] = check(programs, row.name)
+    programs.time_rounds(pairs, row.rounds, seconds)
+    scale = UNITS[row.unit]
+    for side, name in pairs:
+        middle, spread = programs.seconds(side, name)
+        key = "cached limit" if name.endswith("/cached") else side
+        found[key] = middle * scale
+        found[key + " spread"] = spread
+    ours = found["Attune"]
+    measured = {"value": ours}
+    if "PyTorch" in found:
+        measured["ratio"] = found["ratio"] = found["PyTorch"] / ours
+    if "limit" in found:
+        measured["roofline"] = found["roofline"] = found["limit"] / ours
+    if "cached limit" in found:
+        found["roofline cached"] = found["cached limit"] / ours
+    found["met"] = {kind: report.is_met(kind, measured[kind], bound)
+                    for kind, bound in row.targets.items() if kind in measured}
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--list", action="store_true", help="print the rows' names and end")
+    parser.add_argument("--build", type=Path, default=ROOT / "build", help="where Attune was built")
+    parser.add_argument("--torch", type=Path, default=ROOT / "build-bench", help="where PyTorch's side was built")
+    parser.add_argument("--out", type=Path, default=ROOT / "build-bench", help="where the results go")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--rounds", type=int, default=3, help="processes a side")
+    parser.add_argument("--seconds", type=float, default=0.25, help="at least so long a workload and process")
+    options = parser.parse_args()
+    if options.list:
+        for row in rows():
+            print(f"{row.name:24} {row.text}")
+        return 0
+    selected = [r for r in rows() if not options.names or any(r.name.startswith(n) for n in options.names)]
+    if not selected:
+        parser.error(f"no row begins with {' or '.join(options.names)}; --list shows them")
+    paths = {"Attune": options.build / "bench" / "attune_compare", "PyTorch": options.torch / "torch_compare",
+             "limit": options.build / "bench" / "roofline"}
+    stamp = report.machine(options.threads)
+    results, failed = [], False
+    try:
+        programs = Programs({side: p for side, p in paths.items() if p.exists()}, options.threads)
+        for number, row in enumerate(selected, 1):
+            print(f"[{number}/{len(selected)}] {row.text}", file=sys.stderr, flush=True)
+            row.rounds = options.rounds
+            began = time.monotonic()
+            results.append(measure(row, programs, options.seconds))
+            results[-1]["took"] = time.monotonic() - began
+    except Failure as failure:
+        print(f"compare.py: {failure}", file=sys.stderr)
+        failed = True
+    if results:
+        report.finish(stamp, programs.contexts, results)
+        print(report.table(stamp, results))
+        report.write(options.out, stamp, results)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+#include "bench/driver.h"
+
+#include <benchmark/benchmark.h>
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <stdexcept>
+
+namespace bench {
+
+namespace {
+
+/// A function that one of the loaded libraries may have: every side is asked about the BLAS and the OpenMP it runs on.
+template <class F>
+F* loaded(const char* name) {
+  return reinterpret_cast<F*>(dlsym(RTLD_DEFAULT, name));
+}
+
+std::string blas_in_use() {
+  auto* config = loaded<char*()>("openblas_get_config");
+  auto* core = loaded<char*()>("openblas_get_corename");
+  if (!config || !core) return "unknown";
+  auto* parallel = loaded<int()>("openblas_get_parallel");
+  const std::string text = config();  // "OpenBLAS 0.3.21 NO_LAPACKE DYNAMIC_ARCH ..."
+  const char* threads[] = {"sequential", "pthreads", "OpenMP"};
+  return text.substr(0, text.find(' ', text.find(' ') + 1)) + " " + core() + " " +
+         (parallel ? threads[parallel() % 3] : "");
+}
+
+std::string openmp_threads() {
+  auto* threads = loaded<int()>("omp_get_max_threads");
+  return threads ? std::to_string(threads()) : "unknown";
+}
+
+const Workload& find(const std::vector<Workload>& workloads, const std::string& name) {
+  for (const Workload& w : workloads)
+    if (w.name == name) return w;
+  throw std::runtime_error("there is no workload " + name);
+}
+
+/// A line of names and counts, then the elements.
+void save(const std::string& directory, const Workload& workload) {
+  std::string file = workload.name;
+  std::replace(file.begin(), file.end(), '/', '-');
+  const std::string path = directory + "/" + file + ".f32";
+  std::ofstream out(path, std::ios::binary);
+  const Results results = workload.make().results();
+  for (const auto& [name, values] : results) out << name << ' ' << values.size() << ' ';
+  out << '\n';
+  for (const auto& [name, values] : results)
+    out.write(reinterpret_cast<const char*>(values.data()),
+              static_cast<std::streamsize>(values.size() * sizeof(float)));
+  if (!out.flush()) throw std::runtime_error(path + ": cannot be written");
+}
+
+/// "VmRSS" or "VmHWM" (its peak) of this process, in bytes.
+std::int64_t resident(const char* field) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with(field)) return 1024 * std::stoll(line.substr(std::strlen(field) + 1));
+  throw std::runtime_error("/proc/self/status has no " + std::string(field));
+}
+
+void print_memory(const Workload& workload) {
+  const Job job = workload.make();
+  if (job.touch) job.touch();
+  const std::int64_t before = resident("VmRSS");
+  for (int i = 0; i < 3; ++i) job.step();
+  std::printf("{\"before\": %lld, \"peak\": %lld}\n", static_cast<long long>(before),
+              static_cast<long long>(resident("VmHWM")));
+}
+
+void time(benchmark::State& state, const Workload& workload, std::unique_ptr<Job>& job) {
+  if (!job) {
+    job = std::make_unique<Job>(workload.make());
+    job->step();  // memory is fresh and code unread the first time
+  }
+  for (auto _ : state) job->step();
+  state.counters["items"] = static_cast<double>(workload.items);
+}
+
+int run_or_throw(int argc, char** argv, const std::string& library, const std::vector<Workload>& workloads,
+                 double (*first_gradient)()) {
+  const std::string mode = argc > 1 ? argv[1] : "";
+  if (mode == "--first-gradient") {
+    std::printf("%g\n", first_gradient());
+    return 0;
+  }
+  if (mode == "--save" && argc > 2) {
+    for (int i = 3; i < argc; ++i) save(argv[2], find(workloads, argv[i]));
+    return 0;
+  }
+  if (mode == "--memory" && argc == 3) {
+    print_memory(find(workloads, argv[2]));
+    return 0;
+  }
+  std::unique_ptr<Job> job;  // of the workload that ran last
+  const Workload* owner = nullptr;
+  for (const Workload& w : workloads)
+    benchmark::RegisterBenchmark(w.name.c_str(), [&w, &job, &owner](benchmark::State& state) {
+      if (owner != &w) job.reset();
+      owner = &w;
+      time(state, w, job);
+    })->UseRealTime();
+  benchmark::AddCustomContext("library", library);
+  benchmark::AddCustomContext("blas", blas_in_use());
+  benchmark::AddCustomContext("threads", openmp_threads());
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}
+
+}  // namespace
+
+int run(int argc, char** argv, const std::string& library, const std::vector<Workload>& workloads,
+        double (*first_gradient)()) {
+  try {
+    return run_or_throw(argc, argv, library, workloads, first_gradient);
+  } catch (const std::exception& e) {
+    std::cerr << argv[0] << ": " << e.what() << "\n";
+    return 1;
+  }
+}
+
+}  // namespace bench

@@ -1,0 +1,156 @@
+"""What compare.py found, as text, Markdown, JSON and a picture."""
+import json
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+
+from measure import NOISE
+
+
+def is_met(kind, measured, bound):
+    return measured <= bound if kind == "value" else measured >= bound
+
+
+# ---- the machine
+
+def cpu_times():
+    """Seconds since some moment, over all cores: stolen by the host, busy, busy with this run, and all."""
+    fields = [int(x) / os.sysconf("SC_CLK_TCK") for x in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+    user, nice, system, idle, wait, irq, softirq, stolen = fields[:8]
+    own = os.times()
+    return {"stolen": stolen, "busy": user + nice + system + irq + softirq, "own": sum(own[:4]), "all": sum(fields[:8])}
+
+
+def machine(threads):
+    info = Path("/proc/cpuinfo").read_text()
+    model = next((line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")), "?")
+    return {"cpu": model, "cores": os.cpu_count(), "threads": threads, "kernel": platform.release(),
+            "date": time.strftime("%Y-%m-%d %H:%M"), "load before": os.getloadavg()[0], "times": cpu_times()}
+
+
+def finish(stamp, contexts, results):
+    """Adds the libraries that ran, and what makes the run doubtful."""
+    before, after = stamp.pop("times"), cpu_times()
+    spent = {k: after[k] - before[k] for k in before}
+    stamp["stolen"] = spent["stolen"] / spent["all"]
+    stamp["others"] = max(0, spent["busy"] - spent["own"]) / spent["all"]
+    stamp["libraries"] = {side: {k: c.get(k, "unknown") for k in ("library", "blas", "threads")}
+                          for side, c in contexts.items()}
+    doubts = []
+    if stamp["others"] > 0.02:
+        doubts.append(f"other programs took {100 * stamp['others']:.0f} % of the cores' time")
+    if stamp["threads"] > (stamp["cores"] or 1):
+        doubts.append(f"{stamp['threads']} threads on {stamp['cores']} cores")
+    if stamp["stolen"] > 0.01:
+        doubts.append(f"the host took {100 * stamp['stolen']:.1f} % of the time for other machines")
+    sides = stamp["libraries"].values()
+    for what in ("blas", "threads"):
+        if len({side[what] for side in sides}) > 1:
+            doubts.append(f"the sides differ in {what}: " + ", ".join(sorted({side[what] for side in sides})))
+    for r in results:
+        wide = [f"{side} {100 * r[side + ' spread']:.0f} %" for side in ("Attune", "PyTorch")
+                if r.get(side + " spread", 0) > NOISE]
+        if wide:
+            doubts.append(f"{r['name']}: rounds lie apart by {', '.join(wide)}")
+    stamp["doubts"] = doubts
+
+
+def describe(stamp):
+    """The stamp as lines."""
+    lines = [f"{stamp['date']}, {stamp['cpu']}, {stamp['cores']} cores, {stamp['threads']} threads, "
+             f"load {stamp['load before']:.1f} before"]
+    for side, c in stamp["libraries"].items():
+        lines.append(f"{c['library']}: {c['blas']}, {c['threads']} threads")
+    return lines
+
+
+# ---- the table
+
+def number(x):
+    if x is None:
+        return "-"
+    return f"{x:.3g}" if abs(x) < 1000 else f"{x:.0f}"
+
+
+def target(result):
+    words = []
+    for kind, bound in result["targets"].items():
+        text = {"ratio": f">= {bound:g}x", "roofline": f">= {100 * bound:.0f} % of roofline",
+                "value": f"<= {bound:g} {result['unit']}"}[kind]
+        met = result["met"].get(kind)
+        words.append(text + (" ?" if met is None else " ok" if met else " MISSED"))
+    return ", ".join(words)
+
+
+def roofline(result):
+    if "roofline" not in result:
+        return "-"
+    cached = f" ({100 * result['roofline cached']:.0f} %)" if "roofline cached" in result else ""
+    return f"{100 * result['roofline']:.0f} %{cached}"
+
+
+def cells(result):
+    unit = result["unit"]
+    side = lambda name: f"{number(result[name])} {unit}" if name in result else "-"
+    return [result["text"], side("Attune"), side("PyTorch"),
+            f"{result['ratio']:.2f}x" if "ratio" in result else "-",
+            roofline(result), target(result)]
+
+
+HEAD = ["workload", "Attune", "PyTorch", "ratio", "of roofline", "target"]
+
+
+def table(stamp, results):
+    lines = [HEAD] + [cells(r) for r in results]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
+    text = ["  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in lines]
+    return "\n".join([*describe(stamp), "", text[0], "-" * len(text[0]), *text[1:], "",
+                      *(f"noisy: {d}" for d in stamp["doubts"])]).rstrip()
+
+
+def markdown(stamp, results):
+    lines = ["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
+    lines += ["| " + " | ".join(cells(r)) + " |" for r in results]
+    return "\n".join([*lines, "", "; ".join(describe(stamp)) + ".", *(f"\nNoisy: {d}." for d in stamp["doubts"])]) + "\n"
+
+
+# ---- files
+
+def picture(path, results):
+    """Bars of how many times quicker Attune is, with the targets as marks."""
+    shown = [r for r in results if "ratio" in r][::-1]
+    if not shown:
+        return
+    bars = [f"{i} {r['ratio']:.4g} {r['targets'].get('ratio', 'nan')} \"{r['text'].split(' (')[0]}\""
+            for i, r in enumerate(shown)]
+    script = f"""
+set terminal pngcairo size 900,{90 + 26 * len(shown)} font 'DejaVu Sans,10'
+set output '{str(path).replace("'", "''")}'
+$bars << EOD
+{chr(10).join(bars)}
+EOD
+set title 'Times as quick as PyTorch (marks: targets)'
+set logscale x
+set xrange [0.5:*]
+set yrange [-0.6:{len(shown) - 0.4}]
+set xtics (0.5, 1, 2, 4, 8, 16, 32, 64)
+set grid xtics
+set style fill solid 0.8 noborder
+unset key
+set arrow 1 from 1, graph 0 to 1, graph 1 nohead lc rgb '#444444'
+plot $bars using 2:1:(0.5):2:($1-0.35):($1+0.35):ytic(4) with boxxyerror lc rgb '#3b78b5', \\
+     $bars using 3:1 with points pt 9 ps 1.4 lc rgb '#d1495b'
+"""
+    done = subprocess.run(["gnuplot"], input=script, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"gnuplot: {done.stderr.strip()}")
+
+
+def write(directory, stamp, results):
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "compare.json").write_text(json.dumps({"machine": stamp, "rows": results}, indent=1) + "\n")
+    (directory / "compare.md").write_text(markdown(stamp, results))
+    picture(directory / "compare.png", results)
+    print(f"\n{directory}/compare.json, compare.md and compare.png")

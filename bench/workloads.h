@@ -1,0 +1,101 @@
+// The workloads that Attune, PyTorch and the machine's own limits are compared on: sizes, and numbers that every
+// program makes for itself, so that all sides start from equal weights and inputs.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace bench {
+
+/// A causal language model of pre-norm Transformer blocks with learned positions; feed-forward parts of 4 d.
+struct GptSize {
+  std::int64_t layers, d, heads, length, batch, vocabulary;
+  std::int64_t tokens() const { return batch * length; }
+  std::int64_t d_ff() const { return 4 * d; }
+  std::int64_t head_dim() const { return d / heads; }
+};
+inline constexpr GptSize gpt{.layers = 4, .d = 256, .heads = 4, .length = 256, .batch = 8, .vocabulary = 256};
+inline constexpr GptSize small_gpt{.layers = 4, .d = 64, .heads = 4, .length = 64, .batch = 4, .vocabulary = 256};
+
+/// Self-attention layers with their projections, on one sequence.
+struct AttentionSize {
+  std::int64_t d = 256, heads = 4, hashes = 4, chunk = 64;
+  std::int64_t head_dim() const { return d / heads; }
+};
+inline constexpr AttentionSize attention{};
+/// PyTorch keeps several n x n matrices a head: 16384 would take some 20 GB.
+inline constexpr std::int64_t exact_lengths[] = {1024, 2048, 4096, 8192};
+inline constexpr std::int64_t lsh_lengths[] = {1024, 2048, 4096, 8192, 16384, 32768, 65536};
+
+struct RecurrentSize {
+  std::int64_t steps = 64, batch = 32, d = 256;
+};
+inline constexpr RecurrentSize recurrent{};
+
+/// softmax, layer norm, GELU, dropout and cross-entropy over the last axis.
+struct RowsSize {
+  std::int64_t rows = 2048, columns = 1024;
+  double dropout = 0.1;
+};
+inline constexpr RowsSize rows{};
+
+/// AdamW over tensors of one size.
+struct AdamSize {
+  std::int64_t tensors = 10, numel = 1'000'000;
+};
+inline constexpr AdamSize adam{};
+
+inline constexpr std::int64_t scalar_chain = 1000;  // operations of one element, one after the other
+
+// ---- equal numbers everywhere: element i of the series `name`
+// --------------------------------------------------------------------
+
+inline std::uint64_t mixed(std::uint64_t x) {  // SplitMix64's output function
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+  return x ^ (x >> 31);
+}
+
+inline std::uint64_t series(const std::string& name) {
+  std::uint64_t h = 1;
+  for (const char c : name) h = mixed(h + static_cast<unsigned char>(c));
+  return h;
+}
+
+/// Uniform in [-scale, scale).
+inline std::vector<float> numbers(const std::string& name, std::int64_t count, double scale = 1) {
+  std::vector<float> v(static_cast<std::size_t>(count));
+  const std::uint64_t start = series(name);
+  for (std::size_t i = 0; i < v.size(); ++i)
+    v[i] = static_cast<float>(scale * (std::ldexp(static_cast<double>(mixed(start + i) >> 11), -52) - 1));
+  return v;
+}
+
+/// In [0, n).
+inline std::vector<std::int64_t> classes(const std::string& name, std::int64_t count, std::int64_t n) {
+  std::vector<std::int64_t> v(static_cast<std::size_t>(count));
+  const std::uint64_t start = series(name);
+  for (std::size_t i = 0; i < v.size(); ++i)
+    v[i] = static_cast<std::int64_t>((mixed(start + i) >> 11) % static_cast<std::uint64_t>(n));
+  return v;
+}
+
+/// A parameter's name without its module's spelling: "in_proj.weight" and "in_proj_weight" are one.
+inline std::string plain_name(std::string name) {
+  for (char& c : name)
+    if (c == '.') c = '_';
+  return name;
+}
+
+/// A parameter's start, by its plain name: matrices scaled by their inputs, the weights of norms about 1.
+inline std::vector<float> start_of(const std::string& name, std::int64_t count, int rank, std::int64_t last_size) {
+  if (rank > 1) return numbers(name, count, 1 / std::sqrt(static_cast<double>(last_size)));
+  std::vector<float> v = numbers(name, count, 0.1);
+  if (name.find("norm") != std::string::npos && name.ends_with("weight"))
+    for (float& x : v) x += 1;
+  return v;
+}
+
+}  // namespace bench
