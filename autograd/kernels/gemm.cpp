@@ -10,6 +10,7 @@
 
 #include "autograd/kernels/buffer.h"
 #include "autograd/kernels/elementwise.h"
+#include "autograd/kernels/gemm_packed.h"
 #include "autograd/runtime/parallel.h"
 
 namespace attune::kernels {
@@ -23,7 +24,7 @@ constexpr Size least_side = 64;                          // of a tile that is ha
 constexpr Size least_tiles = 4;                          // of a product that is worth sharing, however small its output
 constexpr double shared_work = 1 << 21;                  // multiplications that are worth a thread
 constexpr double vector_cost = 8;                        // a matrix times a vector waits for memory: each costs as many
-constexpr Size tiny_work = 512;                          // multiplications up to which a loop beats a call
+constexpr Size tiny_work = 128;                          // multiplications up to which a loop beats a call
 constexpr Size slice_k = 2048, slice_outputs = 64 * 64;  // a small output over a long k is computed in slices of k
 constexpr Size epilogue_elements = 16384;                // stay in cache between the bias and the activation
 
@@ -263,6 +264,7 @@ void gemm_single(const Gemm<T>& g) {
   if (g.m == 0 || g.n == 0) return;
   if (g.k == 0 || g.alpha == T{0}) return scale(g);
   if (g.m <= tiny_work && g.n <= tiny_work && g.k <= tiny_work && g.m * g.n * g.k <= tiny_work) return by_loops(g);
+  if (g.m != 1 && g.n != 1 && has_packed_gemm()) return packed_gemm(g);
   if (std::max({g.m, g.n, g.k}) <= INT_MAX) return by_blas(g);
   constexpr Size most = Size{1} << 30;
   for (Size i = 0; i < g.m; i += most)
