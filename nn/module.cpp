@@ -99,6 +99,10 @@ void Module::train(bool on) {
   for (const auto& c : children_) c->train(on);
 }
 
+void Module::requires_grad_(bool on, Here here) {
+  for (Tensor& p : parameters()) p.requires_grad_(on, here);
+}
+
 void Module::zero_grad() {
   for (Tensor& p : parameters()) p.zero_grad();
 }
@@ -114,7 +118,7 @@ void Module::to(DType dtype) {
     Tensor& fresh = converted[e.value.impl()];
     if (!fresh.defined()) {
       fresh = attune::to(e.value.detach(), dtype);
-      if (e.trainable) fresh.requires_grad_();
+      fresh.requires_grad_(e.value.requires_grad());
     }
     before.push_back(e.value);
     e.value = fresh;

@@ -41,7 +41,7 @@ class Module {
   Module(const Module&) = delete;
   Module& operator=(const Module&) = delete;
 
-  /// Trainable tensors, a tied one once: its own in order of registration, then each child's.
+  /// The parameters, frozen ones too, a tied one once: its own in order of registration, then each child's.
   std::vector<Tensor> parameters() const;
   std::vector<std::pair<std::string, Tensor>> named_parameters() const;  ///< "encoder.layers.0.weight"
   std::vector<std::pair<std::string, Tensor>> named_buffers() const;     ///< persistent or not
@@ -54,7 +54,10 @@ class Module {
   void eval() { train(false); }
   bool training() const { return training_; }
   void zero_grad();
+  /// Freezes all parameters from here on down (false), or lets them train again.
+  void requires_grad_(bool on = true, Here here = Here::current());
   /// Converts floating parameters and buffers, which become fresh leaves: give an optimiser its parameters afterwards.
+  /// Frozen parameters stay frozen.
   void to(DType dtype);
 
   /// f() with these tensors (any tensors, recorded ones too, in the order of parameters()) in the place of the

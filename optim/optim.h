@@ -1,6 +1,7 @@
 // Optimisers, schedules and gradient clipping.
 #pragma once
 
+#include "optim/clip.h"
 #include "optim/optimizer.h"
 #include "optim/optimizers.h"
 #include "optim/schedule.h"

@@ -3,10 +3,8 @@
 #include <cmath>
 #include <unordered_set>
 
-#include "autograd/kernels/reduce.h"
+#include "autograd/io/safetensors.h"
 #include "autograd/ops/create.h"
-#include "autograd/ops/elementwise.h"
-#include "autograd/ops/inplace.h"
 #include "autograd/ops/movement.h"
 #include "autograd/runtime/error.h"
 #include "autograd/tape.h"
@@ -18,63 +16,83 @@ Optimizer::~Optimizer() = default;
 Optimizer::Optimizer(const char* name, std::vector<Group> groups, double lr, double weight_decay, Schedule schedule,
                      std::vector<std::string> moments, Here here)
     : name_(name), here_(here), schedule_(std::move(schedule)), moments_(std::move(moments)) {
+  const auto refuse = [&](const std::string& what) { throw ValueError(std::string(name) + ": " + what, here); };
   std::unordered_set<const TensorImpl*> seen;
   for (Group& g : groups) {
-    OwnGroup own{{}, {g.lr.value_or(lr), g.weight_decay.value_or(weight_decay)}};
-    require(own.settings.lr >= 0 && std::isfinite(own.settings.lr), "lr", own.settings.lr);
-    require(own.settings.weight_decay >= 0, "weight_decay", own.settings.weight_decay);
+    OwnGroup own{{}, g.lr.value_or(lr), g.weight_decay.value_or(weight_decay)};
+    require(own.lr >= 0 && std::isfinite(own.lr), "lr", own.lr);
+    require(own.weight_decay >= 0 && std::isfinite(own.weight_decay), "weight_decay", own.weight_decay);
     for (Tensor& p : g.parameters) {
-      if (!p.defined() || !p.requires_grad() || !p.is_leaf())
-        throw ValueError(std::string(name) + ": every parameter must be a leaf that requires a gradient", here);
-      if (!p.is_contiguous())
-        throw ValueError(std::string(name) + ": the parameter " + p.shape().str() + " is not dense", here);
-      if (!seen.insert(p.impl()).second)
-        throw ValueError(std::string(name) + ": the parameter " + p.shape().str() + " is given twice", here);
-      own.parameters.push_back({p, {}});
+      if (!p.defined()) refuse("parameter " + std::to_string(seen.size()) + " is undefined");
+      if (!is_floating(p.dtype())) refuse("the parameter " + p.shape().str() + " is " + name_of(p.dtype()));
+      if (!p.is_leaf())
+        refuse("the parameter " + p.shape().str() + " is no leaf: it was recorded by " + p.node()->name());
+      if (!p.is_contiguous()) refuse("the parameter " + p.shape().str() + " is not dense");
+      if (!seen.insert(p.impl()).second) refuse("the parameter " + p.shape().str() + " is given twice");
+      own.parameters.push_back({p});
     }
     groups_.push_back(std::move(own));
   }
-  if (seen.empty()) throw ValueError(std::string(name) + ": there are no parameters", here);
+  if (seen.empty()) refuse("there are no parameters");
 }
 
-void Optimizer::require(bool ok, const char* what, double value) const {
+void Optimizer::require(bool ok, const char* what, double value, Here here) const {
   if (!ok)
-    throw ValueError(std::string(name_) + ": " + what + " = " + std::to_string(value) + " is out of range", here_);
+    throw ValueError(std::string(name_) + ": " + what + " = " + std::to_string(value) + " is out of range", here);
 }
 
 Shape Optimizer::state_shape(const Tensor& parameter, std::size_t) const { return parameter.shape(); }
 
-void Optimizer::make_state() {
-  for (OwnGroup& g : groups_)
-    for (Parameter& p : g.parameters)
-      for (std::size_t i = 0; i < moments_.size(); ++i)
-        p.state.push_back(zeros(state_shape(p.value, i), p.value.dtype()));
+std::vector<Tensor> Optimizer::zero_state(const Tensor& parameter) const {
+  std::vector<Tensor> state;
+  for (std::size_t i = 0; i < moments_.size(); ++i)
+    state.push_back(zeros(state_shape(parameter, i), parameter.dtype()));
+  return state;
 }
 
-double Optimizer::lr(std::size_t group) const {
-  return groups_.at(group).settings.lr * (schedule_ ? schedule_(steps_ + 1) : 1.0);
+double Optimizer::factor(Here here) const {
+  const double f = schedule_ ? schedule_(steps_ + 1) : 1.0;
+  require(f >= 0 && std::isfinite(f), "the schedule's factor", f, here);
+  return f;
+}
+
+const Optimizer::OwnGroup& Optimizer::group_at(std::size_t group, Here here) const {
+  if (group >= groups_.size())
+    throw IndexError(std::string(name_) + ": there is no group " + std::to_string(group) + " among " +
+                         std::to_string(groups_.size()),
+                     here);
+  return groups_[group];
+}
+
+double Optimizer::lr(std::size_t group, Here here) const { return group_at(group, here).lr * factor(here); }
+
+void Optimizer::set_lr(double lr, std::size_t group, Here here) {
+  group_at(group, here);
+  require(lr >= 0 && std::isfinite(lr), "lr", lr, here);
+  groups_[group].lr = lr;
 }
 
 void Optimizer::step(bool keep_gradients, Here here) {
   const NoGrad off;
-  const double factor = schedule_ ? schedule_(steps_ + 1) : 1.0;
-  ++steps_;
-  for (OwnGroup& g : groups_) {
-    std::vector<Parameter*> parameters;
-    std::vector<Tensor> gradients;
+  const double scheduled = factor(here);
+  // Everything that can fail comes before anything changes.
+  std::vector<Update> updates;
+  std::vector<std::vector<Tensor>> fresh;
+  for (OwnGroup& g : groups_)
     for (Parameter& p : g.parameters) {
-      const Tensor grad = p.value.grad();
-      if (!grad.defined()) continue;
-      parameters.push_back(&p);
-      gradients.push_back(contiguous(grad.detach()));
+      const Tensor gradient = p.value.grad();
+      if (!gradient.defined()) continue;
+      updates.push_back({&p, contiguous(gradient.detach()), g.lr * scheduled, g.weight_decay, p.steps + 1});
+      fresh.push_back(p.state.empty() ? zero_state(p.value) : std::vector<Tensor>{});
     }
-    Settings now = g.settings;
-    now.lr *= factor;
-    update(parameters, gradients, now);
-    for (Parameter* p : parameters) {
-      p->value.bump_version(here);
-      if (!keep_gradients) p->value.zero_grad();
-    }
+  for (std::size_t i = 0; i < updates.size(); ++i)
+    if (updates[i].parameter->state.empty()) updates[i].parameter->state = std::move(fresh[i]);
+  update(updates);
+  ++steps_;
+  for (const Update& u : updates) {
+    u.parameter->steps = u.step;
+    u.parameter->value.bump_version(here);
+    if (!keep_gradients) u.parameter->value.zero_grad();
   }
 }
 
@@ -84,59 +102,93 @@ void Optimizer::zero_grad() {
 }
 
 std::map<std::string, Tensor> Optimizer::state_dict() const {
-  std::map<std::string, Tensor> state{{"step", scalar(static_cast<double>(steps_), DType::int64)}};
+  std::vector<double> rates;
+  std::map<std::string, Tensor> state{{"step", index_tensor({steps_}, Shape{})}};
   std::size_t index = 0;
-  for (const OwnGroup& g : groups_)
+  for (const OwnGroup& g : groups_) {
+    rates.push_back(g.lr);
     for (const Parameter& p : g.parameters) {
-      for (std::size_t i = 0; i < moments_.size(); ++i) state[std::to_string(index) + "." + moments_[i]] = p.state[i];
-      ++index;
+      const std::string prefix = std::to_string(index++) + ".";
+      state[prefix + "step"] = index_tensor({p.steps}, Shape{});
+      for (std::size_t i = 0; i < p.state.size(); ++i) state[prefix + moments_[i]] = p.state[i];
     }
+  }
+  state["lr"] = tensor(rates, {static_cast<std::int64_t>(rates.size())}, DType::float64);
   return state;
 }
 
-void Optimizer::load_state_dict(const std::map<std::string, Tensor>& state, Here here) {
-  std::string wrong;
-  auto own = state_dict();
-  for (const auto& [name, value] : own) {
+namespace {
+
+/// Takes a state apart; whatever is wrong with it is listed in `wrong`.
+struct StateReader {
+  const std::map<std::string, Tensor>& state;
+  std::string wrong{};
+
+  /// A copy of the entry in `dtype`, or an undefined tensor.
+  Tensor take(const std::string& name, const Shape& shape, DType dtype) {
     const auto at = state.find(name);
-    if (at == state.end())
+    if (at == state.end()) {
       wrong += "\n  missing: " + name;
-    else if (at->second.shape() != value.shape() || is_floating(at->second.dtype()) != is_floating(value.dtype()))
-      wrong +=
-          "\n  misshaped: " + name + " (expected " + value.shape().str() + ", found " + at->second.shape().str() + ")";
+      return {};
+    }
+    const Tensor& x = at->second;
+    if (!x.defined() || x.shape() != shape || is_floating(x.dtype()) != is_floating(dtype)) {
+      wrong += "\n  misshaped: " + name + " (expected " + shape.str() + " " + name_of(dtype) + ", found " +
+               (x.defined() ? x.shape().str() + " " + name_of(x.dtype()) : "nothing") + ")";
+      return {};
+    }
+    return x.dtype() == dtype ? clone(x.detach()) : to(x.detach(), dtype);
   }
+  std::int64_t count(const std::string& name) {
+    const Tensor x = take(name, {}, DType::int64);
+    const double n = x.defined() ? x.item() : 0;
+    if (n < 0) wrong += "\n  negative: " + name;
+    return static_cast<std::int64_t>(n);
+  }
+};
+
+}  // namespace
+
+void Optimizer::load_state_dict(const std::map<std::string, Tensor>& state, Here here) {
+  const NoGrad off;
+  StateReader reader{state};
+  const std::int64_t steps = reader.count("step");
+  const Tensor rates = reader.take("lr", {static_cast<std::int64_t>(groups_.size())}, DType::float64);
+  std::vector<Parameter> loaded;
+  std::unordered_set<std::string> known{"step", "lr"};
+  for (const OwnGroup& g : groups_)
+    for (const Parameter& p : g.parameters) {
+      const std::string prefix = std::to_string(loaded.size()) + ".";
+      known.insert(prefix + "step");
+      Parameter next{p.value, reader.count(prefix + "step")};
+      bool moments = next.steps > 0;  // a parameter that was never updated may be without
+      for (const std::string& m : moments_) {
+        known.insert(prefix + m);
+        moments |= state.contains(prefix + m);
+      }
+      for (std::size_t i = 0; moments && i < moments_.size(); ++i)
+        next.state.push_back(reader.take(prefix + moments_[i], state_shape(p.value, i), p.value.dtype()));
+      loaded.push_back(std::move(next));
+    }
   for (const auto& [name, value] : state)
-    if (!own.contains(name)) wrong += "\n  unexpected: " + name;
-  if (!wrong.empty()) throw ValueError(std::string(name_) + ": the state does not fit" + wrong, here);
-  const NoGrad off;
-  for (auto& [name, value] : own)
-    if (name != "step") copy_(value, state.at(name));
-  steps_ = static_cast<std::int64_t>(state.at("step").item());
-}
+    if (!known.contains(name)) reader.wrong += "\n  unexpected: " + name;
+  const std::vector<double> lr = rates.defined() ? rates.to_vector<double>() : std::vector<double>{};
+  for (double rate : lr)
+    if (!(rate >= 0 && std::isfinite(rate))) reader.wrong += "\n  out of range: lr";
+  if (!reader.wrong.empty()) throw ValueError(std::string(name_) + ": the state does not fit" + reader.wrong, here);
 
-double clip_grad_norm(const std::vector<Tensor>& parameters, double limit, Here here) {
-  if (!(limit > 0)) throw ValueError("clip_grad_norm: the limit " + std::to_string(limit) + " must be positive", here);
-  const NoGrad off;
-  double square = 0;
-  for (const Tensor& p : parameters) {
-    if (!p.grad().defined()) continue;
-    const Tensor g = contiguous(p.grad().detach());
-    square += g.dtype() == DType::float32
-                  ? kernels::dot(static_cast<const float*>(g.raw()), static_cast<const float*>(g.raw()), g.numel())
-                  : kernels::dot(static_cast<const double*>(g.raw()), static_cast<const double*>(g.raw()), g.numel());
+  steps_ = steps;
+  std::size_t index = 0;
+  for (std::size_t i = 0; i < groups_.size(); ++i) {
+    groups_[i].lr = lr[i];
+    for (Parameter& p : groups_[i].parameters) p = std::move(loaded[index++]);
   }
-  const double norm = std::sqrt(square);
-  if (!std::isfinite(norm) || norm <= limit) return norm;
-  for (Tensor p : parameters)
-    if (p.grad().defined()) p.set_grad(p.grad().detach() * (limit / norm));
-  return norm;
 }
 
-void clip_grad_value(const std::vector<Tensor>& parameters, double limit, Here here) {
-  if (!(limit > 0)) throw ValueError("clip_grad_value: the limit " + std::to_string(limit) + " must be positive", here);
-  const NoGrad off;
-  for (Tensor p : parameters)
-    if (p.grad().defined()) p.set_grad(clamp(p.grad().detach(), -limit, limit));
+void Optimizer::save(const std::string& path, Here here) const { save_safetensors(path, state_dict(), {}, here); }
+
+void Optimizer::load(const std::string& path, Here here) {
+  load_state_dict(load_safetensors(path, here).tensors, here);
 }
 
 }  // namespace attune::optim

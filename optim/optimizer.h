@@ -25,60 +25,68 @@ class Optimizer {
   Optimizer& operator=(const Optimizer&) = delete;
 
   /// Updates every parameter that has a gradient, in one pass, and clears the gradients unless `keep_gradients`.
-  /// Several backward passes before a step accumulate their gradients.
+  /// Several backward passes before a step accumulate their gradients. Frozen parameters (requires_grad off) have no
+  /// gradient and stay. Where it throws (MemoryError, or ValueError for a schedule's factor) nothing has changed.
   void step(bool keep_gradients = false, Here here = Here::current());
   void zero_grad();
 
-  std::int64_t steps() const { return steps_; }
-  double lr(std::size_t group = 0) const;  ///< of the next step, the schedule included
+  std::int64_t steps() const { return steps_; }  ///< taken so far; each parameter counts its own as well
+  std::size_t group_count() const { return groups_.size(); }
+  double lr(std::size_t group = 0, Here here = Here::current()) const;  ///< of the next step, the schedule included
+  /// A group's base rate from the next step on, which the schedule multiplies.
+  void set_lr(double lr, std::size_t group = 0, Here here = Here::current());
 
-  /// Moments and step count by "0.exp_avg" (the parameter's index and the moment's name), sharing storage; "step"
-  /// counts.
+  /// "step" counts the steps, "lr" [groups] has the base rates; a parameter's own, by its index: "0.step", the updates
+  /// it has had, and moments such as "0.exp_avg" (sharing storage) from its first update on.
   std::map<std::string, Tensor> state_dict() const;
-  /// Copies a state. Throws ValueError listing what does not fit, and then has changed nothing.
+  /// Copies a state, converting floating dtypes. Throws ValueError listing what does not fit; where it throws nothing
+  /// has changed.
   void load_state_dict(const std::map<std::string, Tensor>& state, Here here = Here::current());
+  /// The same through a safetensors file.
+  void save(const std::string& path, Here here = Here::current()) const;
+  void load(const std::string& path, Here here = Here::current());
 
  protected:
-  struct Settings {
-    double lr, weight_decay;
-  };
   struct Parameter {
     Tensor value;
-    std::vector<Tensor> state;  ///< zeros like the parameter, or of the shapes that state_shapes gives
+    std::int64_t steps = 0;       ///< updates so far, of which bias corrections depend
+    std::vector<Tensor> state{};  ///< by moment, made with zeros for the first update
+  };
+  /// A parameter's turn in a step.
+  struct Update {
+    Parameter* parameter;
+    Tensor gradient;  ///< dense
+    double lr, weight_decay;
+    std::int64_t step;  ///< of this parameter, from 1
   };
 
-  /// `moments` names a parameter's states. Throws ValueError for no parameters, one without a gradient, one given
-  /// twice, or bad settings.
+  /// `moments` names a parameter's states. Throws ValueError for no parameters, one that is undefined, recorded, not
+  /// dense, not floating or given twice, or bad settings.
   Optimizer(const char* name, std::vector<Group> groups, double lr, double weight_decay, Schedule schedule,
             std::vector<std::string> moments, Here here);
-  /// Makes the states; called by each constructor, since it asks state_shapes.
-  void make_state();
   virtual Shape state_shape(const Tensor& parameter, std::size_t moment) const;
-  /// Updates parameters of one group; each has a dense gradient at the same place of `gradients`.
-  virtual void update(const std::vector<Parameter*>& parameters, const std::vector<Tensor>& gradients,
-                      const Settings& settings) = 0;
+  /// One step over all groups' parameters that have a gradient.
+  virtual void update(const std::vector<Update>& updates) = 0;
 
   /// Throws ValueError naming the optimiser unless `ok`.
-  void require(bool ok, const char* what, double value) const;
-
-  std::int64_t steps_ = 0;  ///< counts the running step too
+  void require(bool ok, const char* what, double value) const { require(ok, what, value, here_); }
+  void require(bool ok, const char* what, double value, Here here) const;
 
  private:
   struct OwnGroup {
     std::vector<Parameter> parameters;
-    Settings settings;
+    double lr, weight_decay;
   };
+  double factor(Here here) const;  ///< the schedule's, for the next step
+  const OwnGroup& group_at(std::size_t group, Here here) const;
+  std::vector<Tensor> zero_state(const Tensor& parameter) const;
+
   const char* name_;
   Here here_;
   Schedule schedule_;
   std::vector<std::string> moments_;
   std::vector<OwnGroup> groups_;
+  std::int64_t steps_ = 0;
 };
-
-/// Scales all gradients so that their joint Euclidean norm is at most `limit`, and returns the norm before. A norm that
-/// is not finite is returned and nothing scaled.
-double clip_grad_norm(const std::vector<Tensor>& parameters, double limit, Here here = Here::current());
-/// Bounds each element of the gradients to [-limit, limit].
-void clip_grad_value(const std::vector<Tensor>& parameters, double limit, Here here = Here::current());
 
 }  // namespace attune::optim

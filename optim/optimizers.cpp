@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "autograd/kernels/adafactor.h"
 #include "autograd/kernels/optimizer.h"
-#include "autograd/kernels/reduce.h"
 
 namespace attune::optim {
 
@@ -23,38 +23,49 @@ T* data(const Tensor& x) {
 
 }  // namespace
 
-/// kernel(tensors of one dtype), for float32 and float64 in turn.
-template <class Parameter, class Kernel>
-static void by_dtype(const std::vector<Parameter*>& parameters, const std::vector<Tensor>& gradients, Kernel&& kernel) {
+/// kernel(updates of one dtype, as `make` has them), for float32 and float64 in turn.
+template <class Update, class Make, class Kernel>
+static void by_dtype(const std::vector<Update>& updates, Make&& make, Kernel&& kernel) {
   const auto run = [&](auto zero) {
     using T = decltype(zero);
-    std::vector<kernels::Updated<T>> tensors;
-    for (std::size_t i = 0; i < parameters.size(); ++i) {
-      const auto& p = *parameters[i];
-      if (p.value.dtype() != dtype_of<T>) continue;
-      tensors.push_back({data<T>(p.value), data<T>(gradients[i]), p.state.size() > 0 ? data<T>(p.state[0]) : nullptr,
-                         p.state.size() > 1 ? data<T>(p.state[1]) : nullptr, p.value.numel()});
-    }
+    std::vector<decltype(make(updates[0], T{}))> tensors;
+    for (const Update& u : updates)
+      if (u.gradient.dtype() == dtype_of<T> && u.gradient.numel() != 0) tensors.push_back(make(u, T{}));
     if (!tensors.empty()) kernel(tensors);
   };
   run(float{});
   run(double{});
 }
 
+/// What an elementwise rule takes.
+template <class Update, class Kernel>
+static void by_element(const std::vector<Update>& updates, Kernel&& kernel) {
+  const auto make = [](const Update& u, auto zero) {
+    using T = decltype(zero);
+    const auto& state = u.parameter->state;
+    return kernels::Updated<T>{{data<T>(u.parameter->value), u.gradient.numel()},
+                               data<T>(u.gradient),
+                               state.size() > 0 ? data<T>(state[0]) : nullptr,
+                               state.size() > 1 ? data<T>(state[1]) : nullptr,
+                               u.lr,
+                               u.weight_decay,
+                               u.step};
+  };
+  by_dtype(updates, make, kernel);
+}
+
 SGD::SGD(std::vector<Tensor> p, const SGDOptions& o, Here here) : SGD(one_group(std::move(p)), o, here) {}
 SGD::SGD(std::vector<Group> g, const SGDOptions& o, Here here)
     : Optimizer("SGD", std::move(g), o.lr, o.weight_decay, o.schedule,
-                o.momentum != 0 ? std::vector<std::string>{"momentum"} : std::vector<std::string>{}, here),
+                o.momentum != 0 ? std::vector<std::string>{"momentum_buffer"} : std::vector<std::string>{}, here),
       options_(o) {
   require(o.momentum >= 0, "momentum", o.momentum);
   require(!o.nesterov || (o.momentum > 0 && o.dampening == 0), "nesterov needs momentum and no dampening; momentum",
           o.momentum);
-  make_state();
 }
-void SGD::update(const std::vector<Parameter*>& parameters, const std::vector<Tensor>& gradients, const Settings& s) {
-  const kernels::SgdStep step{s.lr,           options_.momentum, options_.dampening,
-                              s.weight_decay, options_.nesterov, steps_ == 1};
-  by_dtype(parameters, gradients, [&](const auto& tensors) { kernels::sgd(tensors, step); });
+void SGD::update(const std::vector<Update>& updates) {
+  const kernels::SgdRule rule{options_.momentum, options_.dampening, options_.nesterov};
+  by_element(updates, [&](const auto& tensors) { kernels::sgd(tensors, rule); });
 }
 
 Adam::Adam(const char* name, bool decoupled, std::vector<Group> g, const AdamOptions& o, Here here)
@@ -64,22 +75,13 @@ Adam::Adam(const char* name, bool decoupled, std::vector<Group> g, const AdamOpt
   require(o.beta1 >= 0 && o.beta1 < 1, "beta1", o.beta1);
   require(o.beta2 >= 0 && o.beta2 < 1, "beta2", o.beta2);
   require(o.eps >= 0, "eps", o.eps);
-  make_state();
 }
 Adam::Adam(std::vector<Tensor> p, const AdamOptions& o, Here here)
     : Adam("Adam", false, one_group(std::move(p)), o, here) {}
 Adam::Adam(std::vector<Group> g, const AdamOptions& o, Here here) : Adam("Adam", false, std::move(g), o, here) {}
-void Adam::update(const std::vector<Parameter*>& parameters, const std::vector<Tensor>& gradients, const Settings& s) {
-  const double t = static_cast<double>(steps_);
-  const kernels::AdamStep step{s.lr,
-                               options_.beta1,
-                               options_.beta2,
-                               options_.eps,
-                               s.weight_decay,
-                               decoupled_,
-                               1 - std::pow(options_.beta1, t),
-                               1 - std::pow(options_.beta2, t)};
-  by_dtype(parameters, gradients, [&](const auto& tensors) { kernels::adam(tensors, step); });
+void Adam::update(const std::vector<Update>& updates) {
+  const kernels::AdamRule rule{options_.beta1, options_.beta2, options_.eps, decoupled_};
+  by_element(updates, [&](const auto& tensors) { kernels::adam(tensors, rule); });
 }
 
 namespace {
@@ -97,12 +99,10 @@ Adadelta::Adadelta(std::vector<Group> g, const AdadeltaOptions& o, Here here)
       options_(o) {
   require(o.rho >= 0 && o.rho <= 1, "rho", o.rho);
   require(o.eps >= 0, "eps", o.eps);
-  make_state();
 }
-void Adadelta::update(const std::vector<Parameter*>& parameters, const std::vector<Tensor>& gradients,
-                      const Settings& s) {
-  const kernels::AdadeltaStep step{s.lr, options_.rho, options_.eps, s.weight_decay};
-  by_dtype(parameters, gradients, [&](const auto& tensors) { kernels::adadelta(tensors, step); });
+void Adadelta::update(const std::vector<Update>& updates) {
+  const kernels::AdadeltaRule rule{options_.rho, options_.eps};
+  by_element(updates, [&](const auto& tensors) { kernels::adadelta(tensors, rule); });
 }
 
 Adafactor::Adafactor(std::vector<Tensor> p, const AdafactorOptions& o, Here here)
@@ -116,7 +116,6 @@ Adafactor::Adafactor(std::vector<Group> g, const AdafactorOptions& o, Here here)
   require(o.beta1 >= 0 && o.beta1 < 1, "beta1", o.beta1);
   require(o.decay > 0, "decay", o.decay);
   require(o.clip > 0, "clip", o.clip);
-  make_state();
 }
 
 Shape Adafactor::state_shape(const Tensor& p, std::size_t moment) const {
@@ -127,33 +126,30 @@ Shape Adafactor::state_shape(const Tensor& p, std::size_t moment) const {
   return shape;
 }
 
-void Adafactor::update(const std::vector<Parameter*>& parameters, const std::vector<Tensor>& gradients,
-                       const Settings& s) {
-  const double t = static_cast<double>(steps_);
-  const double relative = options_.relative_step ? std::min(s.lr, 1 / std::sqrt(t)) : s.lr;
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    Parameter& p = *parameters[i];
-    const bool factored = p.value.rank() >= 2;
-    const std::int64_t rows = factored ? p.value.size(-2) : 0, columns = p.value.rank() == 0 ? 1 : p.value.size(-1);
-    const std::int64_t matrices = factored && rows * columns != 0 ? p.value.numel() / (rows * columns) : 1;
-    const auto run = [&](auto zero) {
-      using T = decltype(zero);
-      double scale = 1;
-      if (options_.scale_parameter && p.value.numel() != 0) {
-        const double square = kernels::dot<T>(data<T>(p.value), data<T>(p.value), p.value.numel());
-        scale = std::max(options_.eps2, std::sqrt(square / static_cast<double>(p.value.numel())));
-      }
-      const kernels::AdafactorStep step{relative * scale, options_.beta1, 1 - std::pow(t, -options_.decay),
-                                        options_.eps1,    options_.clip,  s.weight_decay};
-      if (p.value.numel() != 0)
-        kernels::adafactor<T>(data<T>(p.value), data<T>(gradients[i]), data<T>(p.state[0]), data<T>(p.state[1]),
-                              p.state.size() > 2 ? data<T>(p.state[2]) : nullptr, matrices, rows, columns, step);
-    };
-    if (p.value.dtype() == DType::float32)
-      run(float{});
-    else
-      run(double{});
-  }
+void Adafactor::update(const std::vector<Update>& updates) {
+  const auto make = [&](const Update& u, auto zero) {
+    using T = decltype(zero);
+    const Tensor& p = u.parameter->value;
+    const auto& state = u.parameter->state;
+    const bool factored = p.rank() >= 2;
+    const double t = static_cast<double>(u.step);
+    kernels::Factored<T> f;
+    f.p = data<T>(p);
+    f.g = data<T>(u.gradient);
+    f.row = factored ? data<T>(state[0]) : nullptr;
+    f.column = data<T>(state[1]);
+    f.m = state.size() > 2 ? data<T>(state[2]) : nullptr;
+    f.rows = factored ? p.size(-2) : 1;
+    f.columns = factored ? p.size(-1) : p.numel();
+    f.matrices = p.numel() / (f.rows * f.columns);
+    f.lr = options_.relative_step ? std::min(u.lr, 1 / std::sqrt(t)) : u.lr;
+    f.weight_decay = u.weight_decay;
+    f.beta2 = 1 - std::pow(t, -options_.decay);
+    return f;
+  };
+  const kernels::AdafactorRule rule{options_.beta1, options_.eps1, options_.eps2, options_.clip,
+                                    options_.scale_parameter};
+  by_dtype(updates, make, [&](const auto& tensors) { kernels::adafactor(tensors, rule); });
 }
 
 }  // namespace attune::optim

@@ -20,8 +20,7 @@ class SGD : public Optimizer {
   SGD(std::vector<Group> groups, const SGDOptions& options = {}, Here here = Here::current());
 
  private:
-  void update(const std::vector<Parameter*>& parameters, const std::vector<Tensor>& gradients,
-              const Settings& settings) override;
+  void update(const std::vector<Update>& updates) override;
   SGDOptions options_;
 };
 
@@ -43,8 +42,7 @@ class Adam : public Optimizer {
   Adam(const char* name, bool decoupled, std::vector<Group> groups, const AdamOptions& options, Here here);
 
  private:
-  void update(const std::vector<Parameter*>& parameters, const std::vector<Tensor>& gradients,
-              const Settings& settings) override;
+  void update(const std::vector<Update>& updates) override;
   AdamOptions options_;
   bool decoupled_;
 };
@@ -78,8 +76,7 @@ class Adadelta : public Optimizer {
   Adadelta(std::vector<Group> groups, const AdadeltaOptions& options = {}, Here here = Here::current());
 
  private:
-  void update(const std::vector<Parameter*>& parameters, const std::vector<Tensor>& gradients,
-              const Settings& settings) override;
+  void update(const std::vector<Update>& updates) override;
   AdadeltaOptions options_;
 };
 
@@ -103,8 +100,7 @@ class Adafactor : public Optimizer {
 
  private:
   Shape state_shape(const Tensor& parameter, std::size_t moment) const override;
-  void update(const std::vector<Parameter*>& parameters, const std::vector<Tensor>& gradients,
-              const Settings& settings) override;
+  void update(const std::vector<Update>& updates) override;
   AdafactorOptions options_;
 };
 

@@ -26,15 +26,30 @@ Schedule warmup(std::int64_t steps) {
   return [steps](std::int64_t step) { return rise(step, steps); };
 }
 
-Schedule cosine(std::int64_t total, std::int64_t warmup_steps, double floor) {
-  require(total >= 1, "cosine", "total", total);
-  require(warmup_steps >= 0 && warmup_steps <= total, "cosine", "warmup", warmup_steps);
+namespace {
+
+/// Warm-up, then from 1 to `floor` as fall(done) says, which goes from 1 to 0 with `done` from 0 to 1.
+template <class Fall>
+Schedule rise_and_fall(const char* name, std::int64_t total, std::int64_t warmup_steps, double floor, Fall fall) {
+  require(total >= 1, name, "total", total);
+  require(warmup_steps >= 0 && warmup_steps <= total, name, "warmup", warmup_steps);
   return [=](std::int64_t step) {
     if (step <= warmup_steps) return rise(step, warmup_steps);
     const double done = std::min(1.0, static_cast<double>(step - warmup_steps) /
                                           static_cast<double>(std::max<std::int64_t>(total - warmup_steps, 1)));
-    return floor + (1 - floor) * 0.5 * (1 + std::cos(std::numbers::pi * done));
+    return floor + (1 - floor) * fall(done);
   };
+}
+
+}  // namespace
+
+Schedule cosine(std::int64_t total, std::int64_t warmup_steps, double floor) {
+  return rise_and_fall("cosine", total, warmup_steps, floor,
+                       [](double done) { return 0.5 * (1 + std::cos(std::numbers::pi * done)); });
+}
+
+Schedule linear(std::int64_t total, std::int64_t warmup_steps, double floor) {
+  return rise_and_fall("linear", total, warmup_steps, floor, [](double done) { return 1 - done; });
 }
 
 Schedule inverse_sqrt(std::int64_t warmup_steps) {

@@ -12,6 +12,8 @@ using Schedule = std::function<double(std::int64_t step)>;
 Schedule warmup(std::int64_t warmup);
 /// Warm-up, then half a cosine down to `floor` at step `total`, and `floor` after it (Loshchilov and Hutter 2017).
 Schedule cosine(std::int64_t total, std::int64_t warmup = 0, double floor = 0);
+/// Warm-up, then a line down to `floor` at step `total`, and `floor` after it.
+Schedule linear(std::int64_t total, std::int64_t warmup = 0, double floor = 0);
 /// Warm-up, then sqrt(warmup / step).
 Schedule inverse_sqrt(std::int64_t warmup);
 /// d_model^-1/2 min(step^-1/2, step warmup^-3/2), for a base learning rate of 1 (Vaswani et al. 2017, 5.3).

@@ -191,6 +191,15 @@ TEST_CASE("module: conversion to another dtype") {
   CHECK(thrown([&] { net.to(int64); }) == "DTypeError: module: cannot be converted to int64");
 }
 
+TEST_CASE("module: freezing reaches everything below and survives a conversion") {
+  Net net(1);
+  net.layers[0].requires_grad_(false);
+  net.to(float64);
+  for (const auto& [name, p] : net.named_parameters()) CHECK(p.requires_grad() == (name.rfind("layers.0.", 0) != 0));
+  net.requires_grad_();
+  for (const Tensor& p : net.parameters()) CHECK(p.requires_grad());
+}
+
 TEST_CASE("module: tied parameters are one") {
   struct Tied : nn::Module {
     nn::Embedding& words = child<nn::Embedding>("words", 5, 3);

@@ -1,89 +1,98 @@
-// The loops are plain; compiling them once per instruction set lets the compiler use the machine's vectors.
-
 #include "autograd/kernels/optimizer.h"
 
 #include <algorithm>
 #include <cmath>
 
+#include "autograd/kernels/optimizer_table.h"
+#include "autograd/kernels/reduce.h"
 #include "autograd/kernels/simd_targets.h"
 #include "autograd/runtime/parallel.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "autograd/kernels/optimizer.cpp"
 #include "hwy/foreach_target.h"
-#include "hwy/highway.h"
+// After foreach_target.h:
+#include "autograd/kernels/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace attune::kernels::HWY_NAMESPACE {
 
+using Size = std::int64_t;
+
 template <class T>
-void sgd_piece(const Updated<T>& u, std::int64_t begin, std::int64_t end, const SgdStep& s) {
-  const T lr = static_cast<T>(s.lr), decay = static_cast<T>(s.weight_decay), momentum = static_cast<T>(s.momentum);
-  const T fresh = s.first ? T{1} : static_cast<T>(1 - s.dampening);
-  T* HWY_RESTRICT p = u.p;
-  const T* HWY_RESTRICT g = u.g;
-  T* HWY_RESTRICT v = u.s0;
-  if (!v) {
-    for (std::int64_t i = begin; i < end; ++i) p[i] -= lr * (g[i] + decay * p[i]);
-    return;
-  }
-  const T kept = s.first ? T{0} : momentum;
-  for (std::int64_t i = begin; i < end; ++i) {
-    const T d = g[i] + decay * p[i];
-    const T m = kept * v[i] + fresh * d;
-    v[i] = m;
-    p[i] -= lr * (s.nesterov ? d + momentum * m : m);
-  }
+void sgd_piece(const Updated<T>& u, Size begin, Size end, const SgdRule& rule) {
+  const hn::ScalableTag<T> d;
+  const bool first = u.step == 1, nesterov = rule.nesterov;
+  const auto lr = hn::Set(d, static_cast<T>(u.lr)), decay = hn::Set(d, static_cast<T>(u.weight_decay));
+  const auto momentum = hn::Set(d, static_cast<T>(rule.momentum));
+  const auto kept = hn::Set(d, first ? T{0} : static_cast<T>(rule.momentum));
+  const auto taken = hn::Set(d, first ? T{1} : static_cast<T>(1 - rule.dampening));
+  T *p = u.p + begin, *v = u.s0 == nullptr ? nullptr : u.s0 + begin;
+  const T* g = u.g + begin;
+  for_vectors(d, end - begin, [=](auto s, Size i) ATTUNE_SIMD {
+    const auto old = s.load(p + i);
+    auto move = hn::MulAdd(decay, old, s.load(g + i));
+    if (v != nullptr) {
+      const auto running = hn::MulAdd(kept, s.load(v + i), hn::Mul(taken, move));
+      s.store(running, v + i);
+      move = nesterov ? hn::MulAdd(momentum, running, move) : running;
+    }
+    s.store(hn::NegMulAdd(lr, move, old), p + i);
+  });
 }
 
 template <class T>
-void adam_piece(const Updated<T>& u, std::int64_t begin, std::int64_t end, const AdamStep& s) {
-  const T b1 = static_cast<T>(s.beta1), b2 = static_cast<T>(s.beta2), eps = static_cast<T>(s.eps);
-  const T a1 = static_cast<T>(1 - s.beta1), a2 = static_cast<T>(1 - s.beta2);
-  const T rate = static_cast<T>(s.lr / s.correction1), root = static_cast<T>(1 / std::sqrt(s.correction2));
-  const T coupled = s.decoupled ? T{0} : static_cast<T>(s.weight_decay);
-  const T shrink = s.decoupled ? static_cast<T>(1 - s.lr * s.weight_decay) : T{1};
-  T* HWY_RESTRICT p = u.p;
-  const T* HWY_RESTRICT g = u.g;
-  T* HWY_RESTRICT m = u.s0;
-  T* HWY_RESTRICT v = u.s1;
-  for (std::int64_t i = begin; i < end; ++i) {
-    const T d = g[i] + coupled * p[i];
-    m[i] = b1 * m[i] + a1 * d;
-    v[i] = b2 * v[i] + a2 * d * d;
-    p[i] = shrink * p[i] - rate * m[i] / (std::sqrt(v[i]) * root + eps);
-  }
+void adam_piece(const Updated<T>& u, Size begin, Size end, const AdamRule& rule) {
+  const hn::ScalableTag<T> d;
+  const double t = static_cast<double>(u.step);
+  const double correction1 = 1 - std::pow(rule.beta1, t), correction2 = 1 - std::pow(rule.beta2, t);
+  const auto b1 = hn::Set(d, static_cast<T>(rule.beta1)), a1 = hn::Set(d, static_cast<T>(1 - rule.beta1));
+  const auto b2 = hn::Set(d, static_cast<T>(rule.beta2)), a2 = hn::Set(d, static_cast<T>(1 - rule.beta2));
+  const auto eps = hn::Set(d, static_cast<T>(rule.eps));
+  const auto rate = hn::Set(d, static_cast<T>(u.lr / correction1));
+  const auto root = hn::Set(d, static_cast<T>(1 / std::sqrt(correction2)));
+  const auto coupled = hn::Set(d, rule.decoupled ? T{0} : static_cast<T>(u.weight_decay));
+  const auto shrink = hn::Set(d, rule.decoupled ? static_cast<T>(1 - u.lr * u.weight_decay) : T{1});
+  T *p = u.p + begin, *m = u.s0 + begin, *v = u.s1 + begin;
+  const T* g = u.g + begin;
+  for_vectors(d, end - begin, [=](auto s, Size i) ATTUNE_SIMD {
+    const auto old = s.load(p + i);
+    const auto x = hn::MulAdd(coupled, old, s.load(g + i));
+    const auto mean = hn::MulAdd(b1, s.load(m + i), hn::Mul(a1, x));
+    const auto square = hn::MulAdd(b2, s.load(v + i), hn::Mul(hn::Mul(a2, x), x));
+    s.store(mean, m + i);
+    s.store(square, v + i);
+    const auto move = hn::Div(mean, hn::MulAdd(hn::Sqrt(square), root, eps));
+    s.store(hn::NegMulAdd(rate, move, hn::Mul(shrink, old)), p + i);
+  });
 }
 
 template <class T>
-void adadelta_piece(const Updated<T>& u, std::int64_t begin, std::int64_t end, const AdadeltaStep& s) {
-  const T lr = static_cast<T>(s.lr), rho = static_cast<T>(s.rho), rest = static_cast<T>(1 - s.rho),
-          eps = static_cast<T>(s.eps);
-  const T decay = static_cast<T>(s.weight_decay);
-  T* HWY_RESTRICT p = u.p;
-  const T* HWY_RESTRICT g = u.g;
-  T* HWY_RESTRICT v = u.s0;
-  T* HWY_RESTRICT moved = u.s1;
-  for (std::int64_t i = begin; i < end; ++i) {
-    const T d = g[i] + decay * p[i];
-    v[i] = rho * v[i] + rest * d * d;
-    const T delta = std::sqrt((moved[i] + eps) / (v[i] + eps)) * d;
-    moved[i] = rho * moved[i] + rest * delta * delta;
-    p[i] -= lr * delta;
-  }
+void adadelta_piece(const Updated<T>& u, Size begin, Size end, const AdadeltaRule& rule) {
+  const hn::ScalableTag<T> d;
+  const auto lr = hn::Set(d, static_cast<T>(u.lr)), decay = hn::Set(d, static_cast<T>(u.weight_decay));
+  const auto rho = hn::Set(d, static_cast<T>(rule.rho)), rest = hn::Set(d, static_cast<T>(1 - rule.rho));
+  const auto eps = hn::Set(d, static_cast<T>(rule.eps));
+  T *p = u.p + begin, *v = u.s0 + begin, *moved = u.s1 + begin;
+  const T* g = u.g + begin;
+  for_vectors(d, end - begin, [=](auto s, Size i) ATTUNE_SIMD {
+    const auto old = s.load(p + i), travelled = s.load(moved + i);
+    const auto x = hn::MulAdd(decay, old, s.load(g + i));
+    const auto square = hn::MulAdd(rho, s.load(v + i), hn::Mul(hn::Mul(rest, x), x));
+    const auto delta = hn::Mul(hn::Sqrt(hn::Div(hn::Add(travelled, eps), hn::Add(square, eps))), x);
+    s.store(square, v + i);
+    s.store(hn::MulAdd(rho, travelled, hn::Mul(hn::Mul(rest, delta), delta)), moved + i);
+    s.store(hn::NegMulAdd(lr, delta, old), p + i);
+  });
 }
 
-void sgd_float(const Updated<float>& u, std::int64_t b, std::int64_t e, const SgdStep& s) { sgd_piece(u, b, e, s); }
-void sgd_double(const Updated<double>& u, std::int64_t b, std::int64_t e, const SgdStep& s) { sgd_piece(u, b, e, s); }
-void adam_float(const Updated<float>& u, std::int64_t b, std::int64_t e, const AdamStep& s) { adam_piece(u, b, e, s); }
-void adam_double(const Updated<double>& u, std::int64_t b, std::int64_t e, const AdamStep& s) {
-  adam_piece(u, b, e, s);
+const RuleKernels<float>* rules_f32() {
+  static const RuleKernels<float> k{sgd_piece<float>, adam_piece<float>, adadelta_piece<float>};
+  return &k;
 }
-void adadelta_float(const Updated<float>& u, std::int64_t b, std::int64_t e, const AdadeltaStep& s) {
-  adadelta_piece(u, b, e, s);
-}
-void adadelta_double(const Updated<double>& u, std::int64_t b, std::int64_t e, const AdadeltaStep& s) {
-  adadelta_piece(u, b, e, s);
+const RuleKernels<double>* rules_f64() {
+  static const RuleKernels<double> k{sgd_piece<double>, adam_piece<double>, adadelta_piece<double>};
+  return &k;
 }
 
 }  // namespace attune::kernels::HWY_NAMESPACE
@@ -92,26 +101,30 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace attune::kernels {
 
-HWY_EXPORT(sgd_float);
-HWY_EXPORT(sgd_double);
-HWY_EXPORT(adam_float);
-HWY_EXPORT(adam_double);
-HWY_EXPORT(adadelta_float);
-HWY_EXPORT(adadelta_double);
+HWY_EXPORT(rules_f32);
+HWY_EXPORT(rules_f64);
 
 namespace {
 
-/// run(tensor, begin, end) for pieces of all tensors, many small ones to a task.
-template <class T, class Run>
-void over_pieces(const std::vector<Updated<T>>& tensors, Run&& run) {
+template <class T>
+const RuleKernels<T>& rules() {
+  if constexpr (sizeof(T) == 4)
+    return *HWY_DYNAMIC_DISPATCH(rules_f32)();
+  else
+    return *HWY_DYNAMIC_DISPATCH(rules_f64)();
+}
+
+/// run(tensor, begin, end) for pieces of all tensors
+template <class Tensor, class Run>
+void over_pieces(const std::vector<Tensor>& tensors, Run&& run) {
   constexpr std::int64_t piece = 32768;
   struct Piece {
-    const Updated<T>* tensor;
+    const Tensor* tensor;
     std::int64_t begin, end;
   };
   std::vector<Piece> pieces;
   std::int64_t total = 0;
-  for (const Updated<T>& u : tensors) {
+  for (const Tensor& u : tensors) {
     total += u.n;
     for (std::int64_t b = 0; b < u.n; b += piece) pieces.push_back({&u, b, std::min(b + piece, u.n)});
   }
@@ -127,106 +140,55 @@ void over_pieces(const std::vector<Updated<T>>& tensors, Run&& run) {
 }  // namespace
 
 template <class T>
-void sgd(const std::vector<Updated<T>>& tensors, const SgdStep& s) {
-  over_pieces(tensors, [&](const Updated<T>& u, std::int64_t b, std::int64_t e) {
-    if constexpr (sizeof(T) == 4)
-      HWY_DYNAMIC_DISPATCH(sgd_float)(u, b, e, s);
-    else
-      HWY_DYNAMIC_DISPATCH(sgd_double)(u, b, e, s);
-  });
+void sgd(const std::vector<Updated<T>>& tensors, const SgdRule& rule) {
+  over_pieces(tensors, [&](const Updated<T>& u, std::int64_t b, std::int64_t e) { rules<T>().sgd(u, b, e, rule); });
 }
 
 template <class T>
-void adam(const std::vector<Updated<T>>& tensors, const AdamStep& s) {
-  over_pieces(tensors, [&](const Updated<T>& u, std::int64_t b, std::int64_t e) {
-    if constexpr (sizeof(T) == 4)
-      HWY_DYNAMIC_DISPATCH(adam_float)(u, b, e, s);
-    else
-      HWY_DYNAMIC_DISPATCH(adam_double)(u, b, e, s);
-  });
+void adam(const std::vector<Updated<T>>& tensors, const AdamRule& rule) {
+  over_pieces(tensors, [&](const Updated<T>& u, std::int64_t b, std::int64_t e) { rules<T>().adam(u, b, e, rule); });
 }
 
 template <class T>
-void adadelta(const std::vector<Updated<T>>& tensors, const AdadeltaStep& s) {
-  over_pieces(tensors, [&](const Updated<T>& u, std::int64_t b, std::int64_t e) {
-    if constexpr (sizeof(T) == 4)
-      HWY_DYNAMIC_DISPATCH(adadelta_float)(u, b, e, s);
-    else
-      HWY_DYNAMIC_DISPATCH(adadelta_double)(u, b, e, s);
-  });
+void adadelta(const std::vector<Updated<T>>& tensors, const AdadeltaRule& rule) {
+  over_pieces(tensors,
+              [&](const Updated<T>& u, std::int64_t b, std::int64_t e) { rules<T>().adadelta(u, b, e, rule); });
 }
 
 template <class T>
-void scale_all(const std::vector<Updated<T>>& tensors, double factor) {
-  over_pieces(tensors, [f = static_cast<T>(factor)](const Updated<T>& u, std::int64_t b, std::int64_t e) {
-    for (std::int64_t i = b; i < e; ++i) u.p[i] *= f;
+double sum_of_squares(const std::vector<Piecewise<T>>& tensors) {
+  std::vector<double> squares(tensors.size());
+  const auto count = static_cast<std::int64_t>(tensors.size());
+  // Large tensors are spread over the threads by dot itself, small ones here.
+  const auto is_large = [&](std::size_t i) { return tensors[i].n > 65536; };
+  const auto square = [&](std::size_t i) { squares[i] = dot(tensors[i].p, tensors[i].p, tensors[i].n); };
+  for (std::size_t i = 0; i < tensors.size(); ++i)
+    if (is_large(i)) square(i);
+  parallel_for(count, 4, [&](std::int64_t begin, std::int64_t end) {
+    for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i)
+      if (!is_large(i)) square(i);
   });
+  double sum = 0;
+  for (double s : squares) sum += s;
+  return sum;
 }
 
 template <class T>
-void adafactor(T* p, const T* g, T* row, T* column, T* m, std::int64_t matrices, std::int64_t rows,
-               std::int64_t columns, const AdafactorStep& s) {
-  const std::int64_t height = std::max<std::int64_t>(rows, 1), n = matrices * height * columns;
-  if (n == 0) return;
-  std::vector<T> update(static_cast<std::size_t>(n));
-  double square = 0;
-  for (std::int64_t k = 0; k < matrices; ++k) {
-    const T* gk = g + k * height * columns;
-    T* uk = update.data() + k * height * columns;
-    if (rows == 0) {
-      for (std::int64_t j = 0; j < columns; ++j) {
-        const double v = s.beta2 * column[j] + (1 - s.beta2) * (static_cast<double>(gk[j]) * gk[j] + s.eps);
-        column[j] = static_cast<T>(v);
-        uk[j] = static_cast<T>(gk[j] / std::sqrt(v));
-      }
-    } else {
-      T *r = row + k * rows, *c = column + k * columns;
-      std::vector<double> row_sum(static_cast<std::size_t>(rows)), column_sum(static_cast<std::size_t>(columns));
-      for (std::int64_t i = 0; i < rows; ++i)
-        for (std::int64_t j = 0; j < columns; ++j) {
-          const double v = static_cast<double>(gk[i * columns + j]) * gk[i * columns + j] + s.eps;
-          row_sum[static_cast<std::size_t>(i)] += v;
-          column_sum[static_cast<std::size_t>(j)] += v;
-        }
-      double mean_row = 0;
-      for (std::int64_t i = 0; i < rows; ++i) {
-        r[i] = static_cast<T>(s.beta2 * r[i] +
-                              (1 - s.beta2) * row_sum[static_cast<std::size_t>(i)] / static_cast<double>(columns));
-        mean_row += r[i];
-      }
-      mean_row /= static_cast<double>(rows);
-      for (std::int64_t j = 0; j < columns; ++j)
-        c[j] = static_cast<T>(s.beta2 * c[j] +
-                              (1 - s.beta2) * column_sum[static_cast<std::size_t>(j)] / static_cast<double>(rows));
-      for (std::int64_t i = 0; i < rows; ++i)
-        for (std::int64_t j = 0; j < columns; ++j)
-          uk[i * columns + j] =
-              static_cast<T>(gk[i * columns + j] / std::sqrt(static_cast<double>(r[i]) / mean_row * c[j]));
-    }
-  }
-  for (T u : update) square += static_cast<double>(u) * u;
-  const double rms = std::sqrt(square / static_cast<double>(n));
-  const T scale = static_cast<T>(s.lr / std::max(1.0, rms / s.clip));
-  const T shrink = static_cast<T>(1 - s.lr * s.weight_decay), b1 = static_cast<T>(s.beta1);
-  for (std::int64_t i = 0; i < n; ++i) {
-    T u = scale * update[static_cast<std::size_t>(i)];
-    if (m) u = m[i] = b1 * m[i] + (1 - b1) * u;
-    p[i] = shrink * p[i] - u;
-  }
+void scale(const std::vector<Piecewise<T>>& tensors, double factor) {
+  over_pieces(tensors, [f = static_cast<T>(factor)](const Piecewise<T>& x, std::int64_t b, std::int64_t e) {
+    for (std::int64_t i = b; i < e; ++i) x.p[i] *= f;
+  });
 }
 
-template void sgd<float>(const std::vector<Updated<float>>&, const SgdStep&);
-template void sgd<double>(const std::vector<Updated<double>>&, const SgdStep&);
-template void adam<float>(const std::vector<Updated<float>>&, const AdamStep&);
-template void adam<double>(const std::vector<Updated<double>>&, const AdamStep&);
-template void adadelta<float>(const std::vector<Updated<float>>&, const AdadeltaStep&);
-template void adadelta<double>(const std::vector<Updated<double>>&, const AdadeltaStep&);
-template void scale_all<float>(const std::vector<Updated<float>>&, double);
-template void scale_all<double>(const std::vector<Updated<double>>&, double);
-template void adafactor<float>(float*, const float*, float*, float*, float*, std::int64_t, std::int64_t, std::int64_t,
-                               const AdafactorStep&);
-template void adafactor<double>(double*, const double*, double*, double*, double*, std::int64_t, std::int64_t,
-                                std::int64_t, const AdafactorStep&);
+#define ATTUNE_INSTANTIATE(T)                                                  \
+  template void sgd(const std::vector<Updated<T>>&, const SgdRule&);           \
+  template void adam(const std::vector<Updated<T>>&, const AdamRule&);         \
+  template void adadelta(const std::vector<Updated<T>>&, const AdadeltaRule&); \
+  template double sum_of_squares(const std::vector<Piecewise<T>>&);            \
+  template void scale(const std::vector<Piecewise<T>>&, double);
+ATTUNE_INSTANTIATE(float)
+ATTUNE_INSTANTIATE(double)
+#undef ATTUNE_INSTANTIATE
 
 }  // namespace attune::kernels
 #endif

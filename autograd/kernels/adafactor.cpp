@@ -1,0 +1,255 @@
+// Adafactor in three passes over blocks of rows (a vector: pieces of it), cut from the shapes alone:
+//   1. p and g: the squares' sums over rows, over columns of a block, and of p;
+//   2. g: the sum of the updates' squares;
+//   3. p and g: the update.
+// Between them the sums of the blocks are added up in order.
+#include "autograd/kernels/adafactor.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "autograd/kernels/optimizer_table.h"
+#include "autograd/kernels/simd_targets.h"
+#include "autograd/runtime/parallel.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "autograd/kernels/adafactor.cpp"
+#include "hwy/foreach_target.h"
+// After foreach_target.h:
+#include "autograd/kernels/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace attune::kernels::HWY_NAMESPACE {
+
+using Size = std::int64_t;
+
+/// x[i...] as doubles: floats promoted.
+template <class D>
+HWY_INLINE auto load_double(Step<D> s, const float* x) {
+  const hn::Rebind<float, D> half;
+  return hn::PromoteTo(s.d, Step<decltype(half)>{half, s.left}.load(x));
+}
+template <class D>
+HWY_INLINE auto load_double(Step<D> s, const double* x) {
+  return s.load(x);
+}
+
+/// The new second moment of a vector's piece.
+template <class T>
+void vector_moment(const RowBlock<T>& b, const AdafactorRule& rule) {
+  const hn::ScalableTag<T> d;
+  const auto beta2 = hn::Set(d, static_cast<T>(b.f->beta2)), rest = hn::Set(d, static_cast<T>(1 - b.f->beta2));
+  const auto eps = hn::Set(d, static_cast<T>(rule.eps1));
+  const T* g = b.f->g + b.column;
+  T* v = b.f->column + b.column;
+  for_vectors(d, b.columns, [=](auto s, Size i) ATTUNE_SIMD {
+    const auto x = s.load(g + i);
+    s.store(hn::MulAdd(beta2, s.load(v + i), hn::Mul(rest, hn::MulAdd(x, x, eps))), v + i);
+  });
+}
+
+/// The new factors of the rows, and what these rows add to the columns' sums.
+template <class T>
+void row_and_column_sums(const RowBlock<T>& b, const AdafactorRule& rule) {
+  const hn::ScalableTag<double> d;
+  const auto eps = hn::Set(d, rule.eps1);
+  const double beta2 = b.f->beta2;
+  double* column_sums = b.column_sums;
+  for (Size r = 0; r < b.count; ++r) {
+    const T* g = b.f->g + b.offset(r);
+    const double sum_of_row = sum<4>(d, b.columns, [=](auto s, Size i) ATTUNE_SIMD {
+      const auto x = load_double(s, g + i);
+      const auto square = hn::MulAdd(x, x, eps);
+      s.store(hn::Add(s.load(column_sums + i), square), column_sums + i);
+      return square;
+    });
+    T& factor = b.f->row[b.row(r)];
+    factor = static_cast<T>(beta2 * factor + (1 - beta2) * sum_of_row / static_cast<double>(b.columns));
+  }
+}
+
+template <class T>
+void moments(RowBlock<T>& b, const AdafactorRule& rule) {
+  if (b.f->row == nullptr)
+    vector_moment(b, rule);
+  else
+    row_and_column_sums(b, rule);
+  if (!rule.relative) return;
+  const T* p = b.f->p + b.offset(0);  // the rows of a block are one stretch of memory
+  b.parameter_squares = sum<4>(hn::ScalableTag<double>(), b.count * b.columns, [=](auto s, Size i) ATTUNE_SIMD {
+    const auto x = load_double(s, p + i);
+    return hn::Mul(x, x);
+  });
+}
+
+/// u of row r of a block, as a function of (step, i).
+template <class T>
+HWY_INLINE auto update_of_row(const RowBlock<T>& b, const Scales<T>& scales, Size r) {
+  const hn::ScalableTag<T> d;
+  const bool vector = scales.row == nullptr;
+  const T* g = b.f->g + b.offset(r);
+  const T* column = vector ? b.f->column + b.column : scales.column + b.matrix * b.f->columns;
+  const auto row = hn::Set(d, vector ? T{1} : scales.row[b.row(r)]);
+  return [=](auto s, Size i) ATTUNE_SIMD {
+    const auto x = s.load(g + i), c = s.load(column + i);
+    return vector ? hn::Div(x, hn::Sqrt(c)) : hn::Mul(hn::Mul(x, row), c);
+  };
+}
+
+template <class T>
+void update_squares(RowBlock<T>& b, const Scales<T>& scales) {
+  double squares = 0;
+  for (Size r = 0; r < b.count; ++r) {
+    const auto u = update_of_row(b, scales, r);
+    squares += sum<4>(hn::ScalableTag<T>(), b.columns, [=](auto s, Size i) ATTUNE_SIMD {
+      const auto x = s.keep(u(s, i), hn::Zero(s.d));  // a vector's lanes beyond the end are 0 / 0
+      return hn::Mul(x, x);
+    });
+  }
+  b.update_squares = squares;
+}
+
+template <class T>
+void update(const RowBlock<T>& b, const Scales<T>& scales, const AdafactorRule& rule) {
+  const hn::ScalableTag<T> d;
+  const auto step = hn::Set(d, static_cast<T>(scales.step)), shrink = hn::Set(d, static_cast<T>(scales.shrink));
+  const auto b1 = hn::Set(d, static_cast<T>(rule.beta1)), a1 = hn::Set(d, static_cast<T>(1 - rule.beta1));
+  for (Size r = 0; r < b.count; ++r) {
+    const auto u = update_of_row(b, scales, r);
+    T *p = b.f->p + b.offset(r), *m = b.f->m == nullptr ? nullptr : b.f->m + b.offset(r);
+    for_vectors(d, b.columns, [=](auto s, Size i) ATTUNE_SIMD {
+      auto move = hn::Mul(step, u(s, i));
+      if (m != nullptr) {
+        move = hn::MulAdd(b1, s.load(m + i), hn::Mul(a1, move));
+        s.store(move, m + i);
+      }
+      s.store(hn::MulSub(shrink, s.load(p + i), move), p + i);
+    });
+  }
+}
+
+const AdafactorKernels<float>* adafactor_f32() {
+  static const AdafactorKernels<float> k{moments<float>, update_squares<float>, update<float>};
+  return &k;
+}
+const AdafactorKernels<double>* adafactor_f64() {
+  static const AdafactorKernels<double> k{moments<double>, update_squares<double>, update<double>};
+  return &k;
+}
+
+}  // namespace attune::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace attune::kernels {
+
+HWY_EXPORT(adafactor_f32);
+HWY_EXPORT(adafactor_f64);
+
+namespace {
+
+template <class T>
+const AdafactorKernels<T>& kernels() {
+  if constexpr (sizeof(T) == 4)
+    return *HWY_DYNAMIC_DISPATCH(adafactor_f32)();
+  else
+    return *HWY_DYNAMIC_DISPATCH(adafactor_f64)();
+}
+
+/// A tensor's blocks, and the memory for its scales.
+template <class T>
+struct Work {
+  std::vector<RowBlock<T>> blocks;
+  std::vector<double> column_sums;
+  std::vector<T> row_scales, column_scales;
+  Scales<T> scales;
+
+  explicit Work(const Factored<T>& f) {
+    constexpr std::int64_t piece = 32768, most_blocks = 16;  // the latter of a matrix, each has a row of column sums
+    if (f.row == nullptr) {
+      for (std::int64_t c = 0; c < f.columns; c += piece)
+        blocks.push_back({&f, 0, 0, 1, c, std::min(piece, f.columns - c), nullptr});
+      scales = {nullptr, nullptr};
+      return;
+    }
+    const std::int64_t height = std::max((piece + f.columns - 1) / f.columns, (f.rows + most_blocks - 1) / most_blocks);
+    for (std::int64_t k = 0; k < f.matrices; ++k)
+      for (std::int64_t r = 0; r < f.rows; r += height)
+        blocks.push_back({&f, k, r, std::min(height, f.rows - r), 0, f.columns, nullptr});
+    column_sums.resize(blocks.size() * static_cast<std::size_t>(f.columns));
+    double* sums = column_sums.data();
+    for (RowBlock<T>& b : blocks) {
+      b.column_sums = sums;
+      sums += f.columns;
+    }
+    row_scales.resize(static_cast<std::size_t>(f.matrices * f.rows));
+    column_scales.resize(static_cast<std::size_t>(f.matrices * f.columns));
+    scales = {row_scales.data(), column_scales.data()};
+  }
+
+  /// After the first pass: the new factors of the columns, and the scales of both.
+  void finish_factors() {
+    if (scales.row == nullptr) return;
+    const Factored<T>& f = *blocks[0].f;
+    const double height = static_cast<double>(f.rows);
+    const std::size_t blocks_each = blocks.size() / static_cast<std::size_t>(f.matrices);
+    for (std::int64_t k = 0; k < f.matrices; ++k) {
+      const RowBlock<T>* own = blocks.data() + static_cast<std::size_t>(k) * blocks_each;
+      for (std::size_t b = 1; b < blocks_each; ++b)
+        for (std::int64_t j = 0; j < f.columns; ++j) own[0].column_sums[j] += own[b].column_sums[j];
+      T *column = f.column + k * f.columns, *scale = scales.column + k * f.columns;
+      for (std::int64_t j = 0; j < f.columns; ++j) {
+        column[j] = static_cast<T>(f.beta2 * column[j] + (1 - f.beta2) * own[0].column_sums[j] / height);
+        scale[j] = static_cast<T>(1 / std::sqrt(static_cast<double>(column[j])));
+      }
+      double mean = 0;
+      for (std::int64_t i = k * f.rows; i < (k + 1) * f.rows; ++i) mean += static_cast<double>(f.row[i]) / height;
+      for (std::int64_t i = k * f.rows; i < (k + 1) * f.rows; ++i)
+        scales.row[i] = static_cast<T>(std::sqrt(mean / static_cast<double>(f.row[i])));
+    }
+  }
+
+  /// After the second pass.
+  void finish_step(const AdafactorRule& rule) {
+    const Factored<T>& f = *blocks[0].f;
+    const double n = static_cast<double>(f.matrices * f.rows * f.columns);
+    double parameter = 0, update = 0;
+    for (const RowBlock<T>& b : blocks) parameter += b.parameter_squares, update += b.update_squares;
+    const double lr = rule.relative ? f.lr * std::max(rule.eps2, std::sqrt(parameter / n)) : f.lr;
+    scales.step = lr / std::max(1.0, std::sqrt(update / n) / rule.clip);
+    scales.shrink = 1 - lr * f.weight_decay;
+  }
+};
+
+}  // namespace
+
+template <class T>
+void adafactor(const std::vector<Factored<T>>& tensors, const AdafactorRule& rule) {
+  std::vector<Work<T>> works;
+  works.reserve(tensors.size());
+  std::vector<std::pair<RowBlock<T>*, Work<T>*>> blocks;
+  std::int64_t total = 0;
+  for (const Factored<T>& f : tensors) {
+    works.emplace_back(f);
+    total += f.matrices * f.rows * f.columns;
+    for (RowBlock<T>& b : works.back().blocks) blocks.emplace_back(&b, &works.back());
+  }
+  const auto for_all = [&](auto& list, auto&& run) {
+    const auto n = static_cast<std::int64_t>(list.size());
+    parallel_for(n, total < 32768 ? std::max<std::int64_t>(n, 1) : 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) run(list[static_cast<std::size_t>(i)]);
+    });
+  };
+  const AdafactorKernels<T>& k = kernels<T>();
+  for_all(blocks, [&](auto& b) { k.moments(*b.first, rule); });
+  for_all(works, [](Work<T>& w) { w.finish_factors(); });
+  for_all(blocks, [&](auto& b) { k.update_squares(*b.first, b.second->scales); });
+  for_all(works, [&](Work<T>& w) { w.finish_step(rule); });
+  for_all(blocks, [&](auto& b) { k.update(*b.first, b.second->scales, rule); });
+}
+
+template void adafactor(const std::vector<Factored<float>>&, const AdafactorRule&);
+template void adafactor(const std::vector<Factored<double>>&, const AdafactorRule&);
+
+}  // namespace attune::kernels
+#endif

@@ -1,0 +1,45 @@
+// The optimisers' kernels of one instruction set, each for a piece of one tensor on the calling thread; optimizer.h and
+// adafactor.h say what they compute.
+#pragma once
+
+#include "autograd/kernels/adafactor.h"
+#include "autograd/kernels/optimizer.h"
+
+namespace attune::kernels {
+
+/// The elements [begin, end) of a tensor.
+template <class T>
+struct RuleKernels {
+  void (*sgd)(const Updated<T>& u, std::int64_t begin, std::int64_t end, const SgdRule& rule);
+  void (*adam)(const Updated<T>& u, std::int64_t begin, std::int64_t end, const AdamRule& rule);
+  void (*adadelta)(const Updated<T>& u, std::int64_t begin, std::int64_t end, const AdadeltaRule& rule);
+};
+
+/// Rows [first, first + count) of a matrix; or of a vector the columns from `column` on, as one row.
+template <class T>
+struct RowBlock {
+  const Factored<T>* f;
+  std::int64_t matrix, first, count, column, columns;
+  double* column_sums;  // [columns], of this block; null for a vector
+  double parameter_squares = 0, update_squares = 0;
+
+  std::int64_t row(std::int64_t r) const { return matrix * f->rows + first + r; }
+  std::int64_t offset(std::int64_t r) const { return row(r) * f->columns + column; }
+};
+
+/// What the second and third pass need of a tensor.
+template <class T>
+struct Scales {
+  T* row;                       // [matrices, rows]: sqrt(mean of the rows' factors / factor); null for a vector
+  T* column;                    // [matrices, columns]: 1 / sqrt(factor)
+  double step = 0, shrink = 1;  // of the update, of the parameter
+};
+
+template <class T>
+struct AdafactorKernels {
+  void (*moments)(RowBlock<T>& b, const AdafactorRule& rule);
+  void (*update_squares)(RowBlock<T>& b, const Scales<T>& s);
+  void (*update)(const RowBlock<T>& b, const Scales<T>& s, const AdafactorRule& rule);
+};
+
+}  // namespace attune::kernels
