@@ -87,8 +87,7 @@ struct Pending {
 };
 
 bool uniquely_held(const Tensor& t) {
-  return t.impl()->refs.load(std::memory_order_acquire) == 1 &&
-         t.impl()->storage->refs.load(std::memory_order_acquire) == 1;
+  return t.impl()->refs.unique() && t.impl()->storage->refs.unique();
 }
 
 void add_in_place(const Tensor& into, const Tensor& x, Here here) {

@@ -53,11 +53,11 @@ Node::~Node() = default;
 
 const Trace* Node::trace() const { return extras_ ? extras_->trace.get() : nullptr; }
 
-void retain(Node* n) noexcept { n->refs_.fetch_add(1, std::memory_order_relaxed); }
+void retain(Node* n) noexcept { n->refs_.retain(); }
 
 // A node's destructor drops its inputs' nodes. They queue up here instead of recursing, however long the chain is.
 void release(Node* n) noexcept {
-  if (n->refs_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  if (!n->refs_.release()) return;
   ThreadState& state = thread_state;
   n->next_dead_ = state.dead;
   state.dead = n;

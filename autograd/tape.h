@@ -4,12 +4,12 @@
 // recursion is needed. A node is owned by the tensors and nodes that need it: dropping a loss frees its history.
 #pragma once
 
-#include <atomic>
 #include <memory>
 #include <span>
 #include <vector>
 
 #include "autograd/runtime/error.h"
+#include "autograd/runtime/ref_count.h"
 #include "autograd/tensor.h"
 
 namespace attune {
@@ -97,7 +97,7 @@ class Node {
   friend struct NodeAccess;
   struct Extras;
 
-  std::atomic<std::uint32_t> refs_{1};
+  RefCount refs_;
   const char* name_;
   const char* rule_;
   Here site_;

@@ -17,10 +17,10 @@ namespace attune {
 // ---- storage and handles
 // ---------------------------------------------------------------------------------------------------------
 
-void retain(Storage* s) noexcept { s->refs.fetch_add(1, std::memory_order_relaxed); }
+void retain(Storage* s) noexcept { s->refs.retain(); }
 
 void release(Storage* s) noexcept {
-  if (s->refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  if (!s->refs.release()) return;
   if (s->release_owner) {
     (*s->release_owner)();
     delete s->release_owner;
@@ -30,10 +30,10 @@ void release(Storage* s) noexcept {
   pool::deallocate(s, bytes);
 }
 
-void retain(TensorImpl* t) noexcept { t->refs.fetch_add(1, std::memory_order_relaxed); }
+void retain(TensorImpl* t) noexcept { t->refs.retain(); }
 
 void release(TensorImpl* t) noexcept {
-  if (t->refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  if (!t->refs.release()) return;
   if (t->owns_grad_slot) NodeAccess::forget_owner(*t->node, t);
   t->~TensorImpl();
   pool::deallocate(t, sizeof(TensorImpl));

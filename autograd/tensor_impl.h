@@ -5,13 +5,14 @@
 #include <cstddef>
 #include <functional>
 
+#include "autograd/runtime/ref_count.h"
 #include "autograd/tensor.h"
 
 namespace attune {
 
 /// One allocation: this header, then the elements 64 bytes further on (or, for foreign memory, elsewhere).
 struct alignas(64) Storage {
-  std::atomic<std::uint32_t> refs{1};
+  RefCount refs;
   std::atomic<std::uint32_t> version{0};
   std::size_t block_bytes = 0;  // what the pool was asked for
   void* data = nullptr;
@@ -20,7 +21,7 @@ struct alignas(64) Storage {
 };
 
 struct TensorImpl {
-  std::atomic<std::uint32_t> refs{1};
+  RefCount refs;
   DType dtype = DType::float32;
   bool contiguous = true;
   bool owns_grad_slot = false;  // the node knows this handle and must be told when it goes

@@ -3,7 +3,7 @@
 namespace attune {
 
 namespace {
-thread_local constinit const Frame* top_frame = nullptr;
+[[gnu::tls_model("initial-exec")]] thread_local constinit const Frame* top_frame = nullptr;
 }  // namespace
 
 Frame::Frame(const char* name, Here here, const void* module, std::string (*path)(const void*)) noexcept
