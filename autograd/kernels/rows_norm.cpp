@@ -1,6 +1,6 @@
 #include <cmath>
-#include <memory>
 
+#include "autograd/kernels/buffer.h"
 #include "autograd/kernels/reduce.h"
 #include "autograd/kernels/rows.h"
 #include "autograd/kernels/rows_table.h"
@@ -165,11 +165,8 @@ template <class T, class F>
 static void with_column_sums(Size rows, Size n, T* dw, T* db, F body) {
   const Size block = std::clamp<Size>(32768 / std::max<Size>(1, n), 16, 4096);
   const Size blocks = std::max<Size>(1, (rows + block - 1) / block);
-  const auto partial = [&](T* target) {
-    return std::unique_ptr<T[]>(target == nullptr ? nullptr : new T[static_cast<std::size_t>(blocks * n)]);
-  };
-  const std::unique_ptr<T[]> dw_partial = partial(dw), db_partial = partial(db);
-  T *const pw = dw_partial.get(), *const pb = db_partial.get();
+  const Buffer<T> dw_partial(dw == nullptr ? 0 : blocks * n), db_partial(db == nullptr ? 0 : blocks * n);
+  T *const pw = dw_partial.data(), *const pb = db_partial.data();
   parallel_for(rows, block, [=](Size begin, Size end) {
     const Size k = begin / block;
     body(begin, end - begin, pw == nullptr ? nullptr : pw + k * n, pb == nullptr ? nullptr : pb + k * n);

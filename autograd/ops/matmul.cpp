@@ -175,6 +175,16 @@ Tensor linear_composed(const Tensor& x, const Tensor& w, const Tensor& bias, Act
   return activated(f, bias.defined() ? z + bias : z);
 }
 
+/// The gradients of x w^T + bias.
+Tensors linear_grads(const Tensor& x, const Tensor& w, const Tensor& dz, const Needs& needs) {
+  const Tensor rows = dz.rank() == 1 ? unsqueeze(dz, 0) : folded(dz);
+  Tensors dxs(3);
+  if (needs[0]) dxs[0] = matmul(dz, w);
+  if (needs[1]) dxs[1] = matmul(transpose(rows), x.rank() == 1 ? unsqueeze(x, 0) : folded(x));
+  if (needs[2]) dxs[2] = sum(rows, {0});
+  return dxs;
+}
+
 }  // namespace
 
 Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias, Activation f, Here here) {
@@ -219,20 +229,19 @@ Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias, Activation f
                         .pre = z.defined() ? elements<T>(z) : nullptr});
     });
   }
-  return op.record_joint(std::move(y), of<linear, linear_composed>(x, w, bias, f),
-                         "dz = act'(z) dy, dx = dz w, dw = dz^T x, dbias = sum of dz",
-                         [x = Saved(x), w = Saved(w), bias = Saved(bias), z, f](const Tensors& dys, const Needs& needs,
-                                                                                const Tensors& ys) {
-                           // For higher derivatives z must be on the tape, so it is computed again.
-                           const Tensor argument = needs_argument(f) && grad_enabled() ? linear(x, w, bias) : z;
-                           const Tensor dz = activation_grad(f, argument, ys[0], dys[0]);
-                           const Tensor rows = dz.rank() == 1 ? unsqueeze(dz, 0) : folded(dz);
-                           Tensors dxs(3);
-                           if (needs[0]) dxs[0] = matmul(dz, w);
-                           if (needs[1])
-                             dxs[1] = matmul(transpose(rows), x.get().rank() == 1 ? unsqueeze(x, 0) : folded(x));
-                           if (needs[2]) dxs[2] = sum(rows, {0});
-                           return dxs;
+  const auto call = of<linear, linear_composed>(x, w, bias, f);
+  const char* const rule = "dz = act'(z) dy, dx = dz w, dw = dz^T x, dbias = sum of dz";
+  if (f == Activation::none || needs_argument(f))  // keeps z alone: the output may go
+    return op.record_joint(
+        std::move(y), call, rule,
+        [x = Saved(x), w = Saved(w), bias = Saved(bias), z, f](const Tensors& dys, const Needs& needs) {
+          // For higher derivatives z must be on the tape, so it is computed again.
+          const Tensor argument = needs_argument(f) && grad_enabled() ? linear(x, w, bias) : z;
+          return linear_grads(x, w, activation_grad(f, argument, {}, dys[0]), needs);
+        });
+  return op.record_joint(std::move(y), call, rule,
+                         [x = Saved(x), w = Saved(w), f](const Tensors& dys, const Needs& needs, const Tensors& ys) {
+                           return linear_grads(x, w, activation_grad(f, {}, ys[0], dys[0]), needs);
                          });
 }
 
