@@ -153,7 +153,7 @@ set output '{str(path).replace("'", "''")}'
 $bars << EOD
 {chr(10).join(bars)}
 EOD
-set title 'Times as quick as PyTorch (marks: targets)'
+set title 'PyTorch over Attune: time, or memory (marks: targets)'
 set logscale x
 set xrange [0.5:*]
 set yrange [-0.6:{len(shown) - 0.4}]
