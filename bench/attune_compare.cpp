@@ -146,7 +146,9 @@ bench::Workload lsh_attention(std::int64_t n) {
           [n] {
             constexpr auto s = bench::attention;
             return module_job<nn::LshSelfAttention>(
-                std::make_shared<nn::LshSelfAttention>(s.d, s.heads, LshOptions{.hashes = s.hashes, .chunk = s.chunk}),
+                std::make_shared<nn::LshSelfAttention>(
+                    s.d, s.heads,
+                    LshOptions{.hashes = s.hashes, .chunk = s.chunk, .bucket_count = BucketCount::power_of_two}),
                 {1, n, s.d}, [](const nn::LshSelfAttention& m, const Tensor& x) { return m(x).output; });
           },
           n};

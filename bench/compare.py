@@ -8,10 +8,10 @@ writes compare.json, compare.md and compare.png. README.md beside this file says
 import argparse
 import os
 import sys
-import time
 from pathlib import Path
 
 import report
+import special
 from measure import Failure, Programs, check
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,9 +24,10 @@ class Row:
     limit over Attune's time, at least) and "value" (in the row's unit, at most).
     """
 
-    def __init__(self, name, text, unit, targets, against=None, rounds=3):
-        self.name, self.text, self.unit, self.targets, self.rounds = name, text, unit, targets, rounds
+    def __init__(self, name, text, unit, targets, against=None, special=None):
+        self.name, self.text, self.unit, self.targets = name, text, unit, targets
         self.against = against or name  # PyTorch's workload
+        self.special = special  # measures it, where it is not the time of a step
 
 
 def rows():
@@ -50,38 +51,47 @@ def rows():
         Row("cross_entropy", "cross-entropy, 2048 x 1024", "ms", rowwise),
         Row("adamw", "AdamW, 10 M parameters", "ms", {"roofline": 0.7}),
         Row("scalar_op", "a recorded scalar operation", "us/op", {"value": 0.25}),
+        Row("memory_gpt", "memory of the GPT step over parameters, gradients and states", "MB", {"ratio": 2},
+            special=special.gpt_memory),
+        Row("memory_exact", "power of n in the memory of exact attention", "", {"value": 1.1},
+            special=special.exact_memory),
+        Row("memory_reversible", "activations of a reversible Reformer, n 16384: 24 layers over 2", "% more",
+            {"value": 5}, special=special.reversible_memory),
+        Row("start", "process start to first gradient", "ms", {"value": 30}, special=special.start),
+        Row("script", "compiling and linking a training script", "s", {"value": 2}, special=special.script),
     ]
 
 
 UNITS = {"ms": 1e3, "us/token": 1e6, "us/op": 1e6}
 
 
-def measure(row, programs, seconds):
-    """What the table shows of a row, times in the row's unit."""
-    found = {"name": row.name, "text": row.text, "unit": row.unit, "targets": row.targets}
+def time_row(row, programs, options):
+    """Both sides' times in the row's unit, and the machine's limit."""
     pairs = [(side, row.against if side == "PyTorch" else row.name) for side in programs.paths]
     pairs.append(("limit", row.name + "/cached"))
     pairs = [(side, name) for side, name in pairs if programs.has(side, name)]
-    if programs.has("PyTorch", row.name) and not row.name.startswith("scalar_op"):
+    found = {}
+    if programs.has("PyTorch", row.name):
         found["disagreement"] = check(programs, row.name)
-    programs.time_rounds(pairs, row.rounds, seconds)
-    scale = UNITS[row.unit]
+    programs.time_rounds(pairs, options.rounds, options.seconds)
     for side, name in pairs:
         middle, spread = programs.seconds(side, name)
         key = "cached limit" if name.endswith("/cached") else side
-        found[key] = middle * scale
+        found[key] = middle * UNITS[row.unit]
         found[key + " spread"] = spread
     ours = found["Attune"]
-    measured = {"value": ours}
-    if "PyTorch" in found:
-        measured["ratio"] = found["ratio"] = found["PyTorch"] / ours
-    if "limit" in found:
-        measured["roofline"] = found["roofline"] = found["limit"] / ours
-    if "cached limit" in found:
-        found["roofline cached"] = found["cached limit"] / ours
-    found["met"] = {kind: report.is_met(kind, measured[kind], bound)
-                    for kind, bound in row.targets.items() if kind in measured}
+    for key, share in (("PyTorch", "ratio"), ("limit", "roofline"), ("cached limit", "roofline cached")):
+        if key in found:
+            found[share] = found[key] / ours
     return found
+
+
+def measure(row, programs, options):
+    """What the table shows of a row."""
+    found = row.special(programs, options) if row.special else time_row(row, programs, options)
+    measured = found | {"value": found["Attune"]}
+    met = {kind: report.is_met(kind, measured[kind], bound) for kind, bound in row.targets.items() if kind in measured}
+    return {"name": row.name, "text": row.text, "unit": row.unit, "targets": row.targets, "met": met} | found
 
 
 def main():
@@ -98,29 +108,29 @@ def main():
     if options.list:
         for row in rows():
             print(f"{row.name:24} {row.text}")
+        print(f"{'lsh_quality':24} what hashing keeps of exact attention")
         return 0
     selected = [r for r in rows() if not options.names or any(r.name.startswith(n) for n in options.names)]
-    if not selected:
+    if not selected and "lsh_quality" not in options.names:
         parser.error(f"no row begins with {' or '.join(options.names)}; --list shows them")
     paths = {"Attune": options.build / "bench" / "attune_compare", "PyTorch": options.torch / "torch_compare",
              "limit": options.build / "bench" / "roofline"}
     stamp = report.machine(options.threads)
-    results, failed = [], False
+    results, quality, failed = [], [], False
     try:
         programs = Programs({side: p for side, p in paths.items() if p.exists()}, options.threads)
         for number, row in enumerate(selected, 1):
             print(f"[{number}/{len(selected)}] {row.text}", file=sys.stderr, flush=True)
-            row.rounds = options.rounds
-            began = time.monotonic()
-            results.append(measure(row, programs, options.seconds))
-            results[-1]["took"] = time.monotonic() - began
+            results.append(measure(row, programs, options))
+        if not options.names or "lsh_quality" in options.names:
+            quality = special.lsh_quality(options)
     except Failure as failure:
         print(f"compare.py: {failure}", file=sys.stderr)
         failed = True
-    if results:
+    if results or quality:
         report.finish(stamp, programs.contexts, results)
-        print(report.table(stamp, results))
-        report.write(options.out, stamp, results)
+        print(report.table(stamp, results, quality))
+        report.write(options.out, stamp, results, quality)
     return 1 if failed else 0
 
 

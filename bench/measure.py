@@ -90,16 +90,13 @@ class Programs:
         found = json.loads(self.run(side, "--memory", workload))
         return found["peak"] - found["before"]
 
-    def start(self, side, rounds):
+    def start(self, side):
         """Seconds from the start of a process to the line with its first gradient."""
-        found = []
-        for _ in range(rounds):
-            began = time.perf_counter()
-            with subprocess.Popen([self.paths[side], "--first-gradient"], env=self.environment,
-                                  stdout=subprocess.PIPE) as process:
-                process.stdout.readline()
-                found.append(time.perf_counter() - began)
-        return found
+        began = time.perf_counter()
+        with subprocess.Popen([self.paths[side], "--first-gradient"], env=self.environment,
+                              stdout=subprocess.PIPE) as process:
+            process.stdout.readline()
+            return time.perf_counter() - began
 
 
 # ---- the same results on both sides

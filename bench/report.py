@@ -3,6 +3,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def target(result):
     words = []
     for kind, bound in result["targets"].items():
         text = {"ratio": f">= {bound:g}x", "roofline": f">= {100 * bound:.0f} % of roofline",
-                "value": f"<= {bound:g} {result['unit']}"}[kind]
+                "value": f"<= {bound:g} {result['unit']}".strip()}[kind]
         met = result["met"].get(kind)
         words.append(text + (" ?" if met is None else " ok" if met else " MISSED"))
     return ", ".join(words)
@@ -93,27 +94,48 @@ def roofline(result):
 
 def cells(result):
     unit = result["unit"]
-    side = lambda name: f"{number(result[name])} {unit}" if name in result else "-"
+
+    def side(name):
+        return f"{number(result[name])} {unit}".strip() if name in result else "-"
+
     return [result["text"], side("Attune"), side("PyTorch"),
             f"{result['ratio']:.2f}x" if "ratio" in result else "-",
             roofline(result), target(result)]
 
 
 HEAD = ["workload", "Attune", "PyTorch", "ratio", "of roofline", "target"]
+QUALITY_HEAD = ["LSH attention, n 1024, d 256, input", "hashes", "share of exact probability", "cosine of gradients"]
 
 
-def table(stamp, results):
-    lines = [HEAD] + [cells(r) for r in results]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
-    text = ["  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in lines]
-    return "\n".join([*describe(stamp), "", text[0], "-" * len(text[0]), *text[1:], "",
-                      *(f"noisy: {d}" for d in stamp["doubts"])]).rstrip()
+def quality_cells(row):
+    kind, hashes, share, cosine = row
+    return [kind, str(hashes), f"{100 * share:.1f} %", f"{cosine:.3f}"]
 
 
-def markdown(stamp, results):
-    lines = ["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
-    lines += ["| " + " | ".join(cells(r)) + " |" for r in results]
-    return "\n".join([*lines, "", "; ".join(describe(stamp)) + ".", *(f"\nNoisy: {d}." for d in stamp["doubts"])]) + "\n"
+def grids(results, quality):
+    """The tables as lists of lines of cells, a head first."""
+    if results:
+        yield [HEAD, *map(cells, results)]
+    if quality:
+        yield [QUALITY_HEAD, *map(quality_cells, quality)]
+
+
+def table(stamp, results, quality):
+    parts = ["\n".join(describe(stamp))]
+    for grid in grids(results, quality):
+        widths = [max(map(len, column)) for column in zip(*grid)]
+        lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in grid]
+        parts.append("\n".join([lines[0], "-" * len(lines[0]), *lines[1:]]))
+    parts.append("\n".join(f"noisy: {d}" for d in stamp["doubts"]))
+    return "\n\n".join(p for p in parts if p)
+
+
+def markdown(stamp, results, quality):
+    parts = []
+    for head, *lines in grids(results, quality):
+        parts.append("\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *lines]))
+    parts.append("; ".join(describe(stamp)) + ".")
+    return "\n\n".join(parts + [f"Noisy: {d}." for d in stamp["doubts"]]) + "\n"
 
 
 # ---- files
@@ -131,7 +153,7 @@ set output '{str(path).replace("'", "''")}'
 $bars << EOD
 {chr(10).join(bars)}
 EOD
-set title 'Times as quick as PyTorch (marks: targets)'
+set title 'PyTorch over Attune: time, or memory (marks: targets)'
 set logscale x
 set xrange [0.5:*]
 set yrange [-0.6:{len(shown) - 0.4}]
@@ -143,14 +165,18 @@ set arrow 1 from 1, graph 0 to 1, graph 1 nohead lc rgb '#444444'
 plot $bars using 2:1:(0.5):2:($1-0.35):($1+0.35):ytic(4) with boxxyerror lc rgb '#3b78b5', \\
      $bars using 3:1 with points pt 9 ps 1.4 lc rgb '#d1495b'
 """
-    done = subprocess.run(["gnuplot"], input=script, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise RuntimeError(f"gnuplot: {done.stderr.strip()}")
+    try:
+        done = subprocess.run(["gnuplot"], input=script, capture_output=True, text=True)
+        fault = done.stderr.strip() if done.returncode != 0 else ""
+    except FileNotFoundError:
+        fault = "is not installed"
+    if fault:
+        print(f"no picture: gnuplot {fault}", file=sys.stderr)
 
 
-def write(directory, stamp, results):
+def write(directory, stamp, results, quality):
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "compare.json").write_text(json.dumps({"machine": stamp, "rows": results}, indent=1) + "\n")
-    (directory / "compare.md").write_text(markdown(stamp, results))
+    (directory / "compare.json").write_text(json.dumps({"machine": stamp, "rows": results, "quality": quality}, indent=1) + "\n")
+    (directory / "compare.md").write_text(markdown(stamp, results, quality))
     picture(directory / "compare.png", results)
     print(f"\n{directory}/compare.json, compare.md and compare.png")

@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""Runs bench/compare.py on stand-ins for its programs: what it refuses, counts, and says."""
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+COMPARE = Path(__file__).resolve().parent.parent / "bench" / "compare.py"
+
+# A side of the comparison that takes SECONDS a step and computes VALUES.
+STAND_IN = """#!{python}
+import json, struct, sys
+if "--benchmark_list_tests" in sys.argv:
+    print("gelu/real_time")
+elif sys.argv[1] == "--save":
+    values = {values}
+    with open(sys.argv[2] + "/gelu.f32", "wb") as file:
+        file.write(f"y {{len(values)}} \\n".encode() + struct.pack(f"{{len(values)}}f", *values))
+else:
+    print(json.dumps({{
+        "context": {{"library": "{name}", "blas": "{blas}", "threads": "1"}},
+        "benchmarks": [{{"name": "gelu/real_time", "real_time": {seconds}, "time_unit": "s", "items": 1}}]}}))
+"""
+
+
+def stand_in(path, name, seconds, values="[1, 2]", blas="OpenBLAS"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(STAND_IN.format(python=sys.executable, name=name, seconds=seconds, values=values, blas=blas))
+    path.chmod(0o755)
+
+
+def compare(directory, *names):
+    return subprocess.run([sys.executable, COMPARE, "--build", directory, "--torch", directory / "torch", "--out",
+                           directory / "out", "--threads", "1", *names], capture_output=True, text=True)
+
+
+def expect(what, condition, done):
+    if not condition:
+        sys.exit(f"{what}:\n{done.stdout}{done.stderr}")
+    print(f"{what}: yes")
+
+
+def main():
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        attune, torch = directory / "bench" / "attune_compare", directory / "torch" / "torch_compare"
+        stand_in(attune, "Attune", 0.002)
+        stand_in(torch, "PyTorch", 0.006)
+        stand_in(directory / "bench" / "roofline", "limits", 0.001)
+        done = compare(directory, "gelu")
+        expect("a run succeeds", done.returncode == 0, done)
+        line = next((x for x in done.stdout.splitlines() if x.startswith("GELU")), "")
+        for cell in ("2 ms", "6 ms", "3.00x", "50 %", ">= 1.5x ok", ">= 70 % of roofline MISSED"):
+            expect(f"its table says {cell}", cell in line, done)
+        row = json.loads((directory / "out" / "compare.json").read_text())["rows"][0]
+        expect("its JSON says the same", row["ratio"] == 3 and row["met"] == {"ratio": True, "roofline": False}, done)
+        expect("its Markdown has the row", "| GELU, 2048 x 1024 | 2 ms |" in
+               (directory / "out" / "compare.md").read_text(), done)
+
+        stand_in(torch, "PyTorch", 0.006, blas="another")
+        done = compare(directory, "gelu")
+        expect("another BLAS is called out", "noisy: the sides differ in blas: OpenBLAS, another" in done.stdout, done)
+
+        stand_in(torch, "PyTorch", 0.006, values="[1, 2.01]")
+        done = compare(directory, "gelu")
+        expect("other results are refused", done.returncode == 1 and "gelu: y differs by 0.0045" in done.stderr, done)
+        stand_in(torch, "PyTorch", 0.006, values="[float('nan'), 2]")
+        done = compare(directory, "gelu")
+        expect("NaN is refused", done.returncode == 1 and "gelu: y differs by inf" in done.stderr, done)
+        stand_in(torch, "PyTorch", 0.006, values="[1, 2, 3]")
+        done = compare(directory, "gelu")
+        expect("other sizes are refused", done.returncode == 1 and "y has 2 elements and 3" in done.stderr, done)
+
+        done = compare(directory, "gelo")
+        expect("an unknown row is refused", done.returncode == 2 and "no row begins with gelo" in done.stderr, done)
+
+
+if __name__ == "__main__":
+    main()
