@@ -53,7 +53,8 @@ void Progress::show(std::int64_t done, double units_per_step, const char* unit, 
       fmt::format("{}/{}  {}  {:.0f} {}/s  {} left", done, total_, status, rate, unit, clock_text(left));
   if (terminal_) {
     // A line that wraps could not be drawn over: the bar gives way first, then the text's end.
-    const int columns = terminal_columns(), room = columns - 1 - static_cast<int>(text.size()) - 3;
+    longest_ = std::max(longest_, static_cast<int>(text.size()));  // so that the bar does not tremble
+    const int columns = terminal_columns(), room = columns - 1 - longest_ - 3;
     const int width = std::min(bar_width, room);
     std::string line = text;
     if (width >= least_bar_width) {
