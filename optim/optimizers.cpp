@@ -149,7 +149,7 @@ void Adafactor::update(const std::vector<Update>& updates) {
   };
   const kernels::AdafactorRule rule{options_.beta1, options_.eps1, options_.eps2, options_.clip,
                                     options_.scale_parameter};
-  by_dtype(updates, make, [&](const auto& tensors) { kernels::adafactor(tensors, rule); });
+  by_dtype(updates, make, [&](const auto& tensors) { kernels::adafactor(tensors, rule, scratch_); });
 }
 
 }  // namespace attune::optim

@@ -1,6 +1,9 @@
 // The optimisers. Each takes parameters, or groups of them, and options; state is kept in the parameters' dtype.
 #pragma once
 
+#include <cstddef>
+#include <vector>
+
 #include "optim/optimizer.h"
 
 namespace attune::optim {
@@ -102,6 +105,7 @@ class Adafactor : public Optimizer {
   Shape state_shape(const Tensor& parameter, std::size_t moment) const override;
   void update(const std::vector<Update>& updates) override;
   AdafactorOptions options_;
+  std::vector<std::byte> scratch_;  ///< of the sums over rows and columns, kept between steps
 };
 
 }  // namespace attune::optim

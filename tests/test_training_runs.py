@@ -5,12 +5,14 @@ usage: test_training_runs.py REFORMER_COPY
 """
 
 import hashlib
+import json
 import os
 import pathlib
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 PROGRAM = sys.argv[1]
 SMALL = ["--length", "32", "--chunk", "4", "--d-model", "32", "--d-ff", "32", "--batch", "8", "--hashes", "2", "--layers", "2",
@@ -28,8 +30,103 @@ def run(*args, **environment):
     return subprocess.run([PROGRAM, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
 
 
-def weights(directory):
-    return hashlib.sha256((directory / "checkpoint.safetensors").read_bytes()).hexdigest()
+def weights(directory, name="checkpoint.safetensors"):
+    return hashlib.sha256((directory / name).read_bytes()).hexdigest()
+
+
+def interrupted(args, line_start):
+    """Runs, presses Ctrl-C at the first line that starts so, and returns (exit code, all of stdout)."""
+    process = subprocess.Popen([PROGRAM, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    seen = ""
+    for line in process.stdout:
+        seen += line
+        if line.startswith(line_start):
+            process.send_signal(signal.SIGINT)
+            break
+    rest, _ = process.communicate()
+    return process.returncode, seen + rest
+
+
+def change_checkpoint(path, change):
+    """Writes a safetensors file again after change(header, data), which returns new data."""
+    raw = path.read_bytes()
+    n = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8:8 + n])
+    data = change(header, raw[8 + n:])
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+
+
+def drop_history(header, data):
+    begin, end = header.pop("history")["data_offsets"]
+    for entry in header.values():
+        if "data_offsets" in entry and entry["data_offsets"][0] >= end:
+            entry["data_offsets"] = [at - (end - begin) for at in entry["data_offsets"]]
+    return data[:begin] + data[end:]
+
+
+def set_metadata(name, value):
+    def change(header, data):
+        header["__metadata__"][name] = value
+        return data
+    return change
+
+
+def refused(what, args, *words):
+    result = run(*args)
+    check(f"{what} is refused in one line with exit code 2", result.returncode == 2 and all(w in result.stderr for w in words) and
+          result.stderr.count("\n") == 1 and "tokens/s" not in result.stdout, f"{result.returncode} {result.stderr}")
+
+
+def refusals(root):
+    absurd = [("--length", ["31", "-4", "2", "9223372036854775806", "9223372036854775808", "1000000000", "1e3"]), ("--heads", ["3", "0"]),
+              ("--lr", ["fast", "nan", "inf", "-1", "0"]), ("--wrong", ["1"]), ("--variant", ["trax"]), ("--hashes", ["0", "2000000000"]),
+              ("--layers", ["1099511627776", "2000000000", "-1"]), ("--d-model", ["1", "1048576"]), ("--batch", ["0", "2000000000"]),
+              ("--dropout", ["nan", "1"]), ("--axial-rows", ["1", "1000"]), ("--threads", ["-1", "100000"]), ("--seed", ["-1", "18446744073709551616"]),
+              ("--steps", ["0", "-5"]), ("--out", [""])]
+    for name, values in absurd:
+        for value in values:
+            refused(f"{name} {value or 'nothing'}", [name, value])
+    refused("--table with --full", ["--table", "--full"], "--full does not go with --table")
+    refused("a directory that cannot be written", ["--steps", "1", "--out", "/dev/null/here"], "/dev/null/here")
+    missing = root / "missing"
+    refused("--resume without a checkpoint", ["--resume", "--out", str(missing)], "checkpoint.safetensors: cannot be opened")
+    check("and makes no directory", not missing.exists())
+
+    short = [*SMALL, "--steps", "2", "--out", str(root / "short")]
+    run(*short)
+    checkpoint = root / "short" / "checkpoint.safetensors"
+    good = checkpoint.read_bytes()
+    refused("a checkpoint of another course", [*short, "--lr", "0.5", "--hashes", "4", "--resume"],
+            "was written under other options: --hashes 2 there and 4 here, --lr 0.001 there and 0.5 here")
+    for what, change, words in [("without a history", drop_history, 'no "history"'),
+                                ("with a malformed random state", set_metadata("random", "1 x"), "malformed random state"),
+                                ("of another program", lambda header, data: (header.pop("__metadata__"), data)[1], 'no "course"')]:
+        checkpoint.write_bytes(good)
+        change_checkpoint(checkpoint, change)
+        refused(f"a checkpoint {what}", [*short, "--resume"], "checkpoint.safetensors: is no checkpoint of this program", words)
+    checkpoint.write_bytes(good[:100])
+    refused("half a checkpoint", [*short, "--resume"], "checkpoint.safetensors")
+    checkpoint.write_bytes(good)
+    result = run(*short, "--resume")
+    check("a finished run resumes with its evaluation", result.returncode == 0 and "evaluated with full" in result.stdout, result.stderr)
+
+
+def tables(root):
+    """A table that is interrupted in its second row continues with the same bits."""
+    args = [*SMALL, "--steps", "60", "--table", "--out"]
+    whole, broken = root / "table", root / "broken_table"
+    result = run(*args, str(whole))
+    check("--table prints the paper's numbers beside ours", result.returncode == 0 and "(77.9)" in result.stdout, result.stderr)
+    code, out = interrupted([*args, str(broken)], "2 of 4")
+    check("an interrupted table says where it stopped", code == 130 and "Interrupted in row 2 of 4, trained with LSH-4, after step" in out and
+          "LSH-4.safetensors. The same command with --resume continues." in out, out)
+    resumed = run(*args, str(broken), "--resume")
+    check("a table goes on", resumed.returncode == 0 and "1 of 4: training with full, from step 60 on" in resumed.stdout, resumed.stderr)
+    last = lambda text: text.splitlines()[-6:]
+    check("and ends with the same numbers and bits", last(result.stdout) == last(resumed.stdout) and
+          all(weights(whole, f"{row}.safetensors") == weights(broken, f"{row}.safetensors") for row in ("full", "LSH-4", "LSH-2", "LSH-1")),
+          resumed.stdout)
 
 
 def main():
@@ -47,27 +144,23 @@ def main():
     whole, broken = root / "whole", root / "broken"
     long = [*SMALL, "--steps", "400"]
     run(*long, "--out", str(whole))
-    process = subprocess.Popen([PROGRAM, *long, "--out", str(broken)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    for line in process.stdout:
-        if line.startswith("1/400"):
-            process.send_signal(signal.SIGINT)
-            break
-    out, _ = process.communicate()
-    check("Ctrl-C saves and says so", process.returncode == 130 and "--resume continues" in out, out)
+    code, out = interrupted([*long, "--out", str(broken)], "1/400")
+    check("Ctrl-C saves and says so", code == 130 and "--resume continues" in out, out)
     result = run(*long, "--out", str(broken), "--resume")
     check("--resume goes on", result.returncode == 0 and "Resuming after step" in result.stdout, result.stderr)
     check("an interrupted run ends with the same bits as a whole one", weights(whole) == weights(broken))
 
-    result = run(*SMALL, "--lr", "0.5", "--out", str(broken), "--resume")
-    check("a checkpoint of another course is refused", result.returncode == 1 and "was written under other options" in result.stderr, result.stderr)
-    for args, words in [(["--length", "31"], "--length 31 must be even"), (["--heads", "3"], "--heads 3 does not divide"),
-                        (["--lr", "fast"], "--lr"), (["--wrong"], "--wrong"), (["--variant", "trax"], "--variant"), (["--hashes", "0"], "--hashes")]:
-        result = run(*args)
-        check(f"{' '.join(args)} is refused in one line with exit code 2",
-              result.returncode == 2 and words in result.stderr and result.stderr.count("\n") == 1, f"{result.returncode} {result.stderr}")
-    result = run("--steps", "1", "--out", "/dev/null/here")
-    check("a directory that cannot be written is said before training", result.returncode == 1 and "/dev/null/here" in result.stderr and
-          "tokens/s" not in result.stdout, result.stderr)
+    # In the middle of a step of many batches.
+    slow = [*SMALL, "--accumulate", "2000", "--steps", "2", "--out", str(root / "slow")]
+    process = subprocess.Popen([PROGRAM, *slow], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate()
+    check("Ctrl-C does not wait for a long step", process.returncode == 130 and "Interrupted after step 0 of 2" in out, out)
+
+    tables(root)
+    refusals(root)
     return 1 if failures else 0
 
 

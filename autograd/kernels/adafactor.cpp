@@ -55,6 +55,7 @@ void row_and_column_sums(const RowBlock<T>& b, const AdafactorRule& rule) {
   const auto eps = hn::Set(d, rule.eps1);
   const double beta2 = b.f->beta2;
   double* column_sums = b.column_sums;
+  std::fill_n(column_sums, b.columns, 0.0);
   for (Size r = 0; r < b.count; ++r) {
     const T* g = b.f->g + b.offset(r);
     const double sum_of_row = sum<4>(d, b.columns, [=](auto s, Size i) ATTUNE_SIMD {
@@ -156,35 +157,28 @@ const AdafactorKernels<T>& kernels() {
     return *HWY_DYNAMIC_DISPATCH(adafactor_f64)();
 }
 
-/// A tensor's blocks, and the memory for its scales.
+/// A tensor's blocks and scales, cut from memory that `take(bytes)` gives.
 template <class T>
 struct Work {
   std::vector<RowBlock<T>> blocks;
-  std::vector<double> column_sums;
-  std::vector<T> row_scales, column_scales;
-  Scales<T> scales;
+  Scales<T> scales{};
 
-  explicit Work(const Factored<T>& f) {
+  template <class Take>
+  Work(const Factored<T>& f, Take&& take) {
     constexpr std::int64_t piece = 32768, most_blocks = 16;  // the latter of a matrix, each has a row of column sums
     if (f.row == nullptr) {
       for (std::int64_t c = 0; c < f.columns; c += piece)
         blocks.push_back({&f, 0, 0, 1, c, std::min(piece, f.columns - c), nullptr});
-      scales = {nullptr, nullptr};
       return;
     }
     const std::int64_t height = std::max((piece + f.columns - 1) / f.columns, (f.rows + most_blocks - 1) / most_blocks);
     for (std::int64_t k = 0; k < f.matrices; ++k)
-      for (std::int64_t r = 0; r < f.rows; r += height)
-        blocks.push_back({&f, k, r, std::min(height, f.rows - r), 0, f.columns, nullptr});
-    column_sums.resize(blocks.size() * static_cast<std::size_t>(f.columns));
-    double* sums = column_sums.data();
-    for (RowBlock<T>& b : blocks) {
-      b.column_sums = sums;
-      sums += f.columns;
-    }
-    row_scales.resize(static_cast<std::size_t>(f.matrices * f.rows));
-    column_scales.resize(static_cast<std::size_t>(f.matrices * f.columns));
-    scales = {row_scales.data(), column_scales.data()};
+      for (std::int64_t r = 0; r < f.rows; r += height) {
+        auto* sums = static_cast<double*>(take(f.columns * std::int64_t{sizeof(double)}));
+        blocks.push_back({&f, k, r, std::min(height, f.rows - r), 0, f.columns, sums});
+      }
+    scales.row = static_cast<T*>(take(f.matrices * f.rows * std::int64_t{sizeof(T)}));
+    scales.column = static_cast<T*>(take(f.matrices * f.columns * std::int64_t{sizeof(T)}));
   }
 
   /// After the first pass: the new factors of the columns, and the scales of both.
@@ -224,13 +218,27 @@ struct Work {
 }  // namespace
 
 template <class T>
-void adafactor(const std::vector<Factored<T>>& tensors, const AdafactorRule& rule) {
+void adafactor(const std::vector<Factored<T>>& tensors, const AdafactorRule& rule, std::vector<std::byte>& scratch) {
+  // Once to measure, once to cut.
+  std::size_t used = 0;
+  const auto measure = [&](std::int64_t bytes) -> void* {
+    used += static_cast<std::size_t>(bytes + 63) / 64 * 64;
+    return nullptr;
+  };
+  for (const Factored<T>& f : tensors) Work<T>(f, measure);
+  if (scratch.size() < used) scratch.resize(used);
+  used = 0;
+  const auto cut = [&](std::int64_t bytes) -> void* {
+    std::byte* at = scratch.data() + used;
+    measure(bytes);
+    return at;
+  };
   std::vector<Work<T>> works;
   works.reserve(tensors.size());
   std::vector<std::pair<RowBlock<T>*, Work<T>*>> blocks;
   std::int64_t total = 0;
   for (const Factored<T>& f : tensors) {
-    works.emplace_back(f);
+    works.emplace_back(f, cut);
     total += f.matrices * f.rows * f.columns;
     for (RowBlock<T>& b : works.back().blocks) blocks.emplace_back(&b, &works.back());
   }
@@ -244,12 +252,12 @@ void adafactor(const std::vector<Factored<T>>& tensors, const AdafactorRule& rul
   for_all(blocks, [&](auto& b) { k.moments(*b.first, rule); });
   for_all(works, [](Work<T>& w) { w.finish_factors(); });
   for_all(blocks, [&](auto& b) { k.update_squares(*b.first, b.second->scales); });
-  for_all(works, [&](Work<T>& w) { w.finish_step(rule); });
+  for (Work<T>& w : works) w.finish_step(rule);
   for_all(blocks, [&](auto& b) { k.update(*b.first, b.second->scales, rule); });
 }
 
-template void adafactor(const std::vector<Factored<float>>&, const AdafactorRule&);
-template void adafactor(const std::vector<Factored<double>>&, const AdafactorRule&);
+template void adafactor(const std::vector<Factored<float>>&, const AdafactorRule&, std::vector<std::byte>&);
+template void adafactor(const std::vector<Factored<double>>&, const AdafactorRule&, std::vector<std::byte>&);
 
 }  // namespace attune::kernels
 #endif

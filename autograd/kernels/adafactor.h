@@ -1,6 +1,7 @@
 // Adafactor (Shazeer and Stern 2018): needs means over rows and columns before it can update, so three passes.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -27,7 +28,8 @@ struct AdafactorRule {
   double beta1, eps1, eps2, clip;
   bool relative;
 };
+/// `scratch` grows to what the sums need; giving the same one again saves making it.
 template <class T>
-void adafactor(const std::vector<Factored<T>>& tensors, const AdafactorRule& rule);
+void adafactor(const std::vector<Factored<T>>& tensors, const AdafactorRule& rule, std::vector<std::byte>& scratch);
 
 }  // namespace attune::kernels

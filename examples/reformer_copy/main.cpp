@@ -31,30 +31,47 @@ void prepare(const std::string& directory) {
   std::filesystem::remove(probe, error);
 }
 
-int run(const Options& o) {
-  if (o.threads > 0) attune::set_num_threads(o.threads);
-  prepare(o.out);
-  examples::catch_interrupts();
-  std::signal(SIGPIPE, SIG_IGN);  // a missing gnuplot is reported, not died of
-  const int by_interrupt = 130;
-  if (o.table) return run_table(o) ? 0 : by_interrupt;
+constexpr int by_interrupt = 130;
 
-  const std::string checkpoint = o.out + "/checkpoint.safetensors";
+int train(const Options& o) {
+  const std::string checkpoint = checkpoint_path(o);
   Trainer trainer(o);
   if (o.resume) trainer.load(checkpoint);
   fmt::print("Reformer: {} layer{}, width {}, {} heads, {} parameters; length {}, {}, {} threads\n", o.layers,
              o.layers == 1 ? "" : "s", o.d_model, o.heads, trainer.model().parameter_count(), o.length,
              o.full ? "full attention" : fmt::format("{} hashes, chunk {}", o.hashes, o.chunk), attune::num_threads());
   if (o.resume) fmt::print("Resuming after step {} from {}\n", trainer.step(), checkpoint);
+  std::fflush(stdout);
+  const std::int64_t before = trainer.step();
   if (!trainer.run(checkpoint)) {
-    fmt::print("Interrupted after step {}; saved to {}. The same command with --resume continues.\n", trainer.step(),
-               checkpoint);
+    fmt::print("Interrupted after step {} of {}; saved to {}. The same command with --resume continues.\n",
+               trainer.step(), o.steps, checkpoint);
     return by_interrupt;
   }
-  fmt::print("Trained to step {} in {:.0f} s; weights and state: {}\n", trainer.step(), trainer.seconds(), checkpoint);
-  print_evaluation(trainer, o);
+  if (before < o.steps)
+    fmt::print(
+        "Trained to step {} in {:.0f} s; weights and state: {}\nPeak memory of tensors in training: {:.1f} MiB\n",
+        trainer.step(), trainer.seconds(), checkpoint, static_cast<double>(trainer.peak_bytes()) / (1 << 20));
+  if (!print_evaluation(trainer, o)) return by_interrupt;
   draw_pictures(trainer, o);
   return 0;
+}
+
+int run(const Options& o) {
+  if (o.threads > 0) attune::set_num_threads(static_cast<int>(o.threads));
+  // What is wrong with the options, their directory or its checkpoints shows before anything is trained.
+  or_refuse([&] {
+    for (const Options& each : o.table ? table_runs(o) : std::vector<Options>{o}) {
+      Trainer trainer(each);
+      const std::string checkpoint = checkpoint_path(each);
+      if (o.resume && (!o.table || std::filesystem::exists(checkpoint))) trainer.load(checkpoint);
+    }
+    prepare(o.out);
+  });
+  examples::catch_interrupts();
+  std::signal(SIGPIPE, SIG_IGN);  // a missing gnuplot is reported, not died of
+  if (o.table) return run_table(o) ? 0 : by_interrupt;
+  return train(o);
 }
 
 }  // namespace

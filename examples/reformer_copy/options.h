@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <string>
 
 #include "nn/models/reformer.h"
@@ -27,21 +28,39 @@ struct Options {
   std::int64_t warmup = 50;
   std::int64_t steps = 1000;
   std::int64_t accumulate = 1;  // batches to a step
-  std::uint64_t seed = 0;
-  int threads = 0;  // 0: as many as there are cores
+  std::int64_t seed = 0;
+  std::int64_t threads = 0;  // 0: as many as there are cores
   std::string out = "reformer_copy_out";
   std::int64_t save_every = 200;
+  std::string checkpoint = "checkpoint.safetensors";  // in `out`
   bool resume = false;
   bool table = false;
   bool paper = false;
 };
 
-/// From the command line. Prints help (and exits with 0) or what is wrong (and exits with 2).
+/// From the command line. Prints help (and exits with 0) or refuses what is wrong.
 Options parse(int argc, char** argv);
 
-attune::nn::ReformerConfig model_config(const Options& o);
+/// Says on stderr, in a line, what is wrong with what was asked for, and ends the program with exit code 2.
+[[noreturn]] void refuse(const std::string& what);
 
-/// Everything that decides the course of training, as text: a checkpoint of another course is refused.
+/// f(), whose exceptions are refusals.
+template <class F>
+auto or_refuse(F&& f) {
+  try {
+    return f();
+  } catch (const std::exception& e) {
+    refuse(e.what());
+  }
+}
+
+attune::nn::ReformerConfig model_config(const Options& o);
+std::string checkpoint_path(const Options& o);
+
+/// Everything that decides the course of training, as text: "length 128 symbols 127 ...". A checkpoint of another
+/// course is refused.
 std::string course(const Options& o);
+/// How two of them differ: "--lr 0.001 there and 0.01 here".
+std::string difference(const std::string& there, const std::string& here);
 
 }  // namespace reformer_copy

@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "autograd/autograd.h"
 #include "examples/support/plot.h"
+#include "examples/support/progress.h"
 
 namespace reformer_copy {
 
@@ -29,12 +31,15 @@ constexpr Hashes table_columns[] = {0, 8, 4, 2, 1};
 
 }  // namespace
 
-void print_evaluation(Trainer& trainer, const Options& o) {
+bool print_evaluation(Trainer& trainer, const Options& o) {
   fmt::print("\nSecond-half accuracy on 512 fresh sequences of length {}, trained with {}:\n", o.length,
              name_of_hashes(o.full ? 0 : o.hashes));
-  for (Hashes h : {1, 2, 4, 8, 0})
+  for (Hashes h : {1, 2, 4, 8, 0}) {
     fmt::print("  evaluated with {:6}  {:6.2f} %\n", name_of_hashes(h), 100 * trainer.evaluate(h));
-  fmt::print("Peak memory of tensors: {:.1f} MiB\n", static_cast<double>(memory_stats().peak_bytes) / (1 << 20));
+    std::fflush(stdout);
+    if (examples::interrupted()) return false;
+  }
+  return true;
 }
 
 void draw_pictures(Trainer& trainer, const Options& o) {
@@ -60,7 +65,12 @@ void draw_pictures(Trainer& trainer, const Options& o) {
                          "$curve using 1:3 axes x1y2 with lines lw 2 lc rgb '#206080' title 'accuracy'"))
     fmt::print("Loss and accuracy:     {}\n", curve_path);
 
-  Task task(o, o.seed + 3'000'003);
+  constexpr std::int64_t longest = 2048;
+  if (o.length > longest) {
+    fmt::print("Attention and buckets are drawn up to a length of {}\n", longest);
+    return;
+  }
+  Task task(o, 3'000'003);
   trainer.evaluate(o.hashes, 0);  // hashes as in training
   const auto pattern = trainer.model().attention_pattern(task.batch(1), 0);
   const std::int64_t n = o.length;
@@ -91,28 +101,50 @@ void draw_pictures(Trainer& trainer, const Options& o) {
     fmt::print("Attention and buckets: {}\n", attention_path);
 }
 
-bool run_table(const Options& o) {
-  std::vector<std::vector<double>> measured;
+std::vector<Options> table_runs(const Options& o) {
+  std::vector<Options> runs;
   for (const Published& row : published) {
-    Options run = o;
-    run.full = row.trained == 0;
-    if (!run.full) run.hashes = row.trained;
-    fmt::print("Training with {}\n", name_of_hashes(row.trained));
-    Trainer trainer(run);
-    if (!trainer.run(o.out + "/" + name_of_hashes(row.trained) + ".safetensors")) return false;
+    runs.push_back(o);
+    runs.back().full = row.trained == 0;
+    if (row.trained != 0) runs.back().hashes = row.trained;
+    runs.back().checkpoint = name_of_hashes(row.trained) + ".safetensors";
+  }
+  return runs;
+}
+
+bool run_table(const Options& o) {
+  const std::vector<Options> runs = table_runs(o);
+  std::vector<std::vector<double>> measured;
+  for (std::size_t r = 0; r < runs.size(); ++r) {
+    const std::string name = name_of_hashes(published[r].trained), checkpoint = checkpoint_path(runs[r]);
+    Trainer trainer(runs[r]);
+    if (o.resume && std::filesystem::exists(checkpoint)) trainer.load(checkpoint);
+    fmt::print("{} of {}: training with {}{}\n", r + 1, runs.size(), name,
+               trainer.step() > 0 ? fmt::format(", from step {} on", trainer.step()) : "");
+    std::fflush(stdout);
+    const bool done = trainer.run(checkpoint);
     std::vector<double> accuracies;
-    for (Hashes h : table_columns) accuracies.push_back(100 * trainer.evaluate(h));
+    for (Hashes h : table_columns) {
+      if (!done || examples::interrupted()) {
+        fmt::print(
+            "Interrupted in row {} of {}, trained with {}, after step {} of {}; saved to {}. The same command with "
+            "--resume continues.\n",
+            r + 1, runs.size(), name, trainer.step(), o.steps, checkpoint);
+        return false;
+      }
+      accuracies.push_back(100 * trainer.evaluate(h));
+    }
     measured.push_back(accuracies);
   }
   fmt::print("\nSecond-half accuracy in %, here (length {}, {} steps) and published (length 1024, 150,000 steps)\n",
              o.length, o.steps);
   fmt::print("{:14}", "trained with");
-  for (Hashes h : table_columns) fmt::print("{:>18}", name_of_hashes(h));
+  for (Hashes h : table_columns) fmt::print("{:>15}", name_of_hashes(h));
   fmt::print("\n");
   for (std::size_t r = 0; r < measured.size(); ++r) {
     fmt::print("{:14}", name_of_hashes(published[r].trained));
-    for (std::size_t c = 0; c < 5; ++c)
-      fmt::print("{:>18}", fmt::format("{:.1f} ({:.1f})", measured[r][c], published[r].accuracy[c]));
+    for (std::size_t c = 0; c < measured[r].size(); ++c)
+      fmt::print("{:>15}", fmt::format("{:.1f} ({:.1f})", measured[r][c], published[r].accuracy[c]));
     fmt::print("\n");
   }
   return true;

@@ -5,15 +5,17 @@
 
 namespace reformer_copy {
 
-/// Accuracy when evaluated with 1, 2, 4, 8 hashes and full attention, and the memory used.
-void print_evaluation(Trainer& trainer, const Options& o);
+/// Accuracy when evaluated with 1, 2, 4, 8 hashes and full attention. Returns false where Ctrl-C came first.
+bool print_evaluation(Trainer& trainer, const Options& o);
 
 /// Loss and accuracy by step, and the attention of the first layer's first head with its buckets: PNG files in o.out,
 /// their paths printed.
 void draw_pictures(Trainer& trainer, const Options& o);
 
-/// Trains with 1, 2 and 4 hashes and full attention and prints the accuracies beside the paper's Table 2. Returns false
-/// where interrupted.
+/// The options of the table's rows: full attention, then 4, 2 and 1 hashes.
+std::vector<Options> table_runs(const Options& o);
+/// Trains each row (with o.resume from its checkpoint, where there is one) and prints the accuracies beside the paper's
+/// Table 2. Returns false, having said where it stopped, where Ctrl-C came first.
 bool run_table(const Options& o);
 
 }  // namespace reformer_copy

@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+#include <sstream>
+#include <stdexcept>
+
 #include "autograd/autograd.h"
 #include "examples/support/progress.h"
 
@@ -14,16 +18,16 @@ namespace {
 constexpr double largest_norm = 1;  // of the joint gradient
 
 nn::ReformerConfig seeded_config(const Options& o) {
-  manual_seed(o.seed);  // before the weights are drawn
+  manual_seed(static_cast<std::uint64_t>(o.seed));  // before the weights are drawn
   return model_config(o);
 }
 
 std::string text(RandomKey k) { return fmt::format("{} {}", k.seed, k.counter); }
 
-RandomKey key_from(const std::string& s) {
+std::optional<RandomKey> key_from(const std::string& s) {
   RandomKey k;
-  if (std::sscanf(s.c_str(), "%lu %lu", &k.seed, &k.counter) != 2)
-    throw FileError("checkpoint: malformed random state \"" + s + "\"");
+  std::istringstream in(s);
+  if (!(in >> k.seed >> k.counter) || !(in >> std::ws).eof()) return std::nullopt;
   return k;
 }
 
@@ -52,7 +56,7 @@ Trainer::Trainer(const Options& o)
                                        .beta2 = 0.98,
                                        .weight_decay = 0,
                                        .schedule = optim::cosine(o.steps, std::min(o.warmup, o.steps), 0.1)}),
-      task_(o, o.seed + 1'000'003) {}
+      task_(o, 1'000'003) {}
 
 nn::ReformerCall Trainer::call(Hashes hashes) {
   nn::ReformerCall c;
@@ -64,43 +68,58 @@ nn::ReformerCall Trainer::call(Hashes hashes) {
   return c;
 }
 
+std::optional<Trainer::Point> Trainer::train_step(const nn::ReformerCall& attention) {
+  const RandomKey random = default_generator().state(), data = task_.random().state();
+  Point p{static_cast<double>(step() + 1), 0, 0};
+  const double share = 1.0 / static_cast<double>(options_.accumulate);
+  for (std::int64_t i = 0; i < options_.accumulate; ++i) {
+    if (i > 0 && examples::interrupted()) {
+      // As if the step had not begun.
+      optimizer_.zero_grad();
+      default_generator().set_state(random);
+      task_.random().set_state(data);
+      return std::nullopt;
+    }
+    const Tensor tokens = task_.batch(options_.batch);
+    const Tensor logits = model_(tokens, attention);
+    const Tensor loss = model_.loss(logits, task_.labels(tokens));
+    (loss * share).backward();
+    p.loss += share * loss.item();
+    p.accuracy += share * task_.accuracy(logits, tokens);
+  }
+  if (!std::isfinite(p.loss))
+    throw std::runtime_error(fmt::format("the loss is {} in step {}; a smaller --lr may help", p.loss, step() + 1));
+  optim::clip_grad_norm(model_.parameters(), largest_norm);
+  optimizer_.step();
+  return p;
+}
+
 bool Trainer::run(const std::string& checkpoint) {
   model_.train();
   const nn::ReformerCall attention = call(options_.full ? 0 : options_.hashes);
   const double tokens_per_step = static_cast<double>(options_.batch * options_.accumulate * options_.length);
+  if (step() == options_.steps) return true;  // resumed after its end
   examples::Progress progress(options_.steps, step());
-  while (step() < options_.steps) {
-    Point p{static_cast<double>(step() + 1), 0, 0};
-    const double share = 1.0 / static_cast<double>(options_.accumulate);
-    for (std::int64_t i = 0; i < options_.accumulate; ++i) {
-      const Tensor tokens = task_.batch(options_.batch);
-      const Tensor logits = model_(tokens, attention);
-      const Tensor loss = model_.loss(logits, task_.labels(tokens));
-      (loss * share).backward();
-      p.loss += share * loss.item();
-      p.accuracy += share * task_.accuracy(logits, tokens);
-    }
-    optim::clip_grad_norm(model_.parameters(), largest_norm);
-    optimizer_.step();
-    history_.push_back(p);
-    progress.show(step(), tokens_per_step, "tokens",
-                  fmt::format("loss {:.4f}  accuracy {:5.1f} %", p.loss, 100 * p.accuracy));
-    const bool stop = examples::interrupted();
-    if (stop || step() % options_.save_every == 0 || step() == options_.steps) save(checkpoint);
-    if (stop && step() < options_.steps) {
-      progress.finish();
-      return false;
+  reset_peak_memory();
+  while (step() < options_.steps && !examples::interrupted()) {
+    if (const std::optional<Point> p = train_step(attention)) {
+      history_.push_back(*p);
+      progress.show(step(), tokens_per_step, "tokens",
+                    fmt::format("loss {:.4f}  accuracy {:5.1f} %", p->loss, 100 * p->accuracy));
+      if (step() % options_.save_every == 0 && step() < options_.steps) save(checkpoint);
     }
   }
   progress.finish();
+  save(checkpoint);
   seconds_ = progress.seconds();
-  return true;
+  peak_bytes_ = memory_stats().peak_bytes;
+  return step() == options_.steps;
 }
 
 double Trainer::evaluate(Hashes hashes, int batches) {
   const NoGrad off;
   model_.eval();
-  Task fresh(options_, options_.seed + 2'000'003);
+  Task fresh(options_, 2'000'003);
   const nn::ReformerCall attention = call(hashes);
   double sum = 0;
   for (int i = 0; i < batches; ++i) {
@@ -120,34 +139,48 @@ void Trainer::save(const std::string& path) const {
   save_safetensors(path, tensors,
                    {{"course", course(options_)},
                     {"random", text(default_generator().state())},
-                    {"data", text(const_cast<Trainer*>(this)->task_.random().state())}});
+                    {"data", text(task_.random().state())}});
 }
 
 void Trainer::load(const std::string& path) {
   const SafetensorsFile file = load_safetensors(path);
+  const auto none = [&](const std::string& what) {
+    throw FileError(path + ": is no checkpoint of this program (" + what + ")");
+  };
   const auto entry = [&](const char* name) {
     const auto at = file.metadata.find(name);
-    if (at == file.metadata.end()) throw FileError(path + ": is no checkpoint of this program (no \"" + name + "\")");
+    if (at == file.metadata.end()) none(fmt::format("no \"{}\"", name));
     return at->second;
   };
   if (entry("course") != course(options_))
-    throw ValueError(path + ": was written under other options\n  checkpoint: " + entry("course") +
-                     "\n  now:        " + course(options_));
+    throw ValueError(path + ": was written under other options: " + difference(entry("course"), course(options_)));
   std::map<std::string, Tensor> model, optimizer;
+  Tensor points;
   for (const auto& [name, value] : file.tensors) {
     if (name.rfind("model.", 0) == 0)
       model[name.substr(6)] = value;
     else if (name.rfind("optimizer.", 0) == 0)
       optimizer[name.substr(10)] = value;
+    else if (name == "history")
+      points = value;
   }
-  const RandomKey random = key_from(entry("random")), data = key_from(entry("data"));
-  model_.load_state_dict(model);
+  const std::optional<RandomKey> random = key_from(entry("random")), data = key_from(entry("data"));
+  if (!random || !data) none("malformed random state");
+  if (!points.defined() || points.rank() != 2 || points.size(1) != 3) none("no \"history\"");
+  const auto before = optimizer_.state_dict();
   optimizer_.load_state_dict(optimizer);
-  default_generator().set_state(random);
-  task_.random().set_state(data);
+  try {
+    if (points.size(0) != step() || step() > options_.steps) none("a history of another length");
+    model_.load_state_dict(model);
+  } catch (...) {
+    optimizer_.load_state_dict(before);
+    throw;
+  }
+  default_generator().set_state(*random);
+  task_.random().set_state(*data);
   history_.clear();
-  const std::vector<double> points = file.tensors.at("history").to_vector<double>();
-  for (std::size_t i = 0; i + 2 < points.size(); i += 3) history_.push_back({points[i], points[i + 1], points[i + 2]});
+  const std::vector<double> values = points.to_vector<double>();
+  for (std::size_t i = 0; i < values.size(); i += 3) history_.push_back({values[i], values[i + 1], values[i + 2]});
 }
 
 }  // namespace reformer_copy

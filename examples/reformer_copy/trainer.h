@@ -1,6 +1,7 @@
 // The duplication task, and training a Reformer on it.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,13 +13,16 @@ namespace reformer_copy {
 /// Fresh sequences `0 w 0 w` [b, n], w random from 1..symbols, without end.
 class Task {
  public:
-  Task(const Options& o, std::uint64_t seed) : length_(o.length), symbols_(o.symbols), random_(seed) {}
+  /// Tasks of different streams draw different sequences.
+  Task(const Options& o, std::uint64_t stream)
+      : length_(o.length), symbols_(o.symbols), random_(static_cast<std::uint64_t>(o.seed) + stream) {}
   attune::Tensor batch(std::int64_t b);
   /// The tokens where they count, in the second w; -100 elsewhere.
   attune::Tensor labels(const attune::Tensor& tokens) const;
   /// The share of the second w's symbols that the logits predict.
   double accuracy(const attune::Tensor& logits, const attune::Tensor& tokens) const;
   attune::Generator& random() { return random_; }
+  const attune::Generator& random() const { return random_; }
 
  private:
   std::int64_t length_, symbols_;
@@ -36,21 +40,25 @@ class Trainer {
 
   explicit Trainer(const Options& o);
   /// Trains to the last step, with progress on stdout. Returns false where Ctrl-C came first; a checkpoint holds the
-  /// state then.
+  /// state then. Throws std::runtime_error where the loss is no longer finite.
   bool run(const std::string& checkpoint);
   /// Second-half accuracy on `batches` fresh batches of 64.
   double evaluate(Hashes hashes, int batches = 8);
 
   void save(const std::string& path) const;
+  /// Throws FileError and ValueError for a file that is no checkpoint of this course, and then has changed nothing.
   void load(const std::string& path);
 
   attune::nn::Reformer& model() { return model_; }
   const std::vector<Point>& history() const { return history_; }
   std::int64_t step() const { return optimizer_.steps(); }
-  double seconds() const { return seconds_; }
+  double seconds() const { return seconds_; }              ///< that run() took
+  std::int64_t peak_bytes() const { return peak_bytes_; }  ///< of tensors, in run()
 
  private:
   attune::nn::ReformerCall call(Hashes hashes);
+  /// One step of the optimiser, or nothing where Ctrl-C came before its last batch.
+  std::optional<Point> train_step(const attune::nn::ReformerCall& attention);
 
   Options options_;
   attune::nn::Reformer model_;
@@ -58,6 +66,7 @@ class Trainer {
   Task task_;
   std::vector<Point> history_;
   double seconds_ = 0;
+  std::int64_t peak_bytes_ = 0;
 };
 
 }  // namespace reformer_copy

@@ -1,15 +1,17 @@
 #include "examples/support/progress.h"
 
 #include <fmt/format.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 
 namespace examples {
 
 namespace {
 
-constexpr int bar_width = 24;
+constexpr int bar_width = 24, least_bar_width = 8;
 constexpr double seconds_between_lines = 5, seconds_between_redraws = 0.1;
 
 volatile std::sig_atomic_t caught = 0;
@@ -17,6 +19,11 @@ volatile std::sig_atomic_t caught = 0;
 void on_signal(int number) {
   caught = 1;
   std::signal(number, SIG_DFL);
+}
+
+int terminal_columns() {
+  winsize size{};
+  return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
 }
 
 std::string clock_text(double seconds) {
@@ -45,9 +52,16 @@ void Progress::show(std::int64_t done, double units_per_step, const char* unit, 
   const std::string text =
       fmt::format("{}/{}  {}  {:.0f} {}/s  {} left", done, total_, status, rate, unit, clock_text(left));
   if (terminal_) {
-    const int full = total_ > 0 ? static_cast<int>(bar_width * done / total_) : bar_width;
-    fmt::print("\r[{}{}] {}\033[K", std::string(static_cast<std::size_t>(full), '#'),
-               std::string(static_cast<std::size_t>(bar_width - full), '.'), text);
+    // A line that wraps could not be drawn over: the bar gives way first, then the text's end.
+    longest_ = std::max(longest_, static_cast<int>(text.size()));  // so that the bar does not tremble
+    const int columns = terminal_columns(), room = columns - 1 - longest_ - 3;
+    const int width = std::min(bar_width, room);
+    std::string line = text;
+    if (width >= least_bar_width) {
+      const auto full = static_cast<std::size_t>(total_ > 0 ? width * done / total_ : width);
+      line = fmt::format("[{:.<{}}] {}", std::string(full, '#'), width, text);
+    }
+    fmt::print("\r{}\033[K", line.substr(0, static_cast<std::size_t>(columns - 1)));
     open_ = true;
   } else {
     fmt::print("{}\n", text);

@@ -22,6 +22,7 @@ class Progress {
   using Clock = std::chrono::steady_clock;
   std::int64_t total_, first_;
   bool terminal_, open_ = false;
+  int longest_ = 0;  // of the texts beside the bar
   Clock::time_point start_, shown_{};
 };
 
