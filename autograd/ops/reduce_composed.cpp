@@ -24,6 +24,18 @@ double reduced_count(const Op& op, const Tensor& x, const Dims& axes) {
   return n;
 }
 
+/// x less its first element along the axes, a constant: all 0 where x is one number repeated, whose mean may be
+/// rounded.
+Tensor shifted(const Tensor& x, const Dims& axes) {
+  if (x.numel() == 0) return x;
+  Tensor first = x.detach();
+  for (int i = 0; i < x.rank(); ++i) {
+    const auto is_i = [&](std::int64_t axis) { return axis == i || axis + x.rank() == i; };
+    if (axes.empty() || std::any_of(axes.begin(), axes.end(), is_i)) first = slice(first, i, 0, 1);
+  }
+  return x - first;
+}
+
 /// sqrt(v) whose gradient at 0 is 0 instead of infinite.
 Tensor sqrt_flat_at_zero(const Tensor& v) {
   const Tensor zero = eq(v, 0);
@@ -58,7 +70,7 @@ Tensor std_dev(const Tensor& x, const Dims& axes, double correction, bool keep_a
   const Op op{"std_dev", here};
   op.check_floating(x);
   reduced_count(op, x, axes);
-  return sqrt_flat_at_zero(var(x, axes, correction, keep_axes));
+  return sqrt_flat_at_zero(var(shifted(x, axes), axes, correction, keep_axes));
 }
 
 Tensor norm(const Tensor& x, const Dims& axes, bool keep_axes, Here here) {
