@@ -354,7 +354,5 @@ int main(int argc, char** argv) {
       std::printf("%s: no case needs this difference any more\n", d.c_str());
       ++total.failed;
     }
-  if (total.passed + total.failed == 0) std::printf("no such case in %s\n", directory.c_str());
-  std::printf("%d passed, %d failed\n", total.passed, total.failed);
-  return total.passed + total.failed == 0 || total.failed > 0 ? 1 : 0;
+  return report(total.passed, total.failed, only, directory);
 }
