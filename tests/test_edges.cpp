@@ -13,7 +13,6 @@
 namespace attune::tests {
 namespace {
 
-constexpr double inf = std::numeric_limits<double>::infinity();
 const double nan = std::nan("");
 
 struct Edge {
@@ -206,6 +205,21 @@ TEST_CASE("edges: NaN goes through every function of one operand, in every lane 
               CHECK(false);
             }
         }
+}
+
+TEST_CASE("edges: powers in a norm neither overflow nor vanish") {
+  for (float size : {1e-25f, 1.f, 1e25f})
+    for (double p : {-3.0, 0.5, 3.0}) {
+      const Tensor x = tensor({3, 0.5, -2}).requires_grad_(),
+                   y = tensor({3 * size, 0.5 * size, -2 * size}).requires_grad_();
+      const Tensor a = vector_norm(x, p), b = vector_norm(y, p);
+      CHECK(b.item() / a.item() == doctest::Approx(size).epsilon(1e-5));
+      const Tensor dx = grad({a}, {x})[0], dy = grad({b}, {y})[0];
+      CHECK(amax(abs(dx - dy)).item() < 1e-5 * amax(abs(dx)).item());
+    }
+  CHECK(agrees(vector_norm(tensor({1, -inf}, float64), 3), {inf}));
+  CHECK(agrees(vector_norm(tensor({nan, 1}, float64), 3), {nan}));
+  CHECK(agrees(vector_norm(tensor({0, 2}, float64), -1), {0}));
 }
 
 TEST_CASE("edges: the curvature of elu at 0 is 0") {
