@@ -207,6 +207,15 @@ TEST_CASE("edges: NaN goes through every function of one operand, in every lane 
         }
 }
 
+TEST_CASE("edges: a layer norm over one element is its bias, with no gradient for the element") {
+  Generator g(1);
+  const Tensor x = randn({64, 1}, float32, g).requires_grad_(), w = tensor({-2.34f}), b = tensor({0.5f});
+  const Tensor dy = randn({64, 1}, float32, g);
+  const Tensor y = layer_norm(x, w, b);
+  CHECK(amax(abs(y.detach() - b)).item() == 0);
+  CHECK(amax(abs(grad({y}, {x}, {.cotangents = {dy}})[0])).item() == 0);
+}
+
 TEST_CASE("edges: powers in a norm neither overflow nor vanish") {
   for (float size : {1e-25f, 1.f, 1e25f})
     for (double p : {-3.0, 0.5, 3.0}) {
