@@ -59,6 +59,9 @@ Tensor Arguments::optional_tensor(std::size_t i, const std::string& name) {
 std::int64_t Arguments::integer(std::size_t i, const std::string& name, std::int64_t otherwise) {
   return has(i, name) && !at(i, name).is_null() ? at(i, name).integer() : otherwise;
 }
+int Arguments::axis(std::size_t i, const std::string& name, int otherwise) {
+  return static_cast<int>(integer(i, name, otherwise));
+}
 double Arguments::number(std::size_t i, const std::string& name, double otherwise) {
   return has(i, name) && !at(i, name).is_null() ? at(i, name).number() : otherwise;
 }

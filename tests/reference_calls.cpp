@@ -40,12 +40,11 @@ Tensors reduction(Arguments& a) {
 template <Tensor (*F)(const Tensor&, int, Here)>
 Tensors along_axis(Arguments& a) {
   expect_no_other_dtype(a, 2);
-  return {F(a.tensor(0), static_cast<int>(a.integer(1, "dim", -1)), Here::current())};
+  return {F(a.tensor(0), a.axis(1, "dim", -1), Here::current())};
 }
 template <Extremes (*F)(const Tensor&, int, bool, Here)>
 Tensors extremes(Arguments& a) {
-  const Extremes e =
-      F(a.tensor(0), static_cast<int>(a.integer(1, "dim", 0)), a.flag(2, "keepdim", false), Here::current());
+  const Extremes e = F(a.tensor(0), a.axis(1, "dim", 0), a.flag(2, "keepdim", false), Here::current());
   return {e.values, e.indices};
 }
 /// The second one's name is one of these.
@@ -79,10 +78,6 @@ Moments moments(Arguments& a) {
   return m;
 }
 
-int axis_at(Arguments& a, std::size_t i, const std::string& name, std::int64_t otherwise) {
-  return static_cast<int>(a.integer(i, name, otherwise));
-}
-
 Tensors list_at(Arguments& a, std::size_t i) {
   Tensors xs;
   for (const Argument& x : a.at(i).items) xs.push_back(x.tensor);
@@ -92,42 +87,10 @@ Tensors list_at(Arguments& a, std::size_t i) {
 /// -1 counts what is left, as everywhere in PyTorch; a shape as one list or as many arguments.
 Shape shape_at(Arguments& a, std::size_t i, const std::string& name) { return Shape(a.rest(i, name)); }
 
-Tensor nested_index(const Argument& list) {
-  if (!list.is_list) return scalar(static_cast<double>(list.integer()), int64);
-  Tensors rows;
-  for (const Argument& item : list.items) rows.push_back(nested_index(item));
-  return rows.empty() ? zeros({0}, int64) : stack(rows);
-}
-
-Index index_of(const Argument& a) {
-  if (a.is_tensor()) return a.tensor;
-  if (a.is_list) return nested_index(a);
-  if (a.is_ellipsis) return ellipsis;
-  if (a.is_slice) {
-    Slice s;
-    if (!a.items[0].is_null()) s.start = a.items[0].integer();
-    if (!a.items[1].is_null()) s.stop = a.items[1].integer();
-    if (!a.items[2].is_null()) s.step = a.items[2].integer();
-    return s;
-  }
-  if (a.is_null()) return new_axis;
-  return a.integer();
-}
-Indices indices_of(const Argument& a) {
-  Indices all;
-  // A Python list of integers is an index tensor, one with anything else in it a tuple.
-  const bool integers =
-      a.is_list && !a.is_tuple && !a.items.empty() &&
-      std::all_of(a.items.begin(), a.items.end(), [](const Argument& i) { return i.value.is_number(); });
-  if (!a.is_list || integers) return {index_of(a)};
-  for (const Argument& i : a.items) all.push_back(index_of(i));
-  return all;
-}
-
 Tensors squeeze_call(Arguments& a) {
   if (!a.has(1, "dim")) return {squeeze(a.tensor(0))};
   const Tensor& x = a.tensor(0);
-  const int axis = axis_at(a, 1, "dim", 0);
+  const int axis = a.axis(1, "dim", 0);
   if (x.rank() == 0 || x.size(axis) != 1) return {reshape(x, x.shape())};  // PyTorch leaves such an axis alone
   return {squeeze(x, axis)};
 }
@@ -140,7 +103,7 @@ Tensors pad_call(Arguments& a) {
 
 /// transpose, whose axes may be 0 or -1 of a rank-0 tensor.
 Tensors transpose_call(Arguments& a) {
-  const int i = axis_at(a, 1, "dim0", 0), j = axis_at(a, 2, "dim1", 0);
+  const int i = a.axis(1, "dim0", 0), j = a.axis(2, "dim1", 0);
   return {a.tensor(0).rank() == 0 ? reshape(a.tensor(0), {}) : transpose(a.tensor(0), i, j)};
 }
 
@@ -292,25 +255,24 @@ std::map<std::string, ReferenceCall> reduction_calls() {
 std::map<std::string, ReferenceCall> movement_calls() {
   return {
       {"broadcast_to", [](Arguments& a) -> Tensors { return {expand(a.tensor(0), shape_at(a, 1, "size"))}; }},
-      {"cat", [](Arguments& a) -> Tensors { return {cat(list_at(a, 0), axis_at(a, 1, "dim", 0))}; }},
-      {"chunk", [](Arguments& a) { return chunk(a.tensor(0), a.integer(1, "chunks", 1), axis_at(a, 2, "dim", 0)); }},
+      {"cat", [](Arguments& a) -> Tensors { return {cat(list_at(a, 0), a.axis(1, "dim", 0))}; }},
+      {"chunk", [](Arguments& a) { return chunk(a.tensor(0), a.integer(1, "chunks", 1), a.axis(2, "dim", 0)); }},
       {"constant_pad_nd",
        [](Arguments& a) -> Tensors {
          return {constant_pad(a.tensor(0), a.at(1, "pad").integers(), a.number(2, "value", 0))};
        }},
       {"diag_embed",
        [](Arguments& a) -> Tensors {
-         return {
-             diag_embed(a.tensor(0), a.integer(1, "offset", 0), axis_at(a, 2, "dim1", -2), axis_at(a, 3, "dim2", -1))};
+         return {diag_embed(a.tensor(0), a.integer(1, "offset", 0), a.axis(2, "dim1", -2), a.axis(3, "dim2", -1))};
        }},
       {"diagonal",
        [](Arguments& a) -> Tensors {
-         return {diagonal(a.tensor(0), a.integer(1, "offset", 0), axis_at(a, 2, "dim1", 0), axis_at(a, 3, "dim2", 1))};
+         return {diagonal(a.tensor(0), a.integer(1, "offset", 0), a.axis(2, "dim1", 0), a.axis(3, "dim2", 1))};
        }},
       {"expand", [](Arguments& a) -> Tensors { return {expand(a.tensor(0), shape_at(a, 1, "size"))}; }},
       {"flatten",
        [](Arguments& a) -> Tensors {
-         return {flatten(a.tensor(0), axis_at(a, 1, "start_dim", 0), axis_at(a, 2, "end_dim", -1))};
+         return {flatten(a.tensor(0), a.axis(1, "start_dim", 0), a.axis(2, "end_dim", -1))};
        }},
       {"flip", [](Arguments& a) -> Tensors { return {flip(a.tensor(0), a.rest(1, "dims"))}; }},
       {"movedim",
@@ -319,7 +281,7 @@ std::map<std::string, ReferenceCall> movement_calls() {
        }},
       {"narrow",
        [](Arguments& a) -> Tensors {
-         return {narrow(a.tensor(0), axis_at(a, 1, "dim", 0), a.integer(2, "start", 0), a.integer(3, "length", 0))};
+         return {narrow(a.tensor(0), a.axis(1, "dim", 0), a.integer(2, "start", 0), a.integer(3, "length", 0))};
        }},
       {"nn.functional.pad.constant", pad_call},
       {"permute", [](Arguments& a) -> Tensors { return {permute(a.tensor(0), a.rest(1, "dims"))}; }},
@@ -329,7 +291,7 @@ std::map<std::string, ReferenceCall> movement_calls() {
          const Argument& counts = a.at(1, "repeats");
          a.integer(named_only, "output_size", 0);  // follows from the counts
          const Tensor x = a.has(2, "dim") && !a.at(2, "dim").is_null() ? a.tensor(0) : reshape(a.tensor(0), {-1});
-         const int axis = axis_at(a, 2, "dim", 0);
+         const int axis = a.axis(2, "dim", 0);
          return {counts.is_tensor() ? repeat_interleave(x, counts.tensor, axis)
                                     : repeat_interleave(x, counts.integer(), axis)};
        }},
@@ -339,17 +301,15 @@ std::map<std::string, ReferenceCall> movement_calls() {
          return {roll(a.tensor(0), Dims(a.integers(1, "shifts")), a.integers(2, "dims"))};
        }},
       {"select",
-       [](Arguments& a) -> Tensors {
-         return {select(a.tensor(0), axis_at(a, 1, "dim", 0), a.integer(2, "index", 0))};
-       }},
+       [](Arguments& a) -> Tensors { return {select(a.tensor(0), a.axis(1, "dim", 0), a.integer(2, "index", 0))}; }},
       {"slice",
        [](Arguments& a) -> Tensors {
-         return {slice(a.tensor(0), axis_at(a, 1, "dim", 0), a.integer(2, "start", 0), a.integer(3, "end", to_end),
+         return {slice(a.tensor(0), a.axis(1, "dim", 0), a.integer(2, "start", 0), a.integer(3, "end", to_end),
                        a.integer(4, "step", 1))};
        }},
       {"split",
        [](Arguments& a) -> Tensors {
-         const int axis = axis_at(a, 2, "dim", 0);
+         const int axis = a.axis(2, "dim", 0);
          const Argument& size = a.at(1, "split_size_or_sections");
          if (size.is_list) return split(a.tensor(0), size.integers(), axis);
          std::vector<std::int64_t> sizes;
@@ -358,80 +318,25 @@ std::map<std::string, ReferenceCall> movement_calls() {
          return split(a.tensor(0), sizes, axis);
        }},
       {"split_with_sizes",
-       [](Arguments& a) { return split(a.tensor(0), a.at(1, "split_sizes").integers(), axis_at(a, 2, "dim", 0)); }},
+       [](Arguments& a) { return split(a.tensor(0), a.at(1, "split_sizes").integers(), a.axis(2, "dim", 0)); }},
       {"squeeze", squeeze_call},
-      {"stack", [](Arguments& a) -> Tensors { return {stack(list_at(a, 0), axis_at(a, 1, "dim", 0))}; }},
+      {"stack", [](Arguments& a) -> Tensors { return {stack(list_at(a, 0), a.axis(1, "dim", 0))}; }},
       {"transpose", transpose_call},
       {"tril", [](Arguments& a) -> Tensors { return {tril(a.tensor(0), a.integer(1, "diagonal", 0))}; }},
       {"triu", [](Arguments& a) -> Tensors { return {triu(a.tensor(0), a.integer(1, "diagonal", 0))}; }},
-      {"unbind", [](Arguments& a) { return unbind(a.tensor(0), axis_at(a, 1, "dim", 0)); }},
+      {"unbind", [](Arguments& a) { return unbind(a.tensor(0), a.axis(1, "dim", 0)); }},
       {"unfold",
        [](Arguments& a) -> Tensors {
-         return {unfold(a.tensor(0), axis_at(a, 1, "dimension", 0), a.integer(2, "size", 1), a.integer(3, "step", 1))};
+         return {unfold(a.tensor(0), a.axis(1, "dimension", 0), a.integer(2, "size", 1), a.integer(3, "step", 1))};
        }},
-      {"unsqueeze", [](Arguments& a) -> Tensors { return {unsqueeze(a.tensor(0), axis_at(a, 1, "dim", 0))}; }},
+      {"unsqueeze", [](Arguments& a) -> Tensors { return {unsqueeze(a.tensor(0), a.axis(1, "dim", 0))}; }},
       {"view", [](Arguments& a) -> Tensors { return {reshape(a.tensor(0), shape_at(a, 1, "size"))}; }},
-  };
-}
-
-std::map<std::string, ReferenceCall> index_calls() {
-  return {
-      {"__getitem__", [](Arguments& a) -> Tensors { return {index(a.tensor(0), indices_of(a.at(1, "key")))}; }},
-      {"gather",
-       [](Arguments& a) -> Tensors { return {gather(a.tensor(0), axis_at(a, 1, "dim", 0), a.tensor(2, "index"))}; }},
-      {"index_add",
-       [](Arguments& a) -> Tensors {
-         return {index_add(a.tensor(0), axis_at(a, 1, "dim", 0), a.tensor(2, "index"), a.tensor(3, "source"),
-                           a.number(named_only, "alpha", 1))};
-       }},
-      {"index_copy",
-       [](Arguments& a) -> Tensors {
-         return {index_copy(a.tensor(0), axis_at(a, 1, "dim", 0), a.tensor(2, "index"), a.tensor(3, "source"))};
-       }},
-      {"index_put",
-       [](Arguments& a) -> Tensors {
-         return {index_put(a.tensor(0), indices_of(a.at(1, "indices")), a.tensor(2, "values"),
-                           a.flag(3, "accumulate", false))};
-       }},
-      {"index_select",
-       [](Arguments& a) -> Tensors {
-         return {index_select(a.tensor(0), axis_at(a, 1, "dim", 0), a.tensor(2, "index"))};
-       }},
-      {"scatter",
-       [](Arguments& a) -> Tensors {
-         const int axis = axis_at(a, 1, "dim", 0);
-         const Tensor& index = a.tensor(2, "index");
-         const Argument& source = a.at(3, "src");
-         return {source.is_tensor() ? scatter(a.tensor(0), axis, index, source.tensor)
-                                    : scatter(a.tensor(0), axis, index, source.number())};
-       }},
-      {"scatter_add",
-       [](Arguments& a) -> Tensors {
-         return {scatter_add(a.tensor(0), axis_at(a, 1, "dim", 0), a.tensor(2, "index"), a.tensor(3, "src"))};
-       }},
-      {"sort",
-       [](Arguments& a) -> Tensors {
-         a.flag(named_only, "stable", false);  // always
-         const Sorted s = sort(a.tensor(0), axis_at(a, 1, "dim", -1), a.flag(2, "descending", false));
-         return {s.values, s.indices};
-       }},
-      {"take_along_dim",
-       [](Arguments& a) -> Tensors {
-         if (a.has(2, "dim") && !a.at(2, "dim").is_null())
-           return {take_along_dim(a.tensor(0), a.tensor(1, "indices"), axis_at(a, 2, "dim", 0))};
-         return {take_along_dim(reshape(a.tensor(0), {-1}), reshape(a.tensor(1, "indices"), {-1}), 0)};
-       }},
-      {"topk",
-       [](Arguments& a) -> Tensors {
-         a.flag(4, "sorted", true);  // always
-         const Sorted s = topk(a.tensor(0), a.integer(1, "k", 1), axis_at(a, 2, "dim", -1), a.flag(3, "largest", true));
-         return {s.values, s.indices};
-       }},
   };
 }
 
 }  // namespace
 
+std::map<std::string, ReferenceCall> index_calls();  // reference_index_calls.cpp
 std::map<std::string, ReferenceCall> layer_calls();  // reference_layer_calls.cpp
 
 const std::map<std::string, ReferenceCall>& reference_calls() {

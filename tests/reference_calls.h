@@ -40,6 +40,7 @@ class Arguments {
   /// Undefined where it is missing or null.
   Tensor optional_tensor(std::size_t i, const std::string& name);
   std::int64_t integer(std::size_t i, const std::string& name, std::int64_t otherwise);
+  int axis(std::size_t i, const std::string& name, int otherwise);
   double number(std::size_t i, const std::string& name, double otherwise);
   bool flag(std::size_t i, const std::string& name, bool otherwise);
   std::string text(std::size_t i, const std::string& name, const std::string& otherwise);

@@ -87,8 +87,7 @@ std::map<std::string, ReferenceCall> layer_calls() {
       {"nn.functional.conv1d", convolution},
       {"nn.functional.cosine_similarity",
        [](Arguments& a) -> Tensors {
-         return {cosine_similarity(a.tensor(0), a.tensor(1, "x2"), static_cast<int>(a.integer(2, "dim", 1)),
-                                   a.number(3, "eps", 1e-8))};
+         return {cosine_similarity(a.tensor(0), a.tensor(1, "x2"), a.axis(2, "dim", 1), a.number(3, "eps", 1e-8))};
        }},
       {"nn.functional.cross_entropy", [](Arguments& a) { return class_loss(a, cross_entropy); }},
       {"nn.functional.dropout",
@@ -121,7 +120,7 @@ std::map<std::string, ReferenceCall> layer_calls() {
        }},
       {"nn.functional.glu",
        [](Arguments& a) -> Tensors {
-         const Tensors halves = chunk(a.tensor(0), 2, static_cast<int>(a.integer(1, "dim", -1)));
+         const Tensors halves = chunk(a.tensor(0), 2, a.axis(1, "dim", -1));
          return {halves[0] * sigmoid(halves[1])};
        }},
       {"nn.functional.huber_loss",
@@ -154,8 +153,7 @@ std::map<std::string, ReferenceCall> layer_calls() {
       {"nn.functional.nll_loss", [](Arguments& a) { return class_loss(a, nll_loss); }},
       {"nn.functional.normalize",
        [](Arguments& a) -> Tensors {
-         return {normalize(a.tensor(0), a.number(1, "p", 2), static_cast<int>(a.integer(2, "dim", 1)),
-                           a.number(3, "eps", 1e-12))};
+         return {normalize(a.tensor(0), a.number(1, "p", 2), a.axis(2, "dim", 1), a.number(3, "eps", 1e-12))};
        }},
       {"nn.functional.prelu", [](Arguments& a) -> Tensors { return {prelu(a.tensor(0), a.tensor(1, "weight"))}; }},
       {"nn.functional.relu", [](Arguments& a) -> Tensors { return {relu(a.tensor(0))}; }},
