@@ -8,6 +8,7 @@
 #include "nn/gradcheck.h"
 #include "nn/init.h"
 #include "nn/layers.h"
+#include "nn/models/gpt2.h"
 #include "nn/models/reformer.h"
 #include "nn/module.h"
 #include "nn/positional.h"

@@ -11,32 +11,52 @@ template <Tensor (*F)(const Tensor&, Here)>
 Tensors unary(Arguments& a) {
   return {F(a.tensor(0), Here::current())};
 }
+/// Both sides of (input, other), either of which may be a number; two numbers make a double, as in PyTorch.
+std::pair<Tensor, Tensor> both_sides(Arguments& a, const std::string& name) {
+  const Argument &x = a.at(0), &y = a.at(1, name);
+  const DType dtype = x.is_tensor() ? x.tensor.dtype() : y.is_tensor() ? y.tensor.dtype() : float64;
+  return {x.as_tensor(dtype), y.as_tensor(dtype)};
+}
+template <Tensor (*F)(const Operand&, const Operand&, Here)>
+Tensors of_two(Arguments& a, const std::string& name) {
+  const auto [x, y] = both_sides(a, name);
+  return {F(x, y, Here::current())};
+}
 template <Tensor (*F)(const Operand&, const Operand&, Here)>
 Tensors binary(Arguments& a) {
-  return {F(a.tensor(0), a.at(1).is_tensor() ? Operand(a.tensor(1)) : Operand(a.at(1).number()), Here::current())};
+  return of_two<F>(a, "other");
+}
+/// A dtype is read where it is the one of the cases.
+void expect_no_other_dtype(Arguments& a, std::size_t i) {
+  if (a.text(i, "dtype", "float64") != "float64") throw std::runtime_error("only dtype float64 is known");
 }
 /// (input, axes, keepdim)
 template <Tensor (*F)(const Tensor&, const Dims&, bool, Here)>
 Tensors reduction(Arguments& a) {
-  if (a.has(named_only, "dtype")) a.at(named_only, "dtype");
+  expect_no_other_dtype(a, named_only);
   return {F(a.tensor(0), a.integers(1, "dim"), a.flag(2, "keepdim", false), Here::current())};
 }
 /// (input, axis)
 template <Tensor (*F)(const Tensor&, int, Here)>
 Tensors along_axis(Arguments& a) {
-  if (a.has(named_only, "dtype")) a.at(named_only, "dtype");
-  return {F(a.tensor(0), static_cast<int>(a.integer(1, "dim", -1)), Here::current())};
+  expect_no_other_dtype(a, 2);
+  return {F(a.tensor(0), a.axis(1, "dim", -1), Here::current())};
 }
 template <Extremes (*F)(const Tensor&, int, bool, Here)>
 Tensors extremes(Arguments& a) {
-  const Extremes e =
-      F(a.tensor(0), static_cast<int>(a.integer(1, "dim", 0)), a.flag(2, "keepdim", false), Here::current());
+  const Extremes e = F(a.tensor(0), a.axis(1, "dim", 0), a.flag(2, "keepdim", false), Here::current());
   return {e.values, e.indices};
 }
-Tensors matrix_product(Arguments& a) { return {matmul(a.tensor(0), a.tensor(1, "mat2"))}; }
+/// The second one's name is one of these.
+Tensors matrix_product(Arguments& a) {
+  for (const char* name : {"mat2", "vec", "tensor"})
+    if (a.has(1, name)) return {matmul(a.tensor(0), a.tensor(1, name))};
+  return {matmul(a.tensor(0), a.tensor(1, "other"))};
+}
 Tensors add_product(Arguments& a) {
-  return {
-      addmm(a.tensor(0), a.tensor(1), a.tensor(2), a.number(named_only, "beta", 1), a.number(named_only, "alpha", 1))};
+  const bool batches = a.has(named_only, "batch1") || a.has(named_only, "batch2");
+  return {addmm(a.tensor(0), a.tensor(1, batches ? "batch1" : "mat1"), a.tensor(2, batches ? "batch2" : "mat2"),
+                a.number(named_only, "beta", 1), a.number(named_only, "alpha", 1))};
 }
 
 /// var and std: (input, dim, unbiased, keepdim) or (input, unbiased) or by name.
@@ -58,10 +78,6 @@ Moments moments(Arguments& a) {
   return m;
 }
 
-int axis_at(Arguments& a, std::size_t i, const std::string& name, std::int64_t otherwise) {
-  return static_cast<int>(a.integer(i, name, otherwise));
-}
-
 Tensors list_at(Arguments& a, std::size_t i) {
   Tensors xs;
   for (const Argument& x : a.at(i).items) xs.push_back(x.tensor);
@@ -71,42 +87,10 @@ Tensors list_at(Arguments& a, std::size_t i) {
 /// -1 counts what is left, as everywhere in PyTorch; a shape as one list or as many arguments.
 Shape shape_at(Arguments& a, std::size_t i, const std::string& name) { return Shape(a.rest(i, name)); }
 
-Tensor nested_index(const Argument& list) {
-  if (!list.is_list) return scalar(static_cast<double>(list.integer()), int64);
-  Tensors rows;
-  for (const Argument& item : list.items) rows.push_back(nested_index(item));
-  return rows.empty() ? zeros({0}, int64) : stack(rows);
-}
-
-Index index_of(const Argument& a) {
-  if (a.is_tensor()) return a.tensor;
-  if (a.is_list) return nested_index(a);
-  if (a.is_ellipsis) return ellipsis;
-  if (a.is_slice) {
-    Slice s;
-    if (!a.items[0].is_null()) s.start = a.items[0].integer();
-    if (!a.items[1].is_null()) s.stop = a.items[1].integer();
-    if (!a.items[2].is_null()) s.step = a.items[2].integer();
-    return s;
-  }
-  if (a.is_null()) return new_axis;
-  return a.integer();
-}
-Indices indices_of(const Argument& a) {
-  Indices all;
-  // A Python list of integers is an index tensor, one with anything else in it a tuple.
-  const bool integers =
-      a.is_list && !a.is_tuple && !a.items.empty() &&
-      std::all_of(a.items.begin(), a.items.end(), [](const Argument& i) { return i.value.is_number(); });
-  if (!a.is_list || integers) return {index_of(a)};
-  for (const Argument& i : a.items) all.push_back(index_of(i));
-  return all;
-}
-
 Tensors squeeze_call(Arguments& a) {
   if (!a.has(1, "dim")) return {squeeze(a.tensor(0))};
   const Tensor& x = a.tensor(0);
-  const int axis = axis_at(a, 1, "dim", 0);
+  const int axis = a.axis(1, "dim", 0);
   if (x.rank() == 0 || x.size(axis) != 1) return {reshape(x, x.shape())};  // PyTorch leaves such an axis alone
   return {squeeze(x, axis)};
 }
@@ -119,7 +103,7 @@ Tensors pad_call(Arguments& a) {
 
 /// transpose, whose axes may be 0 or -1 of a rank-0 tensor.
 Tensors transpose_call(Arguments& a) {
-  const int i = axis_at(a, 1, "dim0", 0), j = axis_at(a, 2, "dim1", 0);
+  const int i = a.axis(1, "dim0", 0), j = a.axis(2, "dim1", 0);
   return {a.tensor(0).rank() == 0 ? reshape(a.tensor(0), {}) : transpose(a.tensor(0), i, j)};
 }
 
@@ -134,9 +118,9 @@ Tensors clamp_call(Arguments& a) {
 
 Tensors scaled(Arguments& a, bool add_it) {
   const double alpha = a.number(named_only, "alpha", 1);
-  const Tensor other = a.at(1).is_tensor() ? a.tensor(1) : scalar(a.at(1).number(), a.tensor(0).dtype());
+  const auto [x, other] = both_sides(a, "other");
   const Tensor term = alpha == 1 ? other : alpha * other;
-  return {add_it ? a.tensor(0) + term : a.tensor(0) - term};
+  return {add_it ? x + term : x - term};
 }
 
 std::map<std::string, ReferenceCall> elementwise_calls() {
@@ -145,20 +129,22 @@ std::map<std::string, ReferenceCall> elementwise_calls() {
       {"add", [](Arguments& a) { return scaled(a, true); }},
       {"addcmul",
        [](Arguments& a) -> Tensors {
-         return {addcmul(a.tensor(0), a.tensor(1), a.tensor(2), a.number(named_only, "value", 1))};
+         return {
+             addcmul(a.tensor(0), a.tensor(1, "tensor1"), a.tensor(2, "tensor2"), a.number(named_only, "value", 1))};
        }},
       {"atan2", binary<atan2>},
       {"clamp", clamp_call},
-      {"clamp_max", binary<clamp_max>},
-      {"clamp_min", binary<clamp_min>},
+      {"clamp_max", [](Arguments& a) { return of_two<clamp_max>(a, "max"); }},
+      {"clamp_min", [](Arguments& a) { return of_two<clamp_min>(a, "min"); }},
       {"clone", unary<clone>},
       {"contiguous", unary<contiguous>},
       {"cos", unary<cos>},
       {"div.no_rounding_mode", binary<div>},
       {"div.trunc_rounding",
        [](Arguments& a) -> Tensors {
-         if (a.text(2, "rounding_mode", "") != "trunc") throw std::runtime_error("only trunc rounding is known");
-         return binary<div_trunc>(a);
+         const std::string mode = a.text(named_only, "rounding_mode", "");
+         if (!mode.empty() && mode != "trunc") throw std::runtime_error("only trunc rounding is known");
+         return mode.empty() ? binary<div>(a) : binary<div_trunc>(a);
        }},
       {"erf", unary<erf>},
       {"exp", unary<exp>},
@@ -167,9 +153,8 @@ std::map<std::string, ReferenceCall> elementwise_calls() {
       {"floor", unary<floor>},
       {"lerp",
        [](Arguments& a) -> Tensors {
-         return {lerp(
-             a.tensor(0), a.tensor(1),
-             a.at(2, "weight").is_tensor() ? Operand(a.tensor(2, "weight")) : Operand(a.at(2, "weight").number()))};
+         const Tensor& x = a.tensor(0);
+         return {lerp(x, a.tensor(1, "end"), a.at(2, "weight").as_tensor(x.dtype()))};
        }},
       {"log", unary<log>},
       {"log1p", unary<log1p>},
@@ -178,15 +163,15 @@ std::map<std::string, ReferenceCall> elementwise_calls() {
       {"logit", [](Arguments& a) -> Tensors { return {logit(a.tensor(0), a.number(1, "eps", 0))}; }},
       {"masked_fill",
        [](Arguments& a) -> Tensors {
-         return {masked_fill(a.tensor(0), a.tensor(1),
-                             a.at(2).is_tensor() ? Operand(a.tensor(2)) : Operand(a.at(2).number()))};
+         const Tensor& x = a.tensor(0);
+         return {masked_fill(x, a.tensor(1, "mask"), a.at(2, "value").as_tensor(x.dtype()))};
        }},
-      {"masked_select", [](Arguments& a) -> Tensors { return {masked_select(a.tensor(0), a.tensor(1))}; }},
+      {"masked_select", [](Arguments& a) -> Tensors { return {masked_select(a.tensor(0), a.tensor(1, "mask"))}; }},
       {"maximum", binary<maximum>},
       {"minimum", binary<minimum>},
       {"mul", binary<mul>},
       {"neg", unary<neg>},
-      {"pow", binary<pow>},
+      {"pow", [](Arguments& a) { return of_two<pow>(a, "exponent"); }},
       {"reciprocal", unary<reciprocal>},
       {"round", unary<round>},
       {"rsqrt", unary<rsqrt>},
@@ -199,7 +184,8 @@ std::map<std::string, ReferenceCall> elementwise_calls() {
       {"tan", unary<tan>},
       {"tanh", unary<tanh>},
       // PyTorch's case has the condition second.
-      {"where", [](Arguments& a) -> Tensors { return {where(a.tensor(1), a.tensor(0), a.tensor(2))}; }},
+      {"where",
+       [](Arguments& a) -> Tensors { return {where(a.tensor(1, "condition"), a.tensor(0), a.tensor(2, "other"))}; }},
       {"xlogy", binary<xlogy>},
   };
 }
@@ -216,12 +202,13 @@ std::map<std::string, ReferenceCall> reduction_calls() {
       {"dot", matrix_product},
       {"einsum",
        [](Arguments& a) -> Tensors {
-         const std::string text = a.at(1).value.get<std::string>();
+         const std::string text = a.at(1, "equation").value.get<std::string>();
          return {einsum(text, list_at(a, 0))};
        }},
-      {"inner", [](Arguments& a) -> Tensors { return {inner(a.tensor(0), a.tensor(1))}; }},
+      {"inner", [](Arguments& a) -> Tensors { return {inner(a.tensor(0), a.tensor(1, "other"))}; }},
       {"linalg.vector_norm",
        [](Arguments& a) -> Tensors {
+         expect_no_other_dtype(a, named_only);
          return {vector_norm(a.tensor(0), a.number(1, "ord", 2), a.integers(2, "dim"), a.flag(3, "keepdim", false))};
        }},
       {"log_softmax", along_axis<log_softmax>},
@@ -234,7 +221,7 @@ std::map<std::string, ReferenceCall> reduction_calls() {
       {"mm", matrix_product},
       {"mv", matrix_product},
       {"nansum", reduction<nansum>},
-      {"outer", [](Arguments& a) -> Tensors { return {outer(a.tensor(0), a.tensor(1))}; }},
+      {"outer", [](Arguments& a) -> Tensors { return {outer(a.tensor(0), a.tensor(1, "vec2"))}; }},
       {"prod", reduction<prod>},
       {"softmax", along_axis<softmax>},
       {"std",
@@ -245,9 +232,11 @@ std::map<std::string, ReferenceCall> reduction_calls() {
       {"sum", reduction<sum>},
       {"tensordot",
        [](Arguments& a) -> Tensors {
-         const Argument& dims = a.at(2, "dims");
-         if (!dims.is_list) return {tensordot(a.tensor(0), a.tensor(1), static_cast<int>(dims.integer()))};
-         return {tensordot(a.tensor(0), a.tensor(1), dims.items[0].integers(), dims.items[1].integers())};
+         const Tensor &x = a.tensor(0), &y = a.tensor(1, "b");
+         if (!a.has(2, "dims") || !a.at(2, "dims").is_list)
+           return {tensordot(x, y, static_cast<int>(a.integer(2, "dims", 2)))};
+         const std::vector<Argument>& dims = a.at(2, "dims").items;
+         return {tensordot(x, y, dims[0].integers(), dims[1].integers())};
        }},
       {"var",
        [](Arguments& a) -> Tensors {
@@ -266,25 +255,24 @@ std::map<std::string, ReferenceCall> reduction_calls() {
 std::map<std::string, ReferenceCall> movement_calls() {
   return {
       {"broadcast_to", [](Arguments& a) -> Tensors { return {expand(a.tensor(0), shape_at(a, 1, "size"))}; }},
-      {"cat", [](Arguments& a) -> Tensors { return {cat(list_at(a, 0), axis_at(a, 1, "dim", 0))}; }},
-      {"chunk", [](Arguments& a) { return chunk(a.tensor(0), a.integer(1, "chunks", 1), axis_at(a, 2, "dim", 0)); }},
+      {"cat", [](Arguments& a) -> Tensors { return {cat(list_at(a, 0), a.axis(1, "dim", 0))}; }},
+      {"chunk", [](Arguments& a) { return chunk(a.tensor(0), a.integer(1, "chunks", 1), a.axis(2, "dim", 0)); }},
       {"constant_pad_nd",
        [](Arguments& a) -> Tensors {
          return {constant_pad(a.tensor(0), a.at(1, "pad").integers(), a.number(2, "value", 0))};
        }},
       {"diag_embed",
        [](Arguments& a) -> Tensors {
-         return {
-             diag_embed(a.tensor(0), a.integer(1, "offset", 0), axis_at(a, 2, "dim1", -2), axis_at(a, 3, "dim2", -1))};
+         return {diag_embed(a.tensor(0), a.integer(1, "offset", 0), a.axis(2, "dim1", -2), a.axis(3, "dim2", -1))};
        }},
       {"diagonal",
        [](Arguments& a) -> Tensors {
-         return {diagonal(a.tensor(0), a.integer(1, "offset", 0), axis_at(a, 2, "dim1", 0), axis_at(a, 3, "dim2", 1))};
+         return {diagonal(a.tensor(0), a.integer(1, "offset", 0), a.axis(2, "dim1", 0), a.axis(3, "dim2", 1))};
        }},
       {"expand", [](Arguments& a) -> Tensors { return {expand(a.tensor(0), shape_at(a, 1, "size"))}; }},
       {"flatten",
        [](Arguments& a) -> Tensors {
-         return {flatten(a.tensor(0), axis_at(a, 1, "start_dim", 0), axis_at(a, 2, "end_dim", -1))};
+         return {flatten(a.tensor(0), a.axis(1, "start_dim", 0), a.axis(2, "end_dim", -1))};
        }},
       {"flip", [](Arguments& a) -> Tensors { return {flip(a.tensor(0), a.rest(1, "dims"))}; }},
       {"movedim",
@@ -293,7 +281,7 @@ std::map<std::string, ReferenceCall> movement_calls() {
        }},
       {"narrow",
        [](Arguments& a) -> Tensors {
-         return {narrow(a.tensor(0), axis_at(a, 1, "dim", 0), a.integer(2, "start", 0), a.integer(3, "length", 0))};
+         return {narrow(a.tensor(0), a.axis(1, "dim", 0), a.integer(2, "start", 0), a.integer(3, "length", 0))};
        }},
       {"nn.functional.pad.constant", pad_call},
       {"permute", [](Arguments& a) -> Tensors { return {permute(a.tensor(0), a.rest(1, "dims"))}; }},
@@ -301,28 +289,27 @@ std::map<std::string, ReferenceCall> movement_calls() {
       {"repeat_interleave",
        [](Arguments& a) -> Tensors {
          const Argument& counts = a.at(1, "repeats");
+         a.integer(named_only, "output_size", 0);  // follows from the counts
          const Tensor x = a.has(2, "dim") && !a.at(2, "dim").is_null() ? a.tensor(0) : reshape(a.tensor(0), {-1});
-         const int axis = axis_at(a, 2, "dim", 0);
+         const int axis = a.axis(2, "dim", 0);
          return {counts.is_tensor() ? repeat_interleave(x, counts.tensor, axis)
                                     : repeat_interleave(x, counts.integer(), axis)};
        }},
-      {"reshape", [](Arguments& a) -> Tensors { return {reshape(a.tensor(0), shape_at(a, 1, "shape"))}; }},
+      {"reshape", [](Arguments& a) -> Tensors { return {reshape(a.tensor(0), shape_at(a, 1, "size"))}; }},
       {"roll",
        [](Arguments& a) -> Tensors {
          return {roll(a.tensor(0), Dims(a.integers(1, "shifts")), a.integers(2, "dims"))};
        }},
       {"select",
-       [](Arguments& a) -> Tensors {
-         return {select(a.tensor(0), axis_at(a, 1, "dim", 0), a.integer(2, "index", 0))};
-       }},
+       [](Arguments& a) -> Tensors { return {select(a.tensor(0), a.axis(1, "dim", 0), a.integer(2, "index", 0))}; }},
       {"slice",
        [](Arguments& a) -> Tensors {
-         return {slice(a.tensor(0), axis_at(a, 1, "dim", 0), a.integer(2, "start", 0), a.integer(3, "end", to_end),
+         return {slice(a.tensor(0), a.axis(1, "dim", 0), a.integer(2, "start", 0), a.integer(3, "end", to_end),
                        a.integer(4, "step", 1))};
        }},
       {"split",
        [](Arguments& a) -> Tensors {
-         const int axis = axis_at(a, 2, "dim", 0);
+         const int axis = a.axis(2, "dim", 0);
          const Argument& size = a.at(1, "split_size_or_sections");
          if (size.is_list) return split(a.tensor(0), size.integers(), axis);
          std::vector<std::int64_t> sizes;
@@ -331,75 +318,25 @@ std::map<std::string, ReferenceCall> movement_calls() {
          return split(a.tensor(0), sizes, axis);
        }},
       {"split_with_sizes",
-       [](Arguments& a) { return split(a.tensor(0), a.at(1, "split_sizes").integers(), axis_at(a, 2, "dim", 0)); }},
+       [](Arguments& a) { return split(a.tensor(0), a.at(1, "split_sizes").integers(), a.axis(2, "dim", 0)); }},
       {"squeeze", squeeze_call},
-      {"stack", [](Arguments& a) -> Tensors { return {stack(list_at(a, 0), axis_at(a, 1, "dim", 0))}; }},
+      {"stack", [](Arguments& a) -> Tensors { return {stack(list_at(a, 0), a.axis(1, "dim", 0))}; }},
       {"transpose", transpose_call},
       {"tril", [](Arguments& a) -> Tensors { return {tril(a.tensor(0), a.integer(1, "diagonal", 0))}; }},
       {"triu", [](Arguments& a) -> Tensors { return {triu(a.tensor(0), a.integer(1, "diagonal", 0))}; }},
-      {"unbind", [](Arguments& a) { return unbind(a.tensor(0), axis_at(a, 1, "dim", 0)); }},
+      {"unbind", [](Arguments& a) { return unbind(a.tensor(0), a.axis(1, "dim", 0)); }},
       {"unfold",
        [](Arguments& a) -> Tensors {
-         return {unfold(a.tensor(0), axis_at(a, 1, "dimension", 0), a.integer(2, "size", 1), a.integer(3, "step", 1))};
+         return {unfold(a.tensor(0), a.axis(1, "dimension", 0), a.integer(2, "size", 1), a.integer(3, "step", 1))};
        }},
-      {"unsqueeze", [](Arguments& a) -> Tensors { return {unsqueeze(a.tensor(0), axis_at(a, 1, "dim", 0))}; }},
-      {"view", [](Arguments& a) -> Tensors { return {reshape(a.tensor(0), shape_at(a, 1, "shape"))}; }},
-  };
-}
-
-std::map<std::string, ReferenceCall> index_calls() {
-  return {
-      {"__getitem__", [](Arguments& a) -> Tensors { return {index(a.tensor(0), indices_of(a.at(1)))}; }},
-      {"gather", [](Arguments& a) -> Tensors { return {gather(a.tensor(0), axis_at(a, 1, "dim", 0), a.tensor(2))}; }},
-      {"index_add",
-       [](Arguments& a) -> Tensors {
-         return {index_add(a.tensor(0), axis_at(a, 1, "dim", 0), a.tensor(2), a.tensor(3),
-                           a.number(named_only, "alpha", 1))};
-       }},
-      {"index_copy",
-       [](Arguments& a) -> Tensors {
-         return {index_copy(a.tensor(0), axis_at(a, 1, "dim", 0), a.tensor(2), a.tensor(3))};
-       }},
-      {"index_put",
-       [](Arguments& a) -> Tensors {
-         return {index_put(a.tensor(0), indices_of(a.at(1)), a.tensor(2), a.flag(3, "accumulate", false))};
-       }},
-      {"index_select",
-       [](Arguments& a) -> Tensors { return {index_select(a.tensor(0), axis_at(a, 1, "dim", 0), a.tensor(2))}; }},
-      {"scatter",
-       [](Arguments& a) -> Tensors {
-         const int axis = axis_at(a, 1, "dim", 0);
-         const Argument& source = a.at(3);
-         return {source.is_tensor() ? scatter(a.tensor(0), axis, a.tensor(2), source.tensor)
-                                    : scatter(a.tensor(0), axis, a.tensor(2), source.number())};
-       }},
-      {"scatter_add",
-       [](Arguments& a) -> Tensors {
-         return {scatter_add(a.tensor(0), axis_at(a, 1, "dim", 0), a.tensor(2), a.tensor(3))};
-       }},
-      {"sort",
-       [](Arguments& a) -> Tensors {
-         a.flag(named_only, "stable", false);  // always
-         const Sorted s = sort(a.tensor(0), axis_at(a, 1, "dim", -1), a.flag(2, "descending", false));
-         return {s.values, s.indices};
-       }},
-      {"take_along_dim",
-       [](Arguments& a) -> Tensors {
-         if (a.has(2, "dim") && !a.at(2, "dim").is_null())
-           return {take_along_dim(a.tensor(0), a.tensor(1), axis_at(a, 2, "dim", 0))};
-         return {take_along_dim(reshape(a.tensor(0), {-1}), reshape(a.tensor(1), {-1}), 0)};
-       }},
-      {"topk",
-       [](Arguments& a) -> Tensors {
-         a.flag(4, "sorted", true);  // always
-         const Sorted s = topk(a.tensor(0), a.integer(1, "k", 1), axis_at(a, 2, "dim", -1), a.flag(3, "largest", true));
-         return {s.values, s.indices};
-       }},
+      {"unsqueeze", [](Arguments& a) -> Tensors { return {unsqueeze(a.tensor(0), a.axis(1, "dim", 0))}; }},
+      {"view", [](Arguments& a) -> Tensors { return {reshape(a.tensor(0), shape_at(a, 1, "size"))}; }},
   };
 }
 
 }  // namespace
 
+std::map<std::string, ReferenceCall> index_calls();  // reference_index_calls.cpp
 std::map<std::string, ReferenceCall> layer_calls();  // reference_layer_calls.cpp
 
 const std::map<std::string, ReferenceCall>& reference_calls() {

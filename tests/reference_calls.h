@@ -20,6 +20,8 @@ struct Argument {
   bool is_null() const { return !is_tensor() && !is_list && !is_slice && !is_ellipsis && value.is_null(); }
   std::int64_t integer() const;
   double number() const;
+  /// A number as a scalar of this dtype.
+  Tensor as_tensor(DType dtype) const;
   /// A list of integers; one integer is a list of itself.
   std::vector<std::int64_t> integers() const;
 };
@@ -38,6 +40,7 @@ class Arguments {
   /// Undefined where it is missing or null.
   Tensor optional_tensor(std::size_t i, const std::string& name);
   std::int64_t integer(std::size_t i, const std::string& name, std::int64_t otherwise);
+  int axis(std::size_t i, const std::string& name, int otherwise);
   double number(std::size_t i, const std::string& name, double otherwise);
   bool flag(std::size_t i, const std::string& name, bool otherwise);
   std::string text(std::size_t i, const std::string& name, const std::string& otherwise);
@@ -50,6 +53,8 @@ class Arguments {
   void check_all_read() const;
 
  private:
+  std::map<std::string, Argument>::const_iterator find(const std::string& name) const;
+
   std::vector<Argument> positional_;
   std::map<std::string, Argument> named_;
   std::set<std::string> read_;

@@ -66,4 +66,12 @@ inline std::vector<std::filesystem::path> sorted_entries(const std::filesystem::
   return out;
 }
 
+/// Prints a program's last line and returns its exit code: 0 where something passed and nothing failed.
+inline int report(int passed, int failed, const std::string& only, const std::string& directory) {
+  if (passed + failed == 0)
+    std::printf("no case%s in %s\n", only.empty() ? "" : (" " + only).c_str(), directory.c_str());
+  std::printf("%d passed, %d failed\n", passed, failed);
+  return passed + failed == 0 || failed > 0 ? 1 : 0;
+}
+
 }  // namespace attune::tests

@@ -120,8 +120,5 @@ int main(int argc, char** argv) {
     std::printf("%s\n", e.what());
     return 2;
   }
-  if (passed + failed == 0)
-    std::printf("no case%s in %s\n", only.empty() ? "" : (" " + only).c_str(), directory.c_str());
-  std::printf("%d passed, %d failed\n", passed, failed);
-  return passed + failed == 0 || failed > 0 ? 1 : 0;
+  return report(passed, failed, only, directory);
 }

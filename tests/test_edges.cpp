@@ -13,7 +13,6 @@
 namespace attune::tests {
 namespace {
 
-constexpr double inf = std::numeric_limits<double>::infinity();
 const double nan = std::nan("");
 
 struct Edge {
@@ -55,6 +54,21 @@ const std::vector<Edge>& edges() {
        {1, 3, 1, 1},
        {1},
        {1. / 3, 0, 1. / 3, 1. / 3}},
+      {"nobody loses beside NaN",
+       [](const Tensor& x) { return maximum(x, second(1)) + minimum(x, second(1)); },
+       {nan},
+       {nan},
+       {2}},
+      {"relu passes NaN and its gradient",
+       [](const Tensor& x) { return relu(x); },
+       {-1, nan, 1},
+       {0, nan, 1},
+       {0, 1, 1}},
+      {"std of one number repeated, whose mean is rounded",
+       [](const Tensor& x) { return std_dev(x); },
+       {0.1, 0.1, 0.1},
+       {0},
+       {0, 0, 0}},
       {"max with an index picks it", [](const Tensor& x) { return max(x, 0).values; }, {3, 1, 3}, {3}, {1, 0, 0}},
       {"clamp keeps its ends",
        [](const Tensor& x) { return clamp(x, -1, 1); },
@@ -191,6 +205,53 @@ TEST_CASE("edges: NaN goes through every function of one operand, in every lane 
               CHECK(false);
             }
         }
+}
+
+TEST_CASE("edges: a layer norm over one element is its bias, with no gradient for the element") {
+  Generator g(1);
+  const Tensor x = randn({64, 1}, float32, g).requires_grad_(), w = tensor({-2.34f}), b = tensor({0.5f});
+  const Tensor dy = randn({64, 1}, float32, g);
+  const Tensor y = layer_norm(x, w, b);
+  CHECK(amax(abs(y.detach() - b)).item() == 0);
+  CHECK(amax(abs(grad({y}, {x}, {.cotangents = {dy}})[0])).item() == 0);
+}
+
+TEST_CASE("edges: powers in a norm neither overflow nor vanish") {
+  for (float size : {1e-25f, 1.f, 1e25f})
+    for (double p : {-3.0, 0.5, 3.0}) {
+      const Tensor x = tensor({3, 0.5, -2}).requires_grad_(),
+                   y = tensor({3 * size, 0.5 * size, -2 * size}).requires_grad_();
+      const Tensor a = vector_norm(x, p), b = vector_norm(y, p);
+      CHECK(b.item() / a.item() == doctest::Approx(size).epsilon(1e-5));
+      const Tensor dx = grad({a}, {x})[0], dy = grad({b}, {y})[0];
+      CHECK(amax(abs(dx - dy)).item() < 1e-5 * amax(abs(dx)).item());
+    }
+  CHECK(agrees(vector_norm(tensor({1, -inf}, float64), 3), {inf}));
+  CHECK(agrees(vector_norm(tensor({nan, 1}, float64), 3), {nan}));
+  CHECK(agrees(vector_norm(tensor({0, 2}, float64), -1), {0}));
+}
+
+TEST_CASE("edges: the curvature of elu at 0 is 0") {
+  for (double alpha : {0.5, 1.0, 2.0}) {
+    const Tensor x = tensor({-1, 0, 1}, float64).requires_grad_();
+    const Tensor dx = grad({sum(elu(x, alpha))}, {x}, {.create_graph = true})[0];
+    CHECK(agrees(dx, {alpha * std::exp(-1), alpha, 1}));
+    CHECK(agrees(grad({sum(dx)}, {x})[0], {alpha * std::exp(-1), 0, 0}));
+  }
+}
+
+TEST_CASE("edges: the gradient of prelu's slope knows no positive infinity") {
+  const Tensor x = tensor({inf, -2, 1}, float64), slope = tensor({0.5}, float64).requires_grad_();
+  CHECK(agrees(grad({sum(where(eq(x, inf), 0, prelu(x, slope)))}, {slope})[0], {-2}));
+}
+
+TEST_CASE("edges: a negative base to the power 0 is constant, also below a derivative for the exponent") {
+  const Tensor a = tensor({-2}, float64).requires_grad_(), b = tensor({0}, float64).requires_grad_();
+  const Tensors first = grad({pow(a, b)}, {a, b}, {.cotangents = {tensor({1}, float64)}, .create_graph = true});
+  CHECK(agrees(first[0], {0}));
+  CHECK(agrees(first[1], {nan}));  // the exponents nearby have no real value
+  // d/da (a^b log a) = a^b / a + b a^(b-1) log a, of which the second term is 0
+  CHECK(agrees(grad({first[1]}, {a}, {.cotangents = {tensor({1}, float64)}})[0], {-0.5}));
 }
 
 TEST_CASE("edges: a masked attention row is zeros, with zero gradients, in both orders") {

@@ -56,6 +56,12 @@ TEST_CASE("cat and split undo each other") {
   CHECK(thrown([&] { split(a, {1, 1}, 1); }) == "ShapeError: split: sizes [1, 1] do not add up to axis 1 of [2, 3]");
   CHECK(thrown([&] { split(a, {4, -1}, 1); }) == "ShapeError: split: sizes [4, -1] do not add up to axis 1 of [2, 3]");
   CHECK(thrown([&] { split(a, {highest, highest, 5}, 1); }).rfind("ShapeError: split: sizes", 0) == 0);
+
+  // A list that starts from an empty tensor; two axes or more cannot be confused with one.
+  const Tensor none = zeros({0}).requires_grad_(), x = ones({2, 3}).requires_grad_();
+  const Tensor joined = cat({none, x, none, x}, 1);
+  CHECK(joined.shape() == Shape{2, 6});
+  CHECK(grad({sum(joined)}, {x})[0].to_vector<double>() == std::vector<double>(6, 2));
 }
 
 TEST_CASE("the gradient of a split is the pieces' gradients joined, zeros for unused ones") {

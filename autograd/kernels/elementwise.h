@@ -55,7 +55,7 @@ enum class Binary : std::uint8_t {
   atan2,
   fmod,
   hypot,
-  relu_grad,       // (x, dy): dy where x > 0, else 0
+  relu_grad,       // (x, dy): 0 where x <= 0, else dy
   silu_grad,       // (x, dy)
   gelu_grad,       // (x, dy), erf form
   gelu_tanh_grad,  // (x, dy), tanh form

@@ -33,7 +33,7 @@ void binary_dense(Binary f, const T* a, const T* b, T* y, std::int64_t n) {
     case Binary::hypot: return scalar([](T u, T v) { return std::hypot(u, v); });
     case Binary::relu_grad:
       return map(a, b, y, n,
-                 [](auto x, auto dy) ATTUNE_SIMD { return hn::IfThenElseZero(hn::Gt(x, constant(x, 0)), dy); });
+                 [](auto x, auto dy) ATTUNE_SIMD { return hn::IfThenZeroElse(hn::Le(x, constant(x, 0)), dy); });
     case Binary::silu_grad:
       return map(a, b, y, n, [](auto x, auto dy) ATTUNE_SIMD { return hn::Mul(dy, silu_derivative(x)); });
     case Binary::gelu_grad:

@@ -56,7 +56,7 @@ template <class T>
 void relu_grad(const CellGradRow<T>& r) {
   for_vectors(hn::ScalableTag<T>(), r.n, [=](auto s, Size i) ATTUNE_SIMD {
     const auto zero = hn::Zero(s.d);
-    s.store(hn::IfThenElseZero(hn::Gt(s.load(r.h + i), zero), s.load(r.dh + i)), r.dx + i);
+    s.store(hn::IfThenZeroElse(hn::Le(s.load(r.h + i), zero), s.load(r.dh + i)), r.dx + i);
     s.store(zero, r.dh + i);
   });
 }

@@ -23,9 +23,9 @@ Here site_of(Here here, const Operand& a, const Operand& b) {
   return a.here().line != 0 ? a.here() : b.here();
 }
 
-/// The gradient of maximum or minimum: to the winner, half at a tie.
-Tensor winner_share(const Tensor& dy, const Tensor& wins, const Tensor& ties) {
-  return where(ties, 0.5 * dy, where(wins, dy, 0));
+/// The gradient of maximum or minimum: none to the loser, half at a tie. Beside NaN nobody loses.
+Tensor winner_share(const Tensor& dy, const Tensor& loses, const Tensor& ties) {
+  return where(ties, 0.5 * dy, where(loses, 0, dy));
 }
 
 }  // namespace
@@ -74,8 +74,8 @@ Tensor pow(const Operand& x, const Operand& y, Here here) {
   return op.record(
       binary(op, Binary::pow, a, b), of<pow>(a, b), "da = b a^(b-1) dy, db = y log(a) dy",
       [a = Saved(a), b = Saved(b)](const Tensor& dy) {
-        const Tensor flat = eq(b, 0);
-        return where(flat, 0, b * pow(where(flat, 1, a), b - 1)) * dy;
+        const Tensor flat = eq(b, 0);  // whatever dy is, a NaN for a negative base too
+        return where(flat, 0, b * pow(where(flat, 1, a), b - 1) * dy);
       },
       [a = Saved(a), b = Saved(b)](const Tensor& dy, const Tensor& p) {
         const Tensor flat = logical_and(eq(a, 0), ge(b, 0));  // 0^b is constant to the right of b = 0
@@ -88,8 +88,8 @@ Tensor maximum(const Operand& x, const Operand& y, Here here) {
   const auto [a, b] = promote(op, x, y);
   return op.record(
       binary(op, Binary::maximum, a, b, true), of<maximum>(a, b), "da = dy where a > b, half at a tie; db alike",
-      [a = Saved(a), b = Saved(b)](const Tensor& dy) { return winner_share(dy, gt(a, b), eq(a, b)); },
-      [a = Saved(a), b = Saved(b)](const Tensor& dy) { return winner_share(dy, gt(b, a), eq(a, b)); });
+      [a = Saved(a), b = Saved(b)](const Tensor& dy) { return winner_share(dy, lt(a, b), eq(a, b)); },
+      [a = Saved(a), b = Saved(b)](const Tensor& dy) { return winner_share(dy, lt(b, a), eq(a, b)); });
 }
 
 Tensor minimum(const Operand& x, const Operand& y, Here here) {
@@ -97,8 +97,8 @@ Tensor minimum(const Operand& x, const Operand& y, Here here) {
   const auto [a, b] = promote(op, x, y);
   return op.record(
       binary(op, Binary::minimum, a, b, true), of<minimum>(a, b), "da = dy where a < b, half at a tie; db alike",
-      [a = Saved(a), b = Saved(b)](const Tensor& dy) { return winner_share(dy, lt(a, b), eq(a, b)); },
-      [a = Saved(a), b = Saved(b)](const Tensor& dy) { return winner_share(dy, lt(b, a), eq(a, b)); });
+      [a = Saved(a), b = Saved(b)](const Tensor& dy) { return winner_share(dy, gt(a, b), eq(a, b)); },
+      [a = Saved(a), b = Saved(b)](const Tensor& dy) { return winner_share(dy, gt(b, a), eq(a, b)); });
 }
 
 Tensor clamp_min(const Operand& x, const Operand& low, Here here) {

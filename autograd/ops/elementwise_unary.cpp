@@ -247,8 +247,9 @@ Tensor leaky_relu(const Tensor& x, double slope, Here here) {
 Tensor elu(const Tensor& x, double alpha, Here here) {
   const Op op{"elu", here};
   op.check_floating(x);
-  const Tensor above = gt(x, 0);
-  return where(above, x, alpha * expm1(where(above, 0, x)));
+  // At 0 the slope is alpha and the curvature 0: a straight line.
+  const Tensor from_0 = ge(x, 0), straight = alpha == 1 ? x : where(gt(x, 0), x, alpha * x);
+  return where(from_0, straight, alpha * expm1(where(from_0, 0, x)));
 }
 
 Tensor prelu(const Tensor& x, const Tensor& slope, Here here) {
@@ -261,7 +262,8 @@ Tensor prelu(const Tensor& x, const Tensor& slope, Here here) {
                   std::to_string(channels) + " channels of " + x.shape().str());
   Shape along;  // the slopes along axis 1 of x
   for (int i = 0; i < x.rank(); ++i) along.push_back(i == 1 ? slope.numel() : 1);
-  return where(gt(x, 0), x, reshape(slope, along) * x);
+  const Tensor above = gt(x, 0);  // what is not selected meets no slope: 0 times an infinity is NaN
+  return where(above, x, reshape(slope, along) * where(above, 0, x));
 }
 
 // ---- fused backward passes

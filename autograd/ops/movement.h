@@ -39,7 +39,7 @@ Tensor select(const Tensor& x, int axis, std::int64_t index, Here here = Here::c
 Tensor contiguous(const Tensor& x, Here here = Here::current());
 /// A dense copy, always.
 Tensor clone(const Tensor& x, Here here = Here::current());
-/// Joins along an existing axis; all other sizes equal.
+/// Joins along an existing axis; all other sizes equal. An empty tensor [0] fits any others: a list may start from one.
 Tensor cat(const Tensors& xs, int axis = 0, Here here = Here::current());
 /// Joins along a new axis; all shapes equal.
 Tensor stack(const Tensors& xs, int axis = 0, Here here = Here::current());

@@ -51,6 +51,10 @@ Tensor cat(const Tensors& xs, int axis, Here here) {
   const Op op{"cat", here};
   if (xs.empty()) op.fail_value("needs at least one tensor");
   for (const Tensor& x : xs) op.check_same_dtype(xs[0], x);
+  Tensors some;
+  for (const Tensor& x : xs)
+    if (x.shape() != Shape{0}) some.push_back(x);
+  if (!some.empty() && some.size() < xs.size() && some[0].rank() != 1) return cat(some, axis, here);
   const int a = op.axis(axis, xs[0]);
   Shape shape = xs[0].shape();
   shape[a] = 0;

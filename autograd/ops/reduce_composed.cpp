@@ -24,10 +24,30 @@ double reduced_count(const Op& op, const Tensor& x, const Dims& axes) {
   return n;
 }
 
+/// x less its first element along the axes, a constant: all 0 where x is one number repeated, whose mean may be
+/// rounded.
+Tensor shifted(const Tensor& x, const Dims& axes) {
+  if (x.numel() == 0) return x;
+  Tensor first = x.detach();
+  for (int i = 0; i < x.rank(); ++i) {
+    const auto is_i = [&](std::int64_t axis) { return axis == i || axis + x.rank() == i; };
+    if (axes.empty() || std::any_of(axes.begin(), axes.end(), is_i)) first = slice(first, i, 0, 1);
+  }
+  return x - first;
+}
+
 /// sqrt(v) whose gradient at 0 is 0 instead of infinite.
 Tensor sqrt_flat_at_zero(const Tensor& v) {
   const Tensor zero = eq(v, 0);
   return where(zero, 0, sqrt(where(zero, 1, v)));
+}
+
+/// The element that decides a p-norm, a constant: relative to it no power overflows or vanishes. 1 where it is 0 or
+/// infinite.
+Tensor dominant(const Tensor& size, double p, const Dims& axes) {
+  const NoGrad off;
+  const Tensor u = p > 0 ? amax(size, axes, true) : amin(where(eq(size, 0), INFINITY, size), axes, true);
+  return where(logical_and(gt(u, 0), lt(u, INFINITY)), u, 1);
 }
 
 }  // namespace
@@ -58,7 +78,7 @@ Tensor std_dev(const Tensor& x, const Dims& axes, double correction, bool keep_a
   const Op op{"std_dev", here};
   op.check_floating(x);
   reduced_count(op, x, axes);
-  return sqrt_flat_at_zero(var(x, axes, correction, keep_axes));
+  return sqrt_flat_at_zero(var(shifted(x, axes), axes, correction, keep_axes));
 }
 
 Tensor norm(const Tensor& x, const Dims& axes, bool keep_axes, Here here) {
@@ -78,11 +98,12 @@ Tensor vector_norm(const Tensor& x, double p, const Dims& axes, bool keep_axes, 
   if (p == 0) return sum(where(eq(x, 0), 0, ones_like(x)), axes, keep_axes);
   if (p == 1) return sum(abs(x), axes, keep_axes);
   if (p == 2) return norm(x, axes, keep_axes);
+  if (x.numel() == 0) return sum(abs(x), axes, keep_axes);
+  const Tensor zero = eq(x, 0), size = abs(x), unit = dominant(size, p, axes);
   // Where x is 0 its power is a constant, 0 or infinite, so that no derivative of it is infinite.
-  const Tensor zero = eq(x, 0);
-  const Tensor powers = where(zero, p > 0 ? 0 : INFINITY, pow(where(zero, 1, abs(x)), p));
+  const Tensor powers = where(zero, p > 0 ? 0 : INFINITY, pow(where(zero, 1, size / unit), p));
   const Tensor total = sum(powers, axes, keep_axes), none = eq(total, 0);
-  return where(none, 0, pow(where(none, 1, total), 1 / p));
+  return where(none, 0, pow(where(none, 1, total), 1 / p)) * reshape(unit, total.shape());
 }
 
 Tensor cumprod(const Tensor& x, int axis, Here here) {

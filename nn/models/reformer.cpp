@@ -10,6 +10,7 @@
 #include "autograd/runtime/error.h"
 #include "autograd/tape.h"
 #include "nn/init.h"
+#include "nn/models/published.h"
 #include "nn/reversible.h"
 #include "nn/transformer.h"
 
@@ -17,11 +18,7 @@ namespace attune::nn {
 
 namespace {
 
-/// A module that only gives its children a name in the path.
-struct Named : Module {
-  using Module::child;
-  using Module::parameter;
-};
+using detail::Named;
 
 struct AttentionPart : Module {
   AttentionPart(const ReformerConfig& c, ReformerAttention kind)
@@ -152,10 +149,7 @@ Tensor Reformer::operator()(const Tensor& tokens, const ReformerCall& call, Here
 
 Tensor Reformer::loss(const Tensor& logits, const Tensor& labels, Here here) const {
   const Scope scope(*this, "Reformer", here);
-  if (logits.rank() != 3 || labels.shape() != Shape{logits.size(0), logits.size(1)})
-    throw ShapeError("Reformer: labels " + labels.shape().str() + " do not fit logits " + logits.shape().str(), here);
-  const std::int64_t n = logits.size(1);
-  return cross_entropy(slice(logits, 1, 0, n - 1), slice(labels, 1, 1, n));
+  return detail::next_token_loss("Reformer", logits, labels, here);
 }
 
 std::vector<Tensor> Reformer::buckets(const Tensor& tokens, const ReformerCall& call, Here here) {
@@ -243,15 +237,7 @@ ReformerConfig reformer_config_from_file(const std::string& path, Here here) {
     c.axial_row_dim = j.at("axial_pos_embds_dim").at(0);
     c.axial_std = j.at("axial_norm_std");
     c.embedding_std = j.at("initializer_range");
-    const std::string activation = j.at("hidden_act");
-    if (activation == "relu")
-      c.activation = Activation::relu;
-    else if (activation == "gelu")
-      c.activation = Activation::gelu;
-    else if (activation == "gelu_new")
-      c.activation = Activation::gelu_tanh;
-    else
-      throw FileError(path + ": unknown hidden_act \"" + activation + "\"", here);
+    c.activation = detail::activation_named(j.at("hidden_act"), "hidden_act", path, here);
     c.dropout = j.at("hidden_dropout_prob");
     c.eps = j.at("layer_norm_eps");
     return c;
