@@ -4,6 +4,7 @@
 #include <climits>
 #include <limits>
 
+#include "autograd/runtime/scalar.h"
 #include "autograd/tensor.h"
 
 namespace attune {
@@ -46,6 +47,7 @@ Tensor stack(const Tensors& xs, int axis = 0, Here here = Here::current());
 /// Pieces of the given sizes along `axis`, which must add up to it; views.
 Tensors split(const Tensor& x, const std::vector<std::int64_t>& sizes, int axis = 0, Here here = Here::current());
 /// Pieces of ceil(size / n) elements along `axis`, the last one smaller where they do not divide it: at most n; views.
+/// An empty axis gives n empty pieces, up to 65536.
 Tensors chunk(const Tensor& x, std::int64_t n, int axis = 0, Here here = Here::current());
 Tensors unbind(const Tensor& x, int axis = 0, Here here = Here::current());
 Tensor flip(const Tensor& x, const Dims& axes, Here here = Here::current());
@@ -54,10 +56,10 @@ Tensor roll(const Tensor& x, std::int64_t shift, int axis, Here here = Here::cur
 /// The same along several axes, shifts[i] along axes[i]; without axes x is rolled as one row by shifts[0].
 Tensor roll(const Tensor& x, const Dims& shifts, const Dims& axes = {}, Here here = Here::current());
 /// `before` and `after` elements of `value` added along `axis`; negative counts cut.
-Tensor pad(const Tensor& x, int axis, std::int64_t before, std::int64_t after, double value = 0,
+Tensor pad(const Tensor& x, int axis, std::int64_t before, std::int64_t after, const Scalar& value = 0,
            Here here = Here::current());
 /// Constant padding of several axes at once, as (before, after) pairs from the last axis on.
-Tensor constant_pad(const Tensor& x, const std::vector<std::int64_t>& pairs, double value = 0,
+Tensor constant_pad(const Tensor& x, const std::vector<std::int64_t>& pairs, const Scalar& value = 0,
                     Here here = Here::current());
 /// Each element along `axis` repeated `count` times, or counts[i] times (int64 [size of the axis]).
 Tensor repeat_interleave(const Tensor& x, std::int64_t count, int axis, Here here = Here::current());

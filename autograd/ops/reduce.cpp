@@ -134,9 +134,11 @@ Tensor mean(const Tensor& x, const Dims& axes, bool keep_axes, Here here) {
   op.check_floating(x);
   const Axes r = axes_of(op, x, axes);
   const double n = static_cast<double>(r.n);
-  return op.record(
-      reduced(op, kernels::Reduce::sum, x, r, keep_axes) / n, of<mean>(x, axes, keep_axes), "dx = dy / n, spread",
-      [kept = r.kept, shape = x.shape(), n](const Tensor& dy) { return expand(with_axes(dy / n, kept), shape); });
+  // The mean of nothing is NaN; its gradient has no elements, and is not to put a NaN into higher derivatives.
+  return op.record(reduced(op, kernels::Reduce::sum, x, r, keep_axes) / n, of<mean>(x, axes, keep_axes),
+                   "dx = dy / n, spread", [kept = r.kept, shape = x.shape(), n = std::max(n, 1.0)](const Tensor& dy) {
+                     return expand(with_axes(dy / n, kept), shape);
+                   });
 }
 
 namespace {

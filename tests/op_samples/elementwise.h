@@ -12,8 +12,9 @@ inline const std::vector<std::vector<Shape>>& unary_shapes() {
   return shapes;
 }
 inline const std::vector<std::vector<Shape>>& binary_shapes() {
-  static const std::vector<std::vector<Shape>> shapes{{{2, 3}, {2, 3}}, {{2, 3}, {3}}, {{2, 1}, {1, 3}}, {{}, {2}},
-                                                      {{}, {}},         {{1}, {1}},    {{0, 3}, {3}},    {{2, 3}, {}}};
+  static const std::vector<std::vector<Shape>> shapes{{{2, 3}, {2, 3}}, {{2, 3}, {3}}, {{2, 1}, {1, 3}},
+                                                      {{}, {2}},        {{}, {}},      {{1}, {1}},
+                                                      {{0, 3}, {3}},    {{2, 3}, {}},  {{0, 3}, {0, 3}}};
   return shapes;
 }
 inline OpRow unary_row(const char* name, Tensor (*f)(const Tensor&, Here), Domain domain = {}) {
@@ -41,7 +42,7 @@ inline OpRow binary_row(const char* name, Tensor (*f)(const Operand&, const Oper
 inline OpRow fused_row(const char* name, Tensor (*f)(const Tensor&, const Tensor&, Here), Domain domain = {}) {
   return {.name = name,
           .call = [f](const Tensors& x) -> Tensors { return {f(x[0], x[1], Here{})}; },
-          .shapes = {{{2, 3}, {2, 3}}, {{}, {}}, {{1}, {1}}, {{0, 3}, {0, 3}}},
+          .shapes = {{{2, 3}, {2, 3}}, {{}, {}}, {{1}, {1}}, {{0, 3}, {0, 3}}, {{1, 3}, {2, 3}}, {{2, 3}, {1, 3}}},
           .domains = {std::move(domain)},
           .bad =
               [f] {
@@ -131,7 +132,7 @@ inline Rows elementwise_rows() {
        .bench = {{1 << 20}}},
       {.name = "prelu",
        .call = [](const Tensors& x) -> Tensors { return {prelu(x[0], x[1])}; },
-       .shapes = {{{2, 3}, {3}}, {{2, 3, 2}, {1}}, {{4}, {}}, {{}, {}}, {{0, 3}, {3}}},
+       .shapes = {{{2, 3}, {3}}, {{2, 3, 2}, {1}}, {{4}, {}}, {{}, {}}, {{0, 3}, {3}}, {{2, 0}, {0}}, {{1, 3}, {3}}},
        .domains = {away_from_zero},
        .bad =
            [] {
@@ -143,14 +144,26 @@ inline Rows elementwise_rows() {
        .call = [](const Tensors& x) -> Tensors {
          return {lerp(x[0], x[1], x[2]), lerp(x[0], x[1], 0.7)};
        },
-       .shapes = {{{2, 3}, {2, 3}, {2, 3}}, {{2, 3}, {3}, {}}, {{}, {}, {}}, {{0}, {0}, {1}}},
+       .shapes = {{{2, 3}, {2, 3}, {2, 3}},
+                  {{2, 3}, {3}, {}},
+                  {{}, {}, {}},
+                  {{0}, {0}, {1}},
+                  {{0, 3}, {0, 3}, {0, 3}},
+                  {{1, 3}, {1, 3}, {1, 3}},
+                  {{1, 3}, {2, 3}, {2, 3}}},
        .domains = {{}, {}, {.kinks = {-0.5, 0.5}}},
        .bad = [] { lerp(zeros({2}), zeros({2}, float64), 1); },
        .message = "lerp: dtypes differ: float32 [2] and float64 [2]",
        .bench = {{1 << 20}, {1 << 20}, {1 << 20}}},
       {.name = "addcmul",
        .call = [](const Tensors& x) -> Tensors { return {addcmul(x[0], x[1], x[2], 0.5)}; },
-       .shapes = {{{2, 3}, {2, 3}, {2, 3}}, {{2, 3}, {3}, {2, 1}}, {{}, {}, {}}, {{0}, {0}, {1}}},
+       .shapes = {{{2, 3}, {2, 3}, {2, 3}},
+                  {{2, 3}, {3}, {2, 1}},
+                  {{}, {}, {}},
+                  {{0}, {0}, {1}},
+                  {{0, 3}, {0, 3}, {0, 3}},
+                  {{1, 3}, {1, 3}, {1, 3}},
+                  {{1, 3}, {2, 3}, {2, 3}}},
        .bad = [] { addcmul(zeros({2}), zeros({2}), zeros({3})); },
        .message = "addcmul: shapes do not broadcast: [2] and [3]",
        .bench = {{1 << 20}, {1 << 20}, {1 << 20}}},

@@ -37,7 +37,7 @@ inline Rows index_rows() {
        .call = [](const Tensors& x) -> Tensors {
          return {index_add(x[0], -1, sample_index({x[1].size(-1)}, x[0].size(-1)), x[1])};
        },
-       .shapes = {{{3, 4}, {3, 6}}, {{1}, {3}}, {{4}, {0}}, {{0, 2}, {0, 3}}, {{2, 3, 2}, {2, 3, 1}}},
+       .shapes = {{{3, 4}, {3, 6}}, {{1}, {3}}, {{4}, {0}}, {{0, 2}, {0, 3}}, {{2, 3, 2}, {2, 3, 1}}, {{3, 4}, {3, 4}}},
        .bad =
            [] {
              index_add(zeros({4, 2}), 0, index_tensor({1}), zeros({2, 2}));
@@ -57,7 +57,7 @@ inline Rows index_rows() {
        .call = [](const Tensors& x) -> Tensors {
          return {scatter_add(x[0], -1, sample_index_like(x[0], x[1].size(-1)), x[1])};
        },
-       .shapes = {{{3, 4}, {3, 6}}, {{1}, {3}}, {{4}, {0}}, {{0, 2}, {0, 3}}, {{2, 3, 2}, {2, 3, 1}}},
+       .shapes = {{{3, 4}, {3, 6}}, {{1}, {3}}, {{4}, {0}}, {{0, 2}, {0, 3}}, {{2, 3, 2}, {2, 3, 1}}, {{3, 4}, {3, 4}}},
        .bad =
            [] {
              scatter_add(zeros({4}), 0, index_tensor({0, 1, 2}), zeros({2}));
@@ -97,7 +97,7 @@ inline Rows index_rows() {
                  index(x[0], {ellipsis, Slice{.start = 1, .stop = {}, .step = 2}}),
                  index(x[0], {index_tensor({0, -1, 0})}), index(x[0], {ellipsis, tensor({1, 0, 1}, boolean)})};
        },
-       .shapes = {{{2, 3}}, {{2, 2, 3}}, {{2, 0, 3}}},
+       .shapes = {{{2, 3}}, {{2, 2, 3}}, {{2, 0, 3}}, {{2, 1, 3}}},
        .bad = [] { index(zeros({2}), {2}); },
        .message = "index: index 2 is out of range for size 2",
        .bench = {{2, 1024, 3}}},
@@ -105,13 +105,13 @@ inline Rows index_rows() {
        .call = [](const Tensors& x) -> Tensors {
          return {index_put(x[0], {index_tensor({2, 0})}, x[1]), index_put(x[0], {index_tensor({1, 1})}, x[1], true)};
        },
-       .shapes = {{{3, 2}, {2, 2}}, {{3, 2}, {2}}, {{3}, {}}, {{3, 0}, {2, 0}}},
+       .shapes = {{{3, 2}, {2, 2}}, {{3, 2}, {2}}, {{3}, {}}, {{3, 0}, {2, 0}}, {{3, 1}, {1, 1}}},
        .bad = [] { index_put(zeros({3}), {Slice{.start = 1, .stop = {}, .step = 1}}, zeros({3})); },
        .message = "index_put: values [3] do not broadcast to the elements [2]",
        .bench = {{3, 1024}, {2, 1024}}},
       {.name = "masked_select",
        .call = [](const Tensors& x) -> Tensors { return {masked_select(x[0], gt(x[0].detach(), 0))}; },
-       .shapes = {{{2, 3}}, {{}}, {{0, 2}}},
+       .shapes = {{{2, 3}}, {{}}, {{0, 2}}, {{1, 3}}},
        .domains = {{.kinks = {0}}},
        .bad = [] { masked_select(zeros({2}), zeros({2})); },
        .message = "masked_select: needs bool, got float32 [2]",
@@ -120,7 +120,7 @@ inline Rows index_rows() {
        .call = [](const Tensors& x) -> Tensors {
          return {index_copy(x[0], 0, index_tensor({2, 0}), x[1])};
        },
-       .shapes = {{{3, 2}, {2, 2}}, {{3}, {2}}, {{3, 0}, {2, 0}}},
+       .shapes = {{{3, 2}, {2, 2}}, {{3}, {2}}, {{3, 0}, {2, 0}}, {{3, 1}, {2, 1}}},
        .bad = [] { index_copy(zeros({3}), 0, index_tensor({0}), zeros({2})); },
        .message = "index_copy: source [2] must be [1] for x [3] and 1 indices",
        .bench = {{3, 1024}, {2, 1024}}},
@@ -129,7 +129,7 @@ inline Rows index_rows() {
          const Tensor at = index_tensor({2, 0, 1, 1}, {2, 2});
          return {scatter(x[0], 0, at, x[1]), scatter(x[0], 0, at, 4.0)};
        },
-       .shapes = {{{3, 2}, {2, 2}}, {{4, 3}, {2, 3}}},
+       .shapes = {{{3, 2}, {2, 2}}, {{4, 3}, {2, 3}}, {{3, 2}, {3, 2}}},
        .bad = [] { scatter(zeros({2}), 0, index_tensor({2}), 1.0); },
        .message = "scatter: index 2 is out of range for size 2",
        .bench = {{3, 2}, {2, 2}}},
@@ -137,7 +137,7 @@ inline Rows index_rows() {
        .call = [](const Tensors& x) -> Tensors {
          return {take_along_dim(x[0], index_tensor({1, 0, 1}, {1, 3}), 1)};
        },
-       .shapes = {{{2, 3}}, {{4, 2}}, {{0, 2}}},
+       .shapes = {{{2, 3}}, {{4, 2}}, {{0, 2}}, {{1, 3}}},
        .bad =
            [] {
              take_along_dim(zeros({2}), zeros({1, 1}, int64), 0);
@@ -148,7 +148,7 @@ inline Rows index_rows() {
        .call = [](const Tensors& x) -> Tensors {
          return {segment_sum(x[0], index_tensor({0, 2, 0}), 4)};
        },
-       .shapes = {{{3, 2}}, {{3}}, {{3, 0}}},
+       .shapes = {{{3, 2}}, {{3}}, {{3, 0}}, {{3, 1}}},
        .bad =
            [] {
              segment_sum(zeros({2}), index_tensor({0, 1}), 1);

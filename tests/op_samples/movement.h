@@ -12,7 +12,7 @@ inline Rows movement_rows() {
        .call = [](const Tensors& x) -> Tensors {
          return {reshape(x[0], {-1, 2})};
        },
-       .shapes = {{{3, 4}}, {{2}}, {{1, 2, 1}}, {{2, 2, 3}}},
+       .shapes = {{{3, 4}}, {{2}}, {{1, 2, 1}}, {{2, 2, 3}}, {{0, 4}}},
        .bad =
            [] {
              reshape(zeros({2, 3}), {4});
@@ -110,7 +110,7 @@ inline Rows movement_rows() {
        .bench = large},
       {.name = "contiguous",
        .call = [](const Tensors& x) -> Tensors { return {contiguous(transpose(x[0]))}; },
-       .shapes = {{{3, 4}}, {{2, 3, 2}}, {{2, 2}}},
+       .shapes = {{{3, 4}}, {{2, 3, 2}}, {{2, 2}}, {{0, 4}}, {{1, 4}}},
        .bad = [] { contiguous(Tensor()); },
        .message = "contiguous: an input is undefined",
        .bench = large},
@@ -124,7 +124,7 @@ inline Rows movement_rows() {
        .call = [](const Tensors& x) -> Tensors {
          return {cat({x[0], x[1], x[0]}, -1)};
        },
-       .shapes = {{{2, 3}, {2, 4}}, {{1}, {0}}, {{0, 2}, {0, 1}}, {{2, 3, 1}, {2, 3, 2}}},
+       .shapes = {{{2, 3}, {2, 4}}, {{1}, {0}}, {{0, 2}, {0, 1}}, {{2, 3, 1}, {2, 3, 2}}, {{2, 3}, {2, 3}}},
        .bad =
            [] {
              cat({zeros({2, 3}), zeros({3, 3})}, 1);
@@ -246,7 +246,7 @@ inline Rows movement_rows() {
        .call = [](const Tensors& x) -> Tensors {
          return {diag_embed(x[0]), diag_embed(x[0], -2, 0, -1)};
        },
-       .shapes = {{{2, 3}}, {{3}}, {{0}}, {{2, 0}}},
+       .shapes = {{{2, 3}}, {{3}}, {{0}}, {{2, 0}}, {{1, 3}}},
        .bad = [] { diag_embed(zeros({})); },
        .message = "diag_embed: needs at least one axis, got []",
        .bench = {{1024}}},
@@ -254,7 +254,7 @@ inline Rows movement_rows() {
        .call = [](const Tensors& x) -> Tensors {
          return {movedim(x[0], {0, -1}, {1, 0})};
        },
-       .shapes = {{{2, 3, 4}}, {{2, 3}}, {{0, 2}}},
+       .shapes = {{{2, 3, 4}}, {{2, 3}}, {{0, 2}}, {{1, 3, 4}}},
        .bad =
            [] {
              movedim(zeros({2, 3}), {0, 0}, {0, 1});
@@ -265,7 +265,7 @@ inline Rows movement_rows() {
        .call = [](const Tensors& x) -> Tensors {
          return {unfold(x[0], 0, 2), unfold(x[0], 0, 3, 2), unfold(x[0], 0, 2, 1, 3)};
        },
-       .shapes = {{{6, 2}}, {{5}}, {{4, 0}}},
+       .shapes = {{{6, 2}}, {{5}}, {{4, 0}}, {{6, 1}}},
        .bad = [] { unfold(zeros({2}), 0, 3); },
        .message = "unfold: windows of size 3, step 1 and dilation 1 do not fit axis 0 of [2]",
        .bench = {{1024, 64}}},
@@ -273,7 +273,7 @@ inline Rows movement_rows() {
        .call = [](const Tensors& x) -> Tensors {
          return {narrow(x[0], -1, 1, 2), narrow(x[0], -1, -1, 1)};
        },
-       .shapes = {{{2, 3}}, {{4}}, {{0, 3}}},
+       .shapes = {{{2, 3}}, {{4}}, {{0, 3}}, {{1, 3}}},
        .bad = [] { narrow(zeros({2}), 0, 1, 2); },
        .message = "narrow: start = 1 and length = 2 are out of range for axis 0 of [2]",
        .bench = {{1024, 1024}}},
@@ -289,7 +289,7 @@ inline Rows movement_rows() {
        .call = [](const Tensors& x) -> Tensors {
          return {repeat_interleave(x[0], 2, 0), repeat_interleave(x[0], index_tensor({2, 0, 1}), 0)};
        },
-       .shapes = {{{3, 2}}, {{3}}, {{3, 0}}},
+       .shapes = {{{3, 2}}, {{3}}, {{3, 0}}, {{3, 1}}},
        .bad = [] { repeat_interleave(zeros({2}), -1, 0); },
        .message = "repeat_interleave: count = -1 is negative",
        .bench = {{3, 1024}}},

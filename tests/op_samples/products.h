@@ -66,7 +66,8 @@ inline Rows product_rows() {
                   {{0, 3}, {3, 2}},
                   {{2, 0}, {0, 3}},
                   {{1, 1}, {1, 1}},
-                  {{2, 2}, {2, 2}}},
+                  {{2, 2}, {2, 2}},
+                  {{1, 2}, {2, 2}}},
        .bad =
            [] {
              matmul(zeros({8, 256}), zeros({128, 64}));
@@ -117,7 +118,13 @@ inline Rows product_rows() {
        .call = [](const Tensors& x) -> Tensors {
          return {layer_norm(x[0], x[1], x[2]), layer_norm(x[0])};
        },
-       .shapes = {{{2, 3}, {3}, {3}}, {{2, 2, 3}, {2, 3}, {2, 3}}, {{0, 3}, {3}, {3}}, {{4}, {4}, {4}}},
+       .shapes = {{{2, 3}, {3}, {3}},
+                  {{2, 2, 3}, {2, 3}, {2, 3}},
+                  {{0, 3}, {3}, {3}},
+                  {{4}, {4}, {4}},
+                  {{2, 0}, {0}, {0}},
+                  {{1, 3}, {3}, {3}},
+                  {{2, 1}, {1}, {1}}},
        .bad =
            [] {
              layer_norm(zeros({2, 3}), zeros({4}));
@@ -128,7 +135,7 @@ inline Rows product_rows() {
        .call = [](const Tensors& x) -> Tensors {
          return {rms_norm(x[0], x[1]), rms_norm(x[0])};
        },
-       .shapes = {{{2, 3}, {3}}, {{0, 3}, {3}}, {{4}, {4}}, {{2, 1, 2}, {2}}},
+       .shapes = {{{2, 3}, {3}}, {{0, 3}, {3}}, {{4}, {4}}, {{2, 1, 2}, {2}}, {{2, 0}, {0}}, {{2, 1}, {1}}},
        .bad =
            [] {
              rms_norm(zeros({2, 3}), zeros({4}));
@@ -152,13 +159,13 @@ inline Rows product_rows() {
        .call = [](const Tensors& x) -> Tensors {
          return {mse_loss(x[0], x[1]), mse_loss(x[0], x[1], Reduction::none)};
        },
-       .shapes = {{{2, 3}, {2, 3}}, {{}, {}}},
+       .shapes = {{{2, 3}, {2, 3}}, {{}, {}}, {{0, 3}, {0, 3}}, {{1, 3}, {1, 3}}},
        .bad = [] { mse_loss(zeros({2}), zeros({3})); },
        .message = "mse_loss: shapes differ: [2] and [3]",
        .bench = {{1 << 20}, {1 << 20}}},
       {.name = "binary_cross_entropy_with_logits",
        .call = [](const Tensors& x) -> Tensors { return {binary_cross_entropy_with_logits(x[0], x[1])}; },
-       .shapes = {{{2, 3}, {2, 3}}, {{}, {}}},
+       .shapes = {{{2, 3}, {2, 3}}, {{}, {}}, {{0, 3}, {0, 3}}, {{1, 3}, {1, 3}}},
        .bad = [] { binary_cross_entropy_with_logits(zeros({2}), zeros({3})); },
        .message = "binary_cross_entropy_with_logits: shapes differ: [2] and [3]",
        .bench = {{1 << 20}, {1 << 20}}},
@@ -174,7 +181,13 @@ inline Rows product_rows() {
        .call = [](const Tensors& x) -> Tensors {
          return checkpoint([](const Tensors& in) { return Tensors{tanh(in[0]) * in[1]}; }, {x[0], x[1]});
        },
-       .shapes = {{{2, 3}, {2, 3}}, {{2, 3}, {3}}},
+       .shapes = {{{2, 3}, {2, 3}},
+                  {{2, 3}, {3}},
+                  {{0, 3}, {0, 3}},
+                  {{1, 3}, {1, 3}},
+                  {{}, {2, 3}},
+                  {{2, 3}, {}},
+                  {{1, 3}, {2, 3}}},
        .bad =
            [] {
              checkpoint([](const Tensors& in) { return Tensors{matmul(in[0], in[0])}; }, {zeros({2, 3})});
@@ -222,7 +235,12 @@ inline Rows product_rows() {
          return {einsum("bij,bjk->bik", {x[0], x[1]}), einsum("bij,cjk", {x[0], x[1]}),
                  einsum("...j,...jk->...k", {x[0], x[1]}), einsum("bij->jb", {x[0]})};
        },
-       .shapes = {{{2, 2, 3}, {2, 3, 2}}, {{2, 2, 1}, {2, 1, 2}}, {{2, 2, 0}, {2, 0, 3}}},
+       .shapes = {{{2, 2, 3}, {2, 3, 2}},
+                  {{2, 2, 1}, {2, 1, 2}},
+                  {{2, 2, 0}, {2, 0, 3}},
+                  {{2, 1, 1}, {2, 1, 2}},
+                  {{2, 2, 1}, {2, 1, 1}},
+                  {{2, 2, 1}, {2, 2, 1}}},
        .bad =
            [] {
              einsum("ij,jk->ik", {zeros({2, 3}), zeros({4, 2})});
@@ -233,19 +251,20 @@ inline Rows product_rows() {
        .call = [](const Tensors& x) -> Tensors {
          return {tensordot(x[0], x[1], 1), tensordot(x[0], x[1], {1, 0}, {0, 2})};
        },
-       .shapes = {{{2, 3}, {3, 2, 2}}, {{2, 0}, {0, 1, 2}}},
+       .shapes = {{{2, 3}, {3, 2, 2}}, {{2, 0}, {0, 1, 2}}, {{1, 3}, {3, 1, 1}}},
        .bad = [] { tensordot(zeros({2}), zeros({3}), 1); },
        .message = "tensordot: sizes differ along axes [0] of [2] and [0] of [3]",
        .bench = {{64, 64}, {64, 64, 64}}},
       {.name = "outer",
        .call = [](const Tensors& x) -> Tensors { return {outer(x[0], x[1])}; },
-       .shapes = {{{2}, {3}}, {{0}, {2}}},
+       .shapes = {{{2}, {3}}, {{0}, {2}}, {{2}, {0}}, {{1}, {3}}, {{2}, {1}}, {{2}, {2}}},
        .bad = [] { outer(zeros({}), zeros({2})); },
        .message = "outer: needs two vectors, got [] and [2]",
        .bench = {{1024}, {1024}}},
       {.name = "inner",
        .call = [](const Tensors& x) -> Tensors { return {inner(x[0], x[1])}; },
-       .shapes = {{{2, 3}, {4, 3}}, {{3}, {3}}, {{}, {2}}, {{2, 0}, {0}}},
+       .shapes =
+           {{{2, 3}, {4, 3}}, {{3}, {3}}, {{}, {2}}, {{2, 0}, {0}}, {{1, 3}, {4, 3}}, {{2, 1}, {4, 1}}, {{2, 3}, {}}},
        .bad = [] { inner(zeros({2}), zeros({3})); },
        .message = "inner: the last sizes differ: [2] and [3]",
        .bench = {{64, 64}, {64, 64}}},
@@ -253,7 +272,15 @@ inline Rows product_rows() {
        .call = [](const Tensors& x) -> Tensors {
          return {addmm(x[0], x[1], x[2], 0.5, 2), addmm(x[0], x[1], x[2])};
        },
-       .shapes = {{{2, 2}, {2, 3}, {3, 2}}, {{}, {2, 1}, {1, 2}}, {{2}, {3, 2, 2}, {3, 2, 2}}, {{2}, {2, 0}, {0, 2}}},
+       .shapes = {{{2, 2}, {2, 3}, {3, 2}},
+                  {{}, {2, 1}, {1, 2}},
+                  {{2}, {3, 2, 2}, {3, 2, 2}},
+                  {{2}, {2, 0}, {0, 2}},
+                  {{0, 0}, {0, 3}, {3, 0}},
+                  {{1, 1}, {1, 3}, {3, 1}},
+                  {{}, {1, 1}, {1, 2}},
+                  {{}, {2, 1}, {1, 1}},
+                  {{2}, {2}, {3, 2, 2}}},
        .bad =
            [] {
              addmm(zeros({3}), zeros({2, 2}), zeros({2, 2}));
@@ -264,7 +291,13 @@ inline Rows product_rows() {
        .call = [](const Tensors& x) -> Tensors {
          return {cosine_similarity(x[0], x[1]), cosine_similarity(x[0], x[1], 0)};
        },
-       .shapes = {{{2, 3}, {2, 3}}, {{2, 3}, {3}}},
+       .shapes = {{{2, 3}, {2, 3}},
+                  {{2, 3}, {3}},
+                  {{0, 3}, {0, 3}},
+                  {{1, 3}, {1, 3}},
+                  {{}, {2, 3}},
+                  {{2, 3}, {}},
+                  {{1, 3}, {2, 3}}},
        .domains = {{.kinks = {0}, .margin = 0.2}, {.kinks = {0}, .margin = 0.2}},
        .bad = [] { cosine_similarity(zeros({2}), zeros({3})); },
        .message = "cosine_similarity: shapes do not broadcast: [2] and [3]",
@@ -273,7 +306,7 @@ inline Rows product_rows() {
        .call = [](const Tensors& x) -> Tensors {
          return {l1_loss(x[0], x[1]), l1_loss(x[0], x[1], Reduction::none)};
        },
-       .shapes = {{{2, 3}, {2, 3}}, {{}, {}}},
+       .shapes = {{{2, 3}, {2, 3}}, {{}, {}}, {{0, 3}, {0, 3}}, {{1, 3}, {1, 3}}},
        .domains = {{.low = 1, .high = 2}, {.low = -1, .high = 0.5}},
        .bad = [] { l1_loss(zeros({2}), zeros({3})); },
        .message = "l1_loss: shapes differ: [2] and [3]",
@@ -282,7 +315,7 @@ inline Rows product_rows() {
        .call = [](const Tensors& x) -> Tensors {
          return {huber_loss(x[0], x[1], 9), huber_loss(x[0], x[1], 0.4, Reduction::batch_mean)};
        },
-       .shapes = {{{2, 3}, {2, 3}}, {{}, {}}},
+       .shapes = {{{2, 3}, {2, 3}}, {{}, {}}, {{0, 3}, {0, 3}}, {{1, 3}, {1, 3}}},
        .domains = {{.low = 1, .high = 2}, {.low = -1, .high = 0.5}},
        .bad = [] { huber_loss(zeros({2}), zeros({2}), 0); },
        .message = "huber_loss: delta = 0 must be positive",
@@ -291,7 +324,7 @@ inline Rows product_rows() {
        .call = [](const Tensors& x) -> Tensors {
          return {kl_div(x[0], x[1]), kl_div(x[0], x[1], true, Reduction::sum)};
        },
-       .shapes = {{{2, 3}, {2, 3}}, {{}, {}}},
+       .shapes = {{{2, 3}, {2, 3}}, {{}, {}}, {{0, 3}, {0, 3}}, {{1, 3}, {1, 3}}},
        .domains = {{}, {.low = 0.2, .high = 1}},
        .bad = [] { kl_div(zeros({2}), zeros({3})); },
        .message = "kl_div: shapes differ: [2] and [3]",
@@ -325,7 +358,9 @@ inline Rows product_rows() {
                     {{2, 2, 3}, {2, 3}, {2}},
                     {{3}, {2, 3}, {2}},
                     {{0, 3}, {2, 3}, {2}},
-                    {{1, 1}, {1, 1}, {1}}},
+                    {{1, 1}, {1, 1}, {1}},
+                    {{2, 0}, {4, 0}, {4}},
+                    {{2, 3}, {0, 3}, {0}}},
          .bad =
              [f] {
                linear(zeros({2, 3}), zeros({4, 2}), {}, f);

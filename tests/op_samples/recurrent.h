@@ -43,7 +43,9 @@ inline Rows recurrent_rows() {
              lstm(x[0], x[1], x[2], x[3], {}, x[4],
                   {.reverse = true, .lengths = detail::lengths_for(x[0]), .cell_clip = 0.6, .projection_clip = 0.9}));
        },
-       .shapes = {{{3, 3, 8}, {3, 3}, {3, 2}, {8, 3}, {3, 2}}, {{2, 4, 4}, {4, 2}, {4, 1}, {4, 2}, {2, 1}}},
+       .shapes = {{{3, 3, 8}, {3, 3}, {3, 2}, {8, 3}, {3, 2}},
+                  {{2, 4, 4}, {4, 2}, {4, 1}, {4, 2}, {2, 1}},
+                  {{1, 1, 8}, {1, 1}, {1, 2}, {8, 1}, {1, 2}}},
        .domains = small,
        .bad =
            [] {
@@ -68,7 +70,10 @@ inline Rows recurrent_rows() {
        .call = [](const Tensors& x) -> Tensors {
          return detail::parts(gru(x[0], x[1], x[2], x[3], {.reverse = true, .lengths = detail::lengths_for(x[0])}));
        },
-       .shapes = {{{3, 3, 6}, {3, 2}, {6, 2}, {6}}, {{2, 4, 3}, {4, 1}, {3, 1}, {3}}},
+       .shapes = {{{3, 3, 6}, {3, 2}, {6, 2}, {6}},
+                  {{2, 4, 3}, {4, 1}, {3, 1}, {3}},
+                  {{0, 0, 6}, {0, 2}, {6, 2}, {6}},
+                  {{1, 1, 6}, {1, 2}, {6, 2}, {6}}},
        .domains = small,
        .bad =
            [] {
@@ -115,7 +120,10 @@ inline Rows recurrent_rows() {
          return {conv1d(x[0], x[1], x[2], {.stride = 3, .padding = 1, .groups = 2}),
                  conv1d(x[0], x[1], {}, {.padding = 3, .dilation = 3, .groups = 2})};
        },
-       .shapes = {{{2, 4, 5}, {6, 2, 3}, {6}}, {{1, 2, 4}, {2, 1, 2}, {2}}},
+       .shapes = {{{2, 4, 5}, {6, 2, 3}, {6}},
+                  {{1, 2, 4}, {2, 1, 2}, {2}},
+                  {{1, 2, 0}, {2, 1, 2}, {2}},
+                  {{2, 4, 5}, {0, 2, 3}, {0}}},
        .bad =
            [] {
              conv1d(zeros({2, 4, 5}), zeros({6, 2, 3}), {}, {.stride = 2, .padding = same_padding, .groups = 2});

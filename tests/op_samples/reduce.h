@@ -16,11 +16,22 @@ inline Rows reduce_rows() {
     s.push_back({{0, 3}});
     return s;
   };
-  // Over all axes, over the first and last ones, and over the last one, which stays.
-  const auto over_axes = [](Reduction f) {
-    return [f](const Tensors& x) -> Tensors {
-      Tensors ys{f(x[0], {}, false, Here::current())};
-      if (x[0].rank() > 1) ys.push_back(f(x[0], {0, -1}, false, Here::current()));
+  const auto and_nothing_at_all = [](std::vector<std::vector<Shape>> s) {
+    s.push_back({{0, 3, 0}});
+    return s;
+  };
+  const auto and_rows_of_nothing = [](std::vector<std::vector<Shape>> s) {
+    s.push_back({{0, 3}});
+    return s;
+  };
+  // Over all axes, over the first and last ones, and over the last one, which stays; what has no value of nothing only
+  // where there are no results either.
+  const auto over_axes = [](Reduction f, bool of_nothing = true) {
+    return [f, of_nothing](const Tensors& x) -> Tensors {
+      Tensors ys;
+      const bool defined = of_nothing || x[0].numel() != 0;
+      if (defined) ys.push_back(f(x[0], {}, false, Here::current()));
+      if (defined && x[0].rank() > 1) ys.push_back(f(x[0], {0, -1}, false, Here::current()));
       if (x[0].rank() > 0) ys.push_back(f(x[0], {-1}, true, Here::current()));
       return ys;
     };
@@ -37,7 +48,7 @@ inline Rows reduce_rows() {
        .bench = large},
       {.name = "mean",
        .call = over_axes(mean),
-       .shapes = shapes,
+       .shapes = and_empty(shapes),
        .bad = [] { mean(zeros({3}, int64)); },
        .message = "mean: needs float32 or float64, got int64 [3]",
        .bench = large},
@@ -70,30 +81,34 @@ inline Rows reduce_rows() {
        .bench = large},
       {.name = "var",
        .call = [](const Tensors& x) -> Tensors {
-         return {var(x[0], {-1}), var(x[0], {}, 0, true)};
+         const double correction = x[0].rank() == 0 ? 0 : 1;  // one number has no variance with it
+         if (x[0].numel() == 0) return {var(x[0], {-1})};
+         return {var(x[0], {-1}, correction), var(x[0], {}, 0, true)};
        },
-       .shapes = {{{3, 4}}, {{5}}, {{2, 3, 2}}},
+       .shapes = {{{3, 4}}, {{5}}, {{2, 3, 2}}, {{0, 4}}, {{1, 4}}, {{}}},
        .bad = [] { var(zeros({3}, int32)); },
        .message = "var: needs float32 or float64, got int32 [3]",
        .bench = large},
       {.name = "std_dev",
        .call = [](const Tensors& x) -> Tensors {
-         return {std_dev(x[0], {-1}), std_dev(x[0], {}, 0, true)};
+         const double correction = x[0].rank() == 0 ? 0 : 1;
+         if (x[0].numel() == 0) return {std_dev(x[0], {-1})};
+         return {std_dev(x[0], {-1}, correction), std_dev(x[0], {}, 0, true)};
        },
-       .shapes = {{{3, 4}}, {{5}}, {{2, 2, 3}}},
+       .shapes = {{{3, 4}}, {{5}}, {{2, 2, 3}}, {{0, 4}}, {{1, 4}}, {{}}},
        .bad = [] { std_dev(zeros({3}, int32)); },
        .message = "std_dev: needs float32 or float64, got int32 [3]",
        .bench = large},
       {.name = "norm",
        .call = over_axes(norm),
-       .shapes = and_empty({{{3, 4}}, {{5}}, {{2, 3, 2}}}),
+       .shapes = and_empty({{{3, 4}}, {{5}}, {{2, 3, 2}}, {{1, 4}}, {{}}}),
        .domains = {{.low = 0.5}},
        .bad = [] { norm(zeros({2}), {1}); },
        .message = "norm: axis 1 is out of range for rank 1",
        .bench = large},
       {.name = "logsumexp",
-       .call = over_axes(logsumexp),
-       .shapes = shapes,
+       .call = over_axes(logsumexp, false),
+       .shapes = and_rows_of_nothing(shapes),
        .bad = [] { logsumexp(zeros({3}, int64)); },
        .message = "logsumexp: needs float32 or float64, got int64 [3]",
        .bench = large},
@@ -128,7 +143,7 @@ inline Rows reduce_rows() {
        .call = [](const Tensors& x) -> Tensors {
          return {max(x[0], 0).values, max(x[0], -1, true).values};
        },
-       .shapes = shapes,
+       .shapes = and_nothing_at_all(shapes),
        .bad =
            [] {
              max(zeros({2, 0}), 1);
@@ -139,7 +154,7 @@ inline Rows reduce_rows() {
        .call = [](const Tensors& x) -> Tensors {
          return {min(x[0], 0).values, min(x[0], -1, true).values};
        },
-       .shapes = shapes,
+       .shapes = and_nothing_at_all(shapes),
        .bad =
            [] {
              min(zeros({2, 0}), 1);
@@ -161,7 +176,7 @@ inline Rows reduce_rows() {
          const VarMean m = var_mean(x[0], {-1}, 0);
          return {m.var, m.mean};
        },
-       .shapes = shapes,
+       .shapes = and_rows_of_nothing(shapes),
        .bad = [] { var_mean(zeros({2}), {1}); },
        .message = "var_mean: axis 1 is out of range for rank 1",
        .bench = large},
