@@ -22,12 +22,12 @@ Tensors reduction(Arguments& a) {
   return {F(a.tensor(0), a.integers(1, "dim"), a.flag(2, "keepdim", false), Here::current())};
 }
 /// (input, axis)
-template <Tensor (*F)(const Tensor&, int, Here)>
+template <Tensor (*F)(const Tensor&, std::int64_t, Here)>
 Tensors along_axis(Arguments& a) {
   if (a.has(named_only, "dtype")) a.at(named_only, "dtype");
   return {F(a.tensor(0), static_cast<int>(a.integer(1, "dim", -1)), Here::current())};
 }
-template <Extremes (*F)(const Tensor&, int, bool, Here)>
+template <Extremes (*F)(const Tensor&, std::int64_t, bool, Here)>
 Tensors extremes(Arguments& a) {
   const Extremes e =
       F(a.tensor(0), static_cast<int>(a.integer(1, "dim", 0)), a.flag(2, "keepdim", false), Here::current());
