@@ -1,5 +1,6 @@
 #include "autograd/op.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 
@@ -48,10 +49,16 @@ std::string text(double v) {
 // ---- checks
 // ----------------------------------------------------------------------------------------------------------------------
 
-int Op::axis_of_rank(std::int64_t axis, int rank) const {
+int Op::axis(std::int64_t axis, const Tensor& x) const {
+  check_defined(x);
+  return axis_of_rank(axis, x.rank(), x.shape());
+}
+
+int Op::axis_of_rank(std::int64_t axis, int rank, const Shape& shape) const {
   const std::int64_t a = axis < 0 ? axis + rank : axis;
   if (a < 0 || a >= rank)
-    fail_index("axis " + std::to_string(axis) + " is out of range for rank " + std::to_string(rank));
+    fail_index("axis " + std::to_string(axis) + " is out of range for " + shape.str() +
+               (rank > std::max(shape.rank(), 1) ? " and a new axis" : ""));
   return static_cast<int>(a);
 }
 
@@ -79,7 +86,8 @@ void Op::check_same_dtype(const Tensor& a, const Tensor& b) const {
                name_of(b.dtype()) + " " + b.shape().str());
 }
 
-Tensor Op::checked_index(const Tensor& index, std::int64_t n) const {
+/// Undefined where an element is outside of [0, n), `bad`.
+Tensor Op::index_below(std::int64_t n, const Tensor& index, std::int64_t& bad) const {
   check_defined(index);
   if (!is_integer(index.dtype()))
     fail_dtype(std::string("needs an integer index, got ") + name_of(index.dtype()) + " " + index.shape().str());
@@ -89,16 +97,34 @@ Tensor Op::checked_index(const Tensor& index, std::int64_t n) const {
     kernels::cast(index.shape(), index.dtype(), index.raw(), index.strides(), DType::int64, dense.raw_mut());
   }
   const auto* p = static_cast<const std::int64_t*>(dense.raw());
-  const std::int64_t bad = kernels::first_out_of_range(p, dense.numel(), n);
-  if (bad >= 0) fail_index("index " + std::to_string(p[bad]) + " is out of range for size " + std::to_string(n));
-  return dense;
+  const std::int64_t at = kernels::first_out_of_range(p, dense.numel(), n);
+  if (at < 0) return dense;
+  bad = p[at];
+  return Tensor();
 }
 
-void Op::fail_shape(const std::string& m) const { throw ShapeError(std::string(name()) + ": " + m, site()); }
-void Op::fail_dtype(const std::string& m) const { throw DTypeError(std::string(name()) + ": " + m, site()); }
-void Op::fail_index(const std::string& m) const { throw IndexError(std::string(name()) + ": " + m, site()); }
-void Op::fail_value(const std::string& m) const { throw ValueError(std::string(name()) + ": " + m, site()); }
-void Op::fail_grad(const std::string& m) const { throw GradError(std::string(name()) + ": " + m, site()); }
+Tensor Op::checked_index(const Tensor& index, const Shape& shape, int axis) const {
+  std::int64_t bad = 0;
+  Tensor at = index_below(shape.rank() == 0 ? 1 : shape[axis], index, bad);
+  if (!at.defined())
+    fail_index("index " + std::to_string(bad) + " is out of range for axis " + std::to_string(axis) + " of " +
+               shape.str());
+  return at;
+}
+
+Tensor Op::checked_index(const Tensor& index, std::int64_t n, const char* what) const {
+  std::int64_t bad = 0;
+  Tensor at = index_below(n, index, bad);
+  if (!at.defined())
+    fail_index("index " + std::to_string(bad) + " is out of range for " + std::to_string(n) + " " + what);
+  return at;
+}
+
+void Op::fail_shape(const std::string& m) const { throw ShapeError(full_name() + ": " + m, site()); }
+void Op::fail_dtype(const std::string& m) const { throw DTypeError(full_name() + ": " + m, site()); }
+void Op::fail_index(const std::string& m) const { throw IndexError(full_name() + ": " + m, site()); }
+void Op::fail_value(const std::string& m) const { throw ValueError(full_name() + ": " + m, site()); }
+void Op::fail_grad(const std::string& m) const { throw GradError(full_name() + ": " + m, site()); }
 
 // ---- recording
 // -------------------------------------------------------------------------------------------------------------------

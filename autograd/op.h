@@ -289,21 +289,25 @@ class JointNode final : public Node {
 class Op : public Frame {
  public:
   /// `name` must be a literal; `here` is the caller's default argument.
-  Op(const char* name, Here here) noexcept : Frame(name, here) {}
+  Op(const char* name, Here here) noexcept : Frame(name, here, Operation{}) {}
 
   Tensor empty(const Shape& shape, DType dtype) const { return attune::empty(shape, dtype); }
   /// Dense, of x's shape and dtype.
   Tensor empty_like(const Tensor& x) const { return attune::empty(x.shape(), x.dtype()); }
 
   /// `axis` in [0, rank), counted from the end where negative. Throws IndexError.
-  int axis(std::int64_t axis, const Tensor& x) const { return axis_of_rank(axis, x.rank()); }
-  int axis_of_rank(std::int64_t axis, int rank) const;
+  int axis(std::int64_t axis, const Tensor& x) const;
+  /// The same for `rank` axes, those of `shape` or what it is taken as: a row of one where it has none, or one more.
+  int axis_of_rank(std::int64_t axis, int rank, const Shape& shape) const;
   void check_defined(const Tensor& x) const;
   void check_floating(const Tensor& x) const;  ///< float32 or float64
   void check_dtype(const Tensor& x, DType t) const;
   void check_same_dtype(const Tensor& a, const Tensor& b) const;
-  /// x's int64 elements, dense, each in [0, n); throws IndexError with the offending value. int32 is converted.
-  Tensor checked_index(const Tensor& index, std::int64_t n) const;
+  /// The int64 elements of an index into an axis of `shape`, dense, each in [0, its size); throws IndexError with the
+  /// offending value. int32 is converted. A rank-0 shape is a row of one.
+  Tensor checked_index(const Tensor& index, const Shape& shape, int axis) const;
+  /// The same for n of something, "classes" say.
+  Tensor checked_index(const Tensor& index, std::int64_t n, const char* what) const;
 
   // Each prefixes the operation's name and appends the call site.
   [[noreturn]] void fail_shape(const std::string& message) const;
@@ -351,6 +355,7 @@ class Op : public Frame {
   }
 
  private:
+  Tensor index_below(std::int64_t n, const Tensor& index, std::int64_t& bad) const;
   template <class C>
   static bool any_needs(const C& call) {
     bool any = false;

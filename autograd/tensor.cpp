@@ -164,12 +164,11 @@ bool Tensor::same_storage(const Tensor& o) const { return get(impl_).storage == 
 Node* Tensor::node() const { return impl_ ? impl_->node.get() : nullptr; }
 std::uint32_t Tensor::slot() const { return get(impl_).slot; }
 
-std::int64_t Tensor::size(int axis, Here here) const {
-  const int r = get(impl_, here).shape.rank();
-  const int a = axis < 0 ? axis + r : axis;
+std::int64_t Tensor::size(std::int64_t axis, Here here) const {
+  const std::int64_t r = get(impl_, here).shape.rank(), a = axis < 0 ? axis + r : axis;
   if (a < 0 || a >= r)
     throw IndexError("size: axis " + std::to_string(axis) + " is out of range for shape " + shape().str(), here);
-  return shape()[a];
+  return shape()[static_cast<int>(a)];
 }
 
 void Tensor::bump_version(Here here) const {

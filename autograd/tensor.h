@@ -45,7 +45,7 @@ class Tensor {
   int rank() const;
   std::int64_t numel() const;
   /// The size along `axis`; negative axes count from the end. Throws IndexError.
-  std::int64_t size(int axis, Here here = Here::current()) const;
+  std::int64_t size(std::int64_t axis, Here here = Here::current()) const;
   bool is_contiguous() const;
 
   /// The first element. T must be the element type of dtype() (DTypeError otherwise). Elements lie at strides().

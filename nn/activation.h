@@ -44,11 +44,11 @@ struct Sigmoid : Activate {
 
 class Softmax : public Module {
  public:
-  explicit Softmax(int axis = -1) : axis_(axis) {}
+  explicit Softmax(std::int64_t axis = -1) : axis_(axis) {}
   Tensor operator()(const Tensor& x, Here here = Here::current()) const;
 
  private:
-  int axis_;
+  std::int64_t axis_;
 };
 
 }  // namespace attune::nn

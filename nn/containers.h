@@ -60,4 +60,40 @@ class ModuleList : public Module {
   std::vector<M*> items_;
 };
 
+/// Modules of one type by name, in the order in which they were added.
+///
+///     nn::ModuleDict<nn::Linear> heads;
+///     heads.add("tags", 256, 17);
+///     heads["tags"](x);
+template <class M>
+class ModuleDict : public Module {
+ public:
+  /// Appends a module made of these arguments and returns it. Throws ValueError for an empty or taken name or one with
+  /// a dot.
+  template <class... Args>
+  M& add(ChildName name, Args&&... args) {
+    const std::string key = name.name;
+    M& m = child<M>(std::move(name), std::forward<Args>(args)...);
+    items_.emplace_back(key, &m);
+    return m;
+  }
+  std::size_t size() const { return items_.size(); }
+  bool contains(const std::string& name) const { return find(name) != nullptr; }
+  /// Throws ValueError for a name that is not there.
+  M& operator[](const std::string& name) const {
+    if (M* m = find(name)) return *m;
+    throw ValueError("ModuleDict: there is no module \"" + name + "\"");
+  }
+  auto begin() const { return items_.begin(); }  ///< of (name, pointer)
+  auto end() const { return items_.end(); }
+
+ private:
+  M* find(const std::string& name) const {
+    for (const auto& item : items_)
+      if (item.first == name) return item.second;
+    return nullptr;
+  }
+  std::vector<std::pair<std::string, M*>> items_;
+};
+
 }  // namespace attune::nn

@@ -126,4 +126,50 @@ Tensor& orthogonal_(Tensor& w, double gain, Generator& g) {
   return copy_(w, tensor(out, w.shape(), DType::float64));
 }
 
+Tensor& eye_(Tensor& w) {
+  if (w.rank() != 2) throw ShapeError("eye_: needs a matrix, got " + w.shape().str());
+  std::vector<double> v(static_cast<std::size_t>(w.numel()));
+  for (std::int64_t i = 0; i < std::min(w.size(0), w.size(1)); ++i) v[static_cast<std::size_t>(i * w.size(1) + i)] = 1;
+  const NoGrad off;
+  return copy_(w, tensor(v, w.shape(), DType::float64));
+}
+
+Tensor& dirac_(Tensor& w, std::int64_t groups) {
+  if (w.rank() < 3 || w.rank() > 5)
+    throw ShapeError("dirac_: needs the weight of a convolution, of 3 to 5 axes, got " + w.shape().str());
+  if (groups < 1 || w.size(0) % groups != 0)
+    throw ValueError("dirac_: groups = " + std::to_string(groups) + " does not divide the first size of " +
+                     w.shape().str());
+  std::int64_t window = 1, middle = 0;
+  for (int i = 2; i < w.rank(); ++i) {
+    window *= w.shape()[i];
+    middle = middle * w.shape()[i] + w.shape()[i] / 2;
+  }
+  const std::int64_t out = w.size(0) / groups, in = w.size(1);
+  std::vector<double> v(static_cast<std::size_t>(w.numel()));
+  if (window > 0)
+    for (std::int64_t g = 0; g < groups; ++g)
+      for (std::int64_t i = 0; i < std::min(out, in); ++i)
+        v[static_cast<std::size_t>(((g * out + i) * in + i) * window + middle)] = 1;
+  const NoGrad off;
+  return copy_(w, tensor(v, w.shape(), DType::float64));
+}
+
+Tensor& sparse_(Tensor& w, double sparsity, double std, Generator& g) {
+  if (w.rank() != 2) throw ShapeError("sparse_: needs a matrix, got " + w.shape().str());
+  if (!(sparsity >= 0 && sparsity <= 1))
+    throw ValueError("sparse_: sparsity = " + std::to_string(sparsity) + " is not in [0, 1]");
+  const NoGrad off;
+  const std::int64_t rows = w.size(0), columns = w.size(1);
+  const auto zeros = static_cast<std::int64_t>(std::ceil(sparsity * static_cast<double>(rows)));
+  std::vector<double> v = randn(w.shape(), DType::float64, g).to_vector<double>();
+  for (double& x : v) x *= std;
+  for (std::int64_t c = 0; c < columns; ++c) {
+    const std::vector<std::int64_t> order = randperm(rows, g).to_vector<std::int64_t>();
+    for (std::int64_t i = 0; i < zeros; ++i)
+      v[static_cast<std::size_t>(order[static_cast<std::size_t>(i)] * columns + c)] = 0;
+  }
+  return copy_(w, tensor(v, w.shape(), DType::float64));
+}
+
 }  // namespace attune::nn::init

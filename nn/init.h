@@ -24,6 +24,14 @@ enum class Fan : std::uint8_t { in, out };
 inline constexpr double relu_gain = 1.41421356237309505;
 Tensor& kaiming_uniform_(Tensor& w, double gain = relu_gain, Fan fan = Fan::in, Generator& g = default_generator());
 Tensor& kaiming_normal_(Tensor& w, double gain = relu_gain, Fan fan = Fan::in, Generator& g = default_generator());
+/// The identity, in a matrix that need not be square. Throws ShapeError unless it is one.
+Tensor& eye_(Tensor& w);
+/// Of a convolution's weight [out, in, ...]: in each group the one that hands channel i on as channel i, its middle
+/// element 1. Throws ShapeError unless w has three to five axes, ValueError where `groups` does not divide out.
+Tensor& dirac_(Tensor& w, std::int64_t groups = 1);
+/// Normal with this standard deviation, but ceil(sparsity out) elements of each column of a matrix [out, in] 0 (Martens
+/// 2010). Throws ShapeError unless w is a matrix, ValueError for a sparsity outside [0, 1].
+Tensor& sparse_(Tensor& w, double sparsity, double std = 0.01, Generator& g = default_generator());
 /// gain times a matrix with orthonormal rows or columns, whichever are fewer (Saxe et al. 2014). w has at least two
 /// axes; later ones count as columns.
 Tensor& orthogonal_(Tensor& w, double gain = 1, Generator& g = default_generator());

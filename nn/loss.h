@@ -1,5 +1,8 @@
-// Losses as modules.
+// Losses as modules: the functions of autograd/ops/loss.h with fixed options, under the names that training scripts
+// know. What is wrong with an option is refused at the first call.
 #pragma once
+
+#include <tuple>
 
 #include "autograd/ops/loss.h"
 #include "nn/module.h"
@@ -16,6 +19,82 @@ class CrossEntropyLoss : public Module {
 
  private:
   CrossEntropyOptions options_;
+};
+
+/// A loss function of two or three tensors with its other arguments fixed.
+template <auto F, class... Fixed>
+class FixedLoss : public Module {
+ public:
+  Tensor operator()(const Tensor& x, const Tensor& target, Here here = Here::current())
+      const requires std::is_invocable_v<decltype(F), const Tensor&, const Tensor&, const Fixed&..., Here> {
+    return call(here, x, target);
+  }
+  Tensor operator()(const Tensor& a, const Tensor& b, const Tensor& c, Here here = Here::current()) const requires
+      std::is_invocable_v<decltype(F), const Tensor&, const Tensor&, const Tensor&, const Fixed&..., Here> {
+    return call(here, a, b, c);
+  }
+
+ protected:
+  /// `name` is a literal.
+  explicit FixedLoss(const char* name, const Fixed&... fixed) : name_(name), fixed_(fixed...) {}
+
+ private:
+  template <class... T>
+  Tensor call(Here here, const T&... xs) const {
+    const Scope scope(*this, name_, here);
+    return std::apply([&](const auto&... fixed) { return F(xs..., fixed..., Here{}); }, fixed_);
+  }
+  const char* name_;
+  std::tuple<Fixed...> fixed_;
+};
+
+struct NLLLoss : FixedLoss<nll_loss, CrossEntropyOptions> {
+  explicit NLLLoss(const CrossEntropyOptions& o = {}) : FixedLoss("NLLLoss", o) {}
+};
+struct MSELoss : FixedLoss<mse_loss, Reduction> {
+  explicit MSELoss(Reduction r = Reduction::mean) : FixedLoss("MSELoss", r) {}
+};
+struct L1Loss : FixedLoss<l1_loss, Reduction> {
+  explicit L1Loss(Reduction r = Reduction::mean) : FixedLoss("L1Loss", r) {}
+};
+struct SmoothL1Loss : FixedLoss<smooth_l1_loss, double, Reduction> {
+  explicit SmoothL1Loss(double beta = 1, Reduction r = Reduction::mean) : FixedLoss("SmoothL1Loss", beta, r) {}
+};
+struct HuberLoss : FixedLoss<huber_loss, double, Reduction> {
+  explicit HuberLoss(double delta = 1, Reduction r = Reduction::mean) : FixedLoss("HuberLoss", delta, r) {}
+};
+struct KLDivLoss : FixedLoss<kl_div, bool, Reduction> {
+  explicit KLDivLoss(bool log_target = false, Reduction r = Reduction::mean) : FixedLoss("KLDivLoss", log_target, r) {}
+};
+struct BCELoss : FixedLoss<binary_cross_entropy, Tensor, Reduction> {
+  explicit BCELoss(const Tensor& weight = {}, Reduction r = Reduction::mean) : FixedLoss("BCELoss", weight, r) {}
+};
+struct BCEWithLogitsLoss : FixedLoss<binary_cross_entropy_with_logits, BinaryCrossEntropyOptions> {
+  explicit BCEWithLogitsLoss(const BinaryCrossEntropyOptions& o = {}) : FixedLoss("BCEWithLogitsLoss", o) {}
+};
+struct SoftMarginLoss : FixedLoss<soft_margin_loss, Reduction> {
+  explicit SoftMarginLoss(Reduction r = Reduction::mean) : FixedLoss("SoftMarginLoss", r) {}
+};
+struct HingeEmbeddingLoss : FixedLoss<hinge_embedding_loss, double, Reduction> {
+  explicit HingeEmbeddingLoss(double margin = 1, Reduction r = Reduction::mean)
+      : FixedLoss("HingeEmbeddingLoss", margin, r) {}
+};
+struct MarginRankingLoss : FixedLoss<margin_ranking_loss, double, Reduction> {
+  explicit MarginRankingLoss(double margin = 0, Reduction r = Reduction::mean)
+      : FixedLoss("MarginRankingLoss", margin, r) {}
+};
+struct CosineEmbeddingLoss : FixedLoss<cosine_embedding_loss, double, Reduction> {
+  explicit CosineEmbeddingLoss(double margin = 0, Reduction r = Reduction::mean)
+      : FixedLoss("CosineEmbeddingLoss", margin, r) {}
+};
+struct TripletMarginLoss : FixedLoss<triplet_margin_loss, TripletMarginOptions> {
+  explicit TripletMarginLoss(const TripletMarginOptions& o = {}) : FixedLoss("TripletMarginLoss", o) {}
+};
+struct PoissonNLLLoss : FixedLoss<poisson_nll_loss, PoissonOptions> {
+  explicit PoissonNLLLoss(const PoissonOptions& o = {}) : FixedLoss("PoissonNLLLoss", o) {}
+};
+struct GaussianNLLLoss : FixedLoss<gaussian_nll_loss, GaussianOptions> {
+  explicit GaussianNLLLoss(const GaussianOptions& o = {}) : FixedLoss("GaussianNLLLoss", o) {}
 };
 
 }  // namespace attune::nn

@@ -23,6 +23,8 @@ TORCH = {
 FUNCTIONAL = {
     "softplus", "leaky_relu", "elu", "prelu", "relu", "silu", "gelu", "layer_norm", "normalize", "cosine_similarity",
     "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "huber_loss", "kl_div", "binary_cross_entropy_with_logits",
+    "smooth_l1_loss", "binary_cross_entropy", "soft_margin_loss", "hinge_embedding_loss", "margin_ranking_loss",
+    "cosine_embedding_loss", "triplet_margin_loss", "poisson_nll_loss", "gaussian_nll_loss",
     "linear", "conv1d", "embedding", "dropout", "one_hot",
 }
 ONLY_HERE = {
@@ -43,8 +45,8 @@ TAIL = """
 
 Complex and integer-only operations, sparse tensors, convolutions over two and three axes, pooling but for
 `nn::MaxOverTime`, batch, group and instance norm, linear algebra beyond products, sampling from distributions other
-than uniform and normal. Activations and losses that attention models do not use (SELU, Mish, hinge, triplet and CTC
-loss among them) are a few lines over the operations above.
+than uniform and normal. CTC, multi-margin and multi-label margin losses. Activations that attention models do not use
+(SELU, Mish and others) are a few lines over the operations above.
 """
 
 

@@ -37,12 +37,12 @@ Tensors reduction(Arguments& a) {
   return {F(a.tensor(0), a.integers(1, "dim"), a.flag(2, "keepdim", false), Here::current())};
 }
 /// (input, axis)
-template <Tensor (*F)(const Tensor&, int, Here)>
+template <Tensor (*F)(const Tensor&, std::int64_t, Here)>
 Tensors along_axis(Arguments& a) {
   expect_no_other_dtype(a, 2);
   return {F(a.tensor(0), a.axis(1, "dim", -1), Here::current())};
 }
-template <Extremes (*F)(const Tensor&, int, bool, Here)>
+template <Extremes (*F)(const Tensor&, std::int64_t, bool, Here)>
 Tensors extremes(Arguments& a) {
   const Extremes e = F(a.tensor(0), a.axis(1, "dim", 0), a.flag(2, "keepdim", false), Here::current());
   return {e.values, e.indices};

@@ -61,7 +61,7 @@ TEST_CASE("index_select reads slices") {
 TEST_CASE("an index outside of its axis is an IndexError") {
   const Tensor x = zeros({4, 2});
   const auto message = [](const char* op, std::int64_t i) {
-    return std::string("IndexError: ") + op + ": index " + std::to_string(i) + " is out of range for size 4";
+    return std::string("IndexError: ") + op + ": index " + std::to_string(i) + " is out of range for axis 0 of [4, 2]";
   };
   for (std::int64_t i : {std::int64_t{4}, std::int64_t{-1}, lowest, highest}) {
     const Tensor row = index_tensor({0, i}), whole = index_tensor({0, i}, {1, 2});
@@ -70,16 +70,17 @@ TEST_CASE("an index outside of its axis is an IndexError") {
     CHECK(thrown([&] { gather(x, 0, whole); }) == message("gather", i));
     CHECK(thrown([&] { scatter_add(x, 0, whole, zeros({1, 2})); }) == message("scatter_add", i));
     CHECK(thrown([&] { embedding(x, row); }) == message("embedding", i));
-    CHECK(thrown([&] { one_hot(row, 4); }) == message("one_hot", i));
+    CHECK(thrown([&] { one_hot(row, 4); }) ==
+          "IndexError: one_hot: index " + std::to_string(i) + " is out of range for 4 classes");
   }
   CHECK(thrown([&] {
           index_select(zeros({0, 2}), 0, index_tensor({0}));
-        }) == "IndexError: index_select: index 0 is out of range for size 0");
+        }) == "IndexError: index_select: index 0 is out of range for axis 0 of [0, 2]");
   CHECK(thrown([&] {
           index_select(x, 0, tensor({0.0, 1.0}));
         }) == "DTypeError: index_select: needs an integer index, got float32 [2]");
   CHECK(thrown([&] { index_select(x, 2, index_tensor({0})); }) ==
-        "IndexError: index_select: axis 2 is out of range for rank 2");
+        "IndexError: index_select: axis 2 is out of range for [4, 2]");
   CHECK(thrown([&] {
           index_select(x, 0, index_tensor({0}, {1, 1}));
         }) == "ShapeError: index_select: the index must have at most one axis, got [1, 1]");
@@ -234,7 +235,7 @@ TEST_CASE("sort is stable along any axis, in both directions") {
   CHECK(sort(scalar(3)).values.item() == 3);
   CHECK(sort(scalar(3)).indices.item() == 0);
   CHECK(sort(zeros({0, 2}), 0).values.shape() == Shape{0, 2});
-  CHECK(thrown([] { sort(zeros({2}), 1); }) == "IndexError: sort: axis 1 is out of range for rank 1");
+  CHECK(thrown([] { sort(zeros({2}), 1); }) == "IndexError: sort: axis 1 is out of range for [2]");
 }
 
 TEST_CASE("the gradient of sort goes back to where its elements came from") {

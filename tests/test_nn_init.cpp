@@ -155,3 +155,27 @@ TEST_CASE("init: the state that layers start from") {
   check_normal(additive.key_weight, 0, 0.001);
   CHECK(same(additive.score_weight.detach(), Plain({70}, 0)));
 }
+
+TEST_CASE("initialisers: identities and sparse matrices") {
+  Tensor w = ones({2, 3});
+  CHECK(same(init::eye_(w), {2, 3}, {1, 0, 0, 0, 1, 0}));
+  Tensor conv = ones({4, 1, 3});
+  CHECK(same(init::dirac_(conv, 2), {4, 1, 3}, {0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0}));
+  // A convolution with it hands its input on.
+  Tensor same_size = ones({3, 3, 5}, float64);
+  init::dirac_(same_size);
+  const Tensor x = normal({2, 3, 7});
+  CHECK(same(conv1d(x, same_size, {}, {.padding = same_padding}), x));
+  Tensor sparse = ones({50, 40}, float64);
+  Generator g(4);
+  init::sparse_(sparse, 0.33, 2, g);
+  CHECK(same(sum(to(eq(sparse, 0), float64), {0}), Plain({40}, 17)));
+  check_normal(masked_select(sparse, ne(sparse, 0)), 0, 2);
+  Tensor vector = ones({3});
+  CHECK(thrown([&] { init::eye_(vector); }) == "ShapeError: eye_: needs a matrix, got [3]");
+  CHECK(thrown([&] { init::dirac_(vector); }) ==
+        "ShapeError: dirac_: needs the weight of a convolution, of 3 to 5 axes, got [3]");
+  CHECK(thrown([&] { init::dirac_(conv, 3); }) ==
+        "ValueError: dirac_: groups = 3 does not divide the first size of [4, 1, 3]");
+  CHECK(thrown([&] { init::sparse_(w, 1.5); }) == "ValueError: sparse_: sparsity = 1.500000 is not in [0, 1]");
+}

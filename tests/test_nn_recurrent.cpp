@@ -244,7 +244,7 @@ TEST_CASE("rnn: cells are a layer's steps, with and without a batch") {
   CHECK(thrown([&] { cell(zeros({2, 2}, float64)); }) == "ShapeError: LSTMCell: x [2, 2] must be [B, 3] or [3]");
   CHECK(thrown([&] {
           gru_of(select(x, 0, 0), zeros({3, 4}, float64));
-        }) == "ShapeError: gru_cell: h0 [3, 4] must be [2, 4]");
+        }) == "ShapeError: gru_cell: h0 [3, 4] must be [2, 4] for x [1, 2, 12]");
   CHECK(thrown([] { nn::GRUCell(3, 0); }) == "ValueError: GRUCell: hidden = 0 must be at least 1");
   CHECK(thrown([] { nn::RNNCell(3, 2, Activation::gelu); }) ==
         "ValueError: RNNCell: the activation must be tanh or relu");
@@ -356,24 +356,24 @@ TEST_CASE("rnn: wrong calls name the layer, the shapes and the line") {
   CHECK(thrown([&] { g(zeros({3})); }) == "ShapeError: GRU: x [3] must be [B, T, 3] or [T, 3]");
   CHECK(thrown([&] { m(x, {zeros({1, 2, 4}), {}}); }) == "ShapeError: LSTM: h0 [1, 2, 4] must be [1, 2, 2]");
   CHECK(thrown([&] { m(x, {{}, zeros({1, 2, 2})}); }) == "ShapeError: LSTM: c0 [1, 2, 2] must be [1, 2, 4]");
-  CHECK(thrown([&] { m(x, {}, index_tensor({5})); }) == "ShapeError: lstm: lengths [1] must be [2]");
-  CHECK(thrown([&] { m(x, {}, index_tensor({5, 6})); }) == "ValueError: lstm: the length 6 is not in [0, 5]");
-  CHECK(thrown([&] { m(x, {}, index_tensor({5, -1})); }) == "ValueError: lstm: the length -1 is not in [0, 5]");
-  CHECK(thrown([&] { m(x, {}, zeros({2})); }) == "DTypeError: lstm: lengths must be integers, got float32");
+  CHECK(thrown([&] { m(x, {}, index_tensor({5})); }) == "ShapeError: LSTM: lstm: lengths [1] must be [2]");
+  CHECK(thrown([&] { m(x, {}, index_tensor({5, 6})); }) == "ValueError: LSTM: lstm: the length 6 is not in [0, 5]");
+  CHECK(thrown([&] { m(x, {}, index_tensor({5, -1})); }) == "ValueError: LSTM: lstm: the length -1 is not in [0, 5]");
+  CHECK(thrown([&] { m(x, {}, zeros({2})); }) == "DTypeError: LSTM: lstm: lengths must be integers, got float32");
   CHECK(thrown([&] {
           m(zeros({5, 3}), {}, index_tensor({5}));
         }) == "ShapeError: LSTM: lengths are for batches, x is [5, 3]");
   CHECK(thrown([&] { m(to(x, int64)); }).starts_with("DTypeError: LSTM: needs float32 or float64, got int64"));
-  CHECK(thrown([&] { m(to(x, float64)); }).starts_with("DTypeError: linear: dtypes differ"));
+  CHECK(thrown([&] { m(to(x, float64)); }).starts_with("DTypeError: LSTM: linear: dtypes differ"));
   CHECK(thrown([] {
           lstm(zeros({2, 2, 8}), {}, {}, zeros({7, 2}));
         }) == "ShapeError: lstm: w_hh [7, 2] must be [4 H, P]");
   CHECK(thrown([] {
           gru(zeros({2, 2, 6}), {}, zeros({6, 2}), zeros({5}));
-        }) == "ShapeError: gru: b_hh [5] must be [6]");
+        }) == "ShapeError: gru: b_hh [5] must be [6] for w_hh [6, 2]");
   CHECK(thrown([] {
           lstm(zeros({2, 2, 8}), {}, {}, zeros({8, 1}), {}, zeros({1, 3}));
-        }) == "ShapeError: lstm: w_hr [1, 3] must be [1, 2]");
+        }) == "ShapeError: lstm: w_hr [1, 3] must be [1, 2] for w_hh [8, 1]");
   CHECK(thrown([] {
           rnn(zeros({2, 2, 2}), {}, zeros({2, 2}), {}, Activation::gelu);
         }) == "ValueError: rnn: the activation must be tanh or relu");

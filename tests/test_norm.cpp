@@ -290,5 +290,5 @@ TEST_CASE("layer_norm, rms_norm and normalize: wrong calls") {
           rms_norm(x, zeros({2, 3}));
         }) == "ShapeError: rms_norm: the weight [2, 3] does not fit the last axis of x [2, 3]");
   CHECK(thrown([&] { rms_norm(scalar(1)); }) == "ShapeError: rms_norm: needs at least one axis, got []");
-  CHECK(thrown([&] { normalize(x, 2, 2); }) == "IndexError: normalize: axis 2 is out of range for rank 2");
+  CHECK(thrown([&] { normalize(x, 2, 2); }) == "IndexError: normalize: axis 2 is out of range for [2, 3]");
 }

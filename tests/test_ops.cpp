@@ -20,25 +20,6 @@ std::string name_of_case(const OpRow& row, const std::vector<Shape>& shapes) {
   return s;
 }
 
-Tensor draw(const Shape& shape, const Domain& d, Generator& g, DType dtype) {
-  std::vector<double> v;
-  while (static_cast<std::int64_t>(v.size()) < numel(shape)) {
-    const double x = d.low + (d.high - d.low) * rand({}, float64, g).item();
-    bool safe = true;
-    for (double kink : d.kinks) safe &= std::abs(x - kink) > d.margin;
-    if (safe) v.push_back(x);
-  }
-  return tensor(v, shape, dtype);
-}
-
-Tensors inputs_of(const OpRow& row, const std::vector<Shape>& shapes, DType dtype = float64, std::uint64_t seed = 1) {
-  Generator g(seed);
-  Tensors xs;
-  for (std::size_t i = 0; i < shapes.size(); ++i)
-    xs.push_back(draw(shapes[i], i < row.domains.size() ? row.domains[i] : Domain{}, g, dtype).requires_grad_());
-  return xs;
-}
-
 /// The same values with every axis at twice its stride, and axes of rank 2 and more stored in reverse order.
 Tensor strided_copy(const Tensor& x) {
   const NoGrad off;

@@ -101,7 +101,7 @@ TEST_CASE("sum, mean and prod over every set of axes") {
   CHECK(prod(zeros({0})).item() == 1);
   CHECK(thrown([] { mean(shuffled({3}, int64)); }) == "DTypeError: mean: needs float32 or float64, got int64 [3]");
   CHECK(thrown([] { prod(full({2}, 1, boolean)); }) == "DTypeError: prod: needs numbers, got bool [2]");
-  CHECK(thrown([] { sum(zeros({2, 3}), {2}); }) == "IndexError: sum: axis 2 is out of range for rank 2");
+  CHECK(thrown([] { sum(zeros({2, 3}), {2}); }) == "IndexError: sum: axis 2 is out of range for [2, 3]");
   CHECK(thrown([] { sum(zeros({2, 3}), {1, -1}); }) == "ShapeError: sum: axes [1, -1] repeat an axis");
   CHECK(thrown([] { sum(Tensor()); }) == "ValueError: sum: an input is undefined");
 }
@@ -177,7 +177,7 @@ TEST_CASE("argmax and argmin give the first position") {
   CHECK(thrown([] {
           argmax(zeros({3, 0}), 1);
         }) == "ShapeError: argmax: nothing to choose from along axis 1 of [3, 0]");
-  CHECK(thrown([] { argmin(zeros({3}), 1); }) == "IndexError: argmin: axis 1 is out of range for rank 1");
+  CHECK(thrown([] { argmin(zeros({3}), 1); }) == "IndexError: argmin: axis 1 is out of range for [3]");
 }
 
 TEST_CASE("var, std_dev and norm over every set of axes") {
@@ -297,7 +297,7 @@ TEST_CASE("cumsum runs along an axis") {
   CHECK(same(gradient([](const Tensor& t) { return cumsum(t, 0); }, zeros({4}), tensor({1, 2, 3, 4})), {4},
              {10, 9, 7, 4}));
   CHECK(same(gradient([](const Tensor& t) { return cumsum(t, -1); }, scalar(2), scalar(5)), Shape{}, {5}));
-  CHECK(thrown([] { cumsum(zeros({2}), 1); }) == "IndexError: cumsum: axis 1 is out of range for rank 1");
+  CHECK(thrown([] { cumsum(zeros({2}), 1); }) == "IndexError: cumsum: axis 1 is out of range for [2]");
   CHECK(thrown([] { cumsum(full({2}, 1, boolean), 0); }) == "DTypeError: cumsum: needs numbers, got bool [2]");
 }
 

@@ -403,7 +403,7 @@ TEST_CASE("reformer: wrong configurations and inputs") {
         "Reformer: tokens must be [batch, length], got [16]");
   CHECK(refusal<IndexError>([&] {
           model(full({1, 16}, 13, int64));
-        }) == "embedding: index 13 is out of range for size 13");
+        }) == "embedding: index 13 is out of range for axis 0 of [13, 16]");
   CHECK(refusal<ShapeError>([&] {
           model(zeros({1, 17}, int64));
         }) == "AxialPositionEmbedding: 17 positions do not fit 4 x 4");

@@ -13,7 +13,7 @@ Tensor reals(const Shape& shape, unsigned seed, DType dtype = float64) {
 }
 
 /// visit(index at 0 along the axis, size): once a row.
-void each_row(const Shape& shape, int axis, const std::function<void(Dims at, std::int64_t n)>& visit) {
+void each_row(const Shape& shape, std::int64_t axis, const std::function<void(Dims at, std::int64_t n)>& visit) {
   Shape heads = shape;
   heads[axis] = 1;
   if (shape[axis] != 0) for_indices(heads, [&](const Dims& at) { visit(at, shape[axis]); });
@@ -21,7 +21,7 @@ void each_row(const Shape& shape, int axis, const std::function<void(Dims at, st
 
 /// f(row) -> row, over the rows of one or two arrays.
 using Rowwise = std::function<Values(const Values& x, const Values& other)>;
-Plain by_rows(const Plain& x, const Plain& other, int axis, const Rowwise& f) {
+Plain by_rows(const Plain& x, const Plain& other, std::int64_t axis, const Rowwise& f) {
   Plain y(x.shape);
   each_row(x.shape, axis, [&](Dims at, std::int64_t n) {
     Values a, b;
@@ -66,19 +66,19 @@ Values log_softmax_grad_of(const Values& y, const Values& dy) {
   return dx;
 }
 
-using Softmax = Tensor (*)(const Tensor&, int, Here);
-using Grad = Tensor (*)(const Tensor&, const Tensor&, int, Here);
+using Softmax = Tensor (*)(const Tensor&, std::int64_t, Here);
+using Grad = Tensor (*)(const Tensor&, const Tensor&, std::int64_t, Here);
 struct Member {
   Softmax f;
   Grad grad;
   Rowwise plain, plain_grad;
-  std::function<Tensor(const Tensor&, int)> composed;  ///< of finite logits, without any fused kernel
+  std::function<Tensor(const Tensor&, std::int64_t)> composed;  ///< of finite logits, without any fused kernel
 };
 const std::vector<Member> members = {
     {softmax, softmax_grad, softmax_of, softmax_grad_of,
-     [](const Tensor& x, int axis) { return exp(x) / sum(exp(x), {axis}, true); }},
+     [](const Tensor& x, std::int64_t axis) { return exp(x) / sum(exp(x), {axis}, true); }},
     {log_softmax, log_softmax_grad, log_softmax_of, log_softmax_grad_of,
-     [](const Tensor& x, int axis) { return x - log(sum(exp(x), {axis}, true)); }},
+     [](const Tensor& x, std::int64_t axis) { return x - log(sum(exp(x), {axis}, true)); }},
 };
 
 const std::vector<Shape> shapes = {{1}, {5}, {0}, {3, 4}, {4, 1}, {3, 0}, {0, 3}, {2, 3, 4}, {2, 1, 3, 2}, {2, 37}};
@@ -92,7 +92,7 @@ TEST_CASE("softmax family: values and gradients along every axis, in every layou
         const double tolerance = dtype == float64 ? 1e-13 : 2e-6;
         const Tensor x0 = to(3 * reals(shape, 1), dtype), dy0 = reals(shape, 2, dtype);
         const Tensors dys = layouts(dy0);
-        for (int axis = 0; axis < shape.rank(); ++axis) {
+        for (std::int64_t axis = 0; axis < shape.rank(); ++axis) {
           const Plain y = by_rows(Plain(x0), Plain(x0), axis, m.plain);
           const Plain dx = by_rows(y, Plain(dy0), axis, m.plain_grad);
           std::size_t turn = 0;
@@ -120,7 +120,7 @@ TEST_CASE("softmax family: rank 0 is a row of one") {
 
 TEST_CASE("softmax family: derivatives up to the third are those of the composition") {
   for (const Member& m : members)
-    for (int axis : {0, 1, 2}) {
+    for (std::int64_t axis : {0, 1, 2}) {
       const Tensor x = reals({2, 3, 4}, 1).requires_grad_(), u = reals({2, 3, 4}, 2), v = reals({2, 3, 4}, 3);
       const auto orders = [&](const Tensor& y) {
         Tensors all{y};
@@ -141,7 +141,7 @@ TEST_CASE("softmax family: derivatives up to the third are those of the composit
 
 TEST_CASE("softmax family: the fused backward passes are differentiable in both arguments along any axis") {
   for (const Member& m : members)
-    for (int axis : {0, 1, -1})
+    for (std::int64_t axis : {0, 1, -1})
       CHECK(gradcheck([&](const Tensors& in) { return Tensors{m.grad(in[0], in[1], axis, {})}; },
                       {reals({2, 3, 2}, 1).requires_grad_(), reals({2, 3, 2}, 2).requires_grad_()}) == "");
 }
@@ -171,7 +171,7 @@ TEST_CASE("softmax family: large logits neither overflow nor lose digits") {
 }
 
 TEST_CASE("softmax family: masked elements have probability and gradient 0") {
-  for (int axis : {0, 1}) {
+  for (std::int64_t axis : {0, 1}) {
     const auto lay = [&](const Tensor& t) { return axis == 1 ? t : transpose(t); };
     const Tensor x = lay(tensor({1, -inf, 2, -inf, 0.5, -inf}, {2, 3}, float64));
     const Tensor dy = lay(tensor({1, 5, 3, 7, -1, 9}, {2, 3}, float64));
@@ -190,7 +190,7 @@ TEST_CASE("softmax family: masked elements have probability and gradient 0") {
 
 TEST_CASE("softmax family: a row of -inf gives zeros (or -inf) and gradients of 0 in every order") {
   for (DType dtype : {float64, float32})
-    for (int axis : {0, 1}) {
+    for (std::int64_t axis : {0, 1}) {
       const auto lay = [&](const Tensor& t) { return axis == 1 ? t : transpose(t); };
       const Tensor x = lay(tensor({-inf, -inf, 1, 2}, {2, 2}, dtype)).detach().requires_grad_();
       const auto dead = [&](const Tensor& t) { return Plain(select(lay(t.detach()), 0, 0)); };
@@ -241,14 +241,14 @@ TEST_CASE("softmax family: a result changed in place is refused by the backward 
 
 TEST_CASE("softmax family: wrong calls") {
   const Tensor x = zeros({2, 3});
-  CHECK(thrown([&] { softmax(x, 2); }) == "IndexError: softmax: axis 2 is out of range for rank 2");
-  CHECK(thrown([&] { log_softmax(x, -3); }) == "IndexError: log_softmax: axis -3 is out of range for rank 2");
-  CHECK(thrown([&] { softmax(scalar(1), 1); }) == "IndexError: softmax: axis 1 is out of range for rank 1");
+  CHECK(thrown([&] { softmax(x, 2); }) == "IndexError: softmax: axis 2 is out of range for [2, 3]");
+  CHECK(thrown([&] { log_softmax(x, -3); }) == "IndexError: log_softmax: axis -3 is out of range for [2, 3]");
+  CHECK(thrown([&] { softmax(scalar(1), 1); }) == "IndexError: softmax: axis 1 is out of range for []");
   CHECK(thrown([&] { softmax(zeros({2}, int64)); }) == "DTypeError: softmax: needs float32 or float64, got int64 [2]");
   CHECK(thrown([&] { log_softmax({}); }) == "ValueError: log_softmax: an input is undefined");
   CHECK(thrown([&] { softmax_grad(x, zeros({3})); }) == "ShapeError: softmax_grad: dy [3] differs from y [2, 3]");
   CHECK(thrown([&] {
           log_softmax_grad(x, zeros({2, 3}, float64));
         }) == "DTypeError: log_softmax_grad: dtypes differ: float32 [2, 3] and float64 [2, 3]");
-  CHECK(thrown([&] { softmax_grad(x, x, 2); }) == "IndexError: softmax_grad: axis 2 is out of range for rank 2");
+  CHECK(thrown([&] { softmax_grad(x, x, 2); }) == "IndexError: softmax_grad: axis 2 is out of range for [2, 3]");
 }

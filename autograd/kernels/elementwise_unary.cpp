@@ -6,7 +6,7 @@
 #define HWY_TARGET_INCLUDE "autograd/kernels/elementwise_unary.cpp"
 #include "hwy/foreach_target.h"
 // After foreach_target.h:
-#include "autograd/kernels/simd_math-inl.h"
+#include "autograd/kernels/simd_activation-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace attune::kernels::HWY_NAMESPACE {

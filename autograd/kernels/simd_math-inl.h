@@ -11,6 +11,7 @@
 
 #include <cmath>
 #include <limits>
+#include <type_traits>
 
 #include "autograd/kernels/simd-inl.h"
 #include "hwy/contrib/math/math-inl.h"
@@ -82,11 +83,120 @@ HWY_INLINE V polynomial(V x, const T (&c)[n]) {
 template <class T>
 inline constexpr double exp_limit = sizeof(T) == 4 ? 105 : 750;
 
+/// (e^r - 1 - r) / r^2, the relative error of e^r least (3e-9 and 2e-19); log(2) in two parts, of which the first has
+/// few bits, so that its multiples are exact. What is rounded to n in x = n log(2) + r is x / log(2) - bias: r is in
+/// [-0.288, 0.406] in float, where neither r nor e^r - 1 on the side of the smaller results have a rounding error of a
+/// quarter of the result's; in double |r| <= log(2) / 2.
+template <class T>
+struct ExpFit;
+template <>
+struct ExpFit<float> {
+  static constexpr float q[] = {0.500000191148f, 0.166665724656f, 0.0416582124091f, 0.00836012018845f,
+                                0.00146512123695f};
+  static constexpr double log2_high = 0.693145751953125, log2_low = 1.42860682030941723212e-6, bias = 0.085;
+};
+template <>
+struct ExpFit<double> {
+  static constexpr double q[] = {0.5,
+                                 0.16666666666666671008,
+                                 0.041666666666666669767,
+                                 0.0083333333333261120526,
+                                 0.0013888888888883731828,
+                                 0.00019841269874901259234,
+                                 0.000024801587325605322782,
+                                 2.7557255297969644392e-6,
+                                 2.7557273570102139673e-7,
+                                 2.5105259538448493419e-8,
+                                 2.0914717341716375952e-9};
+  static constexpr double log2_high = 0.693147180369123816490, log2_low = 1.90821492927058770002e-10, bias = 0;
+};
+
+/// n, rounded to an integer, in the low bits of a sum with 1.5 x 2^(mantissa bits) and twice the exponent's bias: the
+/// two factors of 2^n, either a normal number for any n that is in question, are taken from there.
+template <class V>
+struct PowerOfTwo {
+  static constexpr int mantissa = sizeof(LaneOf<V>) == 4 ? 23 : 52;
+  static constexpr double shift = sizeof(LaneOf<V>) == 4 ? 0x1.8p23 + 2 * 127 : 0x1.8p52 + 2 * 1023;
+  V sum;
+
+  HWY_INLINE V exponent() const { return hn::Sub(sum, constant(sum, shift)); }
+  /// y 2^n, rounded once, also where that is subnormal.
+  HWY_INLINE V scaled(V y) const {
+#if HWY_TARGET == HWY_AVX3
+    if constexpr (std::is_same_v<V, hn::Vec512<float>>) return V{_mm512_scalef_ps(y.raw, exponent().raw)};
+    if constexpr (std::is_same_v<V, hn::Vec512<double>>) return V{_mm512_scalef_pd(y.raw, exponent().raw)};
+#endif
+    const auto half = hn::ShiftRight<1>(bits());
+    return hn::Mul(hn::Mul(y, scale(half)), scale(hn::Sub(bits(), half)));
+  }
+  /// 2^n in one factor, for n within a normal number's exponents.
+  HWY_INLINE V whole() const { return scale(hn::Sub(bits(), hn::Set(Bits(), sizeof(LaneOf<V>) == 4 ? 127 : 1023))); }
+
+ private:
+  using Bits = hn::Rebind<hwy::MakeUnsigned<LaneOf<V>>, hn::DFromV<V>>;
+  HWY_INLINE hn::Vec<Bits> bits() const { return hn::BitCast(Bits(), sum); }
+  HWY_INLINE V scale(hn::Vec<Bits> n) const { return hn::BitCast(hn::DFromV<V>(), hn::ShiftLeft<mantissa>(n)); }
+};
+
+/// e^x = (1 + t) 2^n with 1 + t in about [0.7, 1.5].
+template <class V>
+struct Exponential {
+  V t;
+  PowerOfTwo<V> n;
+
+  HWY_INLINE V mantissa() const { return hn::Add(constant(t, 1), t); }
+  HWY_INLINE V value() const { return n.scaled(mantissa()); }
+  /// y e^x
+  HWY_INLINE V times(V y) const { return n.scaled(hn::MulAdd(y, t, y)); }
+};
+
+/// e^r - 1 for a remainder r.
+template <class V>
+HWY_INLINE V exp_fraction(V r) {
+  return hn::MulAdd(hn::Mul(r, r), polynomial(r, ExpFit<LaneOf<V>>::q), r);
+}
+
+/// The exponent n for a remainder of y - n.
+template <class V>
+HWY_INLINE PowerOfTwo<V> nearest_exponent(V y) {
+  return {hn::Add(y, constant(y, PowerOfTwo<V>::shift))};
+}
+template <class V>
+HWY_INLINE PowerOfTwo<V> exponent_of_exp(V x) {
+  const V factor = constant(x, 1.44269504088896340736);
+  constexpr double bias = ExpFit<LaneOf<V>>::bias;
+  if constexpr (bias == 0)
+    return {hn::MulAdd(x, factor, constant(x, PowerOfTwo<V>::shift))};
+  else
+    return nearest_exponent(hn::MulSub(x, factor, constant(x, bias)));
+}
+/// x - n log(2)
+template <class V>
+HWY_INLINE V exp_remainder(V x, PowerOfTwo<V> power) {
+  using Fit = ExpFit<LaneOf<V>>;
+  const V n = power.exponent();
+  return hn::NegMulAdd(n, constant(x, Fit::log2_low), hn::NegMulAdd(n, constant(x, Fit::log2_high), x));
+}
+
+/// e^(x + rest), where neither overflows nor falls below 2^-250 (2^-2000 in double); rest is small beside 1.
+template <class V>
+HWY_INLINE Exponential<V> bounded_exp(V x, V rest) {
+  const PowerOfTwo<V> n = exponent_of_exp(x);
+  return {exp_fraction(hn::Add(exp_remainder(x, n), rest)), n};
+}
+template <class V>
+HWY_INLINE Exponential<V> bounded_exp(V x) {
+  const PowerOfTwo<V> n = exponent_of_exp(x);
+  return {exp_fraction(exp_remainder(x, n)), n};
+}
+
 template <class V>
 HWY_INLINE V exp(V x) {
-  const hn::DFromV<V> d;
-  const V y = hn::Exp(d, at_most_or_nan(x, exp_limit<LaneOf<V>>));
-  return hn::IfThenElse(hn::IsNaN(x), x, y);
+  // What overflows does so through the remainder, which stays unbounded; NaN passes through it too.
+  const V limit = constant(x, exp_limit<LaneOf<V>>);
+  const PowerOfTwo<V> n = exponent_of_exp(hn::Min(x, limit));
+  const V y = Exponential<V>{exp_fraction(exp_remainder(x, n)), n}.value();
+  return hn::IfThenZeroElse(hn::Lt(x, hn::Neg(limit)), y);
 }
 
 template <class V>
@@ -122,30 +232,12 @@ HWY_INLINE V log1p(V x) {
   return hn::IfThenElse(is_positive_finite(x1), hn::Log1p(d, x), log_edge(x1));
 }
 
-/// x 2^n for integral n; also where the result is subnormal or overflows.
-template <class V>
-HWY_INLINE V scale_by_power_of_two(V x, V n) {
-  using T = LaneOf<V>;
-  const hn::DFromV<V> d;
-  // Adding 1.5 x 2^(mantissa bits) leaves the integer in the low bits of the sum; shifted into the exponent it is 2^n.
-  constexpr int mantissa = sizeof(T) == 4 ? 23 : 52;
-  const hn::Rebind<hwy::MakeUnsigned<T>, decltype(d)> du;
-  const V shift = constant(x, sizeof(T) == 4 ? 0x1.8p23 + 127 : 0x1.8p52 + 1023);
-  const V half = hn::Floor(hn::Mul(n, constant(n, 0.5)));
-  const auto power = [&](V k) ATTUNE_SIMD {
-    return hn::BitCast(d, hn::ShiftLeft<mantissa>(hn::BitCast(du, hn::Add(k, shift))));
-  };
-  return hn::Mul(hn::Mul(x, power(half)), power(hn::Sub(n, half)));
-}
-
 template <class V>
 HWY_INLINE V exp2(V x) {
-  const hn::DFromV<V> d;
-  constexpr double limit = sizeof(LaneOf<V>) == 4 ? 160 : 1100;
-  const V bounded = at_least(at_most_or_nan(x, limit), -limit);
-  const V n = hn::Round(bounded);
-  const V y = hn::Exp(d, hn::Mul(hn::Sub(bounded, n), constant(x, 0.693147180559945309417)));
-  return hn::IfThenElse(hn::IsNaN(x), x, scale_by_power_of_two(y, n));
+  const V limit = constant(x, sizeof(LaneOf<V>) == 4 ? 160 : 1100);
+  const PowerOfTwo<V> n = nearest_exponent(hn::Sub(hn::Min(x, limit), constant(x, ExpFit<LaneOf<V>>::bias)));
+  const V r = hn::Mul(hn::Sub(x, n.exponent()), constant(x, 0.693147180559945309417));
+  return hn::IfThenZeroElse(hn::Lt(x, hn::Neg(limit)), Exponential<V>{exp_fraction(r), n}.value());
 }
 
 template <class V>
@@ -179,170 +271,6 @@ HWY_INLINE V cos(V x) {
   const hn::DFromV<V> d;
   if (!hn::AllTrue(d, hn::Le(hn::Abs(x), constant(x, 1000)))) return each_lane(x, [](auto v) { return std::cos(v); });
   return hn::Cos(d, x);
-}
-
-template <class V>
-HWY_INLINE V tanh(V x) {
-  return hn::IfThenElse(hn::IsNaN(x), x, hn::Tanh(hn::DFromV<V>(), at_most_or_nan(x, 20)));
-}
-
-/// sigmoid(x) and sigmoid(-x), both to full relative accuracy.
-template <class V>
-struct SigmoidPair {
-  V s, t;
-};
-template <class V>
-HWY_INLINE SigmoidPair<V> sigmoid_pair(V x) {
-  const V one = constant(x, 1);
-  const V z = exp(hn::Neg(hn::Abs(x)));
-  const V large = hn::Div(one, hn::Add(one, z)), small = hn::Mul(z, large);
-  const auto negative = hn::Lt(x, hn::Zero(hn::DFromV<V>()));
-  return {hn::IfThenElse(negative, small, large), hn::IfThenElse(negative, large, small)};
-}
-
-template <class V>
-HWY_INLINE V sigmoid(V x) {
-  const V one = constant(x, 1);
-  const V z = exp(hn::Neg(hn::Abs(x)));
-  return hn::Div(hn::IfThenElse(hn::Lt(x, hn::Zero(hn::DFromV<V>())), z, one), hn::Add(one, z));
-}
-
-/// log(1 + e^x)
-template <class V>
-HWY_INLINE V softplus(V x) {
-  const hn::DFromV<V> d;
-  return hn::Add(at_least(x, 0), hn::Log1p(d, exp(hn::Neg(hn::Abs(x)))));
-}
-
-/// x s, and 0 where s is 0, also for an infinite x.
-template <class V>
-HWY_INLINE V gated(V x, V s) {
-  return hn::IfThenZeroElse(hn::Eq(s, hn::Zero(hn::DFromV<V>())), hn::Mul(x, s));
-}
-
-/// exp(-scale x^2) for scale = 1 or 1/2 and |x| <= 40. The rounding error of x^2, large beside 1, is carried along.
-template <class V>
-HWY_INLINE V exp_minus_square(V x, double scale) {
-  const V c = constant(x, -scale);
-#if HWY_NATIVE_FMA
-  const V square = hn::Mul(x, x);
-  const V error = hn::MulSub(x, x, square);
-  const V y = exp(hn::Mul(square, c));
-  return hn::MulAdd(y, hn::Mul(error, c), y);
-#else
-  using T = LaneOf<V>;
-  const hn::DFromV<V> d;
-  const hn::Rebind<hwy::MakeUnsigned<T>, decltype(d)> du;
-  constexpr int low_bits = sizeof(T) == 4 ? 12 : 27;
-  const V high = hn::BitCast(d, hn::ShiftLeft<low_bits>(hn::ShiftRight<low_bits>(hn::BitCast(du, x))));
-  const V rest = hn::Mul(hn::Sub(x, high), hn::Add(x, high));  // x^2 = high^2 + rest, and high^2 is exact
-  return hn::Mul(exp(hn::Mul(hn::Mul(high, high), c)), exp(hn::Mul(rest, c)));
-#endif
-}
-
-/// The normal distribution's upper tail Phi(-x) for x >= 0 is exp(-x^2 / 2) m(x), with Mills' ratio m(x) = g(u) / (x +
-/// 4), u = (x - 4) / (x + 4). g is smooth and nearly constant; the coefficients interpolate it at Chebyshev nodes
-/// (relative error 1.3e-8 up to x = 14.5 for float, 2e-16 up to x = 39 for double, where Phi underflows).
-template <class T>
-struct TailFit;
-template <>
-struct TailFit<float> {
-  static constexpr float g[] = {0.755285139f,    -0.607896606f,   0.38713668f,    -0.186523006f,   0.0604064697f,
-                                -0.00752721291f, -0.00352357406f, 0.00156931365f, 0.000194801851f, -0.000122983157f};
-  /// erf(t) / t in powers of t^2 up to t = 1/2
-  static constexpr float erf[] = {1.128379166f, -0.3761260901f, 0.1128283143f, -0.02675773274f, 0.004719082567f};
-};
-template <>
-struct TailFit<double> {
-  static constexpr double g[] = {
-      0.75528513041575153,     -0.607896641971890996,    0.387137400742204486,    -0.186521857959773594,
-      0.0603965748913753224,   -0.00754018896310586992,  -0.00347969237441025512, 0.00163081840559192281,
-      0.000133344363477230146, -0.000231094523496992027, -1.90841762551207413e-6, 0.000035142728742335487,
-      7.16615481914774718e-7,  -5.91438008103476593e-6,  -6.27742234169765333e-7, 1.01091564220746048e-6,
-      2.65435914596597502e-7,  -1.43500740677583072e-7,  -7.54840879453070122e-8, 7.27581936567948405e-9,
-      1.17784925816340517e-8,  2.19763309259734662e-9};
-  static constexpr double erf[] = {1.12837916709551257,     -0.376126389031834735,     0.112837916709253531,
-                                   -0.0268661706328879294,  0.00522397737302147002,    -0.000854829775367496688,
-                                   0.000120533351243537407, -0.0000148458492597078698, 1.47258654805567439e-6};
-};
-
-/// Phi(-x) / exp(-x^2 / 2) for x >= 0.
-template <class V>
-HWY_INLINE V mills_ratio(V x) {
-  const V r = hn::Div(constant(x, 1), hn::Add(x, constant(x, 4)));
-  return hn::Mul(polynomial(hn::Mul(hn::Sub(x, constant(x, 4)), r), TailFit<LaneOf<V>>::g), r);
-}
-
-template <class V>
-HWY_INLINE V erf(V t) {
-  const V a = at_most(hn::Abs(t), 28);
-  const V near = hn::Mul(a, polynomial(hn::Mul(a, a), TailFit<LaneOf<V>>::erf));
-  const V tail = hn::Mul(exp_minus_square(a, 1.0), mills_ratio(hn::Mul(a, constant(a, 1.41421356237309504880))));
-  const V far = hn::NegMulAdd(tail, constant(a, 2), constant(a, 1));
-  return hn::CopySign(hn::IfThenElse(hn::Lt(a, constant(a, 0.5)), near, far), t);
-}
-
-/// The normal distribution function Phi(x) and its density phi(x); `x` comes back bounded to [-40, 40], where both are
-/// constant.
-template <class V>
-struct Normal {
-  V x, cdf, density;
-};
-template <class V>
-HWY_INLINE Normal<V> normal(V x) {
-  const V a = at_most(hn::Abs(x), 40);
-  const V e = exp_minus_square(a, 0.5);
-  const V tail = hn::Mul(e, mills_ratio(a));
-  const V cdf = hn::IfThenElse(hn::Lt(x, hn::Zero(hn::DFromV<V>())), tail, hn::Sub(constant(x, 1), tail));
-  return {hn::CopySign(a, x), cdf, hn::Mul(e, constant(x, 0.398942280401432677940))};
-}
-
-template <class V>
-HWY_INLINE V gelu(V x) {
-  return gated(x, normal(x).cdf);
-}
-
-/// gelu in the tanh form is x sigmoid(2 v) with v = sqrt(2/pi) (x + 0.044715 x^3).
-template <class V>
-HWY_INLINE V gelu_tanh_argument(V x) {
-  constexpr double two_c = 1.59576912160573071176;
-  return hn::Mul(x, hn::MulAdd(hn::Mul(x, x), constant(x, two_c * 0.044715), constant(x, two_c)));
-}
-template <class V>
-HWY_INLINE V gelu_tanh(V x) {
-  return gated(x, sigmoid(gelu_tanh_argument(x)));
-}
-
-template <class V>
-HWY_INLINE V silu(V x) {
-  const V y = gated(x, sigmoid(x));
-  // Where the sigmoid comes near the subnormal numbers it loses digits; as two factors it does not.
-  const V limit = constant(x, sizeof(LaneOf<V>) == 4 ? -86 : -707);
-  const auto tail = hn::Lt(x, limit);
-  if (hn::AllFalse(hn::DFromV<V>(), tail)) return y;
-  const V half = exp(hn::Mul(x, constant(x, 0.5)));
-  return hn::IfThenElse(tail, gated(hn::Mul(x, half), half), y);
-}
-
-/// The derivatives; 0 at -inf and 1 at inf.
-template <class V>
-HWY_INLINE V gelu_derivative(V x) {
-  const Normal<V> f = normal(x);
-  return hn::MulAdd(f.x, f.density, f.cdf);
-}
-template <class V>
-HWY_INLINE V gelu_tanh_derivative(V x) {
-  constexpr double two_c = 1.59576912160573071176;
-  const V b = at_least(at_most(x, 100), -100);
-  const SigmoidPair<V> p = sigmoid_pair(gelu_tanh_argument(b));
-  const V slope = hn::MulAdd(hn::Mul(b, b), constant(x, 3 * two_c * 0.044715), constant(x, two_c));
-  return hn::MulAdd(hn::Mul(hn::Mul(b, slope), p.t), p.s, p.s);
-}
-template <class V>
-HWY_INLINE V silu_derivative(V x) {
-  const V b = at_least(at_most(x, 2000), -2000);
-  const SigmoidPair<V> p = sigmoid_pair(b);
-  return hn::MulAdd(hn::Mul(b, p.t), p.s, p.s);
 }
 
 /// The larger (smaller) of two; NaN where either is.

@@ -82,6 +82,8 @@ Tensor convolve(const Tensor& x, const Tensor& w, const Tensor& bias, const Conv
 void check_option(const Op& op, const char* what, std::int64_t value, std::int64_t least) {
   if (value < least)
     op.fail_value(std::string(what) + " = " + std::to_string(value) + " must be at least " + std::to_string(least));
+  if (value > std::numeric_limits<std::int32_t>::max())
+    op.fail_value(std::string(what) + " = " + std::to_string(value) + " must be below 2^31");
 }
 
 }  // namespace
@@ -95,8 +97,7 @@ Tensor conv1d(const Tensor& x, const Tensor& w, const Tensor& bias, const Conv1d
   check_option(op, "dilation", o.dilation, 1);
   check_option(op, "groups", o.groups, 1);
   if (x.rank() != 2 && x.rank() != 3) op.fail_shape("x " + x.shape().str() + " must be [N, C, L] or [C, L]");
-  if (x.rank() == 2) return squeeze(conv1d(unsqueeze(x, 0), w, bias, o), 0);
-  if (w.rank() != 3 || w.size(2) < 1 || x.size(1) % o.groups != 0 || w.size(1) != x.size(1) / o.groups ||
+  if (w.rank() != 3 || w.size(2) < 1 || x.size(-2) % o.groups != 0 || w.size(1) != x.size(-2) / o.groups ||
       w.size(0) % o.groups != 0)
     op.fail_shape("x " + x.shape().str() + " does not fit the weight " + w.shape().str() +
                   ", which is [O, C / groups, K], in " + std::to_string(o.groups) + " groups");
@@ -107,6 +108,7 @@ Tensor conv1d(const Tensor& x, const Tensor& w, const Tensor& bias, const Conv1d
   }
   if (o.padding == same_padding && o.stride != 1)
     op.fail_value("same_padding needs a stride of 1, not " + std::to_string(o.stride));
+  if (x.rank() == 2) return squeeze(conv1d(unsqueeze(x, 0), w, bias, o), 0);
   const std::int64_t length = x.size(2);
   std::int64_t reach = 0, padding = 0, padded = 0;  // padding: on both sides together
   if (__builtin_mul_overflow(o.dilation, w.size(2) - 1, &reach) || reach == std::numeric_limits<std::int64_t>::max() ||

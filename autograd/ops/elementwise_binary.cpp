@@ -222,8 +222,12 @@ Tensor xlogy(const Operand& x, const Operand& y, Here here) {
 Tensor lerp(const Tensor& a, const Tensor& b, const Operand& w, Here here) {
   const Op op{"lerp", here};
   op.check_same_dtype(a, b);
-  joint_shape(op, a, b);
-  const Tensor weight = promote(op, a, w).second, way = b - a;
+  const Shape ends = joint_shape(op, a, b);
+  const Tensor weight = promote(op, a, w).second;
+  if (Shape joint; !broadcast(ends, weight.shape(), joint))
+    op.fail_shape("the weight " + weight.shape().str() + " does not broadcast to " + a.shape().str() + " and " +
+                  b.shape().str());
+  const Tensor way = b - a;
   return where(lt(abs(weight), 0.5), a + weight * way, b - (1 - weight) * way);
 }
 

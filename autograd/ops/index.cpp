@@ -21,9 +21,9 @@ using detail::with_floating;
 namespace {
 
 /// An axis of x; a rank-0 tensor is a row of one.
-int row_axis(const Op& op, const Tensor& x, int axis) {
+int row_axis(const Op& op, const Tensor& x, std::int64_t axis) {
   op.check_defined(x);
-  return op.axis_of_rank(axis, std::max(x.rank(), 1));
+  return op.axis_of_rank(axis, std::max(x.rank(), 1), x.shape());
 }
 
 /// Zeros of a shape in one element: index_add and scatter_add copy what they add to anyway.
@@ -76,12 +76,12 @@ Tensor put_last(const Tensor& x, const Tensor& at, const Tensor& source) {
 
 using detail::put_last;
 
-Tensor index_select(const Tensor& x, int axis, const Tensor& index, Here here) {
+Tensor index_select(const Tensor& x, std::int64_t axis, const Tensor& index, Here here) {
   const Op op{"index_select", here};
   const int a = row_axis(op, x, axis);
   if (x.rank() == 0) return reshape(index_select(reshape(x, {1}), 0, index), {});
   check_vector(op, index);
-  const Tensor at = op.checked_index(index, x.shape()[a]), from = dense(x);
+  const Tensor at = op.checked_index(index, x.shape(), a), from = dense(x);
   const Around s = around(x.shape(), a);
   Shape shape = x.shape();
   shape[a] = at.numel();
@@ -95,12 +95,13 @@ Tensor index_select(const Tensor& x, int axis, const Tensor& index, Here here) {
       [](const Tensor&) { return Tensor(); });
 }
 
-Tensor index_add(const Tensor& x, int axis, const Tensor& index, const Tensor& source, double alpha, Here here) {
+Tensor index_add(const Tensor& x, std::int64_t axis, const Tensor& index, const Tensor& source, double alpha,
+                 Here here) {
   const Op op{"index_add", here};
   const int a = row_axis(op, x, axis);
   if (x.rank() == 0) return reshape(index_add(reshape(x, {1}), 0, index, reshape(source, {-1}), alpha), {});
   check_slices(op, x, a, index, source);
-  const Tensor at = op.checked_index(index, x.shape()[a]);
+  const Tensor at = op.checked_index(index, x.shape(), a);
   const Tensor from = dense(alpha == 1 ? source.detach() : alpha * source.detach());
   const Around s = around(x.shape(), a);
   return op.record(
@@ -117,12 +118,12 @@ Tensor index_add(const Tensor& x, int axis, const Tensor& index, const Tensor& s
       });
 }
 
-Tensor index_copy(const Tensor& x, int axis, const Tensor& index, const Tensor& source, Here here) {
+Tensor index_copy(const Tensor& x, std::int64_t axis, const Tensor& index, const Tensor& source, Here here) {
   const Op op{"index_copy", here};
   const int a = row_axis(op, x, axis);
   if (x.rank() == 0) return reshape(index_copy(reshape(x, {1}), 0, index, reshape(source, {-1})), {});
   check_slices(op, x, a, index, source);
-  return put_last(x, index_select(places_of(x), a, op.checked_index(index, x.shape()[a])), source);
+  return put_last(x, index_select(places_of(x), a, op.checked_index(index, x.shape(), a)), source);
 }
 
 namespace {
@@ -155,14 +156,16 @@ Tensor corner(const Tensor& x, const Shape& shape, int except = -1) {
 
 }  // namespace
 
-Tensor gather(const Tensor& x, int axis, const Tensor& index, Here here) {
+Tensor gather(const Tensor& x, std::int64_t axis, const Tensor& index, Here here) {
   const Op op{"gather", here};
   const int a = row_axis(op, x, axis);
   check_like(op, x, index, a);
-  if (index.numel() != 0 && index.rank() == x.rank() && !same_except(index.shape(), x.shape(), a))
+  if (index.numel() != 0 && index.rank() == x.rank() && !same_except(index.shape(), x.shape(), a)) {
+    op.checked_index(index, x.shape(), a);  // names x, not its corner
     return gather(corner(x, index.shape(), a), a, index);
+  }
   const Around s = around(x.shape(), a);
-  const Tensor at = op.checked_index(index, s.n), from = dense(x);
+  const Tensor at = op.checked_index(index, x.shape(), a), from = dense(x);
   Tensor y = op.empty(index.shape(), x.dtype());
   if (at.numel() != 0)
     kernels::gather(x.dtype(), from.raw(), s.outer, s.n, s.inner, values(at), at.numel() / (s.outer * s.inner),
@@ -186,7 +189,7 @@ void check_source(const Op& op, const Tensor& index, const Tensor& source) {
 
 }  // namespace
 
-Tensor scatter_add(const Tensor& x, int axis, const Tensor& index, const Tensor& source, Here here) {
+Tensor scatter_add(const Tensor& x, std::int64_t axis, const Tensor& index, const Tensor& source, Here here) {
   const Op op{"scatter_add", here};
   const int a = row_axis(op, x, axis);
   op.check_same_dtype(x, source);
@@ -198,10 +201,10 @@ Tensor scatter_add(const Tensor& x, int axis, const Tensor& index, const Tensor&
   if (index.numel() == 0) return clone(x);
   const Around s = around(x.shape(), a);
   if (index.rank() == x.rank() && !same_except(index.shape(), x.shape(), a)) {
-    const Tensor at = gather(places_of(x), a, op.checked_index(index, s.n));
+    const Tensor at = gather(places_of(x), a, op.checked_index(index, x.shape(), a));
     return reshape(index_add(reshape(x, {-1}), 0, reshape(at, {-1}), reshape(source, {-1})), x.shape());
   }
-  const Tensor at = op.checked_index(index, s.n), from = dense(source);
+  const Tensor at = op.checked_index(index, x.shape(), a), from = dense(source);
   return op.record(
       copy_and_add(op, x,
                    [&]<class T>(T* y) {
@@ -213,18 +216,18 @@ Tensor scatter_add(const Tensor& x, int axis, const Tensor& index, const Tensor&
       [at = Saved(at), a](const Tensor& dy) { return gather(dy, a, at); });
 }
 
-Tensor scatter(const Tensor& x, int axis, const Tensor& index, const Tensor& source, Here here) {
+Tensor scatter(const Tensor& x, std::int64_t axis, const Tensor& index, const Tensor& source, Here here) {
   const Op op{"scatter", here};
   const int a = row_axis(op, x, axis);
   op.check_same_dtype(x, source);
   check_like(op, x, index, a);
   check_source(op, index, source);
   if (index.numel() == 0) return clone(x);
-  const Tensor at = gather(places_of(x), a, op.checked_index(index, around(x.shape(), a).n));
+  const Tensor at = gather(places_of(x), a, op.checked_index(index, x.shape(), a));
   return put_last(x, at, source.rank() == index.rank() ? corner(source, index.shape()) : source);
 }
 
-Tensor scatter(const Tensor& x, int axis, const Tensor& index, const Scalar& value, Here here) {
+Tensor scatter(const Tensor& x, std::int64_t axis, const Tensor& index, const Scalar& value, Here here) {
   const Op op{"scatter", here};
   op.check_defined(x);
   op.check_defined(index);
@@ -232,7 +235,7 @@ Tensor scatter(const Tensor& x, int axis, const Tensor& index, const Scalar& val
   return scatter(x, axis, index, full(index.shape(), value, x.dtype()));
 }
 
-Tensor take_along_dim(const Tensor& x, const Tensor& index, int axis, Here here) {
+Tensor take_along_dim(const Tensor& x, const Tensor& index, std::int64_t axis, Here here) {
   const Op op{"take_along_dim", here};
   const int a = row_axis(op, x, axis);
   op.check_defined(index);
@@ -247,6 +250,7 @@ Tensor take_along_dim(const Tensor& x, const Tensor& index, int axis, Here here)
   from = to = joint;
   from[a] = x.shape()[a];
   to[a] = index.shape()[a];
+  op.checked_index(index, x.shape(), a);
   return gather(expand(x, from), a, expand(index, to));
 }
 
@@ -258,7 +262,9 @@ Tensor segment_sum(const Tensor& x, const Tensor& segments, std::int64_t count, 
   Shape shape = x.shape();
   shape[0] = count;
   check_vector(op, segments);
-  return index_add(nothing(shape, x.dtype()), 0, op.checked_index(segments, count), x);
+  if (segments.numel() != x.shape()[0])
+    op.fail_shape("segments " + segments.shape().str() + " do not fit axis 0 of " + x.shape().str());
+  return index_add(nothing(shape, x.dtype()), 0, op.checked_index(segments, count, "segments"), x);
 }
 
 Tensor embedding(const Tensor& table, const Tensor& indices, std::int64_t padding_index, Here here) {
@@ -268,7 +274,7 @@ Tensor embedding(const Tensor& table, const Tensor& indices, std::int64_t paddin
   if (padding_index < -1 || padding_index >= table.size(0))
     op.fail_index("padding_index = " + std::to_string(padding_index) + " is neither -1 nor a row of " +
                   table.shape().str());
-  const Tensor at = op.checked_index(indices, table.size(0)), from = dense(table);
+  const Tensor at = op.checked_index(indices, table.shape(), 0), from = dense(table);
   Shape shape = indices.shape();
   shape.push_back(table.size(1));
   Tensor y = op.empty(shape, table.dtype());
@@ -288,7 +294,7 @@ Tensor embedding(const Tensor& table, const Tensor& indices, std::int64_t paddin
 Tensor one_hot(const Tensor& indices, std::int64_t classes, DType dtype, Here here) {
   const Op op{"one_hot", here};
   if (classes < 0) op.fail_value("classes = " + std::to_string(classes) + " is negative");
-  const Tensor at = op.checked_index(indices, classes);
+  const Tensor at = op.checked_index(indices, classes, "classes");
   Shape shape = indices.shape();
   shape.push_back(classes);
   Tensor y = zeros(shape, dtype);
@@ -299,7 +305,7 @@ Tensor one_hot(const Tensor& indices, std::int64_t classes, DType dtype, Here he
   return y;
 }
 
-Sorted sort(const Tensor& x, int axis, bool descending, Here here) {
+Sorted sort(const Tensor& x, std::int64_t axis, bool descending, Here here) {
   const Op op{"sort", here};
   const int a = row_axis(op, x, axis);
   const Around s = around(x.shape(), a);
@@ -320,12 +326,12 @@ Sorted sort(const Tensor& x, int axis, bool descending, Here here) {
           indices};
 }
 
-Tensor argsort(const Tensor& x, int axis, bool descending, Here here) {
+Tensor argsort(const Tensor& x, std::int64_t axis, bool descending, Here here) {
   const Op op{"argsort", here};
   return sort(x.detach(), row_axis(op, x, axis), descending).indices;
 }
 
-Sorted topk(const Tensor& x, std::int64_t k, int axis, bool largest, Here here) {
+Sorted topk(const Tensor& x, std::int64_t k, std::int64_t axis, bool largest, Here here) {
   const Op op{"topk", here};
   const int a = row_axis(op, x, axis);
   const std::int64_t n = around(x.shape(), a).n;
@@ -337,7 +343,7 @@ Sorted topk(const Tensor& x, std::int64_t k, int axis, bool largest, Here here) 
   return {gather(x, a, indices), indices};
 }
 
-Tensor topk_mask(const Tensor& x, std::int64_t k, int axis, Here here) {
+Tensor topk_mask(const Tensor& x, std::int64_t k, std::int64_t axis, Here here) {
   const Op op{"topk_mask", here};
   const Tensor indices = topk(x.detach(), k, axis).indices;
   return gt(scatter(zeros(x.shape()), row_axis(op, x, axis), indices, 1.0), 0);

@@ -8,23 +8,27 @@
 namespace attune {
 
 /// The slices of x along `axis` at the positions of a rank-1 index.
-Tensor index_select(const Tensor& x, int axis, const Tensor& index, Here here = Here::current());
+Tensor index_select(const Tensor& x, std::int64_t axis, const Tensor& index, Here here = Here::current());
 /// x plus alpha times the slices of `source` [.., k, ..] at index [k] along `axis`.
-Tensor index_add(const Tensor& x, int axis, const Tensor& index, const Tensor& source, double alpha = 1,
+Tensor index_add(const Tensor& x, std::int64_t axis, const Tensor& index, const Tensor& source, double alpha = 1,
                  Here here = Here::current());
 /// x with its slices at index [k] along `axis` replaced by those of `source` [.., k, ..]. Of repeated indices the last
 /// one stays, and it alone gets a gradient.
-Tensor index_copy(const Tensor& x, int axis, const Tensor& index, const Tensor& source, Here here = Here::current());
+Tensor index_copy(const Tensor& x, std::int64_t axis, const Tensor& index, const Tensor& source,
+                  Here here = Here::current());
 /// y[..., k, ...] = x[..., index[..., k, ...], ...]: index has x's rank, and at most its sizes except along `axis`.
-Tensor gather(const Tensor& x, int axis, const Tensor& index, Here here = Here::current());
+Tensor gather(const Tensor& x, std::int64_t axis, const Tensor& index, Here here = Here::current());
 /// x with source[..., k, ...] added at index[..., k, ...] along `axis`. The index is at most as large as `source`, and
 /// as x except along `axis`.
-Tensor scatter_add(const Tensor& x, int axis, const Tensor& index, const Tensor& source, Here here = Here::current());
+Tensor scatter_add(const Tensor& x, std::int64_t axis, const Tensor& index, const Tensor& source,
+                   Here here = Here::current());
 /// The same, but replacing. Of repeated indices the last one stays, and it alone gets a gradient.
-Tensor scatter(const Tensor& x, int axis, const Tensor& index, const Tensor& source, Here here = Here::current());
-Tensor scatter(const Tensor& x, int axis, const Tensor& index, const Scalar& value, Here here = Here::current());
+Tensor scatter(const Tensor& x, std::int64_t axis, const Tensor& index, const Tensor& source,
+               Here here = Here::current());
+Tensor scatter(const Tensor& x, std::int64_t axis, const Tensor& index, const Scalar& value,
+               Here here = Here::current());
 /// gather, where x and index broadcast except along `axis`: takes what argsort and topk give.
-Tensor take_along_dim(const Tensor& x, const Tensor& index, int axis, Here here = Here::current());
+Tensor take_along_dim(const Tensor& x, const Tensor& index, std::int64_t axis, Here here = Here::current());
 /// The sums of x's slices [i, ...] with the same segments[i] in [0, count): [count, ...].
 Tensor segment_sum(const Tensor& x, const Tensor& segments, std::int64_t count, Here here = Here::current());
 /// Rows of the table [n, d] at indices of any shape [...]: [..., d]. Rows at padding_index get no gradient (-1: none is
@@ -39,11 +43,11 @@ struct Sorted {
   Tensor indices;  ///< int64, off the tape
 };
 /// Sorted along an axis, stable; NaN is the largest.
-Sorted sort(const Tensor& x, int axis = -1, bool descending = false, Here here = Here::current());
-Tensor argsort(const Tensor& x, int axis = -1, bool descending = false, Here here = Here::current());
+Sorted sort(const Tensor& x, std::int64_t axis = -1, bool descending = false, Here here = Here::current());
+Tensor argsort(const Tensor& x, std::int64_t axis = -1, bool descending = false, Here here = Here::current());
 /// The k largest (smallest) elements along an axis, in falling (rising) order.
-Sorted topk(const Tensor& x, std::int64_t k, int axis = -1, bool largest = true, Here here = Here::current());
+Sorted topk(const Tensor& x, std::int64_t k, std::int64_t axis = -1, bool largest = true, Here here = Here::current());
 /// A bool mask, true at the k largest elements along an axis.
-Tensor topk_mask(const Tensor& x, std::int64_t k, int axis = -1, Here here = Here::current());
+Tensor topk_mask(const Tensor& x, std::int64_t k, std::int64_t axis = -1, Here here = Here::current());
 
 }  // namespace attune

@@ -43,15 +43,21 @@ int axes_taken(const Index& i) {
   return t && t->defined() && t->dtype() == DType::boolean ? t->rank() : 1;
 }
 
-Tensor wrapped(const Op& op, const Tensor& index, std::int64_t n) {
+[[noreturn]] void fail_range(const Op& op, std::int64_t index, const Shape& shape, int axis) {
+  op.fail_index("index " + std::to_string(index) + " is out of range for axis " + std::to_string(axis) + " of " +
+                shape.str());
+}
+
+/// An index tensor into an axis of a shape, its negative elements counted from the end.
+Tensor wrapped(const Op& op, const Tensor& index, const Shape& shape, int axis) {
   if (!is_integer(index.dtype()))
     op.fail_dtype(std::string("an index tensor must be integers or bool, got ") + name_of(index.dtype()) + " " +
                   index.shape().str());
   const NoGrad off;
   const Tensor at = to(index.detach(), DType::int64);
+  const std::int64_t n = shape[axis];
   for (std::int64_t i : at.to_vector<std::int64_t>())
-    if (i < -n || i >= n)
-      op.fail_index("index " + std::to_string(i) + " is out of range for size " + std::to_string(n));
+    if (i < -n || i >= n) fail_range(op, i, shape, axis);
   return where(lt(at, 0), at + n, at);
 }
 
@@ -65,19 +71,21 @@ Parsed parse(const Op& op, const Tensor& x, const Indices& at) {
   if (taken > x.rank()) op.fail_index(std::to_string(taken) + " indices for " + x.shape().str());
   if (ellipses > 1) op.fail_index("more than one ellipsis");
   Parsed p{x, {}};
-  int axis = 0;
+  int axis = 0, seen = 0;  // of the view and of x
   for (const Index& index : at) {
     if (const auto* i = std::get_if<std::int64_t>(&index.value())) {
-      const std::int64_t n = p.view.shape()[axis];
-      if (*i < -n || *i >= n)
-        op.fail_index("index " + std::to_string(*i) + " is out of range for size " + std::to_string(n));
+      const std::int64_t n = x.shape()[seen];
+      if (*i < -n || *i >= n) fail_range(op, *i, x.shape(), seen);
       p.view = select(p.view, axis, *i);
+      ++seen;
     } else if (const auto* s = std::get_if<Slice>(&index.value())) {
       const bool whole = !s->start && !s->stop && s->step == 1;
       if (!whole) p.view = slice(p.view, axis, s->start.value_or(0), s->stop.value_or(to_end), s->step);
       ++axis;
+      ++seen;
     } else if (std::holds_alternative<Ellipsis>(index.value())) {
       axis += x.rank() - taken;
+      seen += x.rank() - taken;
     } else if (std::holds_alternative<NewAxis>(index.value())) {
       p.view = unsqueeze(p.view, axis++);
     } else {
@@ -87,13 +95,15 @@ Parsed parse(const Op& op, const Tensor& x, const Indices& at) {
         for (int k = 0; k < t.rank(); ++k)
           if (t.shape()[k] != p.view.shape()[axis + k])
             op.fail_shape("the mask " + t.shape().str() + " does not fit " + x.shape().str() + " at axis " +
-                          std::to_string(axis));
+                          std::to_string(seen));
         if (t.rank() == 0) op.fail_shape("a mask needs at least one axis");
         const Tensor places = nonzero(t);
         for (int k = 0; k < t.rank(); ++k) p.picked.push_back({axis++, select(places, 1, k)});
+        seen += t.rank();
       } else {
-        p.picked.push_back({axis, wrapped(op, t, p.view.shape()[axis])});
+        p.picked.push_back({axis, wrapped(op, t, x.shape(), seen)});
         ++axis;
+        ++seen;
       }
     }
   }
@@ -149,7 +159,8 @@ Tensor index_put(const Tensor& x, const Indices& at, const Operand& values, bool
   const Tensor given = detail::promote(op, x, values).second;
   Shape joint;
   if (!broadcast(given.shape(), places.shape(), joint) || joint != places.shape())
-    op.fail_shape("values " + given.shape().str() + " do not broadcast to the elements " + places.shape().str());
+    op.fail_shape("values " + given.shape().str() + " do not broadcast to the elements " + places.shape().str() +
+                  " of x " + x.shape().str());
   const Tensor source = expand(given, joint);
   if (!accumulate) return detail::put_last(x, places, source);
   return reshape(index_add(reshape(x, {-1}), 0, reshape(places, {-1}), reshape(source, {-1})), x.shape());

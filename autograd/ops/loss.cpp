@@ -8,11 +8,13 @@
 #include "autograd/ops/index.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/reduce.h"
+#include "autograd/ops/reduced.h"
 #include "autograd/ops/softmax.h"
 
 namespace attune {
 
 using detail::elements;
+using detail::reduced;
 using detail::with_floating;
 
 namespace {
@@ -77,15 +79,6 @@ Tensor cross_entropy_rows(const Tensor& x, const Tensor& target, std::int64_t ig
         return cross_entropy_grad(x, target, dy, lse, ignore, smoothing, {});
       },
       [](const Tensor&) { return Tensor(); });
-}
-
-Tensor reduced(const Tensor& x, Reduction r) {
-  switch (r) {
-    case Reduction::none: return x;
-    case Reduction::sum: return sum(x);
-    case Reduction::batch_mean: return sum(x) / static_cast<double>(x.rank() == 0 ? 1 : x.shape()[0]);
-    default: return mean(x);
-  }
 }
 
 /// Class targets against rows of scores, checked.
@@ -185,57 +178,6 @@ Tensor nll_loss(const Tensor& x, const Tensor& target, const CrossEntropyOptions
   Tensor total;
   const Tensor rows = weighted_rows(reshape(x, {t.flat.numel(), x.shape().back()}), t, o, &total);
   return reduced_rows(rows, target.shape(), o.reduction, total);
-}
-
-namespace {
-
-void check_pair(const Op& op, const Tensor& x, const Tensor& y) {
-  op.check_floating(x);
-  op.check_same_dtype(x, y);
-  if (x.shape() != y.shape()) op.fail_shape("shapes differ: " + x.shape().str() + " and " + y.shape().str());
-}
-
-}  // namespace
-
-Tensor mse_loss(const Tensor& x, const Tensor& y, Reduction reduction, Here here) {
-  const Op op{"mse_loss", here};
-  check_pair(op, x, y);
-  return reduced(square(x - y), reduction);
-}
-
-Tensor l1_loss(const Tensor& x, const Tensor& y, Reduction reduction, Here here) {
-  const Op op{"l1_loss", here};
-  check_pair(op, x, y);
-  return reduced(abs(x - y), reduction);
-}
-
-Tensor huber_loss(const Tensor& x, const Tensor& y, double delta, Reduction reduction, Here here) {
-  const Op op{"huber_loss", here};
-  check_pair(op, x, y);
-  if (!(delta > 0)) op.fail_value("delta = " + detail::text(delta) + " must be positive");
-  const Tensor d = x - y, a = abs(d);
-  return reduced(where(lt(a, delta), 0.5 * square(d), delta * (a - 0.5 * delta)), reduction);
-}
-
-Tensor kl_div(const Tensor& x, const Tensor& target, bool log_target, Reduction reduction, Here here) {
-  const Op op{"kl_div", here};
-  check_pair(op, x, target);
-  return reduced(log_target ? exp(target) * (target - x) : xlogy(target, target) - target * x, reduction);
-}
-
-Tensor binary_cross_entropy_with_logits(const Tensor& x, const Tensor& target, const BinaryCrossEntropyOptions& o,
-                                        Here here) {
-  const Op op{"binary_cross_entropy_with_logits", here};
-  check_pair(op, x, target);
-  for (const Tensor& w : {o.weight, o.positive_weight})
-    if (Shape joint; w.defined() && (!broadcast(w.shape(), x.shape(), joint) || joint != x.shape()))
-      op.fail_shape("the weight " + w.shape().str() + " does not broadcast to " + x.shape().str());
-  // -t log sigmoid(x) - (1 - t) log sigmoid(-x): two terms of one sign, so nothing cancels where the logit is
-  // confident.
-  const Tensor positive = target * softplus(-x);
-  const Tensor loss =
-      (o.positive_weight.defined() ? o.positive_weight * positive : positive) + (1 - target) * softplus(x);
-  return reduced(o.weight.defined() ? o.weight * loss : loss, o.reduction);
 }
 
 }  // namespace attune

@@ -19,8 +19,8 @@ struct Diagonal {
   std::int64_t length;
 };
 
-Diagonal diagonal_of(const Op& op, const Shape& shape, std::int64_t offset, int axis_a, int axis_b) {
-  Diagonal d{op.axis_of_rank(axis_a, shape.rank()), op.axis_of_rank(axis_b, shape.rank()), 0, 0, 0};
+Diagonal diagonal_of(const Op& op, const Shape& shape, std::int64_t offset, std::int64_t axis_a, std::int64_t axis_b) {
+  Diagonal d{op.axis_of_rank(axis_a, shape.rank(), shape), op.axis_of_rank(axis_b, shape.rank(), shape), 0, 0, 0};
   if (d.a == d.b)
     op.fail_shape("axes " + std::to_string(axis_a) + " and " + std::to_string(axis_b) + " of " + shape.str() +
                   " are the same");
@@ -48,7 +48,7 @@ Tensor diagonal_view(const Tensor& x, const Diagonal& d) {
 
 }  // namespace
 
-Tensor diagonal(const Tensor& x, std::int64_t offset, int a, int b, Here here) {
+Tensor diagonal(const Tensor& x, std::int64_t offset, std::int64_t a, std::int64_t b, Here here) {
   const Op op{"diagonal", here};
   op.check_defined(x);
   return op.record(diagonal_view(x, diagonal_of(op, x.shape(), offset, a, b)), of<diagonal>(x, offset, a, b),
@@ -57,7 +57,8 @@ Tensor diagonal(const Tensor& x, std::int64_t offset, int a, int b, Here here) {
                    });
 }
 
-Tensor diagonal_scatter(const Tensor& x, const Shape& shape, std::int64_t offset, int a, int b, Here here) {
+Tensor diagonal_scatter(const Tensor& x, const Shape& shape, std::int64_t offset, std::int64_t a, std::int64_t b,
+                        Here here) {
   const Op op{"diagonal_scatter", here};
   op.check_defined(x);
   const Diagonal d = diagonal_of(op, shape, offset, a, b);
@@ -70,11 +71,11 @@ Tensor diagonal_scatter(const Tensor& x, const Shape& shape, std::int64_t offset
                    [offset, a, b](const Tensor& dy) { return diagonal(dy, offset, a, b); });
 }
 
-Tensor diag_embed(const Tensor& x, std::int64_t offset, int axis_a, int axis_b, Here here) {
+Tensor diag_embed(const Tensor& x, std::int64_t offset, std::int64_t axis_a, std::int64_t axis_b, Here here) {
   const Op op{"diag_embed", here};
   op.check_defined(x);
   if (x.rank() == 0) op.fail_shape("needs at least one axis, got []");
-  const int a = op.axis_of_rank(axis_a, x.rank() + 1), b = op.axis_of_rank(axis_b, x.rank() + 1);
+  const int a = op.axis_of_rank(axis_a, x.rank() + 1, x.shape()), b = op.axis_of_rank(axis_b, x.rank() + 1, x.shape());
   if (a == b) op.fail_shape("axes " + std::to_string(axis_a) + " and " + std::to_string(axis_b) + " are the same");
   std::int64_t size = 0;
   if (offset == std::numeric_limits<std::int64_t>::min() ||
@@ -110,7 +111,8 @@ Tensor movedim(const Tensor& x, const Dims& from, const Dims& to, Here here) {
   return permute(x, axes);
 }
 
-Tensor unfold(const Tensor& x, int axis, std::int64_t size, std::int64_t step, std::int64_t dilation, Here here) {
+Tensor unfold(const Tensor& x, std::int64_t axis, std::int64_t size, std::int64_t step, std::int64_t dilation,
+              Here here) {
   const Op op{"unfold", here};
   op.check_defined(x);
   const Tensor whole = x.rank() == 0 ? reshape(x, {1}) : x;
@@ -141,7 +143,7 @@ Tensor unfold(const Tensor& x, int axis, std::int64_t size, std::int64_t step, s
                    });
 }
 
-Tensor narrow(const Tensor& x, int axis, std::int64_t start, std::int64_t length, Here here) {
+Tensor narrow(const Tensor& x, std::int64_t axis, std::int64_t start, std::int64_t length, Here here) {
   const Op op{"narrow", here};
   const int a = op.axis(axis, x);
   const std::int64_t n = x.shape()[a], first = start < 0 ? start + n : start;

@@ -47,7 +47,7 @@ Tensor clone(const Tensor& x, Here here) {
 
 Tensor copy_gradient(const Tensor& g, Here here) { return clone(g, here); }
 
-Tensor cat(const Tensors& xs, int axis, Here here) {
+Tensor cat(const Tensors& xs, std::int64_t axis, Here here) {
   const Op op{"cat", here};
   if (xs.empty()) op.fail_value("needs at least one tensor");
   for (const Tensor& x : xs) op.check_same_dtype(xs[0], x);
@@ -86,11 +86,11 @@ Tensor cat(const Tensors& xs, int axis, Here here) {
                          });
 }
 
-Tensor stack(const Tensors& xs, int axis, Here here) {
+Tensor stack(const Tensors& xs, std::int64_t axis, Here here) {
   const Op op{"stack", here};
   if (xs.empty()) op.fail_value("needs at least one tensor");
   op.check_defined(xs[0]);
-  const int a = op.axis_of_rank(axis, xs[0].rank() + 1);
+  const int a = op.axis_of_rank(axis, xs[0].rank() + 1, xs[0].shape());
   for (const Tensor& x : xs) {
     op.check_same_dtype(xs[0], x);
     if (x.shape() != xs[0].shape()) op.fail_shape("shapes differ: " + xs[0].shape().str() + " and " + x.shape().str());
@@ -125,7 +125,7 @@ Tensor flip(const Tensor& x, const Dims& axes, Here here) {
                    [axes](const Tensor& dy) { return flip(dy, axes); });
 }
 
-Tensor roll(const Tensor& x, std::int64_t shift, int axis, Here here) {
+Tensor roll(const Tensor& x, std::int64_t shift, std::int64_t axis, Here here) {
   const Op op{"roll", here};
   const int a = op.axis(axis, x);
   const std::int64_t n = x.shape()[a];
@@ -146,18 +146,29 @@ Tensor roll(const Tensor& x, const Dims& shifts, const Dims& axes, Here here) {
   return y;
 }
 
-Tensor pad(const Tensor& x, int axis, std::int64_t before, std::int64_t after, const Scalar& value, Here here) {
-  const Op op{"pad", here};
-  const int a = op.axis(axis, x);
-  const std::int64_t n = x.shape()[a];
+namespace {
+
+/// The size of an axis of x with so many elements more (less, where negative) at its ends; checked.
+std::int64_t padded_size(const Op& op, const Tensor& x, int axis, std::int64_t before, std::int64_t after) {
+  const std::int64_t n = x.shape()[axis];
   std::int64_t size = 0;
   if (__builtin_add_overflow(n, before, &size) || __builtin_add_overflow(size, after, &size) || size < 0 ||
       before < -n || after < -n)
     op.fail_value("before = " + std::to_string(before) + " and after = " + std::to_string(after) + " do not fit axis " +
                   std::to_string(axis) + " of " + x.shape().str());
+  return size;
+}
+
+}  // namespace
+
+Tensor pad(const Tensor& x, std::int64_t axis, std::int64_t before, std::int64_t after, const Scalar& value,
+           Here here) {
+  const Op op{"pad", here};
+  const int a = op.axis(axis, x);
+  const std::int64_t n = x.shape()[a];
   Shape shape = x.shape();
-  shape[a] = size;
   detail::check_fits(op, value, x);
+  shape[a] = padded_size(op, x, a, before, after);
   Tensor y = full(shape, value, x.dtype());
   const std::int64_t start = std::max<std::int64_t>(-before, 0), stop = n - std::max<std::int64_t>(-after, 0);
   place(y, a, std::max<std::int64_t>(before, 0), slice(x.detach(), a, start, stop));
@@ -176,12 +187,13 @@ Tensor constant_pad(const Tensor& x, const std::vector<std::int64_t>& pairs, con
   for (int i = 0; i < axes; ++i) {
     const std::int64_t before = pairs[2 * static_cast<std::size_t>(i)],
                        after = pairs[2 * static_cast<std::size_t>(i) + 1];
+    padded_size(op, x, x.rank() - 1 - i, before, after);
     if (before != 0 || after != 0) y = pad(y, x.rank() - 1 - i, before, after, value);
   }
   return y.same_storage(x) ? clone(y) : y;
 }
 
-Tensor repeat_interleave(const Tensor& x, std::int64_t count, int axis, Here here) {
+Tensor repeat_interleave(const Tensor& x, std::int64_t count, std::int64_t axis, Here here) {
   const Op op{"repeat_interleave", here};
   const int a = op.axis(axis, x);
   if (count < 0) op.fail_value("count = " + std::to_string(count) + " is negative");
@@ -193,7 +205,7 @@ Tensor repeat_interleave(const Tensor& x, std::int64_t count, int axis, Here her
   return y.same_storage(x) ? clone(y) : y;
 }
 
-Tensor repeat_interleave(const Tensor& x, const Tensor& counts, int axis, Here here) {
+Tensor repeat_interleave(const Tensor& x, const Tensor& counts, std::int64_t axis, Here here) {
   const Op op{"repeat_interleave", here};
   const int a = op.axis(axis, x);
   op.check_defined(counts);

@@ -90,7 +90,7 @@ Tensor reshape(const Tensor& x, const Shape& asked, Here here) {
                    "dx = dy in x's shape", [shape = x.shape()](const Tensor& dy) { return reshape(dy, shape); });
 }
 
-Tensor flatten(const Tensor& x, int first, int last, Here here) {
+Tensor flatten(const Tensor& x, std::int64_t first, std::int64_t last, Here here) {
   const Op op{"flatten", here};
   op.check_defined(x);
   if (x.rank() == 0) return reshape(x, {1});
@@ -132,7 +132,7 @@ Tensor permute(const Tensor& x, const Dims& axes, Here here) {
                    [back](const Tensor& dy) { return permute(dy, back); });
 }
 
-Tensor transpose(const Tensor& x, int a, int b, Here here) {
+Tensor transpose(const Tensor& x, std::int64_t a, std::int64_t b, Here here) {
   const Op op{"transpose", here};
   op.check_defined(x);
   const int i = op.axis(a, x), j = op.axis(b, x);
@@ -160,7 +160,7 @@ Tensor expand(const Tensor& x, const Shape& asked, Here here) {
                    "dx = dy summed over what was stretched", [](const Tensor& dy) { return dy; });
 }
 
-Tensor squeeze(const Tensor& x, int axis, Here here) {
+Tensor squeeze(const Tensor& x, std::int64_t axis, Here here) {
   const Op op{"squeeze", here};
   const int a = op.axis(axis, x);
   if (x.shape()[a] != 1)
@@ -168,7 +168,7 @@ Tensor squeeze(const Tensor& x, int axis, Here here) {
                   std::to_string(x.shape()[a]) + ", not 1");
   Shape shape = x.shape();
   shape.erase(a);
-  constexpr Tensor (*one_axis)(const Tensor&, int, Here) = squeeze;
+  constexpr Tensor (*one_axis)(const Tensor&, std::int64_t, Here) = squeeze;
   return op.record(view_of(x, shape, kept_strides(x, a), 0), of<one_axis>(x, axis), "dx = dy with the axis back",
                    [a](const Tensor& dy) { return unsqueeze(dy, a); });
 }
@@ -182,10 +182,10 @@ Tensor squeeze(const Tensor& x, Here here) {
   return reshape(x, shape);
 }
 
-Tensor unsqueeze(const Tensor& x, int axis, Here here) {
+Tensor unsqueeze(const Tensor& x, std::int64_t axis, Here here) {
   const Op op{"unsqueeze", here};
   op.check_defined(x);
-  const int a = op.axis_of_rank(axis, x.rank() + 1);
+  const int a = op.axis_of_rank(axis, x.rank() + 1, x.shape());
   Shape shape = x.shape();
   Strides strides = x.strides();
   shape.insert(a, 1);
@@ -194,7 +194,7 @@ Tensor unsqueeze(const Tensor& x, int axis, Here here) {
                    [a](const Tensor& dy) { return squeeze(dy, a); });
 }
 
-Tensor slice(const Tensor& x, int axis, std::int64_t start, std::int64_t stop, std::int64_t step, Here here) {
+Tensor slice(const Tensor& x, std::int64_t axis, std::int64_t start, std::int64_t stop, std::int64_t step, Here here) {
   const Op op{"slice", here};
   const int a = op.axis(axis, x);
   if (step < 1) op.fail_value("step = " + std::to_string(step) + " must be at least 1");
@@ -213,7 +213,8 @@ Tensor slice(const Tensor& x, int axis, std::int64_t start, std::int64_t stop, s
                    });
 }
 
-Tensor slice_scatter(const Tensor& x, const Shape& shape, int axis, std::int64_t start, std::int64_t step, Here here) {
+Tensor slice_scatter(const Tensor& x, const Shape& shape, std::int64_t axis, std::int64_t start, std::int64_t step,
+                     Here here) {
   const Op op{"slice_scatter", here};
   const int a = op.axis(axis, x);
   if (step < 1) op.fail_value("step = " + std::to_string(step) + " must be at least 1");
@@ -237,7 +238,7 @@ Tensor slice_scatter(const Tensor& x, const Shape& shape, int axis, std::int64_t
       [a, start, step, count](const Tensor& dy) { return slice(slice(dy, a, start, to_end, step), a, 0, count); });
 }
 
-Tensor select(const Tensor& x, int axis, std::int64_t index, Here here) {
+Tensor select(const Tensor& x, std::int64_t axis, std::int64_t index, Here here) {
   const Op op{"select", here};
   const int a = op.axis(axis, x);
   const std::int64_t n = x.shape()[a];
@@ -253,7 +254,7 @@ Tensor select(const Tensor& x, int axis, std::int64_t index, Here here) {
                    });
 }
 
-Tensors split(const Tensor& x, const std::vector<std::int64_t>& sizes, int axis, Here here) {
+Tensors split(const Tensor& x, const std::vector<std::int64_t>& sizes, std::int64_t axis, Here here) {
   const Op op{"split", here};
   const int a = op.axis(axis, x);
   const std::int64_t n = x.shape()[a];
@@ -276,7 +277,7 @@ namespace {
 constexpr std::int64_t most_empty_pieces = 1 << 16;
 }  // namespace
 
-Tensors chunk(const Tensor& x, std::int64_t n, int axis, Here here) {
+Tensors chunk(const Tensor& x, std::int64_t n, std::int64_t axis, Here here) {
   const Op op{"chunk", here};
   const int a = op.axis(axis, x);
   if (n < 1) op.fail_value("n = " + std::to_string(n) + " must be at least 1");
@@ -290,7 +291,7 @@ Tensors chunk(const Tensor& x, std::int64_t n, int axis, Here here) {
   return split(x, sizes, a);
 }
 
-Tensors unbind(const Tensor& x, int axis, Here here) {
+Tensors unbind(const Tensor& x, std::int64_t axis, Here here) {
   const Op op{"unbind", here};
   const int a = op.axis(axis, x);
   const Tensor from = x.detach();

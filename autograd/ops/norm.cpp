@@ -186,18 +186,18 @@ Tensor rms_norm(const Tensor& x, const Tensor& w, double eps, Here here) {
                          });
 }
 
-Tensor normalize(const Tensor& x, double p, int axis, double eps, Here here) {
+Tensor normalize(const Tensor& x, double p, std::int64_t axis, double eps, Here here) {
   const Op op{"normalize", here};
   op.check_floating(x);
-  return x / clamp_min(vector_norm(x, p, {op.axis_of_rank(axis, std::max(x.rank(), 1))}, true), eps);
+  return x / clamp_min(vector_norm(x, p, {op.axis_of_rank(axis, std::max(x.rank(), 1), x.shape())}, true), eps);
 }
 
-Tensor cosine_similarity(const Tensor& a, const Tensor& b, int axis, double eps, Here here) {
+Tensor cosine_similarity(const Tensor& a, const Tensor& b, std::int64_t axis, double eps, Here here) {
   const Op op{"cosine_similarity", here};
   op.check_floating(a);
   op.check_same_dtype(a, b);
   const Shape shape = detail::joint_shape(op, a, b);
-  const int along = op.axis_of_rank(axis, std::max(shape.rank(), 1));
+  const int along = op.axis_of_rank(axis, std::max(shape.rank(), 1), shape);
   return sum(normalize(expand(a, shape), 2, along, eps) * normalize(expand(b, shape), 2, along, eps), {along});
 }
 

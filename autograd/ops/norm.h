@@ -13,9 +13,10 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight = {}, const Tensor& bias
 /// x / sqrt(mean(x^2) + eps) * weight over the last axis; Zhang and Sennrich 2019. weight [d] may be undefined.
 Tensor rms_norm(const Tensor& x, const Tensor& weight = {}, double eps = 1e-6, Here here = Here::current());
 /// x / max(vector_norm(x, p), eps) along an axis.
-Tensor normalize(const Tensor& x, double p = 2, int axis = -1, double eps = 1e-12, Here here = Here::current());
+Tensor normalize(const Tensor& x, double p = 2, std::int64_t axis = -1, double eps = 1e-12,
+                 Here here = Here::current());
 /// <a, b> / (max(|a|, eps) max(|b|, eps)) along an axis; both broadcast.
-Tensor cosine_similarity(const Tensor& a, const Tensor& b, int axis = -1, double eps = 1e-8,
+Tensor cosine_similarity(const Tensor& a, const Tensor& b, std::int64_t axis = -1, double eps = 1e-8,
                          Here here = Here::current());
 
 }  // namespace attune

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -29,7 +30,7 @@ struct Subscripts {
 };
 
 /// One term, "..." replaced by as many labels as `rank` leaves.
-Labels labels_of(const Op& op, std::string_view term, int rank, int* broadcast_axes) {
+Labels labels_of(const Op& op, std::string_view term, int rank, const Shape& shape, int* broadcast_axes) {
   const auto dots = term.find("...");
   const std::size_t letters = dots == std::string_view::npos ? term.size() : term.size() - 3;
   const int rest = rank - static_cast<int>(letters);
@@ -45,7 +46,8 @@ Labels labels_of(const Op& op, std::string_view term, int rank, int* broadcast_a
     }
   }
   if (rest < 0 || (rest > 0 && dots == std::string_view::npos))
-    op.fail_shape("\"" + std::string(term) + "\" does not name the " + std::to_string(rank) + " axes of its operand");
+    op.fail_shape("\"" + std::string(term) + "\" does not name the " + std::to_string(rank) + " axes of " +
+                  shape.str());
   *broadcast_axes = std::max(*broadcast_axes, dots == std::string_view::npos ? 0 : rest);
   return labels;
 }
@@ -69,7 +71,7 @@ Subscripts parse(const Op& op, std::string_view text, const Tensors& operands) {
   Subscripts s;
   int broadcast_axes = 0;
   for (std::size_t i = 0; i < terms.size(); ++i)
-    s.inputs.push_back(labels_of(op, terms[i], operands[i].rank(), &broadcast_axes));
+    s.inputs.push_back(labels_of(op, terms[i], operands[i].rank(), operands[i].shape(), &broadcast_axes));
   if (arrow == std::string::npos) {
     for (int k = broadcast_axes; k > 0; --k) s.output += static_cast<char>(k);
     std::string all;
@@ -83,7 +85,7 @@ Subscripts parse(const Op& op, std::string_view text, const Tensors& operands) {
   const auto dots = right.find("...");
   const int letters = static_cast<int>(right.size()) - (dots == std::string::npos ? 0 : 3);
   int ignored = 0;
-  s.output = labels_of(op, right, letters + (dots == std::string::npos ? 0 : broadcast_axes), &ignored);
+  s.output = labels_of(op, right, letters + (dots == std::string::npos ? 0 : broadcast_axes), {}, &ignored);
   for (char c : s.output) {
     const bool named =
         std::any_of(s.inputs.begin(), s.inputs.end(), [c](const Labels& l) { return l.find(c) != Labels::npos; });
@@ -94,6 +96,26 @@ Subscripts parse(const Op& op, std::string_view text, const Tensors& operands) {
   return s;
 }
 
+/// Each label has one size, or 1, wherever it stands.
+void check_sizes(const Op& op, const Subscripts& s, const Tensors& operands) {
+  struct Seen {
+    std::int64_t size;
+    std::size_t operand;
+  };
+  std::map<char, Seen> seen;
+  for (std::size_t i = 0; i < operands.size(); ++i)
+    for (std::size_t axis = 0; axis < s.inputs[i].size(); ++axis) {
+      const char c = s.inputs[i][axis];
+      const std::int64_t n = operands[i].shape()[static_cast<int>(axis)];
+      if (n == 1) continue;
+      const Seen& before = seen.emplace(c, Seen{n, i}).first->second;
+      if (before.size != n)
+        op.fail_shape((c < 'A' ? std::string("broadcast sizes ") : std::string("'") + c + "' has the sizes ") +
+                      std::to_string(before.size) + " and " + std::to_string(n) + (c < 'A' ? " differ" : "") + " in " +
+                      operands[before.operand].shape().str() + " and " + operands[i].shape().str());
+    }
+}
+
 /// Repeated letters to their diagonal.
 Labelled without_repeats(const Op& op, Labelled t) {
   for (std::size_t i = 0; i < t.labels.size(); ++i) {
@@ -102,7 +124,7 @@ Labelled without_repeats(const Op& op, Labelled t) {
     const int a = static_cast<int>(i), b = static_cast<int>(j);
     if (t.x.size(a) != t.x.size(b))
       op.fail_shape(std::string("'") + t.labels[i] + "' has the sizes " + std::to_string(t.x.size(a)) + " and " +
-                    std::to_string(t.x.size(b)));
+                    std::to_string(t.x.size(b)) + " in " + t.x.shape().str());
     t.x = diagonal(t.x, 0, a, b);
     const char label = t.labels[i];
     t.labels.erase(j, 1);
@@ -145,7 +167,7 @@ std::int64_t size_of(const Labelled& t, char c) {
 }
 
 /// One pair as a batched matrix product: batch, rows of a, columns of b, and what is summed.
-Labelled multiplied(const Op& op, Labelled a, Labelled b, const Labels& needed) {
+Labelled multiplied(Labelled a, Labelled b, const Labels& needed) {
   Labels both = needed;
   a = summed(std::move(a), both + b.labels);
   b = summed(std::move(b), both + a.labels);
@@ -154,10 +176,6 @@ Labelled multiplied(const Op& op, Labelled a, Labelled b, const Labels& needed) 
   for (char c : a.labels) {
     const bool shared = b.labels.find(c) != Labels::npos, kept = needed.find(c) != Labels::npos;
     const std::int64_t m = size_of(a, c), n = size_of(b, c);
-    if (shared && m != n && m != 1 && n != 1)
-      op.fail_shape(c < 'A'
-                        ? "broadcast sizes " + std::to_string(m) + " and " + std::to_string(n) + " differ"
-                        : std::string("'") + c + "' has the sizes " + std::to_string(m) + " and " + std::to_string(n));
     (!shared ? rows : kept ? batch : inside) += c;
     if (shared && kept) batch_shape.push_back(m == 1 ? n : m);
   }
@@ -204,11 +222,12 @@ Tensor einsum(std::string_view text, const Tensors& operands, Here here) {
   for (const Tensor& x : operands) op.check_same_dtype(operands[0], x);
   op.check_floating(operands[0]);
   const Subscripts s = parse(op, text, operands);
+  check_sizes(op, s, operands);
   Labelled y = without_repeats(op, {operands[0], s.inputs[0]});
   for (std::size_t i = 1; i < operands.size(); ++i) {
     Labels needed = s.output;
     for (std::size_t k = i + 1; k < operands.size(); ++k) needed += s.inputs[k];
-    y = multiplied(op, std::move(y), without_repeats(op, {operands[i], s.inputs[i]}), needed);
+    y = multiplied(std::move(y), without_repeats(op, {operands[i], s.inputs[i]}), needed);
   }
   y = summed(std::move(y), s.output);
   return arranged(y, s.output);
@@ -254,14 +273,14 @@ Tensor tensordot(const Tensor& a, const Tensor& b, const Dims& axes_a, const Dim
                  shape);
 }
 
-Tensor tensordot(const Tensor& a, const Tensor& b, int count, Here here) {
+Tensor detail::tensordot_inner(const Tensor& a, const Tensor& b, std::int64_t count, Here here) {
   const Op op{"tensordot", here};
   op.check_same_dtype(a, b);
   if (count < 0 || count > std::min(a.rank(), b.rank()))
     op.fail_value("count = " + std::to_string(count) + " exceeds the axes of " + a.shape().str() + " or " +
                   b.shape().str());
   Dims last, first;
-  for (int i = 0; i < count; ++i) {
+  for (std::int64_t i = 0; i < count; ++i) {
     last.push_back(a.rank() - count + i);
     first.push_back(i);
   }
@@ -293,7 +312,8 @@ Tensor addmm(const Tensor& x, const Tensor& a, const Tensor& b, double beta, dou
   if (beta == 0) return y;  // x is not even read, NaN or not
   Shape joint;
   if (!broadcast(x.shape(), y.shape(), joint) || joint != y.shape())
-    op.fail_shape("x " + x.shape().str() + " does not broadcast to the product " + y.shape().str());
+    op.fail_shape("x " + x.shape().str() + " does not broadcast to the product " + y.shape().str() + " of " +
+                  a.shape().str() + " and " + b.shape().str());
   return (beta == 1 ? x : beta * x) + y;
 }
 

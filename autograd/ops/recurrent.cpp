@@ -240,9 +240,12 @@ Tensors recurrent(const Tensors& in, const Tensor& lengths, const Spec& spec, He
 
 std::string sizes(std::int64_t a, std::int64_t b) { return Shape{a, b}.str(); }
 
-void check_shape(const Op& op, const char* what, const Tensor& x, const Shape& fits, const Tensor& like) {
-  op.check_same_dtype(like, x);
-  if (x.shape() != fits) op.fail_shape(std::string(what) + " " + x.shape().str() + " must be " + fits.str());
+void check_shape(const Op& op, const char* what, const Tensor& t, const Shape& fits, const char* other,
+                 const Tensor& like) {
+  op.check_same_dtype(like, t);
+  if (t.shape() != fits)
+    op.fail_shape(std::string(what) + " " + t.shape().str() + " must be " + fits.str() + " for " + other + " " +
+                  like.shape().str());
 }
 
 /// [B] int64, a copy.
@@ -275,10 +278,10 @@ Recurrent run(const Op& op, Cell cell, const Tensor& x, const Tensor& h0, const 
     op.fail_shape("x " + x.shape().str() + " must be [T, B, " + std::to_string(gates * hidden) + "] for w_hh " +
                   w_hh.shape().str());
   const std::int64_t batch = x.size(1);
-  if (b_hh.defined()) check_shape(op, "b_hh", b_hh, {gates * hidden}, x);
-  if (w_hr.defined()) check_shape(op, "w_hr", w_hr, {state, hidden}, x);
-  if (h0.defined()) check_shape(op, "h0", h0, {batch, state}, x);
-  if (c0.defined()) check_shape(op, "c0", c0, {batch, hidden}, x);
+  if (b_hh.defined()) check_shape(op, "b_hh", b_hh, {gates * hidden}, "w_hh", w_hh);
+  if (w_hr.defined()) check_shape(op, "w_hr", w_hr, {state, hidden}, "w_hh", w_hh);
+  if (h0.defined()) check_shape(op, "h0", h0, {batch, state}, "x", x);
+  if (c0.defined()) check_shape(op, "c0", c0, {batch, hidden}, "x", x);
   if (!(o.cell_clip >= 0 && o.projection_clip >= 0)) op.fail_value("clips must not be negative");
   if (o.cell_clip > 0 && cell != Cell::lstm) op.fail_value("cell_clip is for an lstm");
   if (o.projection_clip > 0 && !w_hr.defined()) op.fail_value("projection_clip needs w_hr");

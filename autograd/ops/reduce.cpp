@@ -35,7 +35,7 @@ Axes axes_of(const Op& op, const Tensor& x, const Dims& asked) {
   op.check_defined(x);
   bool goes[max_rank] = {};
   for (std::int64_t axis : asked) {
-    bool& again = goes[op.axis_of_rank(axis, std::max(x.rank(), 1))];  // a rank-0 tensor is a row of one
+    bool& again = goes[op.axis_of_rank(axis, std::max(x.rank(), 1), x.shape())];  // a rank-0 tensor is a row of one
     if (again) op.fail_shape("axes " + asked.str() + " repeat an axis");
     again = true;
   }
@@ -202,12 +202,12 @@ Tensor amin(const Tensor& x, const Dims& axes, bool keep_axes, Here here) {
 namespace {
 
 /// An axis of x; a rank-0 tensor is a row of one.
-int row_axis(const Op& op, const Tensor& x, int axis) {
+int row_axis(const Op& op, const Tensor& x, std::int64_t axis) {
   op.check_defined(x);
-  return op.axis_of_rank(axis, std::max(x.rank(), 1));
+  return op.axis_of_rank(axis, std::max(x.rank(), 1), x.shape());
 }
 
-Tensor position_of(const Op& op, bool largest, const Tensor& x, int axis, bool keep_axis) {
+Tensor position_of(const Op& op, bool largest, const Tensor& x, std::int64_t axis, bool keep_axis) {
   const int a = row_axis(op, x, axis);
   const Around at = around(x.shape(), a);
   if (at.n == 0 && at.outer * at.inner != 0)
@@ -225,7 +225,7 @@ Tensor position_of(const Op& op, bool largest, const Tensor& x, int axis, bool k
   return y;
 }
 
-Extremes extreme_along(const Tensor& at, const Tensor& x, int axis, bool keep_axis) {
+Extremes extreme_along(const Tensor& at, const Tensor& x, std::int64_t axis, bool keep_axis) {
   const Tensor values = gather(x, axis, at);
   if (keep_axis || x.rank() == 0) return {values, at};
   return {squeeze(values, axis), squeeze(at, axis)};
@@ -233,20 +233,20 @@ Extremes extreme_along(const Tensor& at, const Tensor& x, int axis, bool keep_ax
 
 }  // namespace
 
-Tensor argmax(const Tensor& x, int axis, bool keep_axis, Here here) {
+Tensor argmax(const Tensor& x, std::int64_t axis, bool keep_axis, Here here) {
   const Op op{"argmax", here};
   return position_of(op, true, x, axis, keep_axis);
 }
-Tensor argmin(const Tensor& x, int axis, bool keep_axis, Here here) {
+Tensor argmin(const Tensor& x, std::int64_t axis, bool keep_axis, Here here) {
   const Op op{"argmin", here};
   return position_of(op, false, x, axis, keep_axis);
 }
 
-Extremes max(const Tensor& x, int axis, bool keep_axis, Here here) {
+Extremes max(const Tensor& x, std::int64_t axis, bool keep_axis, Here here) {
   const Op op{"max", here};
   return extreme_along(position_of(op, true, x.detach(), axis, true), x, axis, keep_axis);
 }
-Extremes min(const Tensor& x, int axis, bool keep_axis, Here here) {
+Extremes min(const Tensor& x, std::int64_t axis, bool keep_axis, Here here) {
   const Op op{"min", here};
   return extreme_along(position_of(op, false, x.detach(), axis, true), x, axis, keep_axis);
 }
@@ -270,7 +270,7 @@ Tensor logsumexp(const Tensor& x, const Dims& axes, bool keep_axes, Here here) {
                    });
 }
 
-Tensor cumsum(const Tensor& x, int axis, Here here) {
+Tensor cumsum(const Tensor& x, std::int64_t axis, Here here) {
   const Op op{"cumsum", here};
   const int a = row_axis(op, x, axis);
   const Around at = around(x.shape(), a);

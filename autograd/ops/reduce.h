@@ -15,15 +15,15 @@ Tensor prod(const Tensor& x, const Dims& axes = {}, bool keep_axes = false, Here
 Tensor amax(const Tensor& x, const Dims& axes = {}, bool keep_axes = false, Here here = Here::current());
 Tensor amin(const Tensor& x, const Dims& axes = {}, bool keep_axes = false, Here here = Here::current());
 /// The first position (int64) of the largest or smallest element along an axis.
-Tensor argmax(const Tensor& x, int axis = -1, bool keep_axis = false, Here here = Here::current());
-Tensor argmin(const Tensor& x, int axis = -1, bool keep_axis = false, Here here = Here::current());
+Tensor argmax(const Tensor& x, std::int64_t axis = -1, bool keep_axis = false, Here here = Here::current());
+Tensor argmin(const Tensor& x, std::int64_t axis = -1, bool keep_axis = false, Here here = Here::current());
 struct Extremes {
   Tensor values;
   Tensor indices;  ///< int64, off the tape: the first position of the value, which alone gets the gradient
 };
 /// Largest (smallest) elements along one axis, with their positions.
-Extremes max(const Tensor& x, int axis, bool keep_axis = false, Here here = Here::current());
-Extremes min(const Tensor& x, int axis, bool keep_axis = false, Here here = Here::current());
+Extremes max(const Tensor& x, std::int64_t axis, bool keep_axis = false, Here here = Here::current());
+Extremes min(const Tensor& x, std::int64_t axis, bool keep_axis = false, Here here = Here::current());
 /// The sum of what is not NaN; NaN elements get no gradient.
 Tensor nansum(const Tensor& x, const Dims& axes = {}, bool keep_axes = false, Here here = Here::current());
 /// sum((x - mean)^2) / (n - correction); two passes.
@@ -38,16 +38,17 @@ VarMean var_mean(const Tensor& x, const Dims& axes = {}, double correction = 1, 
 Tensor std_dev(const Tensor& x, const Dims& axes = {}, double correction = 1, bool keep_axes = false,
                Here here = Here::current());
 /// (sum |x|^p)^(1/p): 2 is the Euclidean norm, infinity and -infinity the largest and smallest |x|, 0 the number of
-/// elements that are not 0 (Golub and Van Loan 2013, section 2.2). The gradient at 0 is 0.
+/// elements that are not 0 (Golub and Van Loan 2013, section 2.2). The gradient at 0 is 0. Throws ShapeError where
+/// there is no element and p is infinite or negative.
 Tensor vector_norm(const Tensor& x, double p, const Dims& axes = {}, bool keep_axes = false,
                    Here here = Here::current());
 /// sqrt(sum x^2), with gradient 0 at 0.
 Tensor norm(const Tensor& x, const Dims& axes = {}, bool keep_axes = false, Here here = Here::current());
 /// log(sum(exp(x))), stable; -inf, with gradient 0, where all elements are.
 Tensor logsumexp(const Tensor& x, const Dims& axes = {}, bool keep_axes = false, Here here = Here::current());
-Tensor cumsum(const Tensor& x, int axis, Here here = Here::current());  ///< running sum, inclusive
+Tensor cumsum(const Tensor& x, std::int64_t axis, Here here = Here::current());  ///< running sum, inclusive
 /// Running product, inclusive; its gradient is right with zeros inside.
-Tensor cumprod(const Tensor& x, int axis, Here here = Here::current());
+Tensor cumprod(const Tensor& x, std::int64_t axis, Here here = Here::current());
 /// Whether all (any) elements of a bool tensor are true, as a C++ bool.
 bool all(const Tensor& x, Here here = Here::current());
 bool any(const Tensor& x, Here here = Here::current());

@@ -18,7 +18,7 @@ double reduced_count(const Op& op, const Tensor& x, const Dims& axes) {
   if (axes.empty()) return static_cast<double>(x.numel());
   double n = 1;
   for (std::int64_t axis : axes) {
-    const int a = op.axis_of_rank(axis, std::max(x.rank(), 1));
+    const int a = op.axis_of_rank(axis, std::max(x.rank(), 1), x.shape());
     if (x.rank() > 0) n *= static_cast<double>(x.shape()[a]);
   }
   return n;
@@ -93,6 +93,7 @@ Tensor vector_norm(const Tensor& x, double p, const Dims& axes, bool keep_axes, 
   op.check_floating(x);
   const double n = reduced_count(op, x, axes);
   if (std::isnan(p)) op.fail_value("p is not a number");
+  if (n == 0 && (std::isinf(p) || p < 0)) op.fail_shape("nothing to choose from in " + x.shape().str());
   if (n == 1 && p != 0) return sum(abs(x), axes, keep_axes);  // every norm of one number, without powers that cancel
   if (std::isinf(p)) return p > 0 ? amax(abs(x), axes, keep_axes) : amin(abs(x), axes, keep_axes);
   if (p == 0) return sum(where(eq(x, 0), 0, ones_like(x)), axes, keep_axes);
@@ -106,11 +107,11 @@ Tensor vector_norm(const Tensor& x, double p, const Dims& axes, bool keep_axes, 
   return where(none, 0, pow(where(none, 1, total), 1 / p)) * reshape(unit, total.shape());
 }
 
-Tensor cumprod(const Tensor& x, int axis, Here here) {
+Tensor cumprod(const Tensor& x, std::int64_t axis, Here here) {
   const Op op{"cumprod", here};
   op.check_floating(x);
   if (x.rank() == 0) {
-    op.axis_of_rank(axis, 1);
+    op.axis_of_rank(axis, 1, x.shape());
     return clone(x);
   }
   const int a = op.axis(axis, x);

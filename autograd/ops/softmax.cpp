@@ -27,14 +27,14 @@ Tensor by_rows(const Tensor& x, int axis, const Tensor& other, Kernel&& kernel) 
 }
 
 /// A rank-0 tensor is a row of one.
-int row_axis(const Op& op, const Tensor& x, int axis) {
+int row_axis(const Op& op, const Tensor& x, std::int64_t axis) {
   op.check_floating(x);
-  return op.axis_of_rank(axis, x.rank() == 0 ? 1 : x.rank());
+  return op.axis_of_rank(axis, x.rank() == 0 ? 1 : x.rank(), x.shape());
 }
 
 }  // namespace
 
-Tensor softmax(const Tensor& x, int axis, Here here) {
+Tensor softmax(const Tensor& x, std::int64_t axis, Here here) {
   const Op op{"softmax", here};
   const int a = row_axis(op, x, axis);
   if (x.rank() == 0) return reshape(softmax(reshape(x, {1})), {});
@@ -47,7 +47,7 @@ Tensor softmax(const Tensor& x, int axis, Here here) {
                    [a](const Tensor& dy, const Tensor& p) { return softmax_grad(p, dy, a); });
 }
 
-Tensor log_softmax(const Tensor& x, int axis, Here here) {
+Tensor log_softmax(const Tensor& x, std::int64_t axis, Here here) {
   const Op op{"log_softmax", here};
   const int a = row_axis(op, x, axis);
   if (x.rank() == 0) return reshape(log_softmax(reshape(x, {1})), {});
@@ -62,7 +62,7 @@ Tensor log_softmax(const Tensor& x, int axis, Here here) {
 
 namespace {
 
-int grad_axis(const Op& op, const Tensor& y, const Tensor& dy, int axis) {
+int grad_axis(const Op& op, const Tensor& y, const Tensor& dy, std::int64_t axis) {
   op.check_floating(y);
   op.check_same_dtype(y, dy);
   if (y.shape() != dy.shape()) op.fail_shape("dy " + dy.shape().str() + " differs from y " + y.shape().str());
@@ -71,7 +71,7 @@ int grad_axis(const Op& op, const Tensor& y, const Tensor& dy, int axis) {
 
 }  // namespace
 
-Tensor softmax_grad(const Tensor& y, const Tensor& dy, int axis, Here here) {
+Tensor softmax_grad(const Tensor& y, const Tensor& dy, std::int64_t axis, Here here) {
   const Op op{"softmax_grad", here};
   const int a = grad_axis(op, y, dy, axis);
   Tensor dx = by_rows(
@@ -89,7 +89,7 @@ Tensor softmax_grad(const Tensor& y, const Tensor& dy, int axis, Here here) {
       [y = Saved(y), a](const Tensor& g) { return softmax_grad(y, g, a); });
 }
 
-Tensor log_softmax_grad(const Tensor& y, const Tensor& dy, int axis, Here here) {
+Tensor log_softmax_grad(const Tensor& y, const Tensor& dy, std::int64_t axis, Here here) {
   const Op op{"log_softmax_grad", here};
   const int a = grad_axis(op, y, dy, axis);
   Tensor dx =

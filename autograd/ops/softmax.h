@@ -6,13 +6,13 @@
 
 namespace attune {
 
-Tensor softmax(const Tensor& x, int axis = -1, Here here = Here::current());
-Tensor log_softmax(const Tensor& x, int axis = -1, Here here = Here::current());
+Tensor softmax(const Tensor& x, std::int64_t axis = -1, Here here = Here::current());
+Tensor log_softmax(const Tensor& x, std::int64_t axis = -1, Here here = Here::current());
 
 // Fused backward passes, differentiable in turn, along `axis` of the output y.
-Tensor softmax_grad(const Tensor& y, const Tensor& dy, int axis = -1,
+Tensor softmax_grad(const Tensor& y, const Tensor& dy, std::int64_t axis = -1,
                     Here here = Here::current());  ///< y (dy - sum(y dy))
-Tensor log_softmax_grad(const Tensor& y, const Tensor& dy, int axis = -1,
+Tensor log_softmax_grad(const Tensor& y, const Tensor& dy, std::int64_t axis = -1,
                         Here here = Here::current());  ///< dy - e^y sum(dy)
 
 }  // namespace attune

@@ -15,6 +15,13 @@ Frame::~Frame() { top_frame = parent_; }
 
 const Frame* Frame::top() { return top_frame; }
 
+std::string Frame::full_name() const {
+  const Frame* outer = this;
+  while (outer->parent_ && outer->parent_->operation_) outer = outer->parent_;
+  const std::string own = name_;
+  return own == outer->name_ ? own : outer->name_ + (": " + own);
+}
+
 Here Frame::site() const {
   Here site = here_;
   for (const Frame* f = parent_; f; f = f->parent_)

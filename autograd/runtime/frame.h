@@ -15,12 +15,18 @@ class Frame {
   /// `name` must outlive the frame (a literal). `module` and `path` describe a module's frame: path(module) is
   /// "encoder.layers.0".
   Frame(const char* name, Here here, const void* module = nullptr, std::string (*path)(const void*) = nullptr) noexcept;
+  /// An operation's frame.
+  struct Operation {};
+  Frame(const char* name, Here here, Operation) noexcept : Frame(name, here) { operation_ = true; }
   ~Frame();
   Frame(const Frame&) = delete;
   Frame& operator=(const Frame&) = delete;
 
   const char* name() const { return name_; }
   Here here() const { return here_; }
+  /// "outer: inner" for an operation that others are made of; the name alone for the one that was called. A module
+  /// between the two hides what is around it.
+  std::string full_name() const;
   const Frame* parent() const { return parent_; }
   /// The call site of the outermost frame that has one.
   Here site() const;
@@ -33,6 +39,7 @@ class Frame {
   const char* name_;
   Here here_;
   const Frame* parent_;
+  bool operation_ = false;
   const void* module_;
   std::string (*path_)(const void*);
 };

@@ -19,7 +19,7 @@ inline const std::vector<std::vector<Shape>>& binary_shapes() {
 }
 inline OpRow unary_row(const char* name, Tensor (*f)(const Tensor&, Here), Domain domain = {}) {
   return {.name = name,
-          .call = [f](const Tensors& x) -> Tensors { return {f(x[0], Here{})}; },
+          .call = [f](const Tensors& x) -> Tensors { return {f(x[0], Here::current())}; },
           .shapes = unary_shapes(),
           .domains = {std::move(domain)},
           .bad = [f] { f(zeros({2}, int64), Here::current()); },
@@ -29,7 +29,7 @@ inline OpRow unary_row(const char* name, Tensor (*f)(const Tensor&, Here), Domai
 inline OpRow binary_row(const char* name, Tensor (*f)(const Operand&, const Operand&, Here),
                         std::vector<Domain> domains = {}) {
   return {.name = name,
-          .call = [f](const Tensors& x) -> Tensors { return {f(x[0], x[1], Here{})}; },
+          .call = [f](const Tensors& x) -> Tensors { return {f(x[0], x[1], Here::current())}; },
           .shapes = binary_shapes(),
           .domains = std::move(domains),
           .bad =
@@ -41,7 +41,7 @@ inline OpRow binary_row(const char* name, Tensor (*f)(const Operand&, const Oper
 }
 inline OpRow fused_row(const char* name, Tensor (*f)(const Tensor&, const Tensor&, Here), Domain domain = {}) {
   return {.name = name,
-          .call = [f](const Tensors& x) -> Tensors { return {f(x[0], x[1], Here{})}; },
+          .call = [f](const Tensors& x) -> Tensors { return {f(x[0], x[1], Here::current())}; },
           .shapes = {{{2, 3}, {2, 3}}, {{}, {}}, {{1}, {1}}, {{0, 3}, {0, 3}}, {{1, 3}, {2, 3}}, {{2, 3}, {1, 3}}},
           .domains = {std::move(domain)},
           .bad =

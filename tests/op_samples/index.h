@@ -1,6 +1,8 @@
 // Samples of ops/index.h.
 #pragma once
 
+#include <algorithm>
+
 #include "tests/op_table.h"
 
 namespace attune::tests {
@@ -8,7 +10,8 @@ namespace attune::tests {
 /// An index of `shape` into an axis of n elements: with repeats, in no order.
 inline Tensor sample_index(const Shape& shape, std::int64_t n) {
   std::vector<std::int64_t> at(static_cast<std::size_t>(numel(shape)));
-  for (std::size_t i = 0; i < at.size(); ++i) at[i] = static_cast<std::int64_t>(5 * i + i / 3) % n;
+  for (std::size_t i = 0; i < at.size(); ++i)
+    at[i] = static_cast<std::int64_t>(5 * i + i / 3) % std::max<std::int64_t>(n, 1);
   return index_tensor(at, shape);
 }
 
@@ -31,7 +34,7 @@ inline Rows index_rows() {
            [] {
              index_select(zeros({4}), 0, index_tensor({1, 4}));
            },
-       .message = "index_select: index 4 is out of range for size 4",
+       .message = "index_select: index 4 is out of range for axis 0 of [4]",
        .bench = large},
       {.name = "index_add",
        .call = [](const Tensors& x) -> Tensors {
@@ -78,7 +81,7 @@ inline Rows index_rows() {
        },
        .shapes = {{{3, 4}}, {{}}, {{1}}, {{6}}, {{0, 2}}, {{2, 0}}, {{2, 3, 2}}},
        .bad = [] { sort(zeros({2}), 1); },
-       .message = "sort: axis 1 is out of range for rank 1",
+       .message = "sort: axis 1 is out of range for [2]",
        .bench = large},
       {.name = "topk",
        .call = [](const Tensors& x) -> Tensors {
@@ -99,7 +102,7 @@ inline Rows index_rows() {
        },
        .shapes = {{{2, 3}}, {{2, 2, 3}}, {{2, 0, 3}}, {{2, 1, 3}}},
        .bad = [] { index(zeros({2}), {2}); },
-       .message = "index: index 2 is out of range for size 2",
+       .message = "index: index 2 is out of range for axis 0 of [2]",
        .bench = {{2, 1024, 3}}},
       {.name = "index_put",
        .call = [](const Tensors& x) -> Tensors {
@@ -107,7 +110,7 @@ inline Rows index_rows() {
        },
        .shapes = {{{3, 2}, {2, 2}}, {{3, 2}, {2}}, {{3}, {}}, {{3, 0}, {2, 0}}, {{3, 1}, {1, 1}}},
        .bad = [] { index_put(zeros({3}), {Slice{.start = 1, .stop = {}, .step = 1}}, zeros({3})); },
-       .message = "index_put: values [3] do not broadcast to the elements [2]",
+       .message = "index_put: values [3] do not broadcast to the elements [2] of x [3]",
        .bench = {{3, 1024}, {2, 1024}}},
       {.name = "masked_select",
        .call = [](const Tensors& x) -> Tensors { return {masked_select(x[0], gt(x[0].detach(), 0))}; },
@@ -131,7 +134,7 @@ inline Rows index_rows() {
        },
        .shapes = {{{3, 2}, {2, 2}}, {{4, 3}, {2, 3}}, {{3, 2}, {3, 2}}},
        .bad = [] { scatter(zeros({2}), 0, index_tensor({2}), 1.0); },
-       .message = "scatter: index 2 is out of range for size 2",
+       .message = "scatter: index 2 is out of range for axis 0 of [2]",
        .bench = {{3, 2}, {2, 2}}},
       {.name = "take_along_dim",
        .call = [](const Tensors& x) -> Tensors {
@@ -153,7 +156,7 @@ inline Rows index_rows() {
            [] {
              segment_sum(zeros({2}), index_tensor({0, 1}), 1);
            },
-       .message = "segment_sum: index 1 is out of range for size 1",
+       .message = "segment_sum: index 1 is out of range for 1 segments",
        .bench = {{3, 1024}}},
   };
 }

@@ -96,7 +96,7 @@ inline Rows recurrent_rows() {
            [] {
              rnn(zeros({3, 2, 2}), zeros({1, 2}), zeros({2, 2}));
            },
-       .message = "rnn: h0 [1, 2] must be [2, 2]",
+       .message = "rnn: h0 [1, 2] must be [2, 2] for x [3, 2, 2]",
        .bench = {{64, 32, 256}, {32, 256}, {256, 256}, {256}}},
       {.name = "conv1d",
        .call = [](const Tensors& x) -> Tensors {
