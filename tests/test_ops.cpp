@@ -230,9 +230,9 @@ TEST_CASE("operations: whatever is recorded has a row") {
   std::set<std::string> known{"leaf"};
   for (const OpRow& row : all_rows()) known.insert(row.name.substr(0, row.name.find(',')));
   // Backward passes of fused operations are exercised through the second order of these rows.
-  for (const char* name :
-       {"layer_norm_grad", "rms_norm_grad", "cross_entropy_grad", "chunked_attention_grad", "recurrent_grad",
-        "conv1d_input_grad", "conv1d_weight_grad", "separate", "reversible_blocks"})
+  for (const char* name : {"layer_norm_grad", "rms_norm_grad", "cross_entropy_grad", "chunked_attention_grad",
+                           "scaled_dot_product_attention_grad", "recurrent_grad", "conv1d_input_grad",
+                           "conv1d_weight_grad", "separate", "reversible_blocks"})
     known.insert(name);
   const auto look = [&](const Tensor& y) {
     const Tape tape = Tape::of(y);

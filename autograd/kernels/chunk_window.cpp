@@ -1,7 +1,8 @@
 #include "autograd/kernels/chunk_window.h"
 
 #include <algorithm>
-#include <cmath>
+#include <limits>
+#include <utility>
 
 #include "autograd/runtime/parallel.h"
 
@@ -18,8 +19,7 @@ ChunkWindow::ChunkWindow(const ChunkPlan& plan, std::int64_t task)
       order_(plan.order ? plan.order + task * plan.rounds * plan.length : nullptr),
       all_buckets_(plan.bucket ? plan.bucket + task * plan.rounds * plan.length : nullptr),
       key_valid_(plan.key_valid ? plan.key_valid + task / plan.heads * plan.length : nullptr),
-      queries_(at(plan.chunk)),
-      row_scratch_(at(plan.chunk)) {
+      queries_(at(plan.chunk)) {
   if (!order_) {
     identity_.resize(at(plan.length));
     for (std::int64_t i = 0; i < plan.length; ++i) identity_[at(i)] = static_cast<std::int32_t>(i);
@@ -27,17 +27,32 @@ ChunkWindow::ChunkWindow(const ChunkPlan& plan, std::int64_t task)
   // In one round a pair meets twice only where a window is longer than the ring of chunks.
   const bool once = plan.rounds == 1 && plan.before + 1 + plan.after <= per_round_;
   if (!plan.correct_duplicates || once) return;
-  chunk_of_.resize(at(plan.rounds * plan.length));
+  places_.resize(at(plan.rounds * plan.length));
   for (std::int64_t s = 0; s < plan.rounds * plan.length; ++s) {
     const std::int64_t round = s / plan.length;
     const std::int32_t position = order_ ? order_[s] : identity_[at(s % plan.length)];
-    chunk_of_[at(round * plan.length + position)] = static_cast<std::int32_t>(s / plan.chunk);
+    places_[at(position * plan.rounds + round)] = {static_cast<std::int32_t>(s / plan.chunk),
+                                                   all_buckets_ ? all_buckets_[round * plan.length + position] : 0};
   }
-  const std::int64_t most = plan.rounds * (plan.before + 1 + plan.after);
-  for (std::int64_t n = 0; n <= most; ++n) {
-    logs_double_.push_back(n == 0 ? 0 : std::log(static_cast<double>(n)));
-    logs_float_.push_back(static_cast<float>(logs_double_.back()));
+  rounds_apart_ = by_bucket() && find_rounds_apart();
+}
+
+bool ChunkWindow::find_rounds_apart() const {
+  std::vector<std::pair<std::int32_t, std::int32_t>> ranges;
+  for (std::int64_t round = 0; round < plan_.rounds; ++round) {
+    const std::int32_t* buckets = all_buckets_ + round * plan_.length;
+    std::int32_t low = std::numeric_limits<std::int32_t>::max(), high = -1;
+    for (std::int64_t i = 0; i < plan_.length; ++i) {
+      if (key_valid_ && !key_valid_[i]) continue;  // nobody else sees it
+      low = std::min(low, buckets[i]);
+      high = std::max(high, buckets[i]);
+    }
+    ranges.emplace_back(low, high);
   }
+  std::sort(ranges.begin(), ranges.end());
+  for (std::size_t r = 1; r < ranges.size(); ++r)
+    if (ranges[r].first <= ranges[r - 1].second) return false;
+  return true;
 }
 
 void ChunkWindow::append_keys(std::int64_t chunk) {
@@ -62,49 +77,47 @@ void ChunkWindow::move_to(std::int64_t chunk) {
   if (plan_.own_chunk_first) append_keys(chunk);
   for (std::int64_t o = -plan_.before; o <= plan_.after; ++o)
     if (o != 0 || !plan_.own_chunk_first) append_keys(chunk + o);
+  drop_unseen_keys();
   if (!key_valid_) return;
   valid_.resize(keys_.size());
   for (std::size_t c = 0; c < keys_.size(); ++c) valid_[c] = key_valid_[keys_[c]];
 }
 
-const std::int32_t* ChunkWindow::times_seen(std::int64_t i) {
-  seen_.assign(keys_.size(), 0);
-  const bool buckets = plan_.same_bucket && all_buckets_;
-  const std::int32_t q = query(i);
-  for (std::int64_t round = 0; round < plan_.rounds; ++round)
-    for (std::int64_t o = -plan_.before; o <= plan_.after; ++o) {
-      std::int64_t window = chunk_of(round, q) + o;
-      if (!plan_.ring && (window < 0 || window >= chunks())) continue;
-      window = wrapped(window);
-      const std::int64_t its_round = window / per_round_;
-      const std::int32_t* chunk_of_key = chunk_of_.data() + its_round * plan_.length;
-      if (!buckets) {
-        for (std::size_t c = 0; c < keys_.size(); ++c) seen_[c] += chunk_of_key[keys_[c]] == window;
-        continue;
-      }
-      const std::int32_t own = all_buckets_[round * plan_.length + q];
-      const std::int32_t* bucket_of_key = all_buckets_ + its_round * plan_.length;
-      for (std::size_t c = 0; c < keys_.size(); ++c)
-        seen_[c] += int{chunk_of_key[keys_[c]] == window} & int{bucket_of_key[keys_[c]] == own};
-    }
-  return seen_.data();
+void ChunkWindow::drop_unseen_keys() {
+  offsets_.resize(keys_.size());
+  for (std::size_t c = 0; c < keys_.size(); ++c) offsets_[c] = static_cast<std::int32_t>(c);
+  if (!by_bucket() && !plan_.causal) return;
+  std::int32_t last = 0, low = std::numeric_limits<std::int32_t>::max(), high = -1;
+  for (std::int64_t i = 0; i < plan_.chunk; ++i) {
+    last = std::max(last, query(i));
+    if (!by_bucket()) continue;
+    low = std::min(low, query_bucket(i));
+    high = std::max(high, query_bucket(i));
+  }
+  std::size_t kept = 0;
+  for (std::size_t c = 0; c < keys_.size(); ++c) {
+    if (plan_.causal && keys_[c] > last) continue;
+    if (by_bucket() && (key_buckets_[c] < low || key_buckets_[c] > high)) continue;
+    keys_[kept] = keys_[c];
+    offsets_[kept] = offsets_[c];
+    if (all_buckets_) key_buckets_[kept] = key_buckets_[c];
+    ++kept;
+  }
+  keys_.resize(kept);
+  offsets_.resize(kept);
+  if (all_buckets_) key_buckets_.resize(kept);
 }
 
-template <class T>
-void ChunkWindow::dropout_row(std::int64_t i, T* mask) const {
-  const std::int64_t width = (plan_.before + 1 + plan_.after) * plan_.chunk;
-  const std::int64_t row = (task_ * chunks() + chunk_) * plan_.chunk + i;
-  const std::uint64_t first = static_cast<std::uint64_t>(row) * static_cast<std::uint64_t>((width + 3) / 4);
+void ChunkWindow::dropout_row(std::int64_t i, double* factors) const {
+  const std::int64_t blocks = (whole_columns() + 3) / 4;
+  const auto first = static_cast<std::uint64_t>(dropout_row_number(i) * blocks);
   const double kept_below = (1 - plan_.dropout) * 4294967296.0;
-  const T factor = static_cast<T>(1 / (1 - plan_.dropout));
-  for (std::int64_t c = 0; c < columns(); c += 4) {
-    const auto words = philox(plan_.dropout_key, first + static_cast<std::uint64_t>(c / 4));
-    for (std::int64_t j = c; j < std::min(c + 4, columns()); ++j)
-      mask[j] = words[at(j - c)] < kept_below ? factor : T{0};
+  for (std::int64_t c = 0; c < columns(); ++c) {
+    const auto place = static_cast<std::uint64_t>(offsets_[at(c)]);
+    const auto words = philox(plan_.dropout_key, first + place / 4);
+    factors[c] = words[place % 4] < kept_below ? 1 / (1 - plan_.dropout) : 0;
   }
 }
-template void ChunkWindow::dropout_row<float>(std::int64_t, float*) const;
-template void ChunkWindow::dropout_row<double>(std::int64_t, double*) const;
 
 void chunked_attention_counts(const ChunkPlan& plan, std::int32_t* counts, double* kept) {
   const std::int64_t n = plan.length;
@@ -147,33 +160,5 @@ void bucket_order(const std::int32_t* buckets, std::int64_t tasks, std::int64_t 
     }
   });
 }
-
-template <class T>
-void hash_buckets(const T* rotated, std::int64_t rows, const std::int64_t* factors, int factor_count,
-                  std::int32_t* buckets) {
-  std::int64_t width = 0;
-  for (int f = 0; f < factor_count; ++f) width += factors[f] / 2;
-  parallel_for(rows, 4096, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t r = begin; r < end; ++r) {
-      const T* x = rotated + r * width;
-      std::int64_t bucket = 0, scale = 1;
-      for (int f = 0; f < factor_count; ++f) {
-        const std::int64_t half = factors[f] / 2;
-        std::int64_t best = 0;
-        T largest = x[0];
-        for (std::int64_t j = 1; j < half; ++j)
-          if (x[j] > largest) largest = x[j], best = j;
-        for (std::int64_t j = 0; j < half; ++j)
-          if (-x[j] > largest) largest = -x[j], best = half + j;
-        bucket += scale * best;
-        scale *= factors[f];
-        x += half;
-      }
-      buckets[r] = static_cast<std::int32_t>(bucket);
-    }
-  });
-}
-template void hash_buckets<float>(const float*, std::int64_t, const std::int64_t*, int, std::int32_t*);
-template void hash_buckets<double>(const double*, std::int64_t, const std::int64_t*, int, std::int32_t*);
 
 }  // namespace attune::kernels

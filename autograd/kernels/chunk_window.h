@@ -15,34 +15,39 @@ class ChunkWindow {
 
   const ChunkPlan& plan() const { return plan_; }
   std::int64_t chunks() const { return plan_.rounds * per_round_; }
-  /// Whether pairs that meet more than once are to be corrected for.
-  bool corrects() const { return !chunk_of_.empty(); }
   void move_to(std::int64_t chunk);
+
+  /// Where a position lies in a round.
+  struct Place {
+    std::int32_t chunk, bucket;
+  };
+  /// Whether pairs that meet more than once are to be corrected for.
+  bool corrects() const { return !places_.empty(); }
+  /// [R]
+  const Place* places(std::int32_t position) const {
+    return places_.data() + static_cast<std::int64_t>(position) * plan_.rounds;
+  }
+  /// Whether no bucket is in two rounds: then pairs of one bucket meet within rounds only.
+  bool rounds_apart() const { return rounds_apart_; }
+  /// Whether only keys of the query's bucket are seen.
+  bool by_bucket() const { return plan_.same_bucket && all_buckets_ != nullptr; }
 
   const std::int32_t* queries() const { return queries_.data(); }  // [m] positions
   std::int32_t query(std::int64_t i) const { return queries_[static_cast<std::size_t>(i)]; }
   std::int32_t query_bucket(std::int64_t i) const { return buckets_[query(i)]; }
   std::int64_t columns() const { return static_cast<std::int64_t>(keys_.size()); }
-  const std::int32_t* keys() const { return keys_.data(); }                // [columns] positions
+  /// The window without the keys that no query of the chunk may see for their bucket or position: [columns] positions,
+  const std::int32_t* keys() const { return keys_.data(); }
+  /// and their places in the whole window.
+  const std::int32_t* offsets() const { return offsets_.data(); }
+  std::int64_t whole_columns() const { return (plan_.before + 1 + plan_.after) * plan_.chunk; }
   const std::int32_t* key_buckets() const { return key_buckets_.data(); }  // [columns]
   const std::uint8_t* keys_valid() const { return valid_.empty() ? nullptr : valid_.data(); }
 
-  /// How often the i-th query meets each column's key in all rounds, by windows and buckets: [columns], at least 1
-  /// where it may see it.
-  const std::int32_t* times_seen(std::int64_t i);
-  /// log 0 (as 0), log 1, ..., log of the largest count.
-  template <class T>
-  const T* log_counts() const {
-    if constexpr (sizeof(T) == 4)
-      return logs_float_.data();
-    else
-      return logs_double_.data();
-  }
-  double* row_scratch() { return row_scratch_.data(); }  // [m]
-
+  /// The i-th query's row of dropout factors' random numbers.
+  std::int64_t dropout_row_number(std::int64_t i) const { return (task_ * chunks() + chunk_) * plan_.chunk + i; }
   /// The dropout factors of the i-th query's probabilities: 0 or 1 / (1 - p) [columns].
-  template <class T>
-  void dropout_row(std::int64_t i, T* mask) const;
+  void dropout_row(std::int64_t i, double* factors) const;
 
  private:
   /// A chunk's place on the ring; a window may be longer than the ring.
@@ -51,10 +56,9 @@ class ChunkWindow {
     while (chunk >= chunks()) chunk -= chunks();
     return chunk;
   }
-  std::int32_t chunk_of(std::int64_t round, std::int32_t position) const {
-    return chunk_of_[static_cast<std::size_t>(round * plan_.length + position)];
-  }
   void append_keys(std::int64_t chunk);
+  void drop_unseen_keys();
+  bool find_rounds_apart() const;
 
   const ChunkPlan& plan_;
   std::int64_t task_, per_round_, chunk_ = 0;
@@ -63,11 +67,10 @@ class ChunkWindow {
   const std::int32_t* buckets_ = nullptr;  // of the current chunk's round
   const bool* key_valid_;
   std::vector<std::int32_t> identity_;
-  std::vector<std::int32_t> chunk_of_;  // [R, n], for times_seen
-  std::vector<std::int32_t> queries_, keys_, key_buckets_, seen_;
+  std::vector<Place> places_;  // [n, R]
+  bool rounds_apart_ = false;
+  std::vector<std::int32_t> queries_, keys_, key_buckets_, offsets_;
   std::vector<std::uint8_t> valid_;
-  std::vector<float> logs_float_;
-  std::vector<double> logs_double_, row_scratch_;
 };
 
 }  // namespace attune::kernels

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "autograd/kernels/chunk_window.h"
-#include "autograd/kernels/gemm.h"
 #include "autograd/kernels/simd_targets.h"
 #include "autograd/runtime/parallel.h"
 
@@ -17,270 +16,322 @@
 #define HWY_TARGET_INCLUDE "autograd/kernels/chunked_attention.cpp"
 #include "hwy/foreach_target.h"
 // After foreach_target.h:
-#include "autograd/kernels/rows-inl.h"
+#include "autograd/kernels/attention_tile-inl.h"
+
+#ifndef ATTUNE_KERNELS_CHUNKED_ATTENTION_ONCE_
+#define ATTUNE_KERNELS_CHUNKED_ATTENTION_ONCE_
+namespace attune::kernels {
+
+template <class T>
+struct ChunkedOperands {
+  Heads<const T> q, k, v;
+};
+
+template <class T>
+struct ChunkedKernels {
+  void (*forward)(const ChunkPlan& p, std::int64_t task, const ChunkedOperands<T>& x, Heads<T> out, T* largest,
+                  T* inverse);
+  void (*backward)(const ChunkPlan& p, std::int64_t task, const ChunkedOperands<T>& x, Heads<const T> out,
+                   const T* largest, const T* inverse, Heads<const T> dout, Heads<T> dq, Heads<T> dk, Heads<T> dv);
+};
+
+}  // namespace attune::kernels
+#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace attune::kernels::HWY_NAMESPACE {
 
-/// What scores_of() needs of one query row, and the row.
+/// Some queries of a window's chunk, and the tile of their scores against the window's keys.
 template <class T>
-void mask_row(ChunkWindow& w, Size i, T* s) {
-  const ChunkPlan& p = w.plan();
-  const Size cols = w.columns();
-  const std::int32_t position = w.query(i);
-  const std::int32_t* keys = w.keys();
-  const T none = -std::numeric_limits<T>::infinity();
-  if (w.corrects()) {
-    const std::int32_t* seen = w.times_seen(i);
-    const T* logs = w.template log_counts<T>();
-    for (Size c = 0; c < cols; ++c) s[c] -= logs[seen[c]];
-  }
-  if (p.self_last)
-    for (Size c = 0; c < cols; ++c)
-      if (keys[c] == position) s[c] = (p.self_replaced ? T{0} : s[c]) - static_cast<T>(p.self_penalty);
-  if (p.causal)
-    for (Size c = 0; c < cols; ++c) s[c] = keys[c] > position ? none : s[c];
-  if (p.same_bucket && p.bucket != nullptr) {
-    const std::int32_t own = w.query_bucket(i);
-    const std::int32_t* buckets = w.key_buckets();
-    for (Size c = 0; c < cols; ++c) s[c] = buckets[c] != own ? none : s[c];
-  }
-  if (const std::uint8_t* valid = w.keys_valid())
-    for (Size c = 0; c < cols; ++c) s[c] = valid[c] || (p.self_last && keys[c] == position) ? s[c] : none;
-}
+class ChunkTile {
+ public:
+  using Integer = hwy::MakeSigned<T>;  // as wide as T, so that a comparison's lanes are those of the scores
 
-/// Buffers of one task; rows of queries, window rows of keys.
-template <class T>
-struct Scratch {
-  explicit Scratch(const ChunkPlan& p)
-      : window((p.before + 1 + p.after) * p.chunk),
-        q(p.chunk * p.head_dim),
-        k(window * p.head_dim),
-        v(window * p.head_dim),
-        s(p.chunk * window),
-        o(p.chunk * p.head_dim),
-        dp(p.chunk * window),
-        dq(p.chunk * p.head_dim),
-        dkv(window * p.head_dim),
-        mask(p.dropout > 0 ? window : 0) {}
+  ChunkTile(const ChunkPlan& plan, Size task)
+      : p(plan),
+        b(task / plan.heads),
+        h(task % plan.heads),
+        window(plan, task),
+        rows_(window.whole_columns()),
+        work_{plan.head_dim * tile_queries, rows_ * plan.head_dim, rows_ * plan.head_dim, rows_ * tile_queries,
+              plan.dropout > 0 ? rows_ * tile_queries : 0},
+        query_places_(static_cast<std::size_t>(window.corrects() ? 2 * plan.rounds * tile_queries : 0)),
+        q_columns(work_.take(plan.head_dim * tile_queries)),
+        k(work_.take(rows_ * plan.head_dim)),
+        v(work_.take(rows_ * plan.head_dim)),
+        s(work_.take(rows_ * tile_queries)),
+        factor(plan.dropout > 0 ? work_.take(rows_ * tile_queries) : nullptr) {}
 
-  struct Buffer : std::vector<T> {
-    explicit Buffer(Size n) : std::vector<T>(static_cast<std::size_t>(n)) {}
-  };
-  Size window;
-  Buffer q, k, v, s, o, dp, dq, dkv, mask;
+  /// f() for every tile, in order.
+  template <class F>
+  void for_tiles(const ChunkedOperands<T>& x, F f) {
+    for (Size chunk = 0; chunk < window.chunks(); ++chunk) {
+      window.move_to(chunk);
+      for (Size r = 0; r < keys(); ++r) {
+        std::copy_n(x.k.row(b, h, window.keys()[r]), p.head_dim, k + r * p.head_dim);
+        std::copy_n(x.v.row(b, h, window.keys()[r]), p.head_dim, v + r * p.head_dim);
+      }
+      for (first_ = 0; first_ < p.chunk; first_ += tile_queries) {
+        count = std::min(tile_queries, p.chunk - first_);
+        width = tile_width<T>(count);
+        compute_scores(x);
+        f();
+      }
+    }
+  }
+
+  Size keys() const { return window.columns(); }
+  Size rows() const { return rows_; }  // the most keys
+  T own_penalty() const { return static_cast<T>(p.self_penalty * std::numbers::log2e); }
+  std::int32_t query(Size i) const { return window.query(first_ + i); }
+
+  /// factor[r][i] of dropout.
+  void draw_factors() {
+    const DropoutFactor<T> rule(p.dropout);
+    alignas(64) std::uint32_t words[4][tile_queries];
+    Size drawn = -1;
+    for (Size r = 0; r < keys(); ++r) {
+      const Size place = window.offsets()[r];
+      if (place / 4 != drawn) {
+        drawn = place / 4;
+        draw_words(p.dropout_key, window.dropout_row_number(first_), (rows_ + 3) / 4, drawn, words);
+      }
+      rule.apply(words[place % 4], factor + r * tile_queries);
+    }
+  }
+
+  const ChunkPlan& p;
+  const Size b, h;
+  ChunkWindow window;
+
+  Size count = 0, width = 0;  // queries, and columns that are computed
+
+ private:
+  void compute_scores(const ChunkedOperands<T>& x) {
+    transpose_rows([&](Size i) { return x.q.row(b, h, query(i)); }, count, p.head_dim,
+                   static_cast<T>(p.scale * std::numbers::log2e), q_columns);
+    tile_product(Left::rows, keys(), width, p.head_dim, k, p.head_dim, q_columns, tile_queries, s, tile_queries, false);
+    std::fill_n(positions_, tile_queries, Integer{-1});
+    std::fill_n(buckets_, tile_queries, Integer{-1});
+    for (Size i = 0; i < count; ++i) {
+      positions_[i] = query(i);
+      if (window.by_bucket()) buckets_[i] = window.query_bucket(first_ + i);
+      for (Size r = 0; window.corrects() && r < p.rounds; ++r) {
+        const ChunkWindow::Place place = window.places(query(i))[r];
+        place_chunks(r)[i] = place.chunk;
+        place_buckets(r)[i] = place.bucket;
+      }
+    }
+    for (Size r = 0; r < keys(); ++r) mask_row(r);
+  }
+
+  Integer* place_chunks(Size round) { return query_places_.data() + 2 * round * tile_queries; }
+  Integer* place_buckets(Size round) { return place_chunks(round) + tile_queries; }
+
+  /// What is not seen becomes -inf, a query's own score falls, and a pair that meets N times loses log N.
+  void mask_row(Size r) {
+    T* row = s + r * tile_queries;
+    const bool valid = !window.keys_valid() || window.keys_valid()[r], by_bucket = window.by_bucket();
+    if (!valid && !p.self_last) {
+      std::fill_n(row, width, hidden<T>);
+      return;
+    }
+    const hn::ScalableTag<T> d;
+    const hn::ScalableTag<Integer> di;
+    const std::int32_t key = window.keys()[r];
+    const auto position = hn::Set(di, static_cast<Integer>(key));
+    const auto bucket = hn::Set(di, static_cast<Integer>(by_bucket ? window.key_buckets()[r] : -1));
+    const auto none = hn::Set(d, hidden<T>), penalty = hn::Set(d, own_penalty());
+    for (Size i = 0; i < width; i += lanes(d)) {
+      const auto query = hn::LoadU(di, positions_ + i);
+      const auto own = hn::Eq(position, query);
+      auto seen = valid ? hn::Eq(bucket, hn::LoadU(di, buckets_ + i)) : own;
+      if (p.causal) seen = hn::AndNot(hn::Gt(position, query), seen);
+      if (hn::AllFalse(di, seen)) {
+        hn::StoreU(none, d, row + i);
+        continue;
+      }
+      auto score = hn::LoadU(d, row + i);
+      if (window.corrects()) score = corrected(score, key, i, seen);
+      if (p.self_last) {
+        const auto base = p.self_replaced ? hn::Zero(d) : score;
+        score = hn::IfThenElse(hn::RebindMask(d, own), hn::Sub(base, penalty), score);
+      }
+      hn::StoreU(hn::IfThenElse(hn::RebindMask(d, seen), score, none), d, row + i);
+    }
+  }
+
+  /// score - log N for a key and the queries from i on, where they see it.
+  template <class V, class M>
+  V corrected(V score, std::int32_t key, Size i, M seen) {
+    const hn::ScalableTag<T> d;
+    const hn::ScalableTag<Integer> di;
+    const ChunkWindow::Place* places = window.places(key);
+    const Size length = p.before + 1 + p.after;  // of a window, in chunks
+    const auto ring = hn::Set(di, static_cast<Integer>(window.chunks())), before_all = hn::Set(di, Integer{-1});
+    auto times = hn::Zero(di);
+    for (Size round = 0; round < p.rounds; ++round) {
+      const auto chunk = hn::LoadU(di, place_chunks(round) + i), bucket = hn::LoadU(di, place_buckets(round) + i);
+      const bool apart = window.rounds_apart();
+      for (Size other = apart ? round : 0; other < (apart ? round + 1 : p.rounds); ++other) {
+        // The key's chunk in the query's window, counted from its end.
+        auto place = hn::Sub(chunk, hn::Set(di, static_cast<Integer>(places[other].chunk - p.after)));
+        if (p.ring) {
+          place = hn::IfThenElse(hn::Gt(place, before_all), place, hn::Add(place, ring));
+          place = hn::IfThenElse(hn::Lt(place, ring), place, hn::Sub(place, ring));
+        }
+        auto meets = hn::Gt(place, before_all);
+        if (window.by_bucket())
+          meets = hn::And(meets, hn::Eq(bucket, hn::Set(di, static_cast<Integer>(places[other].bucket))));
+        // A window that is longer than the ring comes round again.
+        for (Size lap = 0; lap < length; lap += p.ring ? window.chunks() : length) {
+          const auto met = hn::And(meets, hn::Lt(place, hn::Set(di, static_cast<Integer>(length - lap))));
+          times = hn::Sub(times, hn::VecFromMask(di, met));
+        }
+      }
+    }
+    const auto often = hn::And(seen, hn::Gt(times, hn::Set(di, Integer{1})));
+    if (hn::AllFalse(di, often)) return score;
+    const auto lowered = hn::Sub(score, log2(hn::ConvertTo(d, times)));
+    return hn::IfThenElse(hn::RebindMask(d, often), lowered, score);
+  }
+
+  const Size rows_;
+  Workspace<T> work_;
+  Size first_ = 0;
+  Integer positions_[tile_queries], buckets_[tile_queries];
+  std::vector<Integer> query_places_;  // [R][2][tile_queries]: chunks and buckets
+
+ public:
+  T *const q_columns, *const k, *const v, *const s, *const factor;
 };
 
+/// Replaced scores exist to match code that takes a row's logarithm in each round and over all of them in T. A score of
+/// -1e5 leaves a float few digits for the logarithm beside it, so that the weights of a query that sees only itself do
+/// not quite add up to 1. exp(log(sum) as rounded - log(sum)) for a sum of powers relative to `largest`.
 template <class T>
-void gather(Heads<const T> from, Size b, Size h, const std::int32_t* rows, Size count, Size d, T* to) {
-  for (Size i = 0; i < count; ++i) std::copy_n(from.row(b, h, rows[i]), d, to + i * d);
+double rounding_of_log(const ChunkTile<T>& tile, T largest, double sum) {
+  const double shift =
+      largest == -tile.own_penalty() ? -tile.p.self_penalty : static_cast<double>(largest) * std::numbers::ln2;
+  const double exact = shift + std::log(sum);
+  return std::exp(static_cast<double>(static_cast<T>(exact)) - exact);
 }
 
 template <class T>
-void scatter_add_rows(const T* from, Size b, Size h, const std::int32_t* rows, Size count, Size d, Heads<T> to) {
+void forward_task(const ChunkPlan& p, Size task, const ChunkedOperands<T>& x, Heads<T> out, T* largest, T* inverse) {
+  ChunkTile<T> tile(p, task);
+  const Size b = tile.b, h = tile.h, d = p.head_dim;
+  std::vector<double> total(static_cast<std::size_t>(p.length));
+  std::fill_n(largest, p.length, hidden<T>);
+  for (Size i = 0; i < p.length; ++i) std::fill_n(out.row(b, h, i), d, T{0});
+  Workspace<T> w{tile_queries * d};
+  T* o = w.take(tile_queries * d);
+  tile.for_tiles(x, [&] {
+    alignas(64) T top[tile_queries], shift[tile_queries], sum[tile_queries], keep[tile_queries] = {},
+                                                                             take[tile_queries] = {};
+    std::fill_n(top, tile_queries, hidden<T>);
+    take_largest(tile.s, tile.keys(), tile.width, top);
+    for (Size i = 0; i < tile.width; ++i) shift[i] = top[i] == hidden<T> ? T{0} : top[i];
+    take_powers(tile.s, tile.keys(), tile.width, shift, sum);
+    if (tile.factor) {
+      tile.draw_factors();
+      for (Size i = 0; i < tile.keys() * tile_queries; ++i) tile.s[i] *= tile.factor[i];
+    }
+    tile_product(Left::columns, tile.count, d, tile.keys(), tile.s, tile_queries, tile.v, d, o, d, false);
+    // Joins this round's sums with those of the rounds before.
+    for (Size i = 0; i < tile.count; ++i) {
+      T& known = largest[tile.query(i)];
+      const T joint = std::max(known, top[i]), base = joint == hidden<T> ? T{0} : joint;
+      keep[i] = known - base;
+      take[i] = shift[i] - base;
+      known = joint;
+    }
+    const auto power = [](auto v) ATTUNE_SIMD { return exp2_below(v); };
+    map(keep, keep, tile.width, power);
+    map(take, take, tile.width, power);
+    for (Size i = 0; i < tile.count; ++i) {
+      if (sum[i] == 0) continue;
+      double found = static_cast<double>(sum[i]);
+      if (p.self_replaced) found *= rounding_of_log(tile, shift[i], found);
+      double& all = total[static_cast<std::size_t>(tile.query(i))];
+      all = all * static_cast<double>(keep[i]) + found * static_cast<double>(take[i]);
+      T* y = out.row(b, h, tile.query(i));
+      for (Size j = 0; j < d; ++j) y[j] = keep[i] * y[j] + take[i] * o[i * d + j];
+    }
+  });
+  for (Size i = 0; i < p.length; ++i) {
+    const double all = total[static_cast<std::size_t>(i)];
+    if (largest[i] == hidden<T>) largest[i] = 0;
+    inverse[i] =
+        all == 0 ? T{0} : static_cast<T>(1 / (p.self_replaced ? all * rounding_of_log(tile, largest[i], all) : all));
+    T* y = out.row(b, h, i);
+    for (Size j = 0; j < d; ++j) y[j] *= inverse[i];
+  }
+}
+
+template <class T>
+void scatter_add(const T* from, const std::int32_t* rows, Size count, Size d, Size b, Size h, Heads<T> to) {
   for (Size i = 0; i < count; ++i) {
     T* y = to.row(b, h, rows[i]);
     for (Size j = 0; j < d; ++j) y[j] += from[i * d + j];
   }
 }
 
-/// The masked scores of a chunk's queries against its window: s [m, columns].
 template <class T>
-void scores_of(ChunkWindow& w, Scratch<T>& x) {
-  const ChunkPlan& p = w.plan();
-  gemm_single<T>({.trans_b = true,
-                  .m = p.chunk,
-                  .n = w.columns(),
-                  .k = p.head_dim,
-                  .alpha = static_cast<T>(p.scale),
-                  .a = x.q.data(),
-                  .lda = p.head_dim,
-                  .b = x.k.data(),
-                  .ldb = p.head_dim,
-                  .c = x.s.data(),
-                  .ldc = w.columns()});
-  for (Size i = 0; i < p.chunk; ++i) mask_row(w, i, x.s.data() + i * w.columns());
-}
-
-template <class T>
-void forward_task(const ChunkPlan& p, Size task, Heads<const T> q, Heads<const T> k, Heads<const T> v, Heads<T> out,
-                  double* lse) {
-  const Size b = task / p.heads, h = task % p.heads, d = p.head_dim, m = p.chunk;
-  constexpr double none = -std::numeric_limits<double>::infinity();
-  std::fill_n(lse, p.length, none);
-  for (Size i = 0; i < p.length; ++i) std::fill_n(out.row(b, h, i), d, T{0});
-  Scratch<T> x(p);
-  ChunkWindow w(p, task);
-  for (Size chunk = 0; chunk < w.chunks(); ++chunk) {
-    w.move_to(chunk);
-    const Size cols = w.columns();
-    gather(q, b, h, w.queries(), m, d, x.q.data());
-    gather(k, b, h, w.keys(), cols, d, x.k.data());
-    gather(v, b, h, w.keys(), cols, d, x.v.data());
-    scores_of(w, x);
-    double* row_lse = w.row_scratch();
-    for (Size i = 0; i < m; ++i) {
-      T* s = x.s.data() + i * cols;
-      const T shift = row_shift(s, cols);
-      const double total = sum_exp(s, shift, s, cols);
-      const double exact = static_cast<double>(shift) + std::log(total);
-      row_lse[i] = total == 0 ? none : p.self_replaced ? static_cast<double>(static_cast<T>(exact)) : exact;
-      if (total != 0) scale_row(s, static_cast<T>(std::exp(exact - row_lse[i]) / total), cols);
-      if (p.dropout > 0) {
-        w.dropout_row(i, x.mask.data());
-        for (Size c = 0; c < cols; ++c) s[c] *= x.mask[static_cast<std::size_t>(c)];
-      }
-    }
-    gemm_single<T>({.m = m,
-                    .n = d,
-                    .k = cols,
-                    .a = x.s.data(),
-                    .lda = cols,
-                    .b = x.v.data(),
-                    .ldb = d,
-                    .c = x.o.data(),
-                    .ldc = d});
-    // Merge this round's (lse, o) into the running ones.
-    for (Size i = 0; i < m; ++i) {
-      if (row_lse[i] == none) continue;
-      double& known = lse[w.query(i)];
-      const double high = std::max(known, row_lse[i]);
-      const double joint = high + std::log(std::exp(known - high) + std::exp(row_lse[i] - high));
-      const T keep = static_cast<T>(std::exp(known - joint)), take = static_cast<T>(std::exp(row_lse[i] - joint));
-      T* y = out.row(b, h, w.query(i));
-      const T* o = x.o.data() + i * d;
-      for (Size j = 0; j < d; ++j) y[j] = keep * y[j] + take * o[j];
-      known = joint;
-    }
-  }
-  if (!p.self_replaced) return;
-  // A score of exactly -1e5 leaves a float few digits for the logarithm beside it, so the published code's weights of a
-  // query that sees only itself do not quite add up to 1. Replaced scores exist to match that code, so both of its
-  // logarithms are rounded as it does.
-  for (Size i = 0; i < p.length; ++i) {
-    if (lse[i] == none) continue;
-    const double rounded = static_cast<double>(static_cast<T>(lse[i]));
-    T* y = out.row(b, h, i);
-    const T factor = static_cast<T>(std::exp(lse[i] - rounded));
-    for (Size j = 0; j < d; ++j) y[j] *= factor;
-    lse[i] = rounded;
-  }
-}
-
-template <class T>
-void backward_task(const ChunkPlan& p, Size task, Heads<const T> q, Heads<const T> k, Heads<const T> v,
-                   Heads<const T> out, const double* lse, Heads<const T> dout, Heads<T> dq, Heads<T> dk, Heads<T> dv) {
-  const Size b = task / p.heads, h = task % p.heads, d = p.head_dim, m = p.chunk;
-  std::vector<T> mean(static_cast<std::size_t>(p.length));  // sum_j p_ij dp_ij = dout_i . out_i
+void backward_task(const ChunkPlan& p, Size task, const ChunkedOperands<T>& x, Heads<const T> out, const T* largest,
+                   const T* inverse, Heads<const T> dout, Heads<T> dq, Heads<T> dk, Heads<T> dv) {
+  ChunkTile<T> tile(p, task);
+  const Size b = tile.b, h = tile.h, d = p.head_dim, block = tile_queries * d;
+  std::vector<T> means(static_cast<std::size_t>(p.length));  // sum_j p_ij dp_ij = dout_i . out_i
   for (Size i = 0; i < p.length; ++i) {
     const T *y = out.row(b, h, i), *g = dout.row(b, h, i);
-    T dot = 0;
-    for (Size j = 0; j < d; ++j) dot += y[j] * g[j];
-    mean[static_cast<std::size_t>(i)] = dot;
+    const double dot = sum<4>(hn::ScalableTag<T>(), d, [=](auto step, Size j) ATTUNE_SIMD {
+      return hn::Mul(step.load(y + j), step.load(g + j));
+    });
+    means[static_cast<std::size_t>(i)] = inverse[i] == 0 ? T{0} : static_cast<T>(dot) * inverse[i];
     std::fill_n(dq.row(b, h, i), d, T{0});
     std::fill_n(dk.row(b, h, i), d, T{0});
     std::fill_n(dv.row(b, h, i), d, T{0});
   }
-  Scratch<T> x(p);
-  ChunkWindow w(p, task);
-  for (Size chunk = 0; chunk < w.chunks(); ++chunk) {
-    w.move_to(chunk);
-    const Size cols = w.columns();
-    gather(q, b, h, w.queries(), m, d, x.q.data());
-    gather(k, b, h, w.keys(), cols, d, x.k.data());
-    gather(v, b, h, w.keys(), cols, d, x.v.data());
-    gather(dout, b, h, w.queries(), m, d, x.o.data());
-    scores_of(w, x);
-    gemm_single<T>({.trans_b = true,
-                    .m = m,
-                    .n = cols,
-                    .k = d,
-                    .a = x.o.data(),
-                    .lda = d,
-                    .b = x.v.data(),
-                    .ldb = d,
-                    .c = x.dp.data(),
-                    .ldc = cols});
-    for (Size i = 0; i < m; ++i) {
-      T *s = x.s.data() + i * cols, *g = x.dp.data() + i * cols;
-      const double total = lse[w.query(i)];
-      if (std::isinf(total)) {
-        std::fill_n(s, cols, T{0});
-        std::fill_n(g, cols, T{0});
-        continue;
-      }
-      // Scores near -1e5 keep their small part only if the large part goes first.
-      const T high = static_cast<T>(total), rest = static_cast<T>(total - static_cast<double>(high));
-      for (Size c = 0; c < cols; ++c) s[c] = (s[c] - high) - rest;
-      sum_exp(s, T{0}, s, cols);
-      const T centre = mean[static_cast<std::size_t>(w.query(i))], scale = static_cast<T>(p.scale);
-      if (p.dropout > 0) {
-        w.dropout_row(i, x.mask.data());
-        for (Size c = 0; c < cols; ++c) {
-          const T kept = x.mask[static_cast<std::size_t>(c)];
-          g[c] = s[c] * (kept * g[c] - centre) * scale;
-          s[c] *= kept;
-        }
-      } else {
-        for (Size c = 0; c < cols; ++c) g[c] = s[c] * (g[c] - centre) * scale;
-      }
-      if (p.self_last && p.self_replaced)
-        for (Size c = 0; c < cols; ++c)
-          if (w.keys()[c] == w.query(i)) g[c] = 0;
+  Workspace<T> w{block, block, block, block, tile.rows() * tile_queries, tile.rows() * d};
+  T *q = w.take(block), *dy = w.take(block), *dy_columns = w.take(block), *gq = w.take(block);
+  T *g = w.take(tile.rows() * tile_queries), *gk = w.take(tile.rows() * d);
+  const T scale = static_cast<T>(p.scale);
+  tile.for_tiles(x, [&] {
+    // dy comes divided by the sums, so that powers of 2 can stand for the probabilities.
+    alignas(64) T shift[tile_queries] = {}, mean[tile_queries] = {};
+    std::int32_t queries[tile_queries];
+    for (Size i = 0; i < tile.count; ++i) {
+      const std::int32_t at = queries[i] = tile.query(i);
+      const T *from = dout.row(b, h, at), *row = x.q.row(b, h, at), factor = inverse[at];
+      for (Size j = 0; j < d; ++j) dy[i * d + j] = factor == 0 ? T{0} : from[j] * factor;
+      for (Size j = 0; j < d; ++j) q[i * d + j] = row[j] * scale;
+      shift[i] = largest[at];
+      mean[i] = means[static_cast<std::size_t>(at)];
     }
-    gemm_single<T>({.m = m,
-                    .n = d,
-                    .k = cols,
-                    .a = x.dp.data(),
-                    .lda = cols,
-                    .b = x.k.data(),
-                    .ldb = d,
-                    .c = x.dq.data(),
-                    .ldc = d});
-    scatter_add_rows(x.dq.data(), b, h, w.queries(), m, d, dq);
-    gemm_single<T>({.trans_a = true,
-                    .m = cols,
-                    .n = d,
-                    .k = m,
-                    .a = x.dp.data(),
-                    .lda = cols,
-                    .b = x.q.data(),
-                    .ldb = d,
-                    .c = x.dkv.data(),
-                    .ldc = d});
-    scatter_add_rows(x.dkv.data(), b, h, w.keys(), cols, d, dk);
-    gemm_single<T>({.trans_a = true,
-                    .m = cols,
-                    .n = d,
-                    .k = m,
-                    .a = x.s.data(),
-                    .lda = cols,
-                    .b = x.o.data(),
-                    .ldb = d,
-                    .c = x.dkv.data(),
-                    .ldc = d});
-    scatter_add_rows(x.dkv.data(), b, h, w.keys(), cols, d, dv);
-  }
+    transpose_rows([&](Size i) { return dy + i * d; }, tile.count, d, T{1}, dy_columns);
+    tile_product(Left::rows, tile.keys(), tile.width, d, tile.v, d, dy_columns, tile_queries, g, tile_queries, false);
+    if (tile.factor) tile.draw_factors();
+    take_gradients(tile.s, g, tile.factor, tile.keys(), tile.width, shift, mean);
+    if (p.self_last && p.self_replaced)
+      for (Size r = 0; r < tile.keys(); ++r)
+        for (Size i = 0; i < tile.count; ++i)
+          if (tile.window.keys()[r] == queries[i]) g[r * tile_queries + i] = 0;
+    tile_product(Left::columns, tile.count, d, tile.keys(), g, tile_queries, tile.k, d, gq, d, false);
+    for (Size i = 0; i < tile.count * d; ++i) gq[i] *= scale;
+    scatter_add(gq, queries, tile.count, d, b, h, dq);
+    tile_product(Left::rows, tile.keys(), d, tile.count, g, tile_queries, q, d, gk, d, false);
+    scatter_add(gk, tile.window.keys(), tile.keys(), d, b, h, dk);
+    tile_product(Left::rows, tile.keys(), d, tile.count, tile.s, tile_queries, dy, d, gk, d, false);
+    scatter_add(gk, tile.window.keys(), tile.keys(), d, b, h, dv);
+  });
 }
 
-void forward_float(const ChunkPlan& p, Size t, Heads<const float> q, Heads<const float> k, Heads<const float> v,
-                   Heads<float> out, double* lse) {
-  forward_task(p, t, q, k, v, out, lse);
-}
-void forward_double(const ChunkPlan& p, Size t, Heads<const double> q, Heads<const double> k, Heads<const double> v,
-                    Heads<double> out, double* lse) {
-  forward_task(p, t, q, k, v, out, lse);
-}
-void backward_float(const ChunkPlan& p, Size t, Heads<const float> q, Heads<const float> k, Heads<const float> v,
-                    Heads<const float> out, const double* lse, Heads<const float> dout, Heads<float> dq,
-                    Heads<float> dk, Heads<float> dv) {
-  backward_task(p, t, q, k, v, out, lse, dout, dq, dk, dv);
-}
-void backward_double(const ChunkPlan& p, Size t, Heads<const double> q, Heads<const double> k, Heads<const double> v,
-                     Heads<const double> out, const double* lse, Heads<const double> dout, Heads<double> dq,
-                     Heads<double> dk, Heads<double> dv) {
-  backward_task(p, t, q, k, v, out, lse, dout, dq, dk, dv);
-}
+template <class T>
+inline constexpr ChunkedKernels<T> chunked_kernels = {forward_task<T>, backward_task<T>};
+
+const ChunkedKernels<float>& chunked_f32() { return chunked_kernels<float>; }
+const ChunkedKernels<double>& chunked_f64() { return chunked_kernels<double>; }
 
 }  // namespace attune::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -288,48 +339,45 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace attune::kernels {
 
-HWY_EXPORT(forward_float);
-HWY_EXPORT(forward_double);
-HWY_EXPORT(backward_float);
-HWY_EXPORT(backward_double);
+HWY_EXPORT(chunked_f32);
+HWY_EXPORT(chunked_f64);
+
+template <class T>
+static const ChunkedKernels<T>& kernels() {
+  if constexpr (sizeof(T) == 4)
+    return HWY_DYNAMIC_DISPATCH(chunked_f32)();
+  else
+    return HWY_DYNAMIC_DISPATCH(chunked_f64)();
+}
 
 template <class T>
 void chunked_attention(const ChunkPlan& p, Heads<const T> q, Heads<const T> k, Heads<const T> v, Heads<T> out,
-                       double* lse) {
+                       T* largest, T* inverse) {
   parallel_for(p.batch * p.heads, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t task = begin; task < end; ++task) {
-      if constexpr (sizeof(T) == 4)
-        HWY_DYNAMIC_DISPATCH(forward_float)(p, task, q, k, v, out, lse + task * p.length);
-      else
-        HWY_DYNAMIC_DISPATCH(forward_double)(p, task, q, k, v, out, lse + task * p.length);
-    }
+    for (std::int64_t task = begin; task < end; ++task)
+      kernels<T>().forward(p, task, {q, k, v}, out, largest + task * p.length, inverse + task * p.length);
   });
 }
 
 template <class T>
 void chunked_attention_grad(const ChunkPlan& p, Heads<const T> q, Heads<const T> k, Heads<const T> v,
-                            Heads<const T> out, const double* lse, Heads<const T> dout, Heads<T> dq, Heads<T> dk,
-                            Heads<T> dv) {
+                            Heads<const T> out, const T* largest, const T* inverse, Heads<const T> dout, Heads<T> dq,
+                            Heads<T> dk, Heads<T> dv) {
   parallel_for(p.batch * p.heads, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t task = begin; task < end; ++task) {
-      if constexpr (sizeof(T) == 4)
-        HWY_DYNAMIC_DISPATCH(backward_float)(p, task, q, k, v, out, lse + task * p.length, dout, dq, dk, dv);
-      else
-        HWY_DYNAMIC_DISPATCH(backward_double)(p, task, q, k, v, out, lse + task * p.length, dout, dq, dk, dv);
-    }
+    for (std::int64_t task = begin; task < end; ++task)
+      kernels<T>().backward(p, task, {q, k, v}, out, largest + task * p.length, inverse + task * p.length, dout, dq, dk,
+                            dv);
   });
 }
 
-template void chunked_attention<float>(const ChunkPlan&, Heads<const float>, Heads<const float>, Heads<const float>,
-                                       Heads<float>, double*);
-template void chunked_attention<double>(const ChunkPlan&, Heads<const double>, Heads<const double>, Heads<const double>,
-                                        Heads<double>, double*);
-template void chunked_attention_grad<float>(const ChunkPlan&, Heads<const float>, Heads<const float>,
-                                            Heads<const float>, Heads<const float>, const double*, Heads<const float>,
-                                            Heads<float>, Heads<float>, Heads<float>);
-template void chunked_attention_grad<double>(const ChunkPlan&, Heads<const double>, Heads<const double>,
-                                             Heads<const double>, Heads<const double>, const double*,
-                                             Heads<const double>, Heads<double>, Heads<double>, Heads<double>);
+#define ATTUNE_INSTANTIATE(T)                                                                                          \
+  template void chunked_attention(const ChunkPlan&, Heads<const T>, Heads<const T>, Heads<const T>, Heads<T>, T*, T*); \
+  template void chunked_attention_grad(const ChunkPlan&, Heads<const T>, Heads<const T>, Heads<const T>,               \
+                                       Heads<const T>, const T*, const T*, Heads<const T>, Heads<T>, Heads<T>,         \
+                                       Heads<T>);
+ATTUNE_INSTANTIATE(float)
+ATTUNE_INSTANTIATE(double)
+#undef ATTUNE_INSTANTIATE
 
 }  // namespace attune::kernels
 #endif

@@ -8,19 +8,10 @@
 
 #include <cstdint>
 
+#include "autograd/kernels/heads.h"
 #include "autograd/runtime/philox.h"
 
 namespace attune::kernels {
-
-/// Rows of d elements: element (b, h, i) begins at data + b * batch_stride + h * head_stride + i * row_stride.
-template <class T>
-struct Heads {
-  T* data = nullptr;
-  std::int64_t batch_stride = 0, head_stride = 0, row_stride = 0;
-  T* row(std::int64_t b, std::int64_t h, std::int64_t i) const {
-    return data + b * batch_stride + h * head_stride + i * row_stride;
-  }
-};
 
 struct ChunkPlan {
   std::int64_t batch = 0, heads = 0, length = 0, head_dim = 0;
@@ -44,17 +35,17 @@ struct ChunkPlan {
   RandomKey dropout_key;
 };
 
-/// out [b, h, n] rows and lse [b, h, n] (log of the whole softmax's denominator; -inf and a zero row where nothing is
-/// seen).
+/// out [b, h, n] rows; a zero row where nothing is seen. For the backward pass, [b, h, n] each: the largest score in
+/// units of log 2, and the inverse of the sum of powers relative to it (0 where nothing is seen).
 template <class T>
 void chunked_attention(const ChunkPlan& plan, Heads<const T> q, Heads<const T> k, Heads<const T> v, Heads<T> out,
-                       double* lse);
+                       T* largest, T* inverse);
 
-/// dq, dk, dv (overwritten) from dout; out and lse as the forward pass gave them.
+/// dq, dk, dv (overwritten) from dout; the others as the forward pass took and gave them.
 template <class T>
 void chunked_attention_grad(const ChunkPlan& plan, Heads<const T> q, Heads<const T> k, Heads<const T> v,
-                            Heads<const T> out, const double* lse, Heads<const T> dout, Heads<T> dq, Heads<T> dk,
-                            Heads<T> dv);
+                            Heads<const T> out, const T* largest, const T* inverse, Heads<const T> dout, Heads<T> dq,
+                            Heads<T> dk, Heads<T> dv);
 
 /// How often each query sees each key: counts [b, h, n, n], by the plan's rules (causality, buckets, valid keys,
 /// windows), self included; and, where `kept` is not null, the mean dropout factor over these times (0 where there are
@@ -66,10 +57,17 @@ void chunked_attention_counts(const ChunkPlan& plan, std::int32_t* counts, doubl
 void bucket_order(const std::int32_t* buckets, std::int64_t tasks, std::int64_t rounds, std::int64_t length,
                   std::int64_t limit, std::int32_t* order);
 
-/// The bucket of each projection: rotated [rows, w] holds, one after another, factors[f] / 2 columns a factor; the
-/// bucket is sum_f argmax([x_f; -x_f]) prod(factors before f). One factor is the paper's plain hash.
+struct HashPlan {
+  std::int64_t batch = 0, heads = 0, length = 0, head_dim = 0, rounds = 1;
+  const std::int64_t* factors = nullptr;  // even; one factor is the paper's plain hash
+  int factor_count = 0;
+  const bool* valid = nullptr;  // [b, n]: others have a bucket of their own; null: all
+};
+
+/// buckets [b, h, R, n] of vectors x: sum_f argmax([x r_f; -x r_f]) prod(factors before f), plus the buckets of the
+/// rounds before. The rows of `rotations` are directions of d elements: factors[f] / 2 a factor, factor after factor,
+/// round after round.
 template <class T>
-void hash_buckets(const T* rotated, std::int64_t rows, const std::int64_t* factors, int factor_count,
-                  std::int32_t* buckets);
+void hash_buckets(const HashPlan& plan, Heads<const T> x, Heads<const T> rotations, std::int32_t* buckets);
 
 }  // namespace attune::kernels

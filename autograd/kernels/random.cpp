@@ -14,41 +14,23 @@
 #define HWY_TARGET_INCLUDE "autograd/kernels/random.cpp"
 #include "hwy/foreach_target.h"
 // After foreach_target.h:
-#include "hwy/highway.h"
+#include "autograd/kernels/philox-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace attune::kernels::HWY_NAMESPACE {
-
-namespace hn = hwy::HWY_NAMESPACE;
 
 /// words[4 i + j] = philox(key, first + i)[j] for i < blocks.
 void philox_words(RandomKey key, std::uint64_t first, std::int64_t blocks, std::uint32_t* HWY_RESTRICT words) {
   std::int64_t i = 0;
 #if HWY_TARGET != HWY_SCALAR
-  // A block to a 64-bit lane, its words in four vectors. A multiplication reads only the lower halves, so that nobody
-  // needs to clear the upper ones before the end.
   const hn::ScalableTag<std::uint64_t> d;
-  const hn::Repartition<std::uint32_t, decltype(d)> half;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  const auto times = [&](auto x, auto factor) { return hn::MulEven(hn::BitCast(half, x), hn::BitCast(half, factor)); };
-  const auto factor0 = hn::Set(d, 0xD2511F53), factor1 = hn::Set(d, 0xCD9E8D57), low = hn::Set(d, 0xFFFFFFFF);
-  for (; i + lanes <= blocks; i += lanes) {
-    const auto block = hn::Iota(d, first + static_cast<std::uint64_t>(i));
-    auto c0 = block, c1 = hn::ShiftRight<32>(block);
-    auto c2 = hn::Set(d, key.counter), c3 = hn::Set(d, key.counter >> 32);
-    std::uint64_t k0 = key.seed, k1 = key.seed >> 32;
-    for (int round = 0; round < 10; ++round) {
-      const auto p0 = times(c0, factor0), p1 = times(c2, factor1);
-      c0 = hn::Xor(hn::Xor(hn::ShiftRight<32>(p1), c1), hn::Set(d, k0));
-      c1 = p1;
-      c2 = hn::Xor(hn::Xor(hn::ShiftRight<32>(p0), c3), hn::Set(d, k1));
-      c3 = p0;
-      k0 += 0x9E3779B9;
-      k1 += 0xBB67AE85;
-    }
+  const std::int64_t step = lanes(d);
+  const auto low = hn::Set(d, 0xFFFFFFFF);
+  for (; i + step <= blocks; i += step) {
+    const auto w = philox_blocks(key, hn::Iota(d, first + static_cast<std::uint64_t>(i)));
     static_assert(std::endian::native == std::endian::little);
-    hn::StoreInterleaved2(hn::Or(hn::And(c0, low), hn::ShiftLeft<32>(c1)),
-                          hn::Or(hn::And(c2, low), hn::ShiftLeft<32>(c3)), d,
+    hn::StoreInterleaved2(hn::Or(hn::And(w.word0, low), hn::ShiftLeft<32>(w.word1)),
+                          hn::Or(hn::And(w.word2, low), hn::ShiftLeft<32>(w.word3)), d,
                           reinterpret_cast<std::uint64_t*>(words + 4 * i));
   }
 #endif

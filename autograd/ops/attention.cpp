@@ -1,17 +1,31 @@
 #include "autograd/ops/attention.h"
 
 #include <cmath>
-#include <limits>
 
 #include "autograd/op.h"
-#include "autograd/ops/create.h"
-#include "autograd/ops/elementwise.h"
-#include "autograd/ops/matmul.h"
+#include "autograd/ops/fused_attention.h"
 #include "autograd/ops/movement.h"
-#include "autograd/ops/random.h"
-#include "autograd/ops/softmax.h"
 
 namespace attune {
+
+namespace {
+
+constexpr int most_axes = 4;  // of the kernel's operands
+
+Shape leading(const Tensor& x) {
+  Shape shape = x.shape();
+  shape.resize(x.rank() - 2);
+  return shape;
+}
+
+/// x with the leading axes `shape`.
+Tensor spread(const Tensor& x, Shape shape) {
+  shape.push_back(x.size(-2));
+  shape.push_back(x.size(-1));
+  return x.shape() == shape ? x : expand(x, shape);
+}
+
+}  // namespace
 
 Attention scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& o,
                                        bool need_weights, Here here) {
@@ -20,38 +34,39 @@ Attention scaled_dot_product_attention(const Tensor& q, const Tensor& k, const T
   op.check_floating(q);
   op.check_same_dtype(q, k);
   op.check_same_dtype(q, v);
-  if (q.rank() < 2 || k.rank() < 2 || v.rank() < 2 || q.size(-1) != k.size(-1) || k.size(-2) != v.size(-2))
+  Shape joint;
+  if (q.rank() < 2 || k.rank() < 2 || v.rank() < 2 || q.size(-1) != k.size(-1) || k.size(-2) != v.size(-2) ||
+      !broadcast(leading(q), leading(k), joint))
     op.fail_shape("q " + q.shape().str() + ", k " + k.shape().str() + " and v " + v.shape().str() +
                   " do not fit [..., t, d], [..., s, d], [..., s, v]");
-  const std::int64_t t = q.size(-2), s = k.size(-2);
-  const double scale =
-      o.scale != 0 ? o.scale : 1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(q.size(-1), 1)));
-  Tensor scores = matmul(scale * q, transpose(k));
+  Shape scores = joint;
+  scores.push_back(q.size(-2));
+  scores.push_back(k.size(-2));
   const auto check_fits = [&](const char* what, const Tensor& x) {
-    Shape joint;
-    if (!broadcast(x.shape(), scores.shape(), joint) || joint != scores.shape())
+    Shape both;
+    if (!broadcast(x.shape(), scores, both) || both != scores)
       op.fail_shape(std::string("the ") + what + " " + x.shape().str() + " does not broadcast to the scores " +
-                    scores.shape().str());
+                    scores.str());
   };
   if (o.bias.defined()) {
     op.check_same_dtype(o.bias, q);
     check_fits("bias", o.bias);
-    scores = scores + o.bias;
   }
-  Tensor hidden = o.mask;
-  if (hidden.defined()) {
-    op.check_dtype(hidden, DType::boolean);
-    check_fits("mask", hidden);
+  if (o.mask.defined()) {
+    op.check_dtype(o.mask, DType::boolean);
+    check_fits("mask", o.mask);
   }
-  if (o.causal) {
-    const Tensor future = gt(arange(s), unsqueeze(arange(t), 1) + (s - t));
-    hidden = hidden.defined() ? logical_or(hidden, future) : future;
-  }
-  if (hidden.defined()) scores = masked_fill(scores, hidden, -std::numeric_limits<double>::infinity());
-  const Tensor weights = softmax(scores, -1);
-  const Tensor kept =
-      o.dropout > 0 ? dropout(weights, o.dropout, o.generator ? *o.generator : default_generator()) : weights;
-  return {matmul(kept, v), need_weights ? weights : Tensor()};
+  if (!broadcast(joint, leading(v), joint))
+    op.fail_shape("the leading axes of v " + v.shape().str() + " do not broadcast with those of the scores " +
+                  scores.str());
+  detail::FusedAttentionOptions f{.causal = o.causal, .scale = o.scale, .dropout = o.dropout, .dropout_key = {}};
+  if (f.scale == 0) f.scale = 1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(q.size(-1), 1)));
+  if (f.dropout > 0) f.dropout_key = (o.generator ? *o.generator : default_generator()).next();
+  if (!need_weights && joint.rank() + 2 <= most_axes)
+    return {detail::fused_attention(spread(q, joint), spread(k, joint), spread(v, joint), o.mask, o.bias, f, here),
+            Tensor()};
+  const Tensor weights = detail::attention_weights(q, k, o.mask, o.bias, f);
+  return {detail::attention_output(weights, v, f), need_weights ? weights : Tensor()};
 }
 
 }  // namespace attune

@@ -7,8 +7,8 @@
 #include "autograd/ops/composed.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
+#include "autograd/ops/heads.h"
 #include "autograd/ops/matmul.h"
-#include "autograd/ops/movement.h"
 #include "autograd/ops/softmax.h"
 
 namespace attune::detail {
@@ -20,12 +20,7 @@ using kernels::Heads;
 
 template <class T>
 Heads<T> heads_of(const Tensor& x) {
-  return {static_cast<T*>(x.raw_mut()), x.strides()[0], x.strides()[2], x.strides()[1]};
-}
-
-/// The kernel wants each head's row in one piece; other axes may lie anywhere.
-Tensor with_dense_rows(const Tensor& x) {
-  return x.strides()[3] == 1 || x.size(3) <= 1 ? x.detach() : contiguous(x.detach());
+  return heads_at<T>(x, 0, 2, 1);
 }
 
 ChunkPlan plan_of(const Tensor& q, const Tensor& buckets, const Tensor& key_valid, const Tensor& order,
@@ -68,7 +63,7 @@ Tensor order_of(const Tensor& buckets) {
 }
 
 Tensors chunked_attention_grad(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& dout, const Tensor& out,
-                               const Tensor& lse, const Tensor& order, const Tensor& buckets, const Tensor& key_valid,
+                               const Tensor& sums, const Tensor& order, const Tensor& buckets, const Tensor& key_valid,
                                const ChunkedOptions& o, Here here) {
   const Op op{"chunked_attention_grad", here};
   const Tensor qd = with_dense_rows(q), kd = with_dense_rows(k), vd = with_dense_rows(v), od = with_dense_rows(out),
@@ -78,12 +73,12 @@ Tensors chunked_attention_grad(const Tensor& q, const Tensor& k, const Tensor& v
     using T = decltype(zero);
     kernels::chunked_attention_grad<T>(plan_of(q, buckets, key_valid, order, o), heads_of<const T>(qd),
                                        heads_of<const T>(kd), heads_of<const T>(vd), heads_of<const T>(od),
-                                       static_cast<const double*>(lse.raw()), heads_of<const T>(gd), heads_of<T>(dq),
-                                       heads_of<T>(dk), heads_of<T>(dv));
+                                       elements<T>(sums), elements<T>(sums) + sums.numel() / 2, heads_of<const T>(gd),
+                                       heads_of<T>(dq), heads_of<T>(dk), heads_of<T>(dv));
   });
-  // For second derivatives: out and lse are functions of q, k and v, so the composed form takes no notice of them.
+  // For second derivatives: out and the sums are functions of q, k and v, so the composed form takes no notice of them.
   return op.record_joint(
-      Tensors{dq, dk, dv}, of<chunked_attention_grad>(q, k, v, dout, out, lse, order, buckets, key_valid, o),
+      Tensors{dq, dk, dv}, of<chunked_attention_grad>(q, k, v, dout, out, sums, order, buckets, key_valid, o),
       "differentiates the composed form",
       [q = Saved(q), k = Saved(k), v = Saved(v), dout = Saved(dout), buckets, key_valid, o](const Tensors& gs,
                                                                                             const Needs&) {
@@ -105,20 +100,20 @@ Tensor chunked_attention(const Tensor& q, const Tensor& k, const Tensor& v, cons
   const Tensor qd = with_dense_rows(q), kd = with_dense_rows(k), vd = with_dense_rows(v);
   const Tensor order = order_of(buckets);
   Tensor out = op.empty(q.shape(), q.dtype());
-  Tensor lse = op.empty({q.size(0), q.size(2), q.size(1)}, DType::float64);
+  Tensor sums = op.empty({2, q.size(0), q.size(2), q.size(1)}, q.dtype());
   with_floating(q.dtype(), [&](auto zero) {
     using T = decltype(zero);
     kernels::chunked_attention<T>(plan_of(q, buckets, key_valid, order, o), heads_of<const T>(qd),
-                                  heads_of<const T>(kd), heads_of<const T>(vd), heads_of<T>(out),
-                                  elements<double>(lse));
+                                  heads_of<const T>(kd), heads_of<const T>(vd), heads_of<T>(out), elements<T>(sums),
+                                  elements<T>(sums) + sums.numel() / 2);
   });
-  return op.record_joint(std::move(out),
-                         of<chunked_attention, chunked_attention_composed>(q, k, v, buckets, key_valid, o),
-                         "dv = p^T dy, ds = p (dy v^T - dy . y), dq = ds k, dk = ds^T q, over the chunks",
-                         [q = Saved(q), k = Saved(k), v = Saved(v), lse, order, buckets, key_valid, o](
-                             const Tensors& dys, const Needs&, const Tensors& ys) {
-                           return chunked_attention_grad(q, k, v, dys[0], ys[0], lse, order, buckets, key_valid, o, {});
-                         });
+  return op.record_joint(
+      std::move(out), of<chunked_attention, chunked_attention_composed>(q, k, v, buckets, key_valid, o),
+      "dv = p^T dy, ds = p (dy v^T - dy . y), dq = ds k, dk = ds^T q, over the chunks",
+      [q = Saved(q), k = Saved(k), v = Saved(v), sums, order, buckets, key_valid, o](const Tensors& dys, const Needs&,
+                                                                                     const Tensors& ys) {
+        return chunked_attention_grad(q, k, v, dys[0], ys[0], sums, order, buckets, key_valid, o, {});
+      });
 }
 
 Tensor chunked_weights(const Tensor& q, const Tensor& k, const Tensor& buckets, const Tensor& key_valid,

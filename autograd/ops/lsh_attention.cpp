@@ -7,7 +7,7 @@
 #include "autograd/ops/chunked_attention.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
-#include "autograd/ops/matmul.h"
+#include "autograd/ops/heads.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/norm.h"
 #include "autograd/ops/random.h"
@@ -51,12 +51,6 @@ void check(const Op& op, const LshOptions& o) {
     op.fail_value("chunks_before = " + std::to_string(o.chunks_before) +
                   " and chunks_after = " + std::to_string(o.chunks_after) + " must not be negative");
   if (!(o.dropout >= 0 && o.dropout < 1)) op.fail_value("dropout = " + detail::text(o.dropout) + " is not in [0, 1)");
-}
-
-std::int64_t product(const Dims& factors) {
-  std::int64_t p = 1;
-  for (std::int64_t f : factors) p *= f;
-  return p;
 }
 
 void check_heads(const Op& op, const Tensor& x, const Tensor& like, const char* what) {
@@ -204,23 +198,24 @@ Tensor lsh_buckets(const Tensor& qk, const Tensor& rotations, const LshOptions& 
                   "], the first one or two axes optional, for vectors " + qk.shape().str());
   const Tensor valid = checked_valid(op, key_valid, qk);
   const NoGrad off;
-  // [b, h, n, d] x [.., d, R w] -> [b, h, n, R, w] -> [b, h, R, n, w]
-  const Tensor rotated = matmul(permute(qk, {0, 2, 1, 3}), flatten(rotations, -2, -1));
-  const Tensor rows = contiguous(permute(reshape(rotated, {b, h, n, o.hashes, width}), {0, 1, 3, 2, 4}));
+  // Directions as rows: [.., R w, d].
+  const Tensor directions = contiguous(transpose(flatten(rotations.detach(), -2, -1)));
+  const Tensor x = detail::with_dense_rows(qk);
   Tensor buckets = op.empty({b, h, o.hashes, n}, DType::int32);
-  auto* out = detail::elements<std::int32_t>(buckets);
+  kernels::HashPlan plan{.batch = b,
+                         .heads = h,
+                         .length = n,
+                         .head_dim = d,
+                         .rounds = o.hashes,
+                         .factors = factors.begin(),
+                         .factor_count = factors.size(),
+                         .valid = valid.defined() ? static_cast<const bool*>(valid.raw()) : nullptr};
   detail::with_floating(qk.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    kernels::hash_buckets(static_cast<const T*>(rows.raw()), b * h * o.hashes * n, factors.begin(), factors.size(),
-                          out);
+    kernels::hash_buckets(plan, detail::heads_at<const T>(x, 0, 2, 1),
+                          detail::heads_at<const T>(directions, r - 5, r < 4 ? -1 : r - 4, r - 3),
+                          detail::elements<std::int32_t>(buckets));
   });
-  const std::int64_t count = product(factors), stride = count + (valid.defined() ? 1 : 0);
-  const auto* ok = valid.defined() ? static_cast<const bool*>(valid.raw()) : nullptr;
-  for (std::int64_t i = 0; i < buckets.numel(); ++i) {
-    const std::int64_t position = i % n, round = i / n % o.hashes, example = i / (n * o.hashes * h);
-    const std::int64_t own = ok && !ok[example * n + position] ? count : out[i];
-    out[i] = static_cast<std::int32_t>(own + round * stride);
-  }
   return buckets;
 }
 

@@ -74,7 +74,8 @@ Attention MultiheadAttention::operator()(const Tensor& query, const Tensor& key,
   Tensor q, k, v;
   if (joint_ && query.impl() == key.impl() && key.impl() == value.impl()) {
     const Tensor all = linear(query, *in_, bias_ ? *bias_ : Tensor());  // one product for all three
-    q = slice(all, 2, 0, d_), k = slice(all, 2, d_, 2 * d_), v = slice(all, 2, 2 * d_, 3 * d_);
+    const Tensors parts = split(all, {d_, d_, d_}, 2);
+    q = parts[0], k = parts[1], v = parts[2];
   } else {
     const auto weight_part = [&](Tensor* own, std::int64_t i) {
       return joint_ ? slice(*in_, 0, i * d_, (i + 1) * d_) : *own;
