@@ -127,7 +127,7 @@ Tensor reduced_rows(const Tensor& rows, const Shape& shape, Reduction r, const T
 
 /// Cross-entropy with weighted classes, from log-probabilities [rows, classes].
 Tensor weighted_rows(const Tensor& logs, const Targets& t, const CrossEntropyOptions& o, Tensor* total) {
-  const Tensor ignored = eq(t.flat, static_cast<double>(o.ignore_index)), at = where(ignored, 0, t.flat);
+  const Tensor ignored = eq(t.flat, o.ignore_index), at = where(ignored, 0, t.flat);
   const Tensor w = o.weight.defined() ? index_select(o.weight, 0, at) : ones(t.flat.shape(), logs.dtype());
   const Tensor counted = where(ignored, 0, w);
   *total = sum(counted);

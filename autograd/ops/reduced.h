@@ -11,7 +11,10 @@ inline Tensor reduced(const Tensor& x, Reduction r) {
   switch (r) {
     case Reduction::none: return x;
     case Reduction::sum: return sum(x);
-    case Reduction::batch_mean: return sum(x) / static_cast<double>(x.rank() == 0 ? 1 : x.shape()[0]);
+    case Reduction::batch_mean: {
+      const std::int64_t rows = x.rank() == 0 ? 1 : x.shape()[0];
+      return rows == 0 ? mean(x) : sum(x) / static_cast<double>(rows);  // NaN of nothing, with a gradient that is not
+    }
     default: return mean(x);
   }
 }
