@@ -145,6 +145,8 @@ inline std::string thrown(const std::function<void()>& f) {
     return line("ValueError: ", e);
   } catch (const GradError& e) {
     return line("GradError: ", e);
+  } catch (const FileError& e) {
+    return line("FileError: ", e);
   } catch (const std::exception& e) {
     return line("other: ", e);
   }

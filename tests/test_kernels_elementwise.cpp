@@ -168,7 +168,7 @@ TEST_CASE_TEMPLATE("binary kernels", T, float, double) {
       {Binary::minimum, "minimum", [](Real a, Real b) { return std::isnan(a) || a < b ? a : b; }, 0},
       {Binary::atan2, "atan2", [](Real a, Real b) { return std::atan2(a, b); }, 1},
       {Binary::fmod, "fmod", [](Real a, Real b) { return std::fmod(a, b); }, 0.51},
-      {Binary::relu_grad, "relu_grad", [](Real a, Real b) { return a > 0 ? b : 0; }, 0},
+      {Binary::relu_grad, "relu_grad", [](Real a, Real b) { return a <= 0 ? 0 : b; }, 0},
       {Binary::silu_grad, "silu_grad", [](Real a, Real b) { return silu_derivative(a) * b; }, 8},
       {Binary::gelu_grad, "gelu_grad", [](Real a, Real b) { return gelu_derivative(a) * b; }, 8},
       {Binary::gelu_tanh_grad, "gelu_tanh_grad", [](Real a, Real b) { return gelu_tanh_derivative(a) * b; }, 32},

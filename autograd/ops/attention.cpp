@@ -46,7 +46,7 @@ Attention scaled_dot_product_attention(const Tensor& q, const Tensor& k, const T
     Shape both;
     if (!broadcast(x.shape(), scores, both) || both != scores)
       op.fail_shape(std::string("the ") + what + " " + x.shape().str() + " does not broadcast to the scores " +
-                    scores.str());
+                    scores.str() + " of q " + q.shape().str() + " and k " + k.shape().str());
   };
   if (o.bias.defined()) {
     op.check_same_dtype(o.bias, q);
@@ -58,7 +58,7 @@ Attention scaled_dot_product_attention(const Tensor& q, const Tensor& k, const T
   }
   if (!broadcast(joint, leading(v), joint))
     op.fail_shape("the leading axes of v " + v.shape().str() + " do not broadcast with those of the scores " +
-                  scores.str());
+                  scores.str() + " of q " + q.shape().str() + " and k " + k.shape().str());
   detail::FusedAttentionOptions f{.causal = o.causal, .scale = o.scale, .dropout = o.dropout, .dropout_key = {}};
   if (f.scale == 0) f.scale = 1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(q.size(-1), 1)));
   if (f.dropout > 0) f.dropout_key = (o.generator ? *o.generator : default_generator()).next();

@@ -82,8 +82,6 @@ Tensor convolve(const Tensor& x, const Tensor& w, const Tensor& bias, const Conv
 void check_option(const Op& op, const char* what, std::int64_t value, std::int64_t least) {
   if (value < least)
     op.fail_value(std::string(what) + " = " + std::to_string(value) + " must be at least " + std::to_string(least));
-  if (value > std::numeric_limits<std::int32_t>::max())
-    op.fail_value(std::string(what) + " = " + std::to_string(value) + " must be below 2^31");
 }
 
 }  // namespace

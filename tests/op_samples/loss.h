@@ -24,7 +24,7 @@ inline Tensor row_signs(const Tensor& x) {
 }  // namespace detail
 
 inline Rows loss_rows() {
-  const std::vector<std::vector<Shape>> pairs{{{2, 3}, {2, 3}}, {{}, {}}};
+  const std::vector<std::vector<Shape>> pairs{{{2, 3}, {2, 3}}, {{}, {}}, {{1, 3}, {1, 3}}, {{0, 3}, {0, 3}}};
   const std::vector<Shape> large{{1024, 1024}, {1024, 1024}};
   const std::vector<Domain> apart{{.low = 1, .high = 2}, {.low = -1, .high = 0.5}};
   return {
@@ -58,7 +58,7 @@ inline Rows loss_rows() {
          return {hinge_embedding_loss(x[0], detail::signs_like(x[0])),
                  hinge_embedding_loss(x[0], detail::signs_like(x[0]), 0.2, Reduction::sum)};
        },
-       .shapes = {{{2, 3}}, {{}}},
+       .shapes = {{{2, 3}}, {{}}, {{1, 3}}, {{0, 3}}},
        .domains = {{.kinks = {0.2, 1}}},
        .bad = [] { hinge_embedding_loss(zeros({2}), full({2}, 0.5)); },
        .message = "hinge_embedding_loss: the target 0.5 is neither 1 nor -1",
@@ -78,7 +78,7 @@ inline Rows loss_rows() {
          return {cosine_embedding_loss(x[0], x[1], detail::row_signs(x[0]), -1.5),
                  cosine_embedding_loss(x[0], x[1], detail::row_signs(x[0]), -1.2, Reduction::none)};
        },
-       .shapes = {{{2, 3}, {2, 3}}, {{3}, {3}}},
+       .shapes = {{{2, 3}, {2, 3}}, {{3}, {3}}, {{1, 3}, {1, 3}}, {{0, 3}, {0, 3}}},
        .domains = {{.kinks = {0}, .margin = 0.2}, {.kinks = {0}, .margin = 0.2}},
        .bad =
            [] {
@@ -92,7 +92,7 @@ inline Rows loss_rows() {
                  triplet_margin_loss(x[0], x[1], x[2], {.margin = 30, .p = 3, .swap = true}),
                  triplet_margin_loss(x[0], x[1], x[2], {.margin = 9, .p = 1, .reduction = Reduction::none})};
        },
-       .shapes = {{{2, 3}, {2, 3}, {2, 3}}, {{3}, {3}, {3}}},
+       .shapes = {{{2, 3}, {2, 3}, {2, 3}}, {{3}, {3}, {3}}, {{1, 3}, {1, 3}, {1, 3}}, {{0, 3}, {0, 3}, {0, 3}}},
        .domains = {{.low = 0, .high = 0.4}, {.low = 1, .high = 1.4}, {.low = 2.2, .high = 2.6}},
        .bad = [] { triplet_margin_loss(zeros({2}), zeros({2}), zeros({2}), {.margin = 0}); },
        .message = "triplet_margin_loss: margin = 0 must be positive",
@@ -111,7 +111,12 @@ inline Rows loss_rows() {
        .call = [](const Tensors& x) -> Tensors {
          return {gaussian_nll_loss(x[0], x[1], x[2]), gaussian_nll_loss(x[0], x[1], x[2], {.full = true, .eps = 0.3})};
        },
-       .shapes = {{{2, 3}, {2, 3}, {2, 3}}, {{2, 3}, {2, 3}, {2, 1}}, {{2, 3}, {2, 3}, {2}}, {{}, {}, {}}},
+       .shapes = {{{2, 3}, {2, 3}, {2, 3}},
+                  {{2, 3}, {2, 3}, {2, 1}},
+                  {{2, 3}, {2, 3}, {2}},
+                  {{}, {}, {}},
+                  {{1, 3}, {1, 3}, {1, 3}},
+                  {{0, 3}, {0, 3}, {0, 3}}},
        .domains = {{}, {}, {.low = 0.1, .high = 2, .kinks = {0.3}}},
        .bad =
            [] {
