@@ -153,14 +153,18 @@ TEST_CASE("scaled_dot_product_attention: dropout and errors") {
         }).starts_with("DTypeError: " + op));
   CHECK(thrown([&] {
           scaled_dot_product_attention(q, q, v, {.mask = zeros({20, 19}, boolean)});
-        }) == "ShapeError: " + op + "the mask [20, 19] does not broadcast to the scores [4, 20, 20]");
+        }) == "ShapeError: " + op +
+                  "the mask [20, 19] does not broadcast to the scores [4, 20, 20] of q [4, 20, 3] and k [4, 20, 3]");
   CHECK(thrown([&] {
           scaled_dot_product_attention(q, q, v, {.bias = zeros({2, 4, 20, 20}, float64)});
-        }) == "ShapeError: " + op + "the bias [2, 4, 20, 20] does not broadcast to the scores [4, 20, 20]");
+        }) ==
+        "ShapeError: " + op +
+            "the bias [2, 4, 20, 20] does not broadcast to the scores [4, 20, 20] of q [4, 20, 3] and k [4, 20, 3]");
   CHECK(thrown([&] {
           scaled_dot_product_attention(q, q, normal({3, 20, 20}));
         }) == "ShapeError: " + op +
-                  "the leading axes of v [3, 20, 20] do not broadcast with those of the scores [4, 20, 20]");
+                  "the leading axes of v [3, 20, 20] do not broadcast with those of the scores [4, 20, 20] of q [4, "
+                  "20, 3] and k [4, 20, 3]");
   CHECK(thrown([&] {
           scaled_dot_product_attention(q, q, v, {.bias = zeros({20, 20})});
         }).starts_with("DTypeError: " + op));

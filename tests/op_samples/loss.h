@@ -92,7 +92,11 @@ inline Rows loss_rows() {
                  triplet_margin_loss(x[0], x[1], x[2], {.margin = 30, .p = 3, .swap = true}),
                  triplet_margin_loss(x[0], x[1], x[2], {.margin = 9, .p = 1, .reduction = Reduction::none})};
        },
-       .shapes = {{{2, 3}, {2, 3}, {2, 3}}, {{3}, {3}, {3}}, {{1, 3}, {1, 3}, {1, 3}}, {{0, 3}, {0, 3}, {0, 3}}},
+       .shapes = {{{2, 3}, {2, 3}, {2, 3}},
+                  {{3}, {3}, {3}},
+                  {{}, {}, {}},
+                  {{1, 3}, {1, 3}, {1, 3}},
+                  {{0, 3}, {0, 3}, {0, 3}}},
        .domains = {{.low = 0, .high = 0.4}, {.low = 1, .high = 1.4}, {.low = 2.2, .high = 2.6}},
        .bad = [] { triplet_margin_loss(zeros({2}), zeros({2}), zeros({2}), {.margin = 0}); },
        .message = "triplet_margin_loss: margin = 0 must be positive",
