@@ -35,6 +35,7 @@ Tensor rewrap_saved(const Tensor& x, Node* node, std::uint32_t slot) { return re
 
 std::string text(bool v) { return v ? "true" : "false"; }
 std::string text(std::int64_t v) { return std::to_string(v); }
+std::string text(const Scalar& v) { return v.integral() ? text(v.integer()) : text(v.real()); }
 std::string text(const Dims& v) { return v.str(); }
 std::string text(double v) {
   char s[32];

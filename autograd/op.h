@@ -24,6 +24,7 @@
 #include <type_traits>
 
 #include "autograd/runtime/frame.h"
+#include "autograd/runtime/scalar.h"
 #include "autograd/tape.h"
 
 namespace attune {
@@ -60,6 +61,7 @@ inline constexpr bool is_tensor_list = std::is_same_v<std::remove_cvref_t<A>, Te
 std::string text(bool v);
 std::string text(double v);
 std::string text(std::int64_t v);
+std::string text(const Scalar& v);
 std::string text(const Dims& v);
 template <class A>
 std::string argument_text(const A& a) {
@@ -69,7 +71,7 @@ std::string argument_text(const A& a) {
     return text(static_cast<std::int64_t>(a));
   else if constexpr (std::is_floating_point_v<A>)
     return text(static_cast<double>(a));
-  else if constexpr (std::is_base_of_v<Dims, A>)
+  else if constexpr (std::is_same_v<A, Scalar> || std::is_base_of_v<Dims, A>)
     return text(a);
   else
     return "...";

@@ -92,7 +92,7 @@ inline Tensors layouts(const Tensor& x) {
   Dims reverse;
   for (int i = x.rank() - 1; i >= 0; --i) reverse.push_back(i);
   Tensors all{clone(x), permute(clone(permute(x, reverse)), reverse)};
-  if (x.rank() > 0) all.push_back(slice(pad(x, -1, 2, 1, 9), -1, 2, 2 + x.size(-1)));
+  if (x.rank() > 0) all.push_back(slice(pad(x, -1, 2, 1, x.dtype() == boolean ? 1 : 9), -1, 2, 2 + x.size(-1)));
   if (x.rank() > 0) all.push_back(select(stack({full_like(x, 7), x, full_like(x, 8)}, -1), -1, 1));
   return all;
 }

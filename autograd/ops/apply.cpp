@@ -1,7 +1,5 @@
 #include "autograd/ops/apply.h"
 
-#include <cmath>
-
 #include "autograd/ops/create.h"
 
 namespace attune {
@@ -10,14 +8,17 @@ Operand::Operand(const Saved& t, Here here) : tensor_(&t.get()), here_(here) {}
 
 namespace detail {
 
+void check_fits(const Op& op, const Scalar& s, const Tensor& x) {
+  if (!s.fits(x.dtype()))
+    op.fail_dtype("the scalar " + text(s) + " does not fit the dtype " + name_of(x.dtype()) + " of " + x.shape().str());
+}
+
 namespace {
 
-Tensor scalar_like(const Op& op, const Operand& s, const Tensor& like) {
-  if (!is_floating(like.dtype()) && !s.integral() && s.scalar() != std::trunc(s.scalar()))
-    op.fail_dtype("the scalar " + text(s.scalar()) + " does not fit the dtype " + name_of(like.dtype()) + " of " +
-                  like.shape().str());
+Tensor scalar_like(const Op& op, const Scalar& s, const Tensor& like) {
+  check_fits(op, s, like);
   Tensor t = empty({}, like.dtype());
-  with_any(like.dtype(), [&](auto zero) { *elements<decltype(zero)>(t) = static_cast<decltype(zero)>(s.scalar()); });
+  with_any(like.dtype(), [&](auto zero) { *elements<decltype(zero)>(t) = s.to<decltype(zero)>(); });
   return t;
 }
 
@@ -30,11 +31,11 @@ std::pair<Tensor, Tensor> promote(const Op& op, const Operand& a, const Operand&
   }
   if (a.tensor()) {
     op.check_defined(*a.tensor());
-    return {*a.tensor(), scalar_like(op, b, *a.tensor())};
+    return {*a.tensor(), scalar_like(op, b.scalar(), *a.tensor())};
   }
   if (b.tensor()) {
     op.check_defined(*b.tensor());
-    return {scalar_like(op, a, *b.tensor()), *b.tensor()};
+    return {scalar_like(op, a.scalar(), *b.tensor()), *b.tensor()};
   }
   return {scalar(a.scalar()), scalar(b.scalar())};
 }

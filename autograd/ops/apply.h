@@ -43,6 +43,8 @@ T* elements(const Tensor& y) {
   return static_cast<T*>(y.raw_mut());
 }
 
+/// Throws DTypeError where x's dtype cannot hold the number.
+void check_fits(const Op& op, const Scalar& s, const Tensor& x);
 /// Both operands as tensors of one dtype; a scalar takes the other side's. Throws DTypeError.
 std::pair<Tensor, Tensor> promote(const Op& op, const Operand& a, const Operand& b);
 

@@ -1,6 +1,6 @@
 #include "autograd/ops/create.h"
 
-#include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "autograd/ops/apply.h"
@@ -10,29 +10,35 @@ namespace attune {
 using detail::elements;
 using detail::with_any;
 
-Tensor full(const Shape& shape, double value, DType dtype, Here here) {
+Tensor full(const Shape& shape, const Scalar& value, DType dtype, Here here) {
   const Op op{"full", here};
   Tensor y = op.empty(shape, dtype);
-  if (value == 0) {
+  if (value.real() == 0 && !std::signbit(value.real())) {
     std::memset(y.raw_mut(), 0, static_cast<std::size_t>(y.numel()) * size_of(dtype));
     return y;
   }
   with_any(dtype, [&](auto zero) {
     using T = decltype(zero);
+    T element{};
+    const std::int64_t integer = value.integral() ? value.integer() : 0;
+    const double real = value.real();
     if constexpr (std::is_floating_point_v<T>)
-      kernels::fill(static_cast<T>(value), elements<T>(y), y.numel());
+      element = value.to<T>();
+    else if (value.integral())
+      kernels::cast({}, DType::int64, &integer, {}, dtype, &element);
     else
-      std::fill_n(elements<T>(y), y.numel(), static_cast<T>(value));
+      kernels::cast({}, DType::float64, &real, {}, dtype, &element);
+    kernels::fill(element, elements<T>(y), y.numel());
   });
   return y;
 }
 
 Tensor zeros(const Shape& shape, DType dtype, Here here) { return full(shape, 0, dtype, here); }
 Tensor ones(const Shape& shape, DType dtype, Here here) { return full(shape, 1, dtype, here); }
-Tensor full_like(const Tensor& x, double value, Here here) { return full(x.shape(), value, x.dtype(), here); }
+Tensor full_like(const Tensor& x, const Scalar& value, Here here) { return full(x.shape(), value, x.dtype(), here); }
 Tensor zeros_like(const Tensor& x, Here here) { return full(x.shape(), 0, x.dtype(), here); }
 Tensor ones_like(const Tensor& x, Here here) { return full(x.shape(), 1, x.dtype(), here); }
-Tensor scalar(double value, DType dtype, Here here) { return full({}, value, dtype, here); }
+Tensor scalar(const Scalar& value, DType dtype, Here here) { return full({}, value, dtype, here); }
 
 Tensor arange(std::int64_t n, DType dtype, Here here) {
   const Op op{"arange", here};

@@ -4,21 +4,24 @@
 #include <initializer_list>
 #include <vector>
 
+#include "autograd/runtime/scalar.h"
 #include "autograd/tensor.h"
 
 namespace attune {
 
-Tensor full(const Shape& shape, double value, DType dtype = DType::float32, Here here = Here::current());
+/// `value` everywhere, converted as to() converts: an integer stays exact in an integer tensor, a real number is cut
+/// towards zero and to the range, NaN becomes 0.
+Tensor full(const Shape& shape, const Scalar& value, DType dtype = DType::float32, Here here = Here::current());
 Tensor zeros(const Shape& shape, DType dtype = DType::float32, Here here = Here::current());
 Tensor ones(const Shape& shape, DType dtype = DType::float32, Here here = Here::current());
-Tensor full_like(const Tensor& x, double value, Here here = Here::current());
+Tensor full_like(const Tensor& x, const Scalar& value, Here here = Here::current());
 Tensor zeros_like(const Tensor& x, Here here = Here::current());
 Tensor ones_like(const Tensor& x, Here here = Here::current());
 /// 0, 1, ..., n - 1.
 Tensor arange(std::int64_t n, DType dtype = DType::int64, Here here = Here::current());
 Tensor eye(std::int64_t n, DType dtype = DType::float32, Here here = Here::current());
 /// A rank-0 tensor.
-Tensor scalar(double value, DType dtype = DType::float32, Here here = Here::current());
+Tensor scalar(const Scalar& value, DType dtype = DType::float32, Here here = Here::current());
 /// A tensor with these elements in row-major order, converted to `dtype`. Throws ShapeError where the count is not that
 /// of the shape.
 Tensor tensor(const std::vector<double>& values, const Shape& shape, DType dtype = DType::float32,

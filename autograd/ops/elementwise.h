@@ -1,5 +1,6 @@
-// Elementwise arithmetic. Shapes broadcast as in numpy; both sides have one dtype, which a scalar takes over (a
-// fraction next to an integer tensor throws DTypeError). Unary functions take float32 or float64 unless said. At kinks
+// Elementwise arithmetic. Shapes broadcast as in numpy; both sides have one dtype, which a scalar takes over:
+// exactly next to an integer tensor, where a fraction, NaN or a number out of the dtype's range throws DTypeError (next
+// to bool, anything but 0 and 1). Unary functions take float32 or float64 unless said. At kinks
 // the gradient is the subgradient of least norm.
 #pragma once
 
@@ -65,7 +66,7 @@ Tensor clamp_max(const Operand& x, const Operand& high, Here here = {});
 /// a + w (b - a), where all three broadcast; b itself at w = 1.
 Tensor lerp(const Tensor& a, const Tensor& b, const Operand& w, Here here = Here::current());
 /// x + value a b.
-Tensor addcmul(const Tensor& x, const Tensor& a, const Tensor& b, double value = 1, Here here = Here::current());
+Tensor addcmul(const Tensor& x, const Tensor& a, const Tensor& b, const Scalar& value = 1, Here here = Here::current());
 
 Tensor neg(const Tensor& x, Here here = Here::current());
 Tensor abs(const Tensor& x, Here here = Here::current());    ///< gradient 0 at 0

@@ -227,17 +227,17 @@ Tensor lerp(const Tensor& a, const Tensor& b, const Operand& w, Here here) {
   return where(lt(abs(weight), 0.5), a + weight * way, b - (1 - weight) * way);
 }
 
-Tensor addcmul(const Tensor& x, const Tensor& a, const Tensor& b, double value, Here here) {
+Tensor addcmul(const Tensor& x, const Tensor& a, const Tensor& b, const Scalar& value, Here here) {
   const Op op{"addcmul", here};
   op.check_same_dtype(x, a);
   op.check_same_dtype(a, b);
   if (Shape joint = joint_shape(op, a, b); !broadcast(x.shape(), joint, joint))
     op.fail_shape("shapes do not broadcast: " + x.shape().str() + ", " + a.shape().str() + " and " + b.shape().str());
-  return value == 1 ? x + a * b : x + value * (a * b);
+  return value.real() == 1 ? x + a * b : x + value * (a * b);
 }
 
 Tensor operator-(const Operand& a) {
-  if (!a.tensor()) return scalar(-a.scalar());
+  if (!a.tensor()) return scalar(-a.scalar().real());
   return neg(*a.tensor(), a.here());
 }
 

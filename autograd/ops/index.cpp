@@ -224,10 +224,11 @@ Tensor scatter(const Tensor& x, int axis, const Tensor& index, const Tensor& sou
   return put_last(x, at, source.rank() == index.rank() ? corner(source, index.shape()) : source);
 }
 
-Tensor scatter(const Tensor& x, int axis, const Tensor& index, double value, Here here) {
+Tensor scatter(const Tensor& x, int axis, const Tensor& index, const Scalar& value, Here here) {
   const Op op{"scatter", here};
   op.check_defined(x);
   op.check_defined(index);
+  detail::check_fits(op, value, x);
   return scatter(x, axis, index, full(index.shape(), value, x.dtype()));
 }
 

@@ -2,6 +2,7 @@
 // IndexError, in release builds too. Repeated indices add up in a fixed order.
 #pragma once
 
+#include "autograd/runtime/scalar.h"
 #include "autograd/tensor.h"
 
 namespace attune {
@@ -21,7 +22,7 @@ Tensor gather(const Tensor& x, int axis, const Tensor& index, Here here = Here::
 Tensor scatter_add(const Tensor& x, int axis, const Tensor& index, const Tensor& source, Here here = Here::current());
 /// The same, but replacing. Of repeated indices the last one stays, and it alone gets a gradient.
 Tensor scatter(const Tensor& x, int axis, const Tensor& index, const Tensor& source, Here here = Here::current());
-Tensor scatter(const Tensor& x, int axis, const Tensor& index, double value, Here here = Here::current());
+Tensor scatter(const Tensor& x, int axis, const Tensor& index, const Scalar& value, Here here = Here::current());
 /// gather, where x and index broadcast except along `axis`: takes what argsort and topk give.
 Tensor take_along_dim(const Tensor& x, const Tensor& index, int axis, Here here = Here::current());
 /// The sums of x's slices [i, ...] with the same segments[i] in [0, count): [count, ...].

@@ -37,7 +37,7 @@ void assign(const Tensor& x, const Tensor& values, Here site) {
 }
 
 Tensor& assign_result(Tensor& x, const Op& op, const Operand& y,
-                      Tensor (*compute)(const Tensor&, const Tensor&, double), double alpha) {
+                      Tensor (*compute)(const Tensor&, const Tensor&, const Scalar&), const Scalar& alpha) {
   check_writable(op, x);
   const NoGrad off;
   const auto [a, b] = detail::promote(op, x, y);
@@ -65,23 +65,24 @@ Tensor& copy_(Tensor& x, const Tensor& from, Here here) {
   return x;
 }
 
-Tensor& fill_(Tensor& x, double value, Here here) {
+Tensor& fill_(Tensor& x, const Scalar& value, Here here) {
   const Op op{"fill_", here};
   check_writable(op, x);
-  assign(x, scalar(value, x.dtype()), op.site());
+  assign(x, detail::promote(op, x, value).second, op.site());
   return x;
 }
 
-Tensor& add_(Tensor& x, const Operand& y, double alpha, Here here) {
+Tensor& add_(Tensor& x, const Operand& y, const Scalar& alpha, Here here) {
   const Op op{"add_", here};
   return assign_result(
-      x, op, y, [](const Tensor& a, const Tensor& b, double s) { return s == 1 ? a + b : a + s * b; }, alpha);
+      x, op, y, [](const Tensor& a, const Tensor& b, const Scalar& s) { return s.real() == 1 ? a + b : a + s * b; },
+      alpha);
 }
 
 Tensor& mul_(Tensor& x, const Operand& y, Here here) {
   const Op op{"mul_", here};
   return assign_result(
-      x, op, y, [](const Tensor& a, const Tensor& b, double) { return a * b; }, 1);
+      x, op, y, [](const Tensor& a, const Tensor& b, const Scalar&) { return a * b; }, 1);
 }
 
 namespace {

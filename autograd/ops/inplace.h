@@ -9,8 +9,8 @@ namespace attune {
 
 Tensor& copy_(Tensor& x, const Tensor& from,
               Here here = Here::current());  ///< from broadcasts to x and is converted to its dtype
-Tensor& fill_(Tensor& x, double value, Here here = Here::current());
-Tensor& add_(Tensor& x, const Operand& y, double alpha = 1, Here here = Here::current());  ///< x += alpha y
+Tensor& fill_(Tensor& x, const Scalar& value, Here here = Here::current());
+Tensor& add_(Tensor& x, const Operand& y, const Scalar& alpha = 1, Here here = Here::current());  ///< x += alpha y
 Tensor& mul_(Tensor& x, const Operand& y, Here here = Here::current());
 Tensor& uniform_(Tensor& x, double low, double high, Generator& g = default_generator(), Here here = Here::current());
 Tensor& normal_(Tensor& x, double mean, double std, Generator& g = default_generator(), Here here = Here::current());

@@ -4,6 +4,7 @@
 #include <climits>
 #include <limits>
 
+#include "autograd/runtime/scalar.h"
 #include "autograd/tensor.h"
 
 namespace attune {
@@ -54,10 +55,10 @@ Tensor roll(const Tensor& x, std::int64_t shift, int axis, Here here = Here::cur
 /// The same along several axes, shifts[i] along axes[i]; without axes x is rolled as one row by shifts[0].
 Tensor roll(const Tensor& x, const Dims& shifts, const Dims& axes = {}, Here here = Here::current());
 /// `before` and `after` elements of `value` added along `axis`; negative counts cut.
-Tensor pad(const Tensor& x, int axis, std::int64_t before, std::int64_t after, double value = 0,
+Tensor pad(const Tensor& x, int axis, std::int64_t before, std::int64_t after, const Scalar& value = 0,
            Here here = Here::current());
 /// Constant padding of several axes at once, as (before, after) pairs from the last axis on.
-Tensor constant_pad(const Tensor& x, const std::vector<std::int64_t>& pairs, double value = 0,
+Tensor constant_pad(const Tensor& x, const std::vector<std::int64_t>& pairs, const Scalar& value = 0,
                     Here here = Here::current());
 /// Each element along `axis` repeated `count` times, or counts[i] times (int64 [size of the axis]).
 Tensor repeat_interleave(const Tensor& x, std::int64_t count, int axis, Here here = Here::current());

@@ -142,7 +142,7 @@ Tensor roll(const Tensor& x, const Dims& shifts, const Dims& axes, Here here) {
   return y;
 }
 
-Tensor pad(const Tensor& x, int axis, std::int64_t before, std::int64_t after, double value, Here here) {
+Tensor pad(const Tensor& x, int axis, std::int64_t before, std::int64_t after, const Scalar& value, Here here) {
   const Op op{"pad", here};
   const int a = op.axis(axis, x);
   const std::int64_t n = x.shape()[a];
@@ -153,6 +153,7 @@ Tensor pad(const Tensor& x, int axis, std::int64_t before, std::int64_t after, d
                   std::to_string(axis) + " of " + x.shape().str());
   Shape shape = x.shape();
   shape[a] = size;
+  detail::check_fits(op, value, x);
   Tensor y = full(shape, value, x.dtype());
   const std::int64_t start = std::max<std::int64_t>(-before, 0), stop = n - std::max<std::int64_t>(-after, 0);
   place(y, a, std::max<std::int64_t>(before, 0), slice(x.detach(), a, start, stop));
@@ -160,7 +161,7 @@ Tensor pad(const Tensor& x, int axis, std::int64_t before, std::int64_t after, d
                    [a, before, after](const Tensor& dy) { return pad(dy, a, -before, -after); });
 }
 
-Tensor constant_pad(const Tensor& x, const std::vector<std::int64_t>& pairs, double value, Here here) {
+Tensor constant_pad(const Tensor& x, const std::vector<std::int64_t>& pairs, const Scalar& value, Here here) {
   const Op op{"constant_pad", here};
   op.check_defined(x);
   const int axes = static_cast<int>(pairs.size() / 2);

@@ -4,6 +4,7 @@
 
 #include <type_traits>
 
+#include "autograd/runtime/scalar.h"
 #include "autograd/tensor.h"
 
 namespace attune {
@@ -15,18 +16,16 @@ class Operand {
   Operand(const Tensor& t, Here here = Here::current()) : tensor_(&t), here_(here) {}
   Operand(const Saved& t, Here here = Here::current());
   template <class T>
-  requires std::is_arithmetic_v<T> Operand(T v, Here here = Here::current())
-      : scalar_(static_cast<double>(v)), integral_(std::is_integral_v<T>), here_(here) {}
+  requires std::is_arithmetic_v<T> Operand(T v, Here here = Here::current()) : scalar_(v), here_(here) {}
+  Operand(const Scalar& v, Here here = Here::current()) : scalar_(v), here_(here) {}
 
   const Tensor* tensor() const { return tensor_; }  ///< null for a scalar
-  double scalar() const { return scalar_; }
-  bool integral() const { return integral_; }
+  const Scalar& scalar() const { return scalar_; }
   Here here() const { return here_; }
 
  private:
   const Tensor* tensor_ = nullptr;
-  double scalar_ = 0;
-  bool integral_ = false;
+  Scalar scalar_ = 0;
   Here here_;
 };
 
