@@ -73,7 +73,7 @@ std::string gradcheck(const Function& f, const Tensors& inputs, const GradcheckO
       which.push_back(i);
     }
   Tensors analytic(wanted.size());
-  if (!outputs.empty()) analytic = grad(outputs, wanted, {.cotangents = cotangents, .allow_unused = true});
+  if (!outputs.empty()) analytic = grad(outputs, wanted, {.cotangents = cotangents, .allow_unused = true}, here);
 
   for (std::size_t w = 0; w < wanted.size(); ++w) {
     const Tensor base = inputs[which[w]].detach();
@@ -136,7 +136,7 @@ std::string gradgradcheck(const Function& f, const Tensors& inputs, const Gradch
     if (outputs.empty()) return Tensors{};
     Tensors result;
     for (const Tensor& g :
-         grad(outputs, wanted, {.cotangents = cotangents, .create_graph = record, .allow_unused = true}))
+         grad(outputs, wanted, {.cotangents = cotangents, .create_graph = record, .allow_unused = true}, here))
       if (g.defined()) result.push_back(g);
     return result;
   };
@@ -148,6 +148,15 @@ Tensors jvp(const Function& f, const Tensors& inputs, const Tensors& tangents, H
   if (inputs.size() != tangents.size())
     throw ValueError(
         "jvp: " + std::to_string(tangents.size()) + " tangents for " + std::to_string(inputs.size()) + " inputs", here);
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const Tensor &x = inputs[i], &v = tangents[i];
+    if (!x.defined()) throw ValueError("jvp: input " + std::to_string(i) + " is undefined", here);
+    if (!is_floating(x.dtype()) || (v.defined() && v.shape() == x.shape() && v.dtype() == x.dtype())) continue;
+    throw ShapeError("jvp: tangent " + std::to_string(i) + " " +
+                         (v.defined() ? v.shape().str() + " " + name_of(v.dtype()) : std::string("is undefined and")) +
+                         " does not fit input " + std::to_string(i) + " " + x.shape().str() + " " + name_of(x.dtype()),
+                     here);
+  }
   // The reverse sweep is linear in its cotangents u: differentiating <J^T u, v> with respect to u gives J v.
   const EnableGrad on;
   Tensors xs;
@@ -170,7 +179,7 @@ Tensors jvp(const Function& f, const Tensors& inputs, const Tensors& tangents, H
       wanted.push_back(xs[i]);
       directions.push_back(tangents[i]);
     }
-  const Tensors gradients = grad(outputs, wanted, {.cotangents = us, .create_graph = true, .allow_unused = true});
+  const Tensors gradients = grad(outputs, wanted, {.cotangents = us, .create_graph = true, .allow_unused = true}, here);
   Tensors on_tape, along;
   for (std::size_t i = 0; i < gradients.size(); ++i)
     if (gradients[i].defined() && gradients[i].requires_grad()) {
@@ -178,7 +187,7 @@ Tensors jvp(const Function& f, const Tensors& inputs, const Tensors& tangents, H
       along.push_back(directions[i]);
     }
   if (on_tape.empty()) return result;
-  const Tensors tangent_ys = grad(on_tape, us, {.cotangents = along, .allow_unused = true});
+  const Tensors tangent_ys = grad(on_tape, us, {.cotangents = along, .allow_unused = true}, here);
   for (std::size_t i = 0; i < which.size(); ++i)
     if (tangent_ys[i].defined()) result[which[i]] = tangent_ys[i];
   return result;
@@ -201,7 +210,7 @@ Tensor recorded_gradient(const TensorFunction& f, const Tensor& x, const char* n
   if (y.numel() != 1)
     throw ShapeError(std::string(name) + ": the function's value must have one element, got " + y.shape().str(), here);
   if (!y.requires_grad()) return zeros_like(x);
-  const Tensor g = grad({y}, {x}, {.create_graph = true, .allow_unused = true})[0];
+  const Tensor g = grad({y}, {x}, {.create_graph = true, .allow_unused = true}, here)[0];
   return g.defined() ? g : zeros_like(x);
 }
 
@@ -214,8 +223,9 @@ Tensor jacobian(const TensorFunction& f, const Tensor& at, Here here) {
   if (y.requires_grad()) {
     const Tensor flat = reshape(y, {-1});
     for (std::int64_t i = 0; i < flat.numel(); ++i) {
-      const Tensor row = grad({select(flat, 0, i)}, {x},
-                              {.retain_graph = true, .create_graph = at.requires_grad(), .allow_unused = true})[0];
+      const Tensor row =
+          grad({select(flat, 0, i)}, {x},
+               {.retain_graph = true, .create_graph = at.requires_grad(), .allow_unused = true}, here)[0];
       rows.push_back(row.defined() ? row : zeros_like(x));
     }
   }
@@ -239,7 +249,7 @@ Tensor hvp(const TensorFunction& f, const Tensor& at, const Tensor& v, Here here
   const Tensor g = recorded_gradient(f, x, "hvp", here);
   if (!g.requires_grad()) return zeros_like(x);
   const Tensor product =
-      grad({g}, {x}, {.cotangents = {v}, .create_graph = at.requires_grad(), .allow_unused = true})[0];
+      grad({g}, {x}, {.cotangents = {v}, .create_graph = at.requires_grad(), .allow_unused = true}, here)[0];
   return product.defined() ? product : zeros_like(x);
 }
 

@@ -44,8 +44,8 @@ namespace {
 Ref<TensorImpl> new_impl() { return Ref<TensorImpl>::adopt(new (pool::allocate(sizeof(TensorImpl))) TensorImpl); }
 
 /// Null where the tensor is undefined: a clear error instead of a crash.
-const TensorImpl& get(const Ref<TensorImpl>& impl) {
-  if (!impl) throw ValueError("tensor: undefined (default-constructed, or a gradient that was never computed)");
+const TensorImpl& get(const Ref<TensorImpl>& impl, Here here = {}) {
+  if (!impl) throw ValueError("tensor: undefined (default-constructed, or a gradient that was never computed)", here);
   return *impl;
 }
 
@@ -165,7 +165,7 @@ Node* Tensor::node() const { return impl_ ? impl_->node.get() : nullptr; }
 std::uint32_t Tensor::slot() const { return get(impl_).slot; }
 
 std::int64_t Tensor::size(int axis, Here here) const {
-  const int r = rank();
+  const int r = get(impl_, here).shape.rank();
   const int a = axis < 0 ? axis + r : axis;
   if (a < 0 || a >= r)
     throw IndexError("size: axis " + std::to_string(axis) + " is out of range for shape " + shape().str(), here);
@@ -179,7 +179,7 @@ void Tensor::bump_version(Here here) const {
 }
 
 const void* Tensor::typed_data(DType t, Here here) const {
-  if (dtype() != t)
+  if (get(impl_, here).dtype != t)
     throw DTypeError(std::string("data: the tensor is ") + name_of(dtype()) + ", not " + name_of(t), here);
   return raw();
 }
@@ -197,7 +197,7 @@ void* Tensor::mutable_typed_data(DType t, Here here) {
 }
 
 double Tensor::item(Here here) const {
-  if (numel() != 1) throw ShapeError("item: needs one element, got " + shape().str(), here);
+  if (get(impl_, here).numel != 1) throw ShapeError("item: needs one element, got " + shape().str(), here);
   double v = 0;
   convert_any(*impl_, &v);
   return v;
@@ -225,7 +225,7 @@ Tensor& Tensor::requires_grad_(bool on, Here here) {
     throw GradError(std::string("requires_grad_: the tensor was recorded by ") + node()->name() + " at " +
                         node()->site().str() + "; only a leaf can change it (detach() makes one)",
                     here);
-  if (on && !is_floating(dtype()))
+  if (on && !is_floating(get(impl_, here).dtype))
     throw DTypeError(std::string("requires_grad_: only floating tensors have gradients, not ") + name_of(dtype()),
                      here);
   if (on == requires_grad()) return *this;
@@ -243,7 +243,7 @@ Tensor& Tensor::requires_grad_(bool on, Here here) {
 Tensor Tensor::grad() const { return get(impl_).grad; }
 
 void Tensor::set_grad(const Tensor& g, Here here) {
-  get(impl_);
+  get(impl_, here);
   if (g.defined() && (g.shape() != shape() || g.dtype() != dtype()))
     throw ShapeError("set_grad: the gradient " + g.shape().str() + " " + name_of(g.dtype()) +
                          " does not fit the tensor " + shape().str() + " " + name_of(dtype()),

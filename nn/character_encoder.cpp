@@ -10,19 +10,19 @@ namespace attune::nn {
 
 CharacterEncoder::CharacterEncoder(std::int64_t characters, const CharacterEncoderOptions& o, Here here)
     : activation_(o.activation),
-      embedding_(child<Embedding>("embedding", characters, o.char_dim,
+      embedding_(child<Embedding>({"embedding", here}, characters, o.char_dim,
                                   EmbeddingOptions{.padding_index = o.padding_index}, here)) {
   if (o.filters.empty()) throw ValueError("CharacterEncoder: needs at least one filter", here);
   detail::at_least(0, o.projection, "CharacterEncoder", "projection", here);
   for (const CharacterFilter& f : o.filters) {
     const std::string name = "conv" + std::to_string(convolutions_.size());
-    convolutions_.push_back(&child<Conv1d>(name, o.char_dim, f.count, f.width, Conv1dLayerOptions{}, here));
+    convolutions_.push_back(&child<Conv1d>({name, here}, o.char_dim, f.count, f.width, Conv1dLayerOptions{}, here));
     out_ += f.count;
   }
   if (detail::at_least(0, o.highway.layers, "CharacterEncoder", "highway.layers", here) > 0)
-    highway_ = &child<Highway>("highway", out_, o.highway, here);
+    highway_ = &child<Highway>({"highway", here}, out_, o.highway, here);
   if (o.projection == 0) return;
-  projection_ = &child<Linear>("projection", out_, o.projection, LinearOptions{}, here);
+  projection_ = &child<Linear>({"projection", here}, out_, o.projection, LinearOptions{}, here);
   out_ = o.projection;
 }
 

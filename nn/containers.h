@@ -21,7 +21,7 @@ class Sequential : public Module {
   template <class M, class... Args>
   M& add(Args&&... args) {
     static_assert(std::is_invocable_r_v<Tensor, M&, const Tensor&>, "a step maps a tensor to a tensor");
-    M& m = child<M>(std::to_string(steps_.size()), std::forward<Args>(args)...);
+    M& m = child<M>({std::to_string(steps_.size()), Here{}}, std::forward<Args>(args)...);
     // A user's module need not take a call site.
     if constexpr (std::is_invocable_r_v<Tensor, M&, const Tensor&, Here>)
       steps_.push_back([&m](const Tensor& x) { return m(x, Here{}); });
@@ -42,7 +42,7 @@ class ModuleList : public Module {
  public:
   template <class... Args>
   M& add(Args&&... args) {
-    items_.push_back(&child<M>(std::to_string(items_.size()), std::forward<Args>(args)...));
+    items_.push_back(&child<M>({std::to_string(items_.size()), Here{}}, std::forward<Args>(args)...));
     return *items_.back();
   }
   std::size_t size() const { return items_.size(); }

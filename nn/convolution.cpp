@@ -31,13 +31,13 @@ Tensor weight_of(std::int64_t in, std::int64_t out, std::int64_t kernel, const C
 }  // namespace
 
 Conv1d::Conv1d(std::int64_t in, std::int64_t out, std::int64_t kernel, const Conv1dLayerOptions& o, Here here)
-    : weight(parameter("weight", weight_of(in, out, kernel, o, here))),
+    : weight(parameter("weight", weight_of(in, out, kernel, o, here), here)),
       options_{.stride = o.stride, .padding = o.padding, .dilation = o.dilation, .groups = o.groups} {
   const std::int64_t fan_in = in / o.groups * kernel;
   const double bound = 1 / std::sqrt(static_cast<double>(fan_in));
   init::uniform_(weight, -bound, bound);
   if (!o.bias) return;
-  bias_ = &parameter("bias", zeros({out}));
+  bias_ = &parameter("bias", zeros({out}), here);
   init::uniform_(*bias_, -bound, bound);
 }
 

@@ -9,8 +9,10 @@
 namespace attune::nn {
 
 Embedding::Embedding(std::int64_t n, std::int64_t d, const EmbeddingOptions& o, Here here)
-    : weight(parameter("weight", zeros({detail::at_least(1, n, "Embedding", "n", here),
-                                        detail::at_least(1, d, "Embedding", "d", here)}))),
+    : weight(parameter(
+          "weight",
+          zeros({detail::at_least(1, n, "Embedding", "n", here), detail::at_least(1, d, "Embedding", "d", here)}),
+          here)),
       padding_index_(detail::at_least(-1, o.padding_index, "Embedding", "padding_index", here)) {
   if (padding_index_ >= n)
     throw ValueError("Embedding: padding_index = " + std::to_string(padding_index_) + " is out of range for " +

@@ -24,9 +24,10 @@ Tensor feed_forward(const Tensor& x, const Linear& up, const Linear& down, const
 
 FeedForward::FeedForward(std::int64_t d, std::int64_t d_ff, const FeedForwardOptions& o, Here here)
     : chunks_(detail::at_least(1, o.chunks, "FeedForward", "chunks", here)),
-      linear1_(child<Linear>("linear1", d, d_ff, LinearOptions{.bias = o.bias, .activation = o.activation}, here)),
-      linear2_(child<Linear>("linear2", d_ff, d, LinearOptions{.bias = o.bias}, here)),
-      dropout_(child<Dropout>("dropout", o.dropout, o.generator ? *o.generator : default_generator(), here)) {}
+      linear1_(
+          child<Linear>({"linear1", here}, d, d_ff, LinearOptions{.bias = o.bias, .activation = o.activation}, here)),
+      linear2_(child<Linear>({"linear2", here}, d_ff, d, LinearOptions{.bias = o.bias}, here)),
+      dropout_(child<Dropout>({"dropout", here}, o.dropout, o.generator ? *o.generator : default_generator(), here)) {}
 
 Tensor FeedForward::operator()(const Tensor& x, Here here) const {
   const Scope scope(*this, "FeedForward", here);
@@ -35,10 +36,10 @@ Tensor FeedForward::operator()(const Tensor& x, Here here) const {
 
 GatedFeedForward::GatedFeedForward(std::int64_t d, std::int64_t d_ff, const GatedFeedForwardOptions& o, Here here)
     : chunks_(detail::at_least(1, o.chunks, "GatedFeedForward", "chunks", here)),
-      gate_(child<Linear>("gate", d, d_ff, LinearOptions{.bias = o.bias, .activation = o.activation}, here)),
-      up_(child<Linear>("up", d, d_ff, LinearOptions{.bias = o.bias}, here)),
-      down_(child<Linear>("down", d_ff, d, LinearOptions{.bias = o.bias}, here)),
-      dropout_(child<Dropout>("dropout", o.dropout, o.generator ? *o.generator : default_generator(), here)) {}
+      gate_(child<Linear>({"gate", here}, d, d_ff, LinearOptions{.bias = o.bias, .activation = o.activation}, here)),
+      up_(child<Linear>({"up", here}, d, d_ff, LinearOptions{.bias = o.bias}, here)),
+      down_(child<Linear>({"down", here}, d_ff, d, LinearOptions{.bias = o.bias}, here)),
+      dropout_(child<Dropout>({"dropout", here}, o.dropout, o.generator ? *o.generator : default_generator(), here)) {}
 
 Tensor GatedFeedForward::operator()(const Tensor& x, Here here) const {
   const Scope scope(*this, "GatedFeedForward", here);

@@ -13,7 +13,7 @@ Highway::Highway(std::int64_t d, const HighwayOptions& o, Here here) : activatio
   detail::at_least(1, d, "Highway", "d", here);
   detail::at_least(1, o.layers, "Highway", "layers", here);
   for (std::int64_t i = 0; i < o.layers; ++i) {
-    Linear& l = child<Linear>(std::to_string(i), d, 2 * d, LinearOptions{}, here);
+    Linear& l = child<Linear>({std::to_string(i), here}, d, 2 * d, LinearOptions{}, here);
     Tensor gate = slice(l.bias().detach(), 0, d);
     init::constant_(gate, o.gate_bias);
     layers_.push_back(&l);

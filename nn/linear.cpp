@@ -9,13 +9,15 @@
 namespace attune::nn {
 
 Linear::Linear(std::int64_t in, std::int64_t out, const LinearOptions& o, Here here)
-    : weight(parameter("weight", zeros({detail::at_least(1, out, "Linear", "out", here),
-                                        detail::at_least(1, in, "Linear", "in", here)}))),
+    : weight(parameter(
+          "weight",
+          zeros({detail::at_least(1, out, "Linear", "out", here), detail::at_least(1, in, "Linear", "in", here)}),
+          here)),
       activation_(o.activation) {
   const double bound = 1 / std::sqrt(static_cast<double>(in));
   init::uniform_(weight, -bound, bound);
   if (o.bias) {
-    bias_ = &parameter("bias", zeros({out}));
+    bias_ = &parameter("bias", zeros({out}), here);
     init::uniform_(*bias_, -bound, bound);
   }
 }

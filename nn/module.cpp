@@ -30,10 +30,10 @@ void Module::adopt(std::string name, std::unique_ptr<Module> module) {
   children_.push_back(std::move(module));
 }
 
-Tensor& Module::parameter(std::string name, Tensor value) {
+Tensor& Module::parameter(std::string name, Tensor value, Here here) {
   check_name(name);
   if (!value.defined()) throw ValueError("module: the parameter \"" + name + "\" is undefined");
-  value.requires_grad_();
+  value.requires_grad_(true, Frame::top() ? Frame::top()->site() : here);
   entries_.push_back(std::make_shared<Entry>(std::move(name), std::move(value), true, true));
   return entries_.back()->value;
 }
@@ -118,7 +118,7 @@ void Module::to(DType dtype) {
     Tensor& fresh = converted[e.value.impl()];
     if (!fresh.defined()) {
       fresh = attune::to(e.value.detach(), dtype);
-      fresh.requires_grad_(e.value.requires_grad());
+      if (e.value.requires_grad()) fresh.requires_grad_(true, e.value.node()->site());
     }
     before.push_back(e.value);
     e.value = fresh;

@@ -88,9 +88,10 @@ class Module {
     return m;
   }
   /// Registers a trainable tensor and returns it, at an address that stays. The same handle may be registered in
-  /// several places (tied): it is then one parameter. Throws ValueError for a bad name or an undefined tensor,
-  /// DTypeError unless floating, GradError for a recorded tensor.
-  Tensor& parameter(std::string name, Tensor value);
+  /// several places (tied): it is then one parameter. On a tape it is a leaf at the line that made the outermost
+  /// module, or at `here`. Throws ValueError for a bad name or an undefined tensor, DTypeError unless floating,
+  /// GradError for a recorded tensor.
+  Tensor& parameter(std::string name, Tensor value, Here here = Here::current());
   /// Registers a tensor that is saved (where persistent) but not trained, likewise.
   Tensor& buffer(std::string name, Tensor value, bool persistent = true);
 

@@ -11,8 +11,8 @@ LayerNorm::LayerNorm(const Shape& shape, const LayerNormOptions& o, Here here)
   if (shape.empty()) throw ValueError("LayerNorm: needs at least one size", here);
   for (const std::int64_t n : shape) detail::at_least(1, n, "LayerNorm", "a size", here);
   if (!o.affine) return;
-  weight_ = &parameter("weight", ones(shape));
-  if (o.bias) bias_ = &parameter("bias", zeros(shape));
+  weight_ = &parameter("weight", ones(shape), here);
+  if (o.bias) bias_ = &parameter("bias", zeros(shape), here);
 }
 
 Tensor LayerNorm::operator()(const Tensor& x, Here here) const {
@@ -23,7 +23,7 @@ Tensor LayerNorm::operator()(const Tensor& x, Here here) const {
 }
 
 RMSNorm::RMSNorm(std::int64_t d, double eps, Here here)
-    : weight(parameter("weight", ones({detail::at_least(1, d, "RMSNorm", "d", here)}))),
+    : weight(parameter("weight", ones({detail::at_least(1, d, "RMSNorm", "d", here)}), here)),
       eps_(detail::epsilon(eps, "RMSNorm", here)) {}
 
 Tensor RMSNorm::operator()(const Tensor& x, Here here) const {

@@ -56,7 +56,7 @@ Tensor SinusoidalPositionEmbedding::operator()(std::int64_t n, std::int64_t offs
 }
 
 LearnedPositionEmbedding::LearnedPositionEmbedding(std::int64_t most, std::int64_t d, double std, Here here)
-    : weight(parameter("weight", table("LearnedPositionEmbedding", {most, d}, std, here))) {}
+    : weight(parameter("weight", table("LearnedPositionEmbedding", {most, d}, std, here), here)) {}
 
 Tensor LearnedPositionEmbedding::operator()(std::int64_t n, std::int64_t offset, Here here) const {
   const Scope scope(*this, "LearnedPositionEmbedding", here);
@@ -124,7 +124,7 @@ Tensor relative_position_buckets(std::int64_t t, std::int64_t s, const RelativeB
 }
 
 RelativePositionBias::RelativePositionBias(std::int64_t heads, const RelativeBiasOptions& o, Here here)
-    : weight(parameter("weight", table("RelativePositionBias", {o.buckets, heads}, o.std, here))), options_(o) {
+    : weight(parameter("weight", table("RelativePositionBias", {o.buckets, heads}, o.std, here), here)), options_(o) {
   relative_position_buckets(0, 0, o, 0, here);  // checks the options
 }
 
@@ -139,8 +139,8 @@ AxialPositionEmbedding::AxialPositionEmbedding(std::int64_t n1, std::int64_t n2,
       n2_(n2),
       d1_(d1),
       d2_(d2),
-      rows_(parameter("0", table("AxialPositionEmbedding", {n1, 1, d1}, std, here))),
-      columns_(parameter("1", table("AxialPositionEmbedding", {1, n2, d2}, std, here))) {}
+      rows_(parameter("0", table("AxialPositionEmbedding", {n1, 1, d1}, std, here), here)),
+      columns_(parameter("1", table("AxialPositionEmbedding", {1, n2, d2}, std, here), here)) {}
 
 Tensor AxialPositionEmbedding::operator()(std::int64_t n, Here here) const {
   const Scope scope(*this, "AxialPositionEmbedding", here);

@@ -47,7 +47,7 @@ RecurrentNet::RecurrentNet(const Config& c, Here here) : config_(c) {
   for (std::int64_t i = 0; i < c.layers * ways; ++i) {
     const std::string end = "_l" + std::to_string(i / ways) + (i % ways == 1 ? "_reverse" : "");
     const auto make = [&](const char* name, const Shape& shape) {
-      Tensor& w = parameter(name + end, zeros(shape));
+      Tensor& w = parameter(name + end, zeros(shape), here);
       init::uniform_(w, -bound, bound);
       return &w;
     };
@@ -62,7 +62,7 @@ RecurrentNet::RecurrentNet(const Config& c, Here here) : config_(c) {
     weights_.push_back(w);
   }
   if (c.dropout > 0)
-    dropout_ = &child<Dropout>("dropout", c.dropout, c.generator ? *c.generator : default_generator(), here);
+    dropout_ = &child<Dropout>({"dropout", here}, c.dropout, c.generator ? *c.generator : default_generator(), here);
 }
 
 Recurrent RecurrentNet::one_way(const Tensor& x, const LstmState& initial, const Weights& w,
@@ -157,13 +157,15 @@ Tensor uniform(const Shape& shape, std::int64_t hidden) {
 RecurrentCell::RecurrentCell(const char* name, std::int64_t gates, std::int64_t in, std::int64_t hidden, bool bias,
                              Here here)
     : name_(name),
-      weight_ih_(parameter("weight_ih", uniform({gates * detail::at_least(1, hidden, name, "hidden", here),
-                                                 detail::at_least(1, in, name, "in", here)},
-                                                hidden))),
-      weight_hh_(parameter("weight_hh", uniform({gates * hidden, hidden}, hidden))) {
+      weight_ih_(parameter("weight_ih",
+                           uniform({gates * detail::at_least(1, hidden, name, "hidden", here),
+                                    detail::at_least(1, in, name, "in", here)},
+                                   hidden),
+                           here)),
+      weight_hh_(parameter("weight_hh", uniform({gates * hidden, hidden}, hidden), here)) {
   if (!bias) return;
-  bias_ih_ = &parameter("bias_ih", uniform({gates * hidden}, hidden));
-  bias_hh_ = &parameter("bias_hh", uniform({gates * hidden}, hidden));
+  bias_ih_ = &parameter("bias_ih", uniform({gates * hidden}, hidden), here);
+  bias_hh_ = &parameter("bias_hh", uniform({gates * hidden}, hidden), here);
 }
 
 Tensor RecurrentCell::projected(const Tensor& x, Here here) const {

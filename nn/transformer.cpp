@@ -25,12 +25,12 @@ TransformerOptions checked(const TransformerOptions& o, const char* type, Here h
 TransformerEncoderLayer::TransformerEncoderLayer(std::int64_t d, std::int64_t heads, const TransformerOptions& o,
                                                  Here here)
     : options_(checked(o, "TransformerEncoderLayer", here)),
-      self_attn_(child<MultiheadAttention>("self_attn", d, heads, attention_options(o), here)),
-      linear1_(child<Linear>("linear1", d, o.d_ff, LinearOptions{.activation = o.activation}, here)),
-      linear2_(child<Linear>("linear2", o.d_ff, d, LinearOptions{}, here)),
-      norm1_(child<LayerNorm>("norm1", d, norm_options(o), here)),
-      norm2_(child<LayerNorm>("norm2", d, norm_options(o), here)),
-      dropout_(child<Dropout>("dropout", o.dropout, generator(o), here)) {}
+      self_attn_(child<MultiheadAttention>({"self_attn", here}, d, heads, attention_options(o), here)),
+      linear1_(child<Linear>({"linear1", here}, d, o.d_ff, LinearOptions{.activation = o.activation}, here)),
+      linear2_(child<Linear>({"linear2", here}, o.d_ff, d, LinearOptions{}, here)),
+      norm1_(child<LayerNorm>({"norm1", here}, d, norm_options(o), here)),
+      norm2_(child<LayerNorm>({"norm2", here}, d, norm_options(o), here)),
+      dropout_(child<Dropout>({"dropout", here}, o.dropout, generator(o), here)) {}
 
 Tensor TransformerEncoderLayer::operator()(const Tensor& x, const MultiheadCall& call, Here here) const {
   const Scope scope(*this, "TransformerEncoderLayer", here);
@@ -47,14 +47,14 @@ Tensor TransformerEncoderLayer::operator()(const Tensor& x, const MultiheadCall&
 TransformerDecoderLayer::TransformerDecoderLayer(std::int64_t d, std::int64_t heads, const TransformerOptions& o,
                                                  Here here)
     : options_(checked(o, "TransformerDecoderLayer", here)),
-      self_attn_(child<MultiheadAttention>("self_attn", d, heads, attention_options(o), here)),
-      multihead_attn_(child<MultiheadAttention>("multihead_attn", d, heads, attention_options(o), here)),
-      linear1_(child<Linear>("linear1", d, o.d_ff, LinearOptions{.activation = o.activation}, here)),
-      linear2_(child<Linear>("linear2", o.d_ff, d, LinearOptions{}, here)),
-      norm1_(child<LayerNorm>("norm1", d, norm_options(o), here)),
-      norm2_(child<LayerNorm>("norm2", d, norm_options(o), here)),
-      norm3_(child<LayerNorm>("norm3", d, norm_options(o), here)),
-      dropout_(child<Dropout>("dropout", o.dropout, generator(o), here)) {}
+      self_attn_(child<MultiheadAttention>({"self_attn", here}, d, heads, attention_options(o), here)),
+      multihead_attn_(child<MultiheadAttention>({"multihead_attn", here}, d, heads, attention_options(o), here)),
+      linear1_(child<Linear>({"linear1", here}, d, o.d_ff, LinearOptions{.activation = o.activation}, here)),
+      linear2_(child<Linear>({"linear2", here}, o.d_ff, d, LinearOptions{}, here)),
+      norm1_(child<LayerNorm>({"norm1", here}, d, norm_options(o), here)),
+      norm2_(child<LayerNorm>({"norm2", here}, d, norm_options(o), here)),
+      norm3_(child<LayerNorm>({"norm3", here}, d, norm_options(o), here)),
+      dropout_(child<Dropout>({"dropout", here}, o.dropout, generator(o), here)) {}
 
 Tensor TransformerDecoderLayer::operator()(const Tensor& x, const Tensor& memory, const MultiheadCall& self,
                                            const MultiheadCall& cross, Here here) const {
@@ -74,10 +74,10 @@ Tensor TransformerDecoderLayer::operator()(const Tensor& x, const Tensor& memory
 
 TransformerEncoder::TransformerEncoder(std::int64_t layers, std::int64_t d, std::int64_t heads,
                                        const TransformerOptions& o, Here here)
-    : layers_(child<ModuleList<TransformerEncoderLayer>>("layers")) {
+    : layers_(child<ModuleList<TransformerEncoderLayer>>({"layers", here})) {
   detail::at_least(0, layers, "TransformerEncoder", "layers", here);
   for (std::int64_t i = 0; i < layers; ++i) layers_.add(d, heads, o, here);
-  if (o.final_norm.value_or(o.pre_norm)) norm_ = &child<LayerNorm>("norm", d, norm_options(o), here);
+  if (o.final_norm.value_or(o.pre_norm)) norm_ = &child<LayerNorm>({"norm", here}, d, norm_options(o), here);
 }
 
 Tensor TransformerEncoder::operator()(const Tensor& x, const MultiheadCall& call, Here here) const {
@@ -89,10 +89,10 @@ Tensor TransformerEncoder::operator()(const Tensor& x, const MultiheadCall& call
 
 TransformerDecoder::TransformerDecoder(std::int64_t layers, std::int64_t d, std::int64_t heads,
                                        const TransformerOptions& o, Here here)
-    : layers_(child<ModuleList<TransformerDecoderLayer>>("layers")) {
+    : layers_(child<ModuleList<TransformerDecoderLayer>>({"layers", here})) {
   detail::at_least(0, layers, "TransformerDecoder", "layers", here);
   for (std::int64_t i = 0; i < layers; ++i) layers_.add(d, heads, o, here);
-  if (o.final_norm.value_or(o.pre_norm)) norm_ = &child<LayerNorm>("norm", d, norm_options(o), here);
+  if (o.final_norm.value_or(o.pre_norm)) norm_ = &child<LayerNorm>({"norm", here}, d, norm_options(o), here);
 }
 
 Tensor TransformerDecoder::operator()(const Tensor& x, const Tensor& memory, const MultiheadCall& self,

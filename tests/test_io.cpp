@@ -9,6 +9,7 @@
 #include <limits>
 #include <random>
 
+#include "nn/nn.h"
 #include "tests/file_checks.h"
 
 namespace attune::tests {
@@ -290,6 +291,49 @@ TEST_CASE("files: where no more bytes may be written, the old file stays and no 
   CHECK(safetensors_said == npy_said);
   CHECK(get(dir / "file") == "old");
   CHECK(dir.files() == 1);
+}
+
+TEST_CASE("files: an exhausted memory budget is said of the file, at the caller's line, and nothing changes") {
+  const Folder dir;
+  nn::Linear model(64, 64), larger(64, 65);
+  model.save(dir / "model");
+  save_npy(dir / "array", transpose(ones({64, 64})));
+  const std::vector<double> before = model.weight.to_vector<double>();
+  const std::string bytes = get(dir / "model");
+  const std::string requested = "memory: 0.0 MiB requested with ";
+  // The line that is said, and what comes before it.
+  const auto said = [](const auto& f) {
+    set_memory_budget(memory_stats().live_bytes + 4096);
+    std::string what;
+    try {
+      f();
+    } catch (const MemoryError& e) {
+      what = e.what();
+    }
+    set_memory_budget(0);
+    return what;
+  };
+  int line = __LINE__ + 1;
+  std::string what = said([&] { load_npy(dir / "array"); });
+  CHECK(what.rfind((dir / "array") + ": " + requested, 0) == 0);
+  CHECK(what.ends_with("\n  at test_io.cpp:" + std::to_string(line)));
+  line = __LINE__ + 1;
+  what = said([&] { model.load(dir / "model"); });
+  CHECK(what.rfind((dir / "model") + ": " + requested, 0) == 0);
+  CHECK(what.ends_with("\n  at test_io.cpp:" + std::to_string(line)));
+  line = __LINE__ + 1;
+  what = said([&] { save_npy(dir / "array", transpose(model.weight)); });
+  CHECK(what.rfind("contiguous: " + requested, 0) == 0);
+  CHECK(what.ends_with("\n  at test_io.cpp:" + std::to_string(line)));
+  CHECK(get(dir / "model") == bytes);
+  CHECK(dir.files() == 2);
+  CHECK(model.weight.to_vector<double>() == before);
+  // The same for a file that does not fit the module, and a folder that takes no file.
+  const std::vector<double> larger_before = larger.weight.to_vector<double>();
+  CHECK_THROWS_AS(larger.load(dir / "model"), ValueError);
+  CHECK(larger.weight.to_vector<double>() == larger_before);
+  CHECK(refusal<FileError>([&] { model.save("/proc/attune"); }).rfind("/proc/attune: cannot be written: ", 0) == 0);
+  CHECK(model.weight.to_vector<double>() == before);
 }
 
 TEST_CASE("files: a new file has the old one's permissions, and a link stays a link") {

@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <set>
 #include <type_traits>
 
 #include "tests/nn_checks.h"
@@ -372,4 +373,46 @@ TEST_CASE("module: errors and the tape show the user's line") {
     }
   }
   CHECK(found);
+}
+
+TEST_CASE("module: parameters are leaves at the line that made the outermost module") {
+  const auto lines = [](const nn::Module& m) {
+    std::set<std::string> all;
+    for (const Tensor& p : m.parameters()) all.insert(p.node()->site().str());
+    return all;
+  };
+  const auto at = [](int line) { return std::set<std::string>{"test_nn_module.cpp:" + std::to_string(line)}; };
+  int line = __LINE__ + 1;
+  nn::Linear linear(2, 3);
+  CHECK(lines(linear) == at(line));
+  linear.to(float64);
+  CHECK(lines(linear) == at(line));
+  line = __LINE__ + 1;
+  nn::LSTM lstm(2, 3, {.bidirectional = true});
+  CHECK(lines(lstm) == at(line));
+  line = __LINE__ + 1;
+  nn::TransformerDecoder decoder(2, 4, 2, {.d_ff = 4});
+  CHECK(lines(decoder) == at(line));
+  line = __LINE__ + 1;
+  nn::Reformer reformer(
+      {.vocabulary = 3, .d_model = 4, .heads = 1, .axial_rows = 2, .axial_columns = 2, .axial_row_dim = 2});
+  CHECK(lines(reformer) == at(line));
+
+  struct Inner : nn::Module {
+    nn::Linear& linear = child<nn::Linear>("linear", 2, 2);
+    Tensor& scale = parameter("scale", ones({2}));
+  };
+  struct Outer : nn::Module {
+    int line = __LINE__ + 1;
+    Inner& inner = child<Inner>("inner");
+  };
+  const Outer outer;
+  CHECK(lines(outer) == at(outer.line));
+  line = __LINE__ - 9;
+  const Inner inner;  // by itself: each line of its own
+  CHECK(lines(inner) == std::set<std::string>{"test_nn_module.cpp:" + std::to_string(line),
+                                              "test_nn_module.cpp:" + std::to_string(line + 1)});
+  nn::Sequential steps;
+  steps.add<nn::Linear>(2, 2);  // add() cannot know its caller's line, and shows none of the library's
+  CHECK(lines(steps) == std::set<std::string>{""});
 }

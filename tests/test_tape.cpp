@@ -316,6 +316,27 @@ TEST_CASE("tape: detach and requires_grad_") {
         }) == "backward: needs a tensor of one element or a cotangent, got [2]");
 }
 
+TEST_CASE("tape: an undefined tensor is refused at the line that asks it") {
+  Tensor none;
+  const auto line_of = [](const auto& f) {
+    try {
+      f();
+    } catch (const ValueError& e) {
+      const std::string what = e.what();
+      CHECK(what.find("tensor: undefined (default-constructed, or a gradient that was never computed)\n  at ") == 0);
+      return e.where().line;
+    }
+    return 0;
+  };
+  const int line = __LINE__;
+  CHECK(line_of([&] { none.data<float>(); }) == line + 1);
+  CHECK(line_of([&] { none.mutable_data<float>(); }) == line + 2);
+  CHECK(line_of([&] { none.item(); }) == line + 3);
+  CHECK(line_of([&] { none.size(0); }) == line + 4);
+  CHECK(line_of([&] { none.requires_grad_(); }) == line + 5);
+  CHECK(line_of([&] { none.set_grad({}); }) == line + 6);
+}
+
 TEST_CASE("tape: grad() touches no leaf, prunes, and says what is unused") {
   const Tensor x = leaf({3}), z = leaf({4});
   const Tensor y = x * x, w = sum(y * 2);

@@ -31,7 +31,7 @@ constexpr std::int64_t most_at_once = 1 << 30;  // Linux moves at most 2 GiB in 
 
 }  // namespace
 
-Input::Input(const std::string& path, Here here) : path_(path), here_(here) {
+Input::Input(const std::string& path, Here here) : path_(path), here_(here), frame_(path_.c_str(), here) {
   check_path(path, here);
   // Non-blocking, so that a pipe is refused instead of waited for.
   descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -112,6 +112,7 @@ void write_atomically(const std::string& link, const std::function<void(const Si
   Temporary file;
   create_beside(path, replaces ? 0600 : 0666, file);
   if (file.descriptor < 0) fail_with(path, "cannot be written: " + reason(), here);
+  const Frame frame(path.c_str(), here);
   write([&](const void* data, std::int64_t bytes) {
     const auto* at = static_cast<const char*>(data);
     while (bytes > 0) {

@@ -6,11 +6,11 @@
 #include <functional>
 #include <string>
 
-#include "autograd/runtime/here.h"
+#include "autograd/runtime/frame.h"
 
 namespace attune::io {
 
-/// A regular file open for reading.
+/// A regular file open for reading. While it is, errors from below (an exhausted memory budget) name it.
 class Input {
  public:
   Input(const std::string& path, Here here);
@@ -24,6 +24,7 @@ class Input {
  private:
   std::string path_;
   Here here_;
+  Frame frame_;
   int descriptor_ = -1;
   std::int64_t size_ = 0;
 };

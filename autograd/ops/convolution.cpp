@@ -1,5 +1,8 @@
 #include "autograd/ops/convolution.h"
 
+#include <algorithm>
+#include <limits>
+
 #include "autograd/kernels/convolution.h"
 #include "autograd/ops/apply.h"
 #include "autograd/ops/layout.h"
@@ -93,7 +96,8 @@ Tensor conv1d(const Tensor& x, const Tensor& w, const Tensor& bias, const Conv1d
   check_option(op, "groups", o.groups, 1);
   if (x.rank() != 2 && x.rank() != 3) op.fail_shape("x " + x.shape().str() + " must be [N, C, L] or [C, L]");
   if (x.rank() == 2) return squeeze(conv1d(unsqueeze(x, 0), w, bias, o), 0);
-  if (w.rank() != 3 || w.size(2) < 1 || w.size(1) * o.groups != x.size(1) || w.size(0) % o.groups != 0)
+  if (w.rank() != 3 || w.size(2) < 1 || x.size(1) % o.groups != 0 || w.size(1) != x.size(1) / o.groups ||
+      w.size(0) % o.groups != 0)
     op.fail_shape("x " + x.shape().str() + " does not fit the weight " + w.shape().str() +
                   ", which is [O, C / groups, K], in " + std::to_string(o.groups) + " groups");
   if (bias.defined()) {
@@ -103,9 +107,14 @@ Tensor conv1d(const Tensor& x, const Tensor& w, const Tensor& bias, const Conv1d
   }
   if (o.padding == same_padding && o.stride != 1)
     op.fail_value("same_padding needs a stride of 1, not " + std::to_string(o.stride));
-  const std::int64_t length = x.size(2), reach = o.dilation * (w.size(2) - 1);
+  const std::int64_t length = x.size(2);
+  std::int64_t reach = 0, padding = 0, padded = 0;  // padding: on both sides together
+  if (__builtin_mul_overflow(o.dilation, w.size(2) - 1, &reach) || reach == std::numeric_limits<std::int64_t>::max() ||
+      __builtin_mul_overflow(std::int64_t{2}, std::max<std::int64_t>(o.padding, 0), &padding) ||
+      __builtin_add_overflow(length, o.padding == same_padding ? reach : padding, &padded))
+    op.fail_value("padding = " + std::to_string(o.padding) + " and dilation = " + std::to_string(o.dilation) +
+                  " reach beyond 64 bits");
   const std::int64_t before = o.padding == same_padding ? reach / 2 : o.padding;
-  const std::int64_t padded = length + (o.padding == same_padding ? reach : 2 * o.padding);
   if (padded < reach + 1)
     op.fail_shape("a window of " + std::to_string(reach + 1) + " is longer than the padded length " +
                   std::to_string(padded) + " of x " + x.shape().str());
@@ -115,7 +124,7 @@ Tensor conv1d(const Tensor& x, const Tensor& w, const Tensor& bias, const Conv1d
                       .out = w.size(0),
                       .kernel = w.size(2),
                       .out_length = (padded - reach - 1) / o.stride + 1,
-                      .stride = o.stride,
+                      .stride = std::min(o.stride, padded),  // a longer one finds one window as well
                       .dilation = o.dilation,
                       .groups = o.groups,
                       .before = before};

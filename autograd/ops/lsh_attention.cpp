@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "autograd/ops/apply.h"
 #include "autograd/ops/chunked_attention.h"
@@ -40,6 +41,17 @@ LshOptions LshOptions::lucidrains() {
 }
 
 namespace {
+
+/// Positions and buckets are int32.
+constexpr std::int64_t most_positions = std::numeric_limits<std::int32_t>::max();
+constexpr std::int64_t most_window_keys = 1 << 24;
+
+void check_window(const Op& op, std::int64_t chunk, std::int64_t before, std::int64_t after) {
+  const std::int64_t most = most_window_keys / std::max<std::int64_t>(chunk, 1);
+  if (before > most || after > most - before)
+    op.fail_value("chunks_before = " + std::to_string(before) + " and chunks_after = " + std::to_string(after) +
+                  " make a window of more than " + std::to_string(most_window_keys) + " keys");
+}
 
 void check(const Op& op, const LshOptions& o) {
   const auto positive = [&](const char* what, std::int64_t v) {
@@ -89,9 +101,10 @@ Padded padded(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& b
   return p;
 }
 
-ChunkedOptions chunked_options(const LshOptions& o, const Tensor& qk, bool full, RandomKey key) {
+ChunkedOptions chunked_options(const Op& op, const LshOptions& o, const Tensor& qk, bool full, RandomKey key) {
   const double root = std::sqrt(static_cast<double>(qk.size(3)));
   ChunkedOptions c;
+  if (!full) check_window(op, o.chunk, o.chunks_before, o.chunks_after);
   c.rounds = full ? 1 : o.hashes;
   c.chunk = full ? std::max<std::int64_t>(qk.size(1), 1) : o.chunk;
   c.before = full ? 0 : o.chunks_before;
@@ -132,7 +145,7 @@ Tensor lsh_with(const Op& op, Core core, const Tensor& qk, const Tensor& v, cons
   const bool full = n <= o.chunk || !buckets.defined();
   const Tensor valid = checked_valid(op, key_valid, qk);
   const Tensor k = rms_norm(qk, {}, o.norm_epsilon);
-  const ChunkedOptions c = chunked_options(o, qk, full, key);
+  const ChunkedOptions c = chunked_options(op, o, qk, full, key);
   const Padded p = padded(qk, k, v, full ? Tensor() : checked_buckets(op, qk, buckets, o), valid, c.chunk);
   const Tensor y = core(p.q, p.k, p.v, p.buckets, p.key_valid, c, op.here());
   return y.size(1) == n ? y : slice(y, 1, 0, n);
@@ -143,9 +156,11 @@ Tensor lsh_with(const Op& op, Core core, const Tensor& qk, const Tensor& v, cons
 Dims lsh_bucket_factors(const LshOptions& o, std::int64_t length, Here here) {
   const Op op{"lsh_bucket_factors", here};
   check(op, o);
+  if (length < 0 || length > most_positions)
+    op.fail_value("length = " + std::to_string(length) + " is not in [0, " + std::to_string(most_positions) + "]");
   Dims factors = o.buckets;
   if (factors.empty()) {
-    const std::int64_t chunks = std::max<std::int64_t>((length + o.chunk - 1) / o.chunk, 1);
+    const std::int64_t chunks = std::max<std::int64_t>(length / o.chunk + (length % o.chunk != 0), 1);
     if (o.bucket_count == BucketCount::two_chunks) {
       factors = {2 * chunks};
     } else if (o.bucket_count == BucketCount::one_chunk) {
@@ -157,7 +172,7 @@ Dims lsh_bucket_factors(const LshOptions& o, std::int64_t length, Here here) {
       const std::int64_t longest = o.max_length > 0 ? o.max_length : length;
       const std::int64_t most_chunks = longest / o.chunk;
       const auto root = static_cast<std::int64_t>(std::sqrt(static_cast<double>(most_chunks)));
-      const std::int64_t limit = 2 * std::max(root, o.chunk);
+      const std::int64_t limit = 2 * std::max(root, std::min(o.chunk, most_positions));
       if ((std::int64_t{1} << power) > limit)
         factors = {std::int64_t{1} << (power / 2), std::int64_t{1} << (power - power / 2)};
       else
@@ -166,6 +181,12 @@ Dims lsh_bucket_factors(const LshOptions& o, std::int64_t length, Here here) {
   }
   for (std::int64_t f : factors)
     if (f < 2 || f % 2 != 0) op.fail_value("bucket counts must be even and positive, got " + factors.str());
+  std::int64_t all = o.hashes;  // each round has its own numbers, and one more for padding
+  for (std::int64_t f : factors)
+    if (__builtin_mul_overflow(all, f, &all)) all = most_positions;
+  if (all > most_positions - o.hashes)
+    op.fail_value("hashes = " + std::to_string(o.hashes) + " with bucket counts " + factors.str() + " make more than " +
+                  std::to_string(most_positions) + " buckets");
   return factors;
 }
 
@@ -242,7 +263,7 @@ Tensor lsh_attention_weights(const Tensor& qk, const Tensor& buckets, const LshO
   const std::int64_t n = qk.size(1);
   const bool full = n <= o.chunk || !buckets.defined();
   const Tensor k = rms_norm(qk, {}, o.norm_epsilon);
-  const ChunkedOptions c = chunked_options(o, qk, full, {});
+  const ChunkedOptions c = chunked_options(op, o, qk, full, {});
   const Padded p = padded(qk, k, k, full ? Tensor() : checked_buckets(op, qk, buckets, o),
                           checked_valid(op, key_valid, qk), c.chunk);
   const Tensor w = detail::chunked_weights(p.q, p.k, p.buckets, p.key_valid, c);
@@ -266,9 +287,12 @@ Tensor local_with(const Op& op, Core core, const Tensor& q, const Tensor& k, con
   const std::int64_t n = q.size(1);
   const bool full = n <= o.chunk;
   ChunkedOptions c;
+  // Without a ring there is nothing beyond the ends, however far a window reaches.
+  const std::int64_t farthest = o.ring ? std::numeric_limits<std::int64_t>::max() : n / o.chunk;
   c.chunk = full ? std::max<std::int64_t>(n, 1) : o.chunk;
-  c.before = full ? 0 : o.chunks_before;
-  c.after = full ? 0 : o.chunks_after;
+  c.before = full ? 0 : std::min(o.chunks_before, farthest);
+  c.after = full ? 0 : std::min(o.chunks_after, farthest);
+  if (o.ring) check_window(op, c.chunk, c.before, c.after);
   c.ring = o.ring;
   c.causal = o.causal;
   c.own_chunk_first = false;

@@ -47,6 +47,7 @@ Tensor stack(const Tensors& xs, int axis = 0, Here here = Here::current());
 /// Pieces of the given sizes along `axis`, which must add up to it; views.
 Tensors split(const Tensor& x, const std::vector<std::int64_t>& sizes, int axis = 0, Here here = Here::current());
 /// Pieces of ceil(size / n) elements along `axis`, the last one smaller where they do not divide it: at most n; views.
+/// An empty axis gives n empty pieces, up to 65536.
 Tensors chunk(const Tensor& x, std::int64_t n, int axis = 0, Here here = Here::current());
 Tensors unbind(const Tensor& x, int axis = 0, Here here = Here::current());
 Tensor flip(const Tensor& x, const Dims& axes, Here here = Here::current());

@@ -128,8 +128,8 @@ Tensor unfold(const Tensor& x, int axis, std::int64_t size, std::int64_t step, s
   Strides strides = x.strides();
   shape[a] = count;
   shape.push_back(size);
-  strides.push_back(strides[a] * dilation);
-  strides[a] *= step;
+  strides.push_back(size > 1 ? strides[a] * dilation : 1);
+  if (count > 1) strides[a] *= step;
   return op.record(view_of(x, shape, strides, 0), of<unfold>(x, axis, size, step, dilation),
                    "dx = dy summed over the windows that hold x",
                    [a, size, step, dilation, count, shape = x.shape()](const Tensor& dy) {

@@ -182,7 +182,8 @@ Tensor repeat_interleave(const Tensor& x, std::int64_t count, int axis, Here her
   const int a = op.axis(axis, x);
   if (count < 0) op.fail_value("count = " + std::to_string(count) + " is negative");
   Shape shape = x.shape(), spread = shape;
-  shape[a] *= count;
+  if (__builtin_mul_overflow(shape[a], count, &shape[a]))
+    op.fail_shape(std::to_string(count) + " times " + x.shape().str() + " overflows 64 bits");
   spread.insert(a + 1, count);
   const Tensor y = reshape(expand(unsqueeze(x, a + 1), spread), shape);
   return y.same_storage(x) ? clone(y) : y;
@@ -199,13 +200,16 @@ Tensor repeat_interleave(const Tensor& x, const Tensor& counts, int axis, Here h
     op.fail_shape("counts " + counts.shape().str() + " are not one for each place along axis " + std::to_string(axis) +
                   " of " + x.shape().str());
   const auto each = counts.to_vector<std::int64_t>();
-  std::vector<std::int64_t> at;
+  const auto count_at = [&](std::int64_t i) { return each[each.size() == 1 ? 0 : static_cast<std::size_t>(i)]; };
+  std::int64_t total = 0;
   for (std::int64_t i = 0; i < n; ++i) {
-    const std::int64_t count = each[each.size() == 1 ? 0 : static_cast<std::size_t>(i)];
-    if (count < 0) op.fail_value("count " + std::to_string(count) + " is negative");
-    at.insert(at.end(), static_cast<std::size_t>(count), i);
+    if (count_at(i) < 0) op.fail_value("count " + std::to_string(count_at(i)) + " is negative");
+    if (__builtin_add_overflow(total, count_at(i), &total)) op.fail_shape("the sum of the counts overflows 64 bits");
   }
-  return index_select(x, a, index_tensor(at));
+  const Tensor at = op.empty({total}, DType::int64);
+  auto* place = static_cast<std::int64_t*>(at.raw_mut());
+  for (std::int64_t i = 0; i < n; ++i) place = std::fill_n(place, count_at(i), i);
+  return index_select(x, a, at);
 }
 
 Tensor repeat(const Tensor& x, const Dims& counts, Here here) {
@@ -221,7 +225,8 @@ Tensor repeat(const Tensor& x, const Dims& counts, Here here) {
   for (int i = 0; i < counts.rank(); ++i) {
     if (counts[i] == 1) continue;
     const auto [outer, n, inner] = around(shape, i);
-    shape[i] *= counts[i];
+    if (__builtin_mul_overflow(shape[i], counts[i], &shape[i]))
+      op.fail_shape("counts " + counts.str() + " times " + x.shape().str() + " overflow 64 bits");
     y = reshape(expand(reshape(y, {outer, 1, n * inner}), {outer, counts[i], n * inner}), shape);
   }
   return y.same_storage(x) ? clone(y) : y;

@@ -103,8 +103,8 @@ Tensor flatten(const Tensor& x, int first, int last, Here here) {
   for (int i = 0; i < x.rank(); ++i) {
     if (i < a || i > b)
       shape.push_back(x.shape()[i]);
-    else
-      merged *= x.shape()[i];
+    else if (__builtin_mul_overflow(merged, x.shape()[i], &merged))
+      op.fail_shape("the number of elements of " + x.shape().str() + " overflows 64 bits");
     if (i == b) shape.push_back(merged);
   }
   return reshape(x, shape);
@@ -272,11 +272,18 @@ Tensors split(const Tensor& x, const std::vector<std::int64_t>& sizes, int axis,
                          [a](const Tensors& dys, const Needs&) { return Tensors{cat(dys, a)}; });
 }
 
+namespace {
+constexpr std::int64_t most_empty_pieces = 1 << 16;
+}  // namespace
+
 Tensors chunk(const Tensor& x, std::int64_t n, int axis, Here here) {
   const Op op{"chunk", here};
   const int a = op.axis(axis, x);
   if (n < 1) op.fail_value("n = " + std::to_string(n) + " must be at least 1");
   const std::int64_t whole = x.shape()[a], most = whole / n + (whole % n != 0);
+  if (whole == 0 && n > most_empty_pieces)
+    op.fail_value("n = " + std::to_string(n) + " empty pieces of " + x.shape().str() + " are more than " +
+                  std::to_string(most_empty_pieces));
   std::vector<std::int64_t> sizes;
   for (std::int64_t left = whole; left > 0; left -= sizes.back()) sizes.push_back(std::min(left, most));
   if (whole == 0) sizes.assign(static_cast<std::size_t>(n), 0);

@@ -24,9 +24,9 @@ Tensor weight(std::int64_t rows, const char* what, std::int64_t columns, Here he
 }  // namespace
 
 AdditiveAttention::AdditiveAttention(std::int64_t query_dim, std::int64_t key_dim, std::int64_t hidden, Here here)
-    : query_weight(parameter("query_weight", weight(hidden, "query_dim", query_dim, here))),
-      key_weight(parameter("key_weight", weight(hidden, "key_dim", key_dim, here))),
-      score_weight(parameter("score_weight", zeros({hidden}))) {}
+    : query_weight(parameter("query_weight", weight(hidden, "query_dim", query_dim, here), here)),
+      key_weight(parameter("key_weight", weight(hidden, "key_dim", key_dim, here), here)),
+      score_weight(parameter("score_weight", zeros({hidden}), here)) {}
 
 Tensor AdditiveAttention::precompute(const Tensor& keys, Here here) const {
   const Scope scope(*this, "AdditiveAttention", here);

@@ -39,9 +39,9 @@ LshSelfAttention::LshSelfAttention(std::int64_t d, std::int64_t heads, const Lsh
     : options(o),
       heads_(heads),
       head_dim_(head_size("LshSelfAttention", d, heads, shape.head_dim, here)),
-      query_key_(child<Linear>("query_key", d, heads * head_dim_, no_bias)),
-      value_(child<Linear>("value", d, heads * head_dim_, no_bias)) {
-  if (shape.project_output) output_ = &child<Linear>("output", heads * head_dim_, d, no_bias);
+      query_key_(child<Linear>({"query_key", here}, d, heads * head_dim_, no_bias)),
+      value_(child<Linear>({"value", here}, d, heads * head_dim_, no_bias)) {
+  if (shape.project_output) output_ = &child<Linear>({"output", here}, heads * head_dim_, d, no_bias);
 }
 
 LshResult LshSelfAttention::operator()(const Tensor& x, const LshCall& call, Here here) const {
@@ -80,10 +80,10 @@ LocalSelfAttention::LocalSelfAttention(std::int64_t d, std::int64_t heads, const
     : options(o),
       heads_(heads),
       head_dim_(head_size("LocalSelfAttention", d, heads, shape.head_dim, here)),
-      query_(child<Linear>("query", d, heads * head_dim_, no_bias)),
-      key_(child<Linear>("key", d, heads * head_dim_, no_bias)),
-      value_(child<Linear>("value", d, heads * head_dim_, no_bias)) {
-  if (shape.project_output) output_ = &child<Linear>("output", heads * head_dim_, d, no_bias);
+      query_(child<Linear>({"query", here}, d, heads * head_dim_, no_bias)),
+      key_(child<Linear>({"key", here}, d, heads * head_dim_, no_bias)),
+      value_(child<Linear>({"value", here}, d, heads * head_dim_, no_bias)) {
+  if (shape.project_output) output_ = &child<Linear>({"output", here}, heads * head_dim_, d, no_bias);
 }
 
 Tensor LocalSelfAttention::operator()(const Tensor& x, const Tensor& key_padding_mask, Here here) const {

@@ -30,11 +30,11 @@ MultiheadAttention::MultiheadAttention(std::int64_t d, std::int64_t heads, const
       dropout_(detail::probability(o.dropout, "MultiheadAttention", "dropout", here)),
       generator_(o.generator),
       joint_((o.key_dim == 0 || o.key_dim == d) && (o.value_dim == 0 || o.value_dim == d)),
-      out_(child<Linear>("out_proj", d, d, LinearOptions{.bias = o.bias}, here)) {
+      out_(child<Linear>({"out_proj", here}, d, d, LinearOptions{.bias = o.bias}, here)) {
   detail::at_least(0, o.key_dim, "MultiheadAttention", "key_dim", here);
   detail::at_least(0, o.value_dim, "MultiheadAttention", "value_dim", here);
   const auto projection = [&](const char* name, std::int64_t out, std::int64_t in) {
-    Tensor& w = parameter(name, zeros({out, in}));
+    Tensor& w = parameter(name, zeros({out, in}), here);
     init::xavier_uniform_(w);
     return &w;
   };
@@ -46,7 +46,7 @@ MultiheadAttention::MultiheadAttention(std::int64_t d, std::int64_t heads, const
     v_ = projection("v_proj_weight", d, o.value_dim == 0 ? d : o.value_dim);
   }
   if (!o.bias) return;
-  bias_ = &parameter("in_proj_bias", zeros({3 * d}));
+  bias_ = &parameter("in_proj_bias", zeros({3 * d}), here);
   Tensor out_bias = out_.bias();
   init::zeros_(out_bias);
 }

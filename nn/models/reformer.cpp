@@ -134,6 +134,7 @@ struct Reformer::Parts {
 
 Reformer::Reformer(const ReformerConfig& config, Here here) : config_(config) {
   check(config, here);
+  const Frame frame("Reformer", here);
   Named& model = child<Named>("reformer");
   parts_ = std::make_unique<Parts>(model, child<Named>("lm_head"), config);
 }
