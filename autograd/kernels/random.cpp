@@ -25,9 +25,10 @@ void philox_words(RandomKey key, std::uint64_t first, std::int64_t blocks, std::
 #if HWY_TARGET != HWY_SCALAR
   const hn::ScalableTag<std::uint64_t> d;
   const std::int64_t step = lanes(d);
-  const auto low = hn::Set(d, 0xFFFFFFFF);
-  for (; i + step <= blocks; i += step) {
-    const auto w = philox_blocks(key, hn::Iota(d, first + static_cast<std::uint64_t>(i)));
+  const auto low = hn::Set(d, 0xFFFFFFFF), steps = hn::Set(d, static_cast<std::uint64_t>(step));
+  auto block = hn::Iota(d, first);  // once: its lanes take a detour through memory
+  for (; i + step <= blocks; i += step, block = hn::Add(block, steps)) {
+    const auto w = philox_blocks(key, block);
     static_assert(std::endian::native == std::endian::little);
     hn::StoreInterleaved2(hn::Or(hn::And(w.word0, low), hn::ShiftLeft<32>(w.word1)),
                           hn::Or(hn::And(w.word2, low), hn::ShiftLeft<32>(w.word3)), d,
