@@ -37,6 +37,14 @@ inline double norm_difference(const Tensor& got, const Tensor& expected) {
   return difference == 0 ? 0 : std::sqrt(difference) / std::sqrt(size);
 }
 
+/// In magnitude, of those that are finite.
+inline double largest_element(const Tensor& x) {
+  double largest = 0;
+  for (double v : x.to_vector<double>())
+    if (std::isfinite(v)) largest = std::max(largest, std::abs(v));
+  return largest;
+}
+
 /// The checks of one case: what failed, and by how much.
 class CaseChecks {
  public:

@@ -209,13 +209,6 @@ std::vector<Result> evaluate(ReferenceCall call, const json& c, Case& one) {
   return results;
 }
 
-double largest_element(const Tensor& x) {
-  double largest = 0;
-  for (double v : x.to_vector<double>())
-    if (std::isfinite(v)) largest = std::max(largest, std::abs(v));
-  return largest;
-}
-
 /// How far the results move, relative to `scale`, when inputs and cotangents do by a factor of up to 1 +- `by`.
 std::vector<double> moves(const json& c, const SafetensorsFile& file, ReferenceCall call, DType dtype, double by,
                           const std::vector<Result>& from, double scale) {
