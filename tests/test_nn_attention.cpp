@@ -141,6 +141,11 @@ TEST_CASE("scaled_dot_product_attention: dropout and errors") {
   CHECK(gone > kept.size() * 4 / 10);
   CHECK(gone < kept.size() * 6 / 10);
 
+  // The least finite number as a bias hides no more than it says: all keys alike.
+  const Tensor low = full({20, 20}, std::numeric_limits<double>::lowest(), float64);
+  CHECK(close(scaled_dot_product_attention(q, q, v, {.bias = low}).output,
+              Plain(scaled_dot_product_attention(q, q, v, {.bias = low}, true).output)));
+
   const std::string op = "scaled_dot_product_attention: ";
   CHECK(thrown([&] {
           scaled_dot_product_attention(q, normal({4, 20, 2}), v);

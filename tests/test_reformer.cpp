@@ -106,16 +106,19 @@ TEST_CASE("lsh: every variant equals its definition with dense matrices, in valu
 TEST_CASE("lsh: a window longer than the ring of chunks meets no key twice") {
   for (const bool causal : {true, false})
     for (const bool same_bucket : {true, false})
-      for (const std::int64_t after : {0, 1}) {
+      for (const std::int64_t after : {0, 1, 5}) {
         LshOptions o;
         o.chunk = 4;
-        o.chunks_before = 3 - after;
+        o.chunks_before = std::max<std::int64_t>(3 - after, 0);
         o.chunks_after = after;
         o.causal = causal;
         o.mask_other_buckets = same_bucket;
         const Sample s({1, 8, 2, 4});
         Generator g(6);
         const Tensor buckets = lsh_buckets(s.qk, lsh_rotations(o, 1, 2, 4, 8, float64, g), o);
+        CHECK(difference(lsh_attention(s.qk, s.v, buckets, o), lsh_attention_composed(s.qk, s.v, buckets, o)) < 1e-9);
+        o.self_mask = SelfMask::replace;  // its own key, too, counts once however often a query meets it
+        o.self_penalty = 0.5;
         CHECK(difference(lsh_attention(s.qk, s.v, buckets, o), lsh_attention_composed(s.qk, s.v, buckets, o)) < 1e-9);
       }
   CHECK(lsh_bucket_factors(LshOptions::hugging_face(), 100) == Dims{4});
@@ -196,6 +199,14 @@ TEST_CASE("lsh: wrong calls") {
   CHECK(refusal<IndexError>([&] {
           lsh_attention(s.qk, s.v, full({1, 1, 1, 8}, -1, int32), o);
         }) == "lsh_attention: bucket -1 is negative");
+  CHECK(refusal<IndexError>([&] {
+          lsh_attention(s.qk, s.v, full({1, 1, 1, 8}, 2147483647, int32), o);
+        }) == "lsh_attention: bucket 2147483647 is not below 67108864");
+  Tensor valid = ones({1, 8}, boolean);
+  const Tensor qk = s.qk.detach().requires_grad_(), buckets = zeros({1, 1, 1, 8}, int32);
+  const Tensor y = sum(lsh_attention(qk, s.v, buckets, o, valid));
+  *valid.mutable_data<bool>() = false;  // between the forward and the backward pass
+  CHECK_THROWS_AS(y.backward(), GradError);
   o.hashes = 0;
   CHECK(refusal<ValueError>([&] {
           lsh_attention(s.qk, s.v, zeros({1, 1, 0, 8}, int32), o);

@@ -1,6 +1,7 @@
 #include "autograd/kernels/attention.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <vector>
 
@@ -60,7 +61,11 @@ void apply_terms(const Queries<T>& x, Size key, Size keys, T* s) {
   if (const ScoreTerm<T>& bias = p.bias; bias.data != nullptr)
     for (Size i = 0; i < x.count; ++i) {
       const T* from = bias.at(x.b, x.h, x.first + i, key);
-      for (Size r = 0; r < keys; ++r) s[r * tile_queries + i] += unit * from[r * bias.column_stride];
+      for (Size r = 0; r < keys; ++r) {
+        const T b = from[r * bias.column_stride];  // the least finite number, a usual mask, must stay finite
+        s[r * tile_queries + i] +=
+            std::isinf(b) ? b : std::clamp(unit * b, std::numeric_limits<T>::lowest(), std::numeric_limits<T>::max());
+      }
     }
   if (const ScoreTerm<bool>& mask = p.mask; mask.data != nullptr) {
     if (mask.row_stride == 0) {

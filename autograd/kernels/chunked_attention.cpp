@@ -152,11 +152,10 @@ class ChunkTile {
         continue;
       }
       auto score = hn::LoadU(d, row + i);
+      const auto itself = hn::RebindMask(d, own);
+      if (p.self_last && p.self_replaced) score = hn::IfThenElse(itself, hn::Neg(penalty), score);
       if (window.corrects()) score = corrected(score, key, i, seen);
-      if (p.self_last) {
-        const auto base = p.self_replaced ? hn::Zero(d) : score;
-        score = hn::IfThenElse(hn::RebindMask(d, own), hn::Sub(base, penalty), score);
-      }
+      if (p.self_last && !p.self_replaced) score = hn::IfThenElse(itself, hn::Sub(score, penalty), score);
       hn::StoreU(hn::IfThenElse(hn::RebindMask(d, seen), score, none), d, row + i);
     }
   }
@@ -168,6 +167,7 @@ class ChunkTile {
     const hn::ScalableTag<Integer> di;
     const ChunkWindow::Place* places = window.places(key);
     const Size length = p.before + 1 + p.after;  // of a window, in chunks
+    const Size after = p.ring ? p.after % window.chunks() : p.after;
     const auto ring = hn::Set(di, static_cast<Integer>(window.chunks())), before_all = hn::Set(di, Integer{-1});
     auto times = hn::Zero(di);
     for (Size round = 0; round < p.rounds; ++round) {
@@ -175,7 +175,7 @@ class ChunkTile {
       const bool apart = window.rounds_apart();
       for (Size other = apart ? round : 0; other < (apart ? round + 1 : p.rounds); ++other) {
         // The key's chunk in the query's window, counted from its end.
-        auto place = hn::Sub(chunk, hn::Set(di, static_cast<Integer>(places[other].chunk - p.after)));
+        auto place = hn::Sub(chunk, hn::Set(di, static_cast<Integer>(places[other].chunk - after)));
         if (p.ring) {
           place = hn::IfThenElse(hn::Gt(place, before_all), place, hn::Add(place, ring));
           place = hn::IfThenElse(hn::Lt(place, ring), place, hn::Sub(place, ring));

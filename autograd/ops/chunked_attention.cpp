@@ -56,7 +56,7 @@ Tensor order_of(const Tensor& buckets) {
   if (!buckets.defined()) return {};
   Tensor order = empty(buckets.shape(), DType::int32);
   const auto* b = static_cast<const std::int32_t*>(buckets.raw());
-  const std::int64_t limit = buckets.numel() == 0 ? 1 : 1 + *std::max_element(b, b + buckets.numel());
+  const std::int64_t limit = buckets.numel() == 0 ? 1 : std::int64_t{1} + *std::max_element(b, b + buckets.numel());
   kernels::bucket_order(b, buckets.size(0) * buckets.size(1), buckets.size(2), buckets.size(3), limit,
                         elements<std::int32_t>(order));
   return order;
@@ -80,11 +80,11 @@ Tensors chunked_attention_grad(const Tensor& q, const Tensor& k, const Tensor& v
   return op.record_joint(
       Tensors{dq, dk, dv}, of<chunked_attention_grad>(q, k, v, dout, out, sums, order, buckets, key_valid, o),
       "differentiates the composed form",
-      [q = Saved(q), k = Saved(k), v = Saved(v), dout = Saved(dout), buckets, key_valid, o](const Tensors& gs,
-                                                                                            const Needs&) {
+      [q = Saved(q), k = Saved(k), v = Saved(v), dout = Saved(dout), buckets = Saved(buckets),
+       key_valid = Saved(key_valid), o](const Tensors& gs, const Needs&) {
         return differentiate_composition(
             [&](const Tensors& in) {
-              const Tensor y = chunked_attention_composed(in[0], in[1], in[2], buckets, key_valid, o, {});
+              const Tensor y = chunked_attention_composed(in[0], in[1], in[2], buckets.get(), key_valid.get(), o, {});
               return grad({y}, {in[0], in[1], in[2]},
                           {.cotangents = {in[3]}, .create_graph = true, .allow_unused = true});
             },
@@ -110,8 +110,8 @@ Tensor chunked_attention(const Tensor& q, const Tensor& k, const Tensor& v, cons
   return op.record_joint(
       std::move(out), of<chunked_attention, chunked_attention_composed>(q, k, v, buckets, key_valid, o),
       "dv = p^T dy, ds = p (dy v^T - dy . y), dq = ds k, dk = ds^T q, over the chunks",
-      [q = Saved(q), k = Saved(k), v = Saved(v), sums, order, buckets, key_valid, o](const Tensors& dys, const Needs&,
-                                                                                     const Tensors& ys) {
+      [q = Saved(q), k = Saved(k), v = Saved(v), sums, order, buckets = Saved(buckets), key_valid = Saved(key_valid),
+       o](const Tensors& dys, const Needs&, const Tensors& ys) {
         return chunked_attention_grad(q, k, v, dys[0], ys[0], sums, order, buckets, key_valid, o, {});
       });
 }

@@ -127,7 +127,9 @@ Tensor fused_attention(const Tensor& q, const Tensor& k, const Tensor& v, const 
   const Op op{"scaled_dot_product_attention", here};
   const Tensor qd = with_dense_rows(q), kd = with_dense_rows(k), vd = with_dense_rows(v);
   Tensor out = laid_out_like(q, v.size(-1));
-  Tensor sums = op.empty({2, q.numel() / std::max<std::int64_t>(q.size(-1), 1)}, q.dtype());
+  std::int64_t rows = 1;  // not from numel(): heads may have no elements
+  for (int i = 0; i + 1 < q.rank(); ++i) rows *= q.shape()[i];
+  Tensor sums = op.empty({2, rows}, q.dtype());
   with_floating(q.dtype(), [&](auto zero) {
     using T = decltype(zero);
     kernels::attention<T>(plan_of<T>(qd, kd, vd, mask, bias, o), heads_of<T>(out), sums_of<T>(sums));

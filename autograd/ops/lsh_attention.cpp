@@ -131,8 +131,11 @@ Tensor checked_buckets(const Op& op, const Tensor& qk, const Tensor& buckets, co
                   ", length] of " + qk.shape().str());
   Tensor dense = contiguous(buckets);
   const auto* b = static_cast<const std::int32_t*>(dense.raw());
-  for (std::int64_t i = 0; i < dense.numel(); ++i)
+  constexpr std::int32_t most = 1 << 26;  // sorting counts them all
+  for (std::int64_t i = 0; i < dense.numel(); ++i) {
     if (b[i] < 0) op.fail_index("bucket " + std::to_string(b[i]) + " is negative");
+    if (b[i] >= most) op.fail_index("bucket " + std::to_string(b[i]) + " is not below " + std::to_string(most));
+  }
   return dense;
 }
 

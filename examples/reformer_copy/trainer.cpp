@@ -89,7 +89,10 @@ std::optional<Trainer::Point> Trainer::train_step(const nn::ReformerCall& attent
   }
   if (!std::isfinite(p.loss))
     throw std::runtime_error(fmt::format("the loss is {} in step {}; a smaller --lr may help", p.loss, step() + 1));
-  optim::clip_grad_norm(model_.parameters(), largest_norm);
+  const double norm = optim::clip_grad_norm(model_.parameters(), largest_norm);
+  if (!std::isfinite(norm))
+    throw std::runtime_error(
+        fmt::format("the gradient's norm is {} in step {}; a smaller --lr may help", norm, step() + 1));
   optimizer_.step();
   return p;
 }
