@@ -129,6 +129,20 @@ void Op::fail_grad(const std::string& m) const { throw GradError(full_name() + "
 // ---- recording
 // -------------------------------------------------------------------------------------------------------------------
 
+void Op::count_bytes(const Tensors& xs, const Tensors& ys) {
+  std::int64_t bytes = 0;
+  const auto add = [&bytes](const Tensor& t) {
+    if (t.defined()) bytes += t.numel() * static_cast<std::int64_t>(size_of(t.dtype()));
+  };
+  for (const Tensor& x : xs) {
+    for (const Tensor& y : ys)
+      if (x.defined() && y.defined() && x.same_storage(y)) return;
+    add(x);
+  }
+  for (const Tensor& y : ys) add(y);
+  watch::bytes.fetch_add(bytes, std::memory_order_relaxed);
+}
+
 bool Op::tracing() { return thread_state.tracing; }
 
 void Op::connect_input(Node& node, std::size_t i, const Tensor& x) {

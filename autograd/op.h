@@ -25,6 +25,7 @@
 
 #include "autograd/runtime/frame.h"
 #include "autograd/runtime/scalar.h"
+#include "autograd/runtime/watch.h"
 #include "autograd/tape.h"
 
 namespace attune {
@@ -289,7 +290,7 @@ class JointNode final : public Node {
 class Op : public Frame {
  public:
   /// `name` must be a literal; `here` is the caller's default argument.
-  Op(const char* name, Here here) noexcept : Frame(name, here, Operation{}) {}
+  Op(const char* name, Here here) noexcept : Frame(name, here, Kind::operation) {}
 
   Tensor empty(const Shape& shape, DType dtype) const { return attune::empty(shape, dtype); }
   /// Dense, of x's shape and dtype.
@@ -322,6 +323,8 @@ class Op : public Frame {
     static_assert(sizeof...(Rules) == Call<F, C, Args...>::tensor_count && !Call<F, C, Args...>::has_list,
                   "one rule a tensor argument");
     check_finite(y, call);
+    if (watch::on()) [[unlikely]]
+      count_bytes(call, {y});
     if (!grad_enabled() || !any_needs(call)) return y;
     if (is_taken(call, y)) y = y.detach();
     auto* node = new detail::RuleNode<Rules...>(name(), rule, site(), std::move(rules)...);
@@ -336,6 +339,8 @@ class Op : public Frame {
   template <auto F, auto C, class... Args, class Rule>
   Tensors record_joint(Tensors ys, const Call<F, C, Args...>& call, const char* rule_text, Rule rule) const {
     for (const Tensor& y : ys) check_finite(y, call);
+    if (watch::on()) [[unlikely]]
+      count_bytes(call, ys);
     if (!grad_enabled() || !any_needs(call)) return ys;
     for (Tensor& y : ys)
       if (is_taken(call, y)) y = y.detach();
@@ -376,6 +381,14 @@ class Op : public Frame {
     call.each_tensor([&](const Tensor& t) { infinite |= holds_infinity(t); });
     fail_unless_finite(y, infinite);
   }
+  /// For a profile: what the call read and wrote; nothing where the result is a view.
+  template <class C>
+  static void count_bytes(const C& call, const Tensors& ys) {
+    Tensors xs;
+    call.each_tensor([&](const Tensor& t) { xs.push_back(t); });
+    count_bytes(xs, ys);
+  }
+  static void count_bytes(const Tensors& xs, const Tensors& ys);
   template <class C>
   static void connect(Node& node, const C& call) {
     std::size_t i = 0;

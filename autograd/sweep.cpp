@@ -305,7 +305,7 @@ struct Sweep::State {
 
   /// Takes the gradients in p and leaves those of the inputs in `sent`.
   void run(Node& node, Pending& p) {
-    const Frame frame(node.name(), node.site());
+    const Frame frame(node.name(), node.site(), Frame::Kind::step);
     const bool special = node_has_extras(node);
     if (special) run_hooks(node, p);
     for (const Capture& c : captures)

@@ -7,6 +7,7 @@
 #include "autograd/ops/create.h"
 #include "autograd/ops/movement.h"
 #include "autograd/runtime/error.h"
+#include "autograd/runtime/frame.h"
 #include "autograd/tape.h"
 
 namespace attune::optim {
@@ -73,6 +74,7 @@ void Optimizer::set_lr(double lr, std::size_t group, Here here) {
 }
 
 void Optimizer::step(bool keep_gradients, Here here) {
+  const Frame frame(name_, here);
   const NoGrad off;
   const double scheduled = factor(here);
   // Everything that can fail comes before anything changes.

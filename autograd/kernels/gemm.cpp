@@ -12,6 +12,7 @@
 #include "autograd/kernels/elementwise.h"
 #include "autograd/kernels/gemm_packed.h"
 #include "autograd/runtime/parallel.h"
+#include "autograd/runtime/watch.h"
 
 namespace attune::kernels {
 
@@ -263,6 +264,7 @@ template <class T>
 void gemm_single(const Gemm<T>& g) {
   if (g.m == 0 || g.n == 0) return;
   if (g.k == 0 || g.alpha == T{0}) return scale(g);
+  watch::multiplied(g.m, g.n, g.k);
   if (g.m <= tiny_work && g.n <= tiny_work && g.k <= tiny_work && g.m * g.n * g.k <= tiny_work) return by_loops(g);
   if (g.m != 1 && g.n != 1 && has_packed_gemm()) return packed_gemm(g);
   if (std::max({g.m, g.n, g.k}) <= INT_MAX) return by_blas(g);

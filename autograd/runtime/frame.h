@@ -3,6 +3,7 @@
 // library.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -12,18 +13,24 @@ namespace attune {
 
 class Frame {
  public:
-  /// `name` must outlive the frame (a literal). `module` and `path` describe a module's frame: path(module) is
-  /// "encoder.layers.0".
-  Frame(const char* name, Here here, const void* module = nullptr, std::string (*path)(const void*) = nullptr) noexcept;
-  /// An operation's frame.
-  struct Operation {};
-  Frame(const char* name, Here here, Operation) noexcept : Frame(name, here) { operation_ = true; }
+  enum class Kind : std::uint8_t {
+    operation,  ///< of an operation
+    call,       ///< of what else a profile has a row for, and errors a line
+    module,     ///< of a module, around the calls inside
+    step        ///< of a node's rule in a backward pass
+  };
+
+  /// `name` must outlive the frame (a literal).
+  Frame(const char* name, Here here, Kind kind = Kind::call) noexcept;
+  /// A module's frame: path(module) is "encoder.layers.0".
+  Frame(const char* name, Here here, const void* module, std::string (*path)(const void*)) noexcept;
   ~Frame();
   Frame(const Frame&) = delete;
   Frame& operator=(const Frame&) = delete;
 
   const char* name() const { return name_; }
   Here here() const { return here_; }
+  Kind kind() const { return kind_; }
   /// "outer: inner" for an operation that others are made of; the name alone for the one that was called. A module
   /// between the two hides what is around it.
   std::string full_name() const;
@@ -39,9 +46,9 @@ class Frame {
   const char* name_;
   Here here_;
   const Frame* parent_;
-  bool operation_ = false;
-  const void* module_;
-  std::string (*path_)(const void*);
+  const void* module_ = nullptr;
+  std::string (*path_)(const void*) = nullptr;
+  Kind kind_;
 };
 
 }  // namespace attune
