@@ -86,9 +86,7 @@ struct Pending {
   }
 };
 
-bool uniquely_held(const Tensor& t) {
-  return t.impl()->refs.unique() && t.impl()->storage->refs.unique();
-}
+bool uniquely_held(const Tensor& t) { return t.impl()->refs.unique() && t.impl()->storage->refs.unique(); }
 
 void add_in_place(const Tensor& into, const Tensor& x, Here here) {
   const Shape& shape = into.shape();
