@@ -81,7 +81,8 @@ class Module {
   /// Makes and owns a child. Throws ValueError for an empty or taken name or one with a dot.
   template <class M, class... Args>
   M& child(ChildName name, Args&&... args) {
-    const Frame frame("module", name.here, Frame::Kind::module);  // what its constructor refuses is refused at that line
+    const Frame frame("module", name.here,
+                      Frame::Kind::module);  // what its constructor refuses is refused at that line
     auto made = std::make_unique<M>(std::forward<Args>(args)...);
     M& m = *made;
     adopt(std::move(name.name), std::move(made));
