@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <optional>
 #include <unordered_set>
 
-#include "autograd/kernels/elementwise.h"
+#include "autograd/gradient_memory.h"
+#include "autograd/node_table.h"
 #include "autograd/runtime/frame.h"
 #include "autograd/tape_internal.h"
 #include "autograd/thread_state.h"
@@ -14,60 +14,6 @@
 namespace attune {
 
 namespace {
-
-/// Where a node's pending gradients lie: open addressing, linear probing, no tombstones.
-class NodeTable {
- public:
-  static constexpr std::uint32_t none = ~0u;
-
-  std::uint32_t find(const Node* n) const {
-    for (std::size_t i = home(n);; i = (i + 1) & mask_) {
-      if (slots_[i].node == n) return slots_[i].index;
-      if (!slots_[i].node) return none;
-    }
-  }
-  void insert(const Node* n, std::uint32_t index) {
-    if (2 * ++count_ > mask_) grow();
-    place({n, index});
-  }
-  void erase(const Node* n) {
-    std::size_t i = home(n);
-    while (slots_[i].node != n) i = (i + 1) & mask_;
-    --count_;
-    // Close the gap: later members of the run move back unless that would put them before their home.
-    for (std::size_t j = (i + 1) & mask_; slots_[j].node; j = (j + 1) & mask_) {
-      const std::size_t h = home(slots_[j].node);
-      if (((j - h) & mask_) < ((j - i) & mask_)) continue;
-      slots_[i] = slots_[j];
-      i = j;
-    }
-    slots_[i] = {};
-  }
-
- private:
-  struct Slot {
-    const Node* node = nullptr;
-    std::uint32_t index = 0;
-  };
-  std::size_t home(const Node* n) const {
-    return static_cast<std::size_t>((reinterpret_cast<std::uintptr_t>(n) >> 6) * 0x9E3779B97F4A7C15ull >> 20) & mask_;
-  }
-  void place(Slot s) {
-    std::size_t i = home(s.node);
-    while (slots_[i].node) i = (i + 1) & mask_;
-    slots_[i] = s;
-  }
-  void grow() {
-    std::vector<Slot> old(4 * (mask_ + 1));
-    old.swap(slots_);
-    mask_ = slots_.size() - 1;
-    for (const Slot& s : old)
-      if (s.node) place(s);
-  }
-  std::vector<Slot> slots_ = std::vector<Slot>(16);
-  std::size_t mask_ = 15;
-  std::size_t count_ = 0;
-};
 
 /// A gradient on its way, and whether the sweep made the buffer itself, so that it may add to it in place.
 struct Collected {
@@ -87,43 +33,6 @@ struct Pending {
 };
 
 bool uniquely_held(const Tensor& t) { return t.impl()->refs.unique() && t.impl()->storage->refs.unique(); }
-
-void add_in_place(const Tensor& into, const Tensor& x, Here here) {
-  const Shape& shape = into.shape();
-  if (x.dtype() == DType::float32) {
-    auto* y = static_cast<float*>(into.raw_mut());
-    if (x.is_contiguous())
-      kernels::axpy(1.0f, static_cast<const float*>(x.raw()), y, x.numel());
-    else
-      kernels::binary<float>(kernels::Binary::add, shape, {y, into.strides()},
-                             {static_cast<const float*>(x.raw()), x.strides()}, y);
-  } else {
-    auto* y = static_cast<double*>(into.raw_mut());
-    if (x.is_contiguous())
-      kernels::axpy(1.0, static_cast<const double*>(x.raw()), y, x.numel());
-    else
-      kernels::binary<double>(kernels::Binary::add, shape, {y, into.strides()},
-                              {static_cast<const double*>(x.raw()), x.strides()}, y);
-  }
-  into.bump_version(here);
-}
-
-Tensor dense_copy(const Tensor& x) {
-  Tensor y = empty(x.shape(), x.dtype());
-  kernels::copy(x.dtype(), x.shape(), x.raw(), x.strides(), y.raw_mut(), y.strides());
-  return y;
-}
-
-Tensor filled(const OutputInfo& info, double value) {
-  Tensor y = empty(info.shape, info.dtype);
-  if (info.dtype == DType::float32)
-    kernels::fill(static_cast<float>(value), static_cast<float*>(y.raw_mut()), y.numel());
-  else if (info.dtype == DType::float64)
-    kernels::fill(value, static_cast<double*>(y.raw_mut()), y.numel());
-  else
-    std::memset(y.raw_mut(), 0, static_cast<std::size_t>(y.numel()) * size_of(info.dtype));
-  return y;
-}
 
 struct RunningNode {
   explicit RunningNode(const Node* n) : before(std::exchange(thread_state.running, n)) {}

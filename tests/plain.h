@@ -22,6 +22,9 @@ inline constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
 inline constexpr std::int64_t lowest = std::numeric_limits<std::int64_t>::min();
 inline constexpr std::int64_t highest = std::numeric_limits<std::int64_t>::max();
 
+inline Values values(const Tensor& x) { return x.to_vector<double>(); }
+inline Tensor leaf(std::initializer_list<double> v) { return tensor(v, float64).requires_grad_(); }
+
 /// A tensor's elements in row-major order, which a reference may loop over without any kernel.
 struct Plain {
   Shape shape;

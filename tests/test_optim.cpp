@@ -12,8 +12,6 @@
 namespace attune::tests {
 namespace {
 
-std::vector<double> values(const Tensor& x) { return x.to_vector<double>(); }
-
 /// Runs `steps` steps on p = (1, -2, 3) with gradients g_t = t (0.5, -1, 0.25) and calls `expected(p, g, t)` for each
 /// element beside it.
 template <class Optimizer, class Options, class Expected>

@@ -14,8 +14,6 @@
 namespace attune::tests {
 namespace {
 
-std::vector<double> values(const Tensor& x) { return x.to_vector<double>(); }
-
 /// Everything that a step or a load may change.
 std::map<std::string, std::vector<double>> snapshot(const optim::Optimizer& opt, const Tensors& parameters) {
   std::map<std::string, std::vector<double>> all;

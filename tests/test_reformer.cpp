@@ -12,7 +12,6 @@
 namespace attune::tests {
 namespace {
 
-std::vector<double> values(const Tensor& x) { return x.to_vector<double>(); }
 double difference(const Tensor& a, const Tensor& b) { return amax(abs(a.detach() - b.detach())).item(); }
 
 struct Sample {

@@ -13,9 +13,6 @@
 namespace attune::tests {
 namespace {
 
-std::vector<double> values(const Tensor& x) { return x.to_vector<double>(); }
-Tensor leaf(std::initializer_list<double> v) { return tensor(v, float64).requires_grad_(); }
-
 std::int64_t live_blocks() { return memory_stats().live_blocks; }
 
 /// An operation as a user would write it.
@@ -349,64 +346,6 @@ TEST_CASE("tape: grad() touches no leaf, prunes, and says what is unused") {
   CHECK_FALSE(grad({sum(x * 2)}, {z}, {.allow_unused = true})[0].defined());
 }
 
-TEST_CASE("tape: anomaly mode names the first operation that made a NaN or infinity, forward and backward") {
-  const DetectAnomaly guard;
-  const Tensor x = leaf({1, -1});
-  CHECK(refusal<AnomalyError>([&] { log(x); }) == "log: NaN in the forward pass, at element 1 of [2]");
-  const Tensor zero = leaf({0, 1});
-  const int line = __LINE__ + 1;
-  const Tensor y = sqrt(zero);
-  try {
-    sum(y).backward();
-    FAIL("no anomaly");
-  } catch (const AnomalyError& e) {
-    CHECK(std::string(e.what()).find(
-              "sqrt: infinity in the backward pass, in the gradient of input 0, at element 0 of [2]") !=
-          std::string::npos);
-    CHECK(e.where().line == line);
-  }
-}
-
-TEST_CASE("tape: anomaly mode searches sums of gradients, in the name and at the line of what they are for") {
-  const DetectAnomaly guard;
-  const Tensor x = leaf({-2});
-  const auto failure = [](const auto& backward) {
-    try {
-      backward();
-    } catch (const AnomalyError& e) {
-      return std::string(e.what());
-    }
-    return std::string("no anomaly");
-  };
-  const double huge = 1e308;
-  const int line = __LINE__ + 1;
-  const Tensor y = exp(x);
-  const std::string at = "\n  at test_tape.cpp:" + std::to_string(line);
-  for (const bool create_graph : {false, true})
-    CHECK(failure([&] {
-            (y * huge + y * huge + 1).backward({.gradient = leaf({1}).detach(), .create_graph = create_graph});
-          }) ==
-          "exp: infinity in the backward pass, in the sum of the gradients that reach it, at element 0 of [1]" + at);
-  // Three of them: the second sum is made in place.
-  CHECK(failure([&] { sum(y * (huge / 2) + y * (huge / 2) + y * huge).backward({.retain_graph = true}); }) ==
-        "exp: infinity in the backward pass, in the sum of the gradients that reach it, at element 0 of [1]" + at);
-  const int leaf_line = __LINE__ + 1;
-  const Tensor w = tensor({1.0}, float64).requires_grad_();
-  sum(w * huge).backward();
-  CHECK(failure([&] { sum(w * huge).backward(); }) ==
-        "leaf: infinity in the backward pass, in the sum of this pass's gradient and earlier ones, at element 0 of "
-        "[1]\n  at test_tape.cpp:" +
-            std::to_string(leaf_line));
-  CHECK(failure([&] {
-          exp(x).backward({.gradient = tensor({NAN}, float64)});
-        }).find("exp: NaN in the backward pass, in the cotangent that was given, at element 0 of [1]") == 0);
-  Tensor z = exp(x);
-  z.register_hook([](const Tensor& g) { return g * INFINITY; });
-  CHECK(failure([&] {
-          sum(z).backward();
-        }).find("exp: infinity in the backward pass, in the gradient that a hook returned, at element 0 of [1]") == 0);
-}
-
 TEST_CASE("tape: operations of users are like the library's own") {
   const Tensor x = leaf({0.5, -2});
   CHECK(gradcheck([](const Tensors& in) { return Tensors{cube(in[0])}; }, {x}) == "");
@@ -432,50 +371,6 @@ TEST_CASE("tape: a wrong gradient is found, and said where") {
   const std::string what = gradcheck(wrong, {tensor({1.0}, float64).requires_grad_()});
   CHECK(what.find("gradcheck: input 0 [1], element 0: the gradient is ") == 0);
   CHECK(what.find("(wrong at test_tape.cpp:") != std::string::npos);
-}
-
-TEST_CASE("tape: checkpoint gives the same gradients from less memory, with the same random numbers") {
-  const Tensor x = randn({64, 64}, float64).requires_grad_(), w = randn({64, 64}, float64).requires_grad_();
-  const auto block = [](const Tensors& in) { return Tensors{dropout(tanh(matmul(tanh(in[0]), in[1])), 0.5)}; };
-  manual_seed(5);
-  const Tensors plain = grad({sum(block({x, w})[0])}, {x, w});
-  manual_seed(5);
-  const std::int64_t before = memory_stats().live_bytes;
-  const Tensor y = sum(checkpoint(block, {x, w})[0]);
-  CHECK(memory_stats().live_bytes - before < 2 * 64 * 64 * 8);
-  const RandomKey state = default_generator().state();
-  const Tensors again = grad({y}, {x, w});
-  CHECK(default_generator().state().counter == state.counter);
-  CHECK(values(plain[0]) == values(again[0]));
-  CHECK(values(plain[1]) == values(again[1]));
-  // A parameter that is used but not named must not silently go without a gradient.
-  const Tensor z = sum(checkpoint([&](const Tensors& in) { return Tensors{matmul(in[0], w)}; }, {x})[0]);
-  CHECK(refusal<GradError>([&] { z.backward(); }) ==
-        "checkpoint: the function uses a tensor [64, 64] that requires a gradient and is not among the inputs");
-}
-
-TEST_CASE("tape: checkpoint refuses what is not listed, in recorded sweeps and for recorded tensors too") {
-  const Tensor x = leaf({0.5, 2}), w = leaf({3, 4}), h = x * 2, v = w * 2;
-  const std::string unlisted =
-      "checkpoint: the function uses a tensor [2] that requires a gradient and is not among the inputs";
-  const auto use = [](const Tensor& other, const Tensor& input) {
-    return sum(checkpoint([=](const Tensors& in) { return Tensors{in[0] * in[0] * other}; }, {input})[0]);
-  };
-  for (const bool create_graph : {false, true}) {
-    const BackwardOptions options{.retain_graph = true, .create_graph = create_graph};
-    CHECK(refusal<GradError>([&] { use(w, x).backward(options); }) == unlisted);
-    CHECK(refusal<GradError>([&] { use(w, h).backward(options); }) == unlisted);
-    CHECK(refusal<GradError>([&] { use(v, x).backward(options); }) == unlisted);
-    CHECK(refusal<GradError>([&] { use(h, x).backward(options); }) == unlisted);  // computed from an input outside
-  }
-}
-
-TEST_CASE("tape: second derivatives through checkpoint, where one input depends on another") {
-  const auto f = [](const Tensors& in) {
-    const Tensor x = tanh(in[0]);
-    return checkpoint([](const Tensors& c) { return Tensors{c[0] * c[0] * c[1]}; }, {x, in[0]});
-  };
-  CHECK(gradcheck(f, {leaf({0.3, -1.2})}) == "");
 }
 
 TEST_CASE("tape: an exhausted memory budget throws before anything changes") {
@@ -523,16 +418,6 @@ TEST_CASE("an operation may return its input: the input keeps its place on the t
   CHECK(x.grad().to_vector<double>() == std::vector<double>{0, 0});
 }
 
-TEST_CASE("a recomputed block draws the same numbers from any generator") {
-  Generator own(5);
-  const Tensor x = ones({64}).requires_grad_();
-  const Tensor y = checkpoint([&](const Tensors& in) { return Tensors{dropout(in[0], 0.5, own)}; }, {x})[0];
-  const RandomKey after = own.state();
-  sum(y).backward();
-  CHECK(x.grad().to_vector<double>() == y.to_vector<double>());
-  CHECK(own.state().counter == after.counter);
-}
-
 TEST_CASE("gradients of a recorded sweep share no memory, and a kept one does not keep its graph") {
   const Tensor a = tensor({1, 2}).requires_grad_(), b = tensor({3, 4}).requires_grad_(), c = tensor({5, 6});
   (a + b).backward({.gradient = c, .create_graph = true});
@@ -546,14 +431,6 @@ TEST_CASE("gradients of a recorded sweep share no memory, and a kept one does no
     sum(y * y * y).backward({.create_graph = true});
   }
   CHECK(memory_stats().live_blocks == live);
-}
-
-TEST_CASE("anomaly mode passes the infinities of a mask and finds the ones that are made") {
-  const DetectAnomaly guard;
-  const Tensor x = tensor({1, 2, 3, 4}, {2, 2}).requires_grad_();
-  const Tensor mask = triu(ones({2, 2}, boolean), 1);
-  sum(square(softmax(masked_fill(x, mask, -std::numeric_limits<double>::infinity())))).backward();
-  CHECK(refusal<AnomalyError>([&] { exp(x * 1000); }).find("exp: infinity in the forward pass") == 0);
 }
 
 }  // namespace attune::tests
