@@ -26,19 +26,54 @@ void philox_words(RandomKey key, std::uint64_t first, std::int64_t blocks, std::
   const hn::ScalableTag<std::uint64_t> d;
   const std::int64_t step = lanes(d);
   const auto low = hn::Set(d, 0xFFFFFFFF), steps = hn::Set(d, static_cast<std::uint64_t>(step));
-  auto block = hn::Iota(d, first);  // once: its lanes take a detour through memory
+  // Even lanes hold the first half of the blocks, odd lanes the second, so that interleaving within 128 bits leaves
+  // either half in order.
+  const auto lane = hn::Iota(d, 0);
+  const auto half = hn::Set(d, static_cast<std::uint64_t>(step / 2));
+  const auto odd = hn::MaskFromVec(hn::Sub(hn::Zero(d), hn::And(lane, hn::Set(d, 1))));
+  auto block = hn::Add(hn::Set(d, first), hn::Add(hn::ShiftRight<1>(lane), hn::IfThenElseZero(odd, half)));
   for (; i + step <= blocks; i += step, block = hn::Add(block, steps)) {
     const auto w = philox_blocks(key, block);
     static_assert(std::endian::native == std::endian::little);
-    hn::StoreInterleaved2(hn::Or(hn::And(w.word0, low), hn::ShiftLeft<32>(w.word1)),
-                          hn::Or(hn::And(w.word2, low), hn::ShiftLeft<32>(w.word3)), d,
-                          reinterpret_cast<std::uint64_t*>(words + 4 * i));
+    const auto first_words = hn::Or(hn::And(w.word0, low), hn::ShiftLeft<32>(w.word1));
+    const auto last_words = hn::Or(hn::And(w.word2, low), hn::ShiftLeft<32>(w.word3));
+    auto* to = reinterpret_cast<std::uint64_t*>(words + 4 * i);
+    hn::StoreU(hn::InterleaveLower(d, first_words, last_words), d, to);
+    hn::StoreU(hn::InterleaveUpper(d, first_words, last_words), d, to + step);
   }
 #endif
   for (; i < blocks; ++i) {
     const auto w = philox(key, first + static_cast<std::uint64_t>(i));
     std::copy_n(w.data(), 4, words + 4 * i);
   }
+}
+
+/// y = x factor where words <= last, else 0.
+template <class T>
+void keep_words(const std::uint32_t* words, std::uint32_t last, T factor, const T* x, T* y, std::int64_t n) {
+  const hn::ScalableTag<T> d;
+  const hn::Rebind<std::uint32_t, decltype(d)> dw;
+  const hn::Rebind<std::make_unsigned_t<hwy::MakeSigned<T>>, decltype(d)> du;
+  const auto f = hn::Set(d, factor);
+  const auto bound = hn::Set(du, last);
+  for_vectors(d, n, [=](auto s, std::int64_t i) ATTUNE_SIMD {
+    // The buffer of words ends with whole vectors.
+    const auto w = [&]() ATTUNE_SIMD {
+      if constexpr (sizeof(T) == 4)
+        return hn::LoadU(dw, words + i);
+      else
+        return hn::PromoteTo(du, hn::LoadU(dw, words + i));
+    }();
+    s.store(hn::IfThenZeroElse(hn::RebindMask(d, hn::Gt(w, bound)), hn::Mul(s.load(x + i), f)), y + i);
+  });
+}
+void keep_words_f32(const std::uint32_t* words, std::uint32_t last, float factor, const float* x, float* y,
+                    std::int64_t n) {
+  keep_words(words, last, factor, x, y, n);
+}
+void keep_words_f64(const std::uint32_t* words, std::uint32_t last, double factor, const double* x, double* y,
+                    std::int64_t n) {
+  keep_words(words, last, factor, x, y, n);
 }
 
 }  // namespace attune::kernels::HWY_NAMESPACE
@@ -48,6 +83,8 @@ HWY_AFTER_NAMESPACE();
 namespace attune::kernels {
 
 HWY_EXPORT(philox_words);
+HWY_EXPORT(keep_words_f32);
+HWY_EXPORT(keep_words_f64);
 
 namespace {
 
@@ -135,11 +172,10 @@ void dropout(RandomKey key, double p, const T* x, T* y, Size n) {
   const auto last = static_cast<std::uint32_t>(std::ceil((1 - p) * 0x1p32) - 1);
   const T factor = static_cast<T>(1 / (1 - p));
   over_words(key, n, 4, [=](const std::uint32_t* words, Size begin, Size count) {
-    using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;  // a choice that needs no branch
-    for (Size i = 0; i < count; ++i) {
-      const Bits kept = words[i] <= last ? ~Bits{0} : Bits{0};
-      y[begin + i] = std::bit_cast<T>(std::bit_cast<Bits>(x[begin + i] * factor) & kept);
-    }
+    if constexpr (sizeof(T) == 4)
+      HWY_DYNAMIC_DISPATCH(keep_words_f32)(words, last, factor, x + begin, y + begin, count);
+    else
+      HWY_DYNAMIC_DISPATCH(keep_words_f64)(words, last, factor, x + begin, y + begin, count);
   });
 }
 

@@ -25,17 +25,19 @@ T row_max(const T* x, Size n) {
   const Size step = lanes(d);
   const auto larger = [](auto a, auto b) ATTUNE_SIMD { return hn::IfThenElse(hn::Gt(a, b), a, b); };
   const auto none = hn::Set(d, -inf<T>);
-  auto m0 = none, m1 = none;
+  auto m0 = none, m1 = none, m2 = none, m3 = none;
   Size i = 0;
-  for (; i + 2 * step <= n; i += 2 * step) {
+  for (; i + 4 * step <= n; i += 4 * step) {
     m0 = larger(hn::LoadU(d, x + i), m0);
     m1 = larger(hn::LoadU(d, x + i + step), m1);
+    m2 = larger(hn::LoadU(d, x + i + 2 * step), m2);
+    m3 = larger(hn::LoadU(d, x + i + 3 * step), m3);
   }
   for (; i < n; i += step) {
     const Step<decltype(d)> s{d, n - i};
     m0 = larger(s.keep(s.load(x + i), none), m0);
   }
-  return hn::GetLane(hn::MaxOfLanes(d, hn::Max(m0, m1)));
+  return hn::GetLane(hn::MaxOfLanes(d, hn::Max(hn::Max(m0, m1), hn::Max(m2, m3))));
 }
 
 /// What exponents are taken relative to: the row's largest element. 0 where that is -inf, so that such a row has a sum

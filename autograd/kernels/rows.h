@@ -38,13 +38,14 @@ template <class T>
 void rms_norm_grad(const T* x, const T* w, const T* rrms, const T* dy, T* dx, T* dw, std::int64_t rows, std::int64_t n);
 
 /// Cross-entropy with label smoothing s: loss[i] = -(1 - s) log p[target] - s mean_j log p[j]; 0 where target[i] ==
-/// ignore. lse receives logsumexp [rows]. Targets must lie in [0, n) or equal `ignore`.
+/// ignore. shift and total receive [rows], of which sum exp(x) is total exp(shift). Targets must lie in [0, n) or equal
+/// `ignore`.
 template <class T>
-void cross_entropy(const T* x, const std::int64_t* target, std::int64_t ignore, double smoothing, T* loss, T* lse,
-                   std::int64_t rows, std::int64_t n);
+void cross_entropy(const T* x, const std::int64_t* target, std::int64_t ignore, double smoothing, T* loss, T* shift,
+                   T* total, std::int64_t rows, std::int64_t n);
 /// dx = dloss[i] (softmax(x) - (1 - s) onehot - s / n).
 template <class T>
-void cross_entropy_grad(const T* x, const T* lse, const std::int64_t* target, std::int64_t ignore, double smoothing,
-                        const T* dloss, T* dx, std::int64_t rows, std::int64_t n);
+void cross_entropy_grad(const T* x, const T* shift, const T* total, const std::int64_t* target, std::int64_t ignore,
+                        double smoothing, const T* dloss, T* dx, std::int64_t rows, std::int64_t n);
 
 }  // namespace attune::kernels

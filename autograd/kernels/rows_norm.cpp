@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "autograd/kernels/buffer.h"
@@ -34,27 +36,21 @@ HWY_INLINE V centred(V x, Mean<T> mean) {
   return hn::Sub(hn::Sub(x, hn::Set(d, mean.high)), hn::Set(d, mean.low));
 }
 
-/// What is missing from `high` to the mean of x.
-template <class T>
-T mean_rest(const T* x, T high, Size n) {
-  const hn::ScalableTag<T> d;
-  const auto h = hn::Set(d, high);
-  const double rest = sum<4>(d, n, [=](auto s, Size i) ATTUNE_SIMD { return hn::Sub(s.load(x + i), h); });
-  return static_cast<T>(rest / static_cast<double>(n));
-}
-
 template <class T>
 void layer_norm_row(const T* x, const T* w, const T* b, double eps, T* y, T* mean, T* rstd, Size n) {
   const hn::ScalableTag<T> d;
   const double count = static_cast<double>(n);
   const T high = static_cast<T>(sum<4>(d, n, [=](auto s, Size i) ATTUNE_SIMD { return s.load(x + i); }) / count);
-  const Mean<T> m{high, mean_rest(x, high, n)};
-  const double squares = sum<4>(d, n, [=](auto s, Size i) ATTUNE_SIMD {
-    const auto c = centred(s.load(x + i), m);
-    return hn::Mul(c, c);
+  // Around `high`, which is the mean but for its rounding, squares cancel no digits that matter.
+  const auto h = hn::Set(d, high);
+  const auto [rest, squares] = sums<2>(d, n, [=](auto s, Size i) ATTUNE_SIMD {
+    const auto c = hn::Sub(s.load(x + i), h);
+    return std::array{c, hn::Mul(c, c)};
   });
+  const Mean<T> m{high, static_cast<T>(rest / count)};
+  const double variance = std::max(0.0, squares / count - (rest / count) * (rest / count));
   *mean = m.high;
-  *rstd = static_cast<T>(1 / std::sqrt(squares / count + eps));
+  *rstd = static_cast<T>(1 / std::sqrt(variance + eps));
   const auto r = hn::Set(d, *rstd);
   for_vectors(d, n, [=](auto s, Size i) ATTUNE_SIMD {
     const auto xhat = hn::Mul(centred(s.load(x + i), m), r);
@@ -76,23 +72,42 @@ void rms_norm_row(const T* x, const T* w, double eps, T* y, T* rrms, Size n) {
               [=](auto s, Size i) ATTUNE_SIMD { s.store(hn::Mul(hn::Mul(s.load(x + i), r), weight(s, w, i)), y + i); });
 }
 
-/// dx = rstd (g - mean(g) - xhat mean(g xhat)) with g = dy w; dw += dy xhat, db += dy. The layer norm's backward pass,
-/// and the RMS norm's where mean(g) is left out.
-template <bool centre, class T>
-void norm_grad_row(const T* x, const T* w, Mean<T> mean, T rstd, const T* dy, T* dx, T* dw, T* db, Size n) {
+/// dx = rstd (g - mean(g) - xhat mean(g xhat)) with g = dy w; dw += dy xhat, db += dy.
+template <class T>
+void layer_norm_grad_row(const T* x, const T* w, T mean, T rstd, const T* dy, T* dx, T* dw, T* db, Size n) {
   const hn::ScalableTag<T> d;
-  const auto r = hn::Set(d, rstd);
-  const auto xhat = [=](auto s, Size i) ATTUNE_SIMD { return hn::Mul(centred(s.load(x + i), mean), r); };
-  const auto g = [=](auto s, Size i) ATTUNE_SIMD { return hn::Mul(s.load(dy + i), weight(s, w, i)); };
   const double count = static_cast<double>(n);
-  const double along = sum<4>(d, n, [=](auto s, Size i) ATTUNE_SIMD { return hn::Mul(g(s, i), xhat(s, i)); }) / count;
-  const double level = centre ? sum<4>(d, n, g) / count : 0;
-  const auto a = hn::Set(d, static_cast<T>(along)), l = hn::Set(d, static_cast<T>(level));
+  const auto h = hn::Set(d, mean), r = hn::Set(d, rstd);
+  // xhat = (c - rest) rstd with c = x - `mean`, whose own mean `rest` is known at the end of the pass.
+  const auto [rest, level, with_c] = sums<3>(d, n, [=](auto s, Size i) ATTUNE_SIMD {
+    const auto c = hn::Sub(s.load(x + i), h), g = hn::Mul(s.load(dy + i), weight(s, w, i));
+    return std::array{c, g, hn::Mul(g, hn::Mul(c, r))};
+  });
+  const Mean<T> m{mean, static_cast<T>(rest / count)};
+  const double along = (with_c - rest / count * static_cast<double>(rstd) * level) / count;
+  const auto a = hn::Set(d, static_cast<T>(along)), l = hn::Set(d, static_cast<T>(level / count));
   for_vectors(d, n, [=](auto s, Size i) ATTUNE_SIMD {
-    const auto xh = xhat(s, i), dyi = s.load(dy + i);
-    if (dw != nullptr) s.store(hn::MulAdd(dyi, xh, s.load(dw + i)), dw + i);
+    const auto xhat = hn::Mul(centred(s.load(x + i), m), r), dyi = s.load(dy + i);
+    const auto g = hn::Mul(dyi, weight(s, w, i));
+    if (dw != nullptr) s.store(hn::MulAdd(dyi, xhat, s.load(dw + i)), dw + i);
     if (db != nullptr) s.store(hn::Add(s.load(db + i), dyi), db + i);
-    s.store(hn::Mul(r, hn::NegMulAdd(xh, a, hn::Sub(g(s, i), l))), dx + i);
+    s.store(hn::Mul(r, hn::NegMulAdd(xhat, a, hn::Sub(g, l))), dx + i);
+  });
+}
+
+/// dx = rrms (g - xhat mean(g xhat)) with g = dy w; dw += dy xhat.
+template <class T>
+void rms_norm_grad_row(const T* x, const T* w, T rrms, const T* dy, T* dx, T* dw, Size n) {
+  const hn::ScalableTag<T> d;
+  const auto r = hn::Set(d, rrms);
+  const auto xhat = [=](auto s, Size i) ATTUNE_SIMD { return hn::Mul(s.load(x + i), r); };
+  const auto g = [=](auto s, Size i) ATTUNE_SIMD { return hn::Mul(s.load(dy + i), weight(s, w, i)); };
+  const double along = sum<4>(d, n, [=](auto s, Size i) ATTUNE_SIMD { return hn::Mul(g(s, i), xhat(s, i)); });
+  const auto a = hn::Set(d, static_cast<T>(along / static_cast<double>(n)));
+  for_vectors(d, n, [=](auto s, Size i) ATTUNE_SIMD {
+    const auto xh = xhat(s, i);
+    if (dw != nullptr) s.store(hn::MulAdd(s.load(dy + i), xh, s.load(dw + i)), dw + i);
+    s.store(hn::Mul(r, hn::NegMulAdd(xh, a, g(s, i))), dx + i);
   });
 }
 
@@ -110,17 +125,14 @@ void layer_norm_grad_rows(const T* x, const T* w, const T* mean, const T* rstd, 
                           Size rows, Size n) {
   if (dw != nullptr) std::fill_n(dw, n, T{0});
   if (db != nullptr) std::fill_n(db, n, T{0});
-  for (Size i = 0; i < rows; ++i) {
-    const Mean<T> m{mean[i], mean_rest(x + i * n, mean[i], n)};
-    norm_grad_row<true>(x + i * n, w, m, rstd[i], dy + i * n, dx + i * n, dw, db, n);
-  }
+  for (Size i = 0; i < rows; ++i)
+    layer_norm_grad_row(x + i * n, w, mean[i], rstd[i], dy + i * n, dx + i * n, dw, db, n);
   if (n == 1) std::fill_n(dx, rows, T{0});  // x is its own mean; 1 / sqrt(eps) magnifies what rounding leaves of g - g
 }
 template <class T>
 void rms_norm_grad_rows(const T* x, const T* w, const T* rrms, const T* dy, T* dx, T* dw, Size rows, Size n) {
   if (dw != nullptr) std::fill_n(dw, n, T{0});
-  for (Size i = 0; i < rows; ++i)
-    norm_grad_row<false>(x + i * n, w, Mean<T>{0, 0}, rrms[i], dy + i * n, dx + i * n, dw, static_cast<T*>(nullptr), n);
+  for (Size i = 0; i < rows; ++i) rms_norm_grad_row(x + i * n, w, rrms[i], dy + i * n, dx + i * n, dw, n);
 }
 
 template <class T>

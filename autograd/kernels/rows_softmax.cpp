@@ -56,51 +56,56 @@ void log_softmax_grad_row(const T* y, const T* dy, T* dx, Size n) {
   map(y, dy, dx, n, [=](auto l, auto g) ATTUNE_SIMD { return hn::NegMulAdd(exp(l), c, g); });
 }
 
-/// log sum exp(x) = shift + log(total); shift and total keep the precision that their sum loses.
+/// sum exp(x) = total exp(shift), in two parts that keep the digits which their logarithm's sum loses.
 template <class T>
-struct LogSumExp {
+struct SumExp {
   T shift;
-  double log_total;
-  T value() const { return static_cast<T>(static_cast<double>(shift) + log_total); }
+  double total;
+  T log() const { return static_cast<T>(static_cast<double>(shift) + std::log(total)); }
 };
 template <class T>
-LogSumExp<T> logsumexp_row(const T* x, Size n) {
+SumExp<T> sum_exp_row(const T* x, Size n) {
   T shift = row_max(x, n);
   if (shift == inf<T> || shift == -inf<T>) shift = 0;  // exp(inf) and exp(-inf) need no shift
-  return {shift, std::log(sum_exp<T>(x, shift, nullptr, n))};
+  return {shift, sum_exp<T>(x, shift, nullptr, n)};
 }
 
 template <class T>
-void cross_entropy_row(const T* x, Size target, bool ignored, double smoothing, T* loss, T* lse, Size n) {
+void cross_entropy_row(const T* x, Size target, bool ignored, double smoothing, T* loss, T* shift, T* total, Size n) {
   const hn::ScalableTag<T> d;
-  const LogSumExp<T> l = logsumexp_row(x, n);
-  *lse = l.value();
+  const SumExp<T> e = sum_exp_row(x, n);
+  *shift = e.shift;
+  *total = static_cast<T>(e.total);
   *loss = 0;
   if (ignored) return;
-  // log p[j] = (x[j] - shift) - log_total
-  const double shift = static_cast<double>(l.shift);
+  // log p[j] = (x[j] - shift) - log(total)
+  const double from = static_cast<double>(e.shift), log_total = std::log(e.total);
   double y = 0;  // no 0 x inf at either end of the smoothing
-  if (smoothing != 1) y = (1 - smoothing) * (l.log_total - (static_cast<double>(x[target]) - shift));
+  if (smoothing != 1) y = (1 - smoothing) * (log_total - (static_cast<double>(x[target]) - from));
   if (smoothing != 0) {
-    const auto m = hn::Set(d, l.shift);
-    const double total = sum<4>(d, n, [=](auto s, Size i) ATTUNE_SIMD { return hn::Sub(s.load(x + i), m); });
-    y += smoothing * (l.log_total - total / static_cast<double>(n));
+    const auto m = hn::Set(d, e.shift);
+    const double rest = sum<4>(d, n, [=](auto s, Size i) ATTUNE_SIMD { return hn::Sub(s.load(x + i), m); });
+    y += smoothing * (log_total - rest / static_cast<double>(n));
   }
-  *loss = *lse == -inf<T> ? inf<T> : static_cast<T>(y);
+  *loss = e.total == 0 ? inf<T> : static_cast<T>(y);
 }
 
 template <class T>
-void cross_entropy_grad_row(const T* x, T lse, Size target, bool ignored, double smoothing, T dloss, T* dx, Size n) {
-  if (ignored || lse == -inf<T>) {
+void cross_entropy_grad_row(const T* x, T shift, T total, Size target, bool ignored, double smoothing, T dloss, T* dx,
+                            Size n) {
+  if (ignored || total == 0) {
     std::fill_n(dx, n, T{0});
     return;
   }
-  // lse has lost digits where logits are large; dividing by the sum of exp(x - lse), nearly 1, gives them back.
-  const double total = sum_exp(x, lse, dx, n);
+  if (total == inf<T>) {  // a logit is inf: no probability is a number
+    std::fill_n(dx, n, std::numeric_limits<T>::quiet_NaN());
+    return;
+  }
   const hn::ScalableTag<T> d;
-  const auto scale = hn::Set(d, static_cast<T>(static_cast<double>(dloss) / total));
+  const auto m = hn::Set(d, shift);
+  const auto scale = hn::Set(d, static_cast<T>(static_cast<double>(dloss) / static_cast<double>(total)));
   const auto rest = hn::Set(d, static_cast<T>(static_cast<double>(dloss) * smoothing / static_cast<double>(n)));
-  map(dx, dx, n, [=](auto p) ATTUNE_SIMD { return hn::MulSub(p, scale, rest); });
+  map(x, dx, n, [=](auto v) ATTUNE_SIMD { return hn::MulSub(exp(hn::Sub(v, m)), scale, rest); });
   dx[target] -= static_cast<T>(static_cast<double>(dloss) * (1 - smoothing));
 }
 
@@ -123,19 +128,20 @@ void log_softmax_grad_rows(const T* y, const T* dy, T* dx, Size rows, Size n) {
 }
 template <class T>
 void logsumexp_rows(const T* x, T* y, Size rows, Size n) {
-  for (Size r = 0; r < rows; ++r) y[r] = logsumexp_row(x + r * n, n).value();
+  for (Size r = 0; r < rows; ++r) y[r] = sum_exp_row(x + r * n, n).log();
 }
 template <class T>
-void cross_entropy_rows(const T* x, const Size* target, Size ignore, double smoothing, T* loss, T* lse, Size rows,
-                        Size n) {
+void cross_entropy_rows(const T* x, const Size* target, Size ignore, double smoothing, T* loss, T* shift, T* total,
+                        Size rows, Size n) {
   for (Size r = 0; r < rows; ++r)
-    cross_entropy_row(x + r * n, target[r], target[r] == ignore, smoothing, loss + r, lse + r, n);
+    cross_entropy_row(x + r * n, target[r], target[r] == ignore, smoothing, loss + r, shift + r, total + r, n);
 }
 template <class T>
-void cross_entropy_grad_rows(const T* x, const T* lse, const Size* target, Size ignore, double smoothing,
-                             const T* dloss, T* dx, Size rows, Size n) {
+void cross_entropy_grad_rows(const T* x, const T* shift, const T* total, const Size* target, Size ignore,
+                             double smoothing, const T* dloss, T* dx, Size rows, Size n) {
   for (Size r = 0; r < rows; ++r)
-    cross_entropy_grad_row(x + r * n, lse[r], target[r], target[r] == ignore, smoothing, dloss[r], dx + r * n, n);
+    cross_entropy_grad_row(x + r * n, shift[r], total[r], target[r], target[r] == ignore, smoothing, dloss[r],
+                           dx + r * n, n);
 }
 
 template <class T>
@@ -191,28 +197,30 @@ void logsumexp(const T* x, T* y, Size rows, Size n) {
 }
 
 template <class T>
-void cross_entropy(const T* x, const Size* target, Size ignore, double smoothing, T* loss, T* lse, Size rows, Size n) {
+void cross_entropy(const T* x, const Size* target, Size ignore, double smoothing, T* loss, T* shift, T* total,
+                   Size rows, Size n) {
   for_rows(rows, n, [=](Size r, Size count) {
-    kernels<T>().cross_entropy(x + r * n, target + r, ignore, smoothing, loss + r, lse + r, count, n);
+    kernels<T>().cross_entropy(x + r * n, target + r, ignore, smoothing, loss + r, shift + r, total + r, count, n);
   });
 }
 
 template <class T>
-void cross_entropy_grad(const T* x, const T* lse, const Size* target, Size ignore, double smoothing, const T* dloss,
-                        T* dx, Size rows, Size n) {
+void cross_entropy_grad(const T* x, const T* shift, const T* total, const Size* target, Size ignore, double smoothing,
+                        const T* dloss, T* dx, Size rows, Size n) {
   for_rows(rows, n, [=](Size r, Size count) {
-    kernels<T>().cross_entropy_grad(x + r * n, lse + r, target + r, ignore, smoothing, dloss + r, dx + r * n, count, n);
+    kernels<T>().cross_entropy_grad(x + r * n, shift + r, total + r, target + r, ignore, smoothing, dloss + r,
+                                    dx + r * n, count, n);
   });
 }
 
-#define ATTUNE_INSTANTIATE(T)                                                           \
-  template void softmax(const T*, T*, Size, Size);                                      \
-  template void softmax_grad(const T*, const T*, T*, Size, Size);                       \
-  template void log_softmax(const T*, T*, Size, Size);                                  \
-  template void log_softmax_grad(const T*, const T*, T*, Size, Size);                   \
-  template void logsumexp(const T*, T*, Size, Size);                                    \
-  template void cross_entropy(const T*, const Size*, Size, double, T*, T*, Size, Size); \
-  template void cross_entropy_grad(const T*, const T*, const Size*, Size, double, const T*, T*, Size, Size);
+#define ATTUNE_INSTANTIATE(T)                                                               \
+  template void softmax(const T*, T*, Size, Size);                                          \
+  template void softmax_grad(const T*, const T*, T*, Size, Size);                           \
+  template void log_softmax(const T*, T*, Size, Size);                                      \
+  template void log_softmax_grad(const T*, const T*, T*, Size, Size);                       \
+  template void logsumexp(const T*, T*, Size, Size);                                        \
+  template void cross_entropy(const T*, const Size*, Size, double, T*, T*, T*, Size, Size); \
+  template void cross_entropy_grad(const T*, const T*, const T*, const Size*, Size, double, const T*, T*, Size, Size);
 ATTUNE_INSTANTIATE(float)
 ATTUNE_INSTANTIATE(double)
 #undef ATTUNE_INSTANTIATE

@@ -17,10 +17,10 @@ struct SoftmaxKernels {
   void (*log_softmax)(const T* x, T* y, Size rows, Size n);
   void (*log_softmax_grad)(const T* y, const T* dy, T* dx, Size rows, Size n);
   void (*logsumexp)(const T* x, T* y, Size rows, Size n);
-  void (*cross_entropy)(const T* x, const Size* target, Size ignore, double smoothing, T* loss, T* lse, Size rows,
-                        Size n);
-  void (*cross_entropy_grad)(const T* x, const T* lse, const Size* target, Size ignore, double smoothing,
-                             const T* dloss, T* dx, Size rows, Size n);
+  void (*cross_entropy)(const T* x, const Size* target, Size ignore, double smoothing, T* loss, T* shift, T* total,
+                        Size rows, Size n);
+  void (*cross_entropy_grad)(const T* x, const T* shift, const T* total, const Size* target, Size ignore,
+                             double smoothing, const T* dloss, T* dx, Size rows, Size n);
 };
 
 template <class T>

@@ -6,6 +6,7 @@
 #define ATTUNE_KERNELS_SIMD_INL_H_
 #endif
 
+#include <array>
 #include <cstdint>
 
 #include "hwy/highway.h"
@@ -92,6 +93,34 @@ HWY_INLINE double sum(D d, std::int64_t n, F f) {
       s0 = hn::Add(s0, s.keep(f(s, i), hn::Zero(d)));
     }
     total += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, s0)));
+  }
+  return total;
+}
+
+/// K sums over [0, n) in one pass: f(step, i) gives K terms, which count as 0 beyond the end. As accurate as `sum`.
+template <std::size_t K, class D, class F>
+HWY_INLINE std::array<double, K> sums(D d, std::int64_t n, F f) {
+  const std::int64_t step = lanes(d), block = 2 * 64 * step;
+  std::array<double, K> total{};
+  for (std::int64_t i = 0; i < n;) {
+    const std::int64_t end = n - i < block ? n : i + block;
+    std::array<hn::Vec<D>, K> even, odd;
+    for (std::size_t k = 0; k < K; ++k) even[k] = odd[k] = hn::Zero(d);
+    for (; i + 2 * step <= end; i += 2 * step) {
+      const Step<D> all{d, step};
+      const std::array<hn::Vec<D>, K> a = f(all, i), b = f(all, i + step);
+      for (std::size_t k = 0; k < K; ++k) {
+        even[k] = hn::Add(even[k], a[k]);
+        odd[k] = hn::Add(odd[k], b[k]);
+      }
+    }
+    for (; i < end; i += step) {
+      const Step<D> s{d, end - i};
+      const std::array<hn::Vec<D>, K> a = f(s, i);
+      for (std::size_t k = 0; k < K; ++k) even[k] = hn::Add(even[k], s.keep(a[k], hn::Zero(d)));
+    }
+    for (std::size_t k = 0; k < K; ++k)
+      total[k] += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, hn::Add(even[k], odd[k]))));
   }
   return total;
 }

@@ -38,19 +38,20 @@ Tensor cross_entropy_rows_composed(const Tensor& x, const Tensor& target, std::i
   return where(ignored, 0, loss);
 }
 
-Tensor cross_entropy_grad(const Tensor& x, const Tensor& target, const Tensor& dloss, const Tensor& lse,
+/// `sums` [2, rows] are what the forward kernel found.
+Tensor cross_entropy_grad(const Tensor& x, const Tensor& target, const Tensor& dloss, const Tensor& sums,
                           std::int64_t ignore, double smoothing, Here here) {
   const Op op{"cross_entropy_grad", here};
   const Tensor xd = dense(x), gd = dense(dloss);
   Tensor dx = op.empty_like(x);
   with_floating(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    kernels::cross_entropy_grad<T>(static_cast<const T*>(xd.raw()), static_cast<const T*>(lse.raw()), indices(target),
-                                   ignore, smoothing, static_cast<const T*>(gd.raw()), elements<T>(dx), x.size(0),
-                                   x.size(1));
+    kernels::cross_entropy_grad<T>(static_cast<const T*>(xd.raw()), static_cast<const T*>(sums.raw()),
+                                   static_cast<const T*>(sums.raw()) + x.size(0), indices(target), ignore, smoothing,
+                                   static_cast<const T*>(gd.raw()), elements<T>(dx), x.size(0), x.size(1));
   });
   return op.record_joint(
-      std::move(dx), of<cross_entropy_grad>(x, target, dloss, lse, ignore, smoothing),
+      std::move(dx), of<cross_entropy_grad>(x, target, dloss, sums, ignore, smoothing),
       "differentiates the composed form",
       [x = Saved(x), target = Saved(target), dloss = Saved(dloss), ignore, smoothing](const Tensors& gs, const Needs&) {
         const Tensors found = detail::differentiate_composition(
@@ -66,17 +67,17 @@ Tensor cross_entropy_grad(const Tensor& x, const Tensor& target, const Tensor& d
 Tensor cross_entropy_rows(const Tensor& x, const Tensor& target, std::int64_t ignore, double smoothing, Here here) {
   const Op op{"cross_entropy", here};
   const Tensor xd = dense(x);
-  Tensor loss = op.empty({x.size(0)}, x.dtype()), lse = op.empty({x.size(0)}, x.dtype());
+  Tensor loss = op.empty({x.size(0)}, x.dtype()), sums = op.empty({2, x.size(0)}, x.dtype());
   with_floating(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
     kernels::cross_entropy<T>(static_cast<const T*>(xd.raw()), indices(target), ignore, smoothing, elements<T>(loss),
-                              elements<T>(lse), x.size(0), x.size(1));
+                              elements<T>(sums), elements<T>(sums) + x.size(0), x.size(0), x.size(1));
   });
   return op.record(
       std::move(loss), of<cross_entropy_rows, cross_entropy_rows_composed>(x, target, ignore, smoothing),
       "dx = (softmax(x) - (1 - s) onehot - s / classes) dy",
-      [x = Saved(x), target = Saved(target), lse, ignore, smoothing](const Tensor& dy) {
-        return cross_entropy_grad(x, target, dy, lse, ignore, smoothing, {});
+      [x = Saved(x), target = Saved(target), sums, ignore, smoothing](const Tensor& dy) {
+        return cross_entropy_grad(x, target, dy, sums, ignore, smoothing, {});
       },
       [](const Tensor&) { return Tensor(); });
 }
