@@ -21,6 +21,32 @@ Saved::Saved(const Tensor& x) {
   version_ = x.version();
 }
 
+SavedOrRemade::SavedOrRemade(const Tensor& x) {
+  Node* const node = x.defined() ? x.node() : nullptr;
+  if (node) remake_ = NodeAccess::remake(*node);
+  if (!remake_) {
+    saved_ = Saved(x);
+    return;
+  }
+  node_ = Ref<Node>(node);
+  slot_ = x.slot();
+}
+
+Tensor SavedOrRemade::get() const {
+  if (!remake_) return saved_.get();
+  const NoGrad off;
+  return rewrap(remake_(), node_.get(), slot_);
+}
+
+bool detail::worth_remaking(const Tensor& y) {
+  constexpr std::size_t bytes = 64 << 10;
+  return y.node() && static_cast<std::size_t>(y.numel()) * size_of(y.dtype()) >= bytes;
+}
+
+void detail::set_remake(const Tensor& y, std::function<Tensor()> remake) {
+  NodeAccess::extras(*y.node()).remake = std::move(remake);
+}
+
 void Saved::fail() const {
   const Node* n = thread_state.running;
   const Here changed = tensor_.impl()->storage->last_change;

@@ -49,6 +49,31 @@ class Saved {
   std::uint32_t version_ = 0;
 };
 
+/// A tensor that a rule needs, or, where the operation that made it keeps its own argument anyway, the way to make it
+/// again: a layer after gelu then keeps one large tensor of the two.
+class SavedOrRemade {
+ public:
+  explicit SavedOrRemade(const Tensor& x);
+  /// Throws as Saved::get does.
+  Tensor get() const;
+
+ private:
+  Saved saved_;
+  std::function<Tensor()> remake_;
+  Ref<Node> node_;  // whose result it is
+  std::uint32_t slot_ = 0;
+};
+namespace detail {
+bool worth_remaking(const Tensor& y);  ///< recorded, and large
+void set_remake(const Tensor& y, std::function<Tensor()> remake);
+}  // namespace detail
+/// Lets users of y make it again instead of keeping it, where it is recorded and large enough to matter. `remake` gives
+/// y's elements and keeps nothing that y's node does not keep.
+template <class F>
+void allow_remake(const Tensor& y, F remake) {
+  if (detail::worth_remaking(y)) detail::set_remake(y, std::move(remake));
+}
+
 // ---- the call: which function, on which arguments
 // --------------------------------------------------------------------------------
 

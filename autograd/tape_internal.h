@@ -13,7 +13,7 @@ Tensor add_gradients(const Tensor& a, const Tensor& b, Here here);
 Tensor copy_gradient(const Tensor& g, Here here);
 Tensor sum_to(const Tensor& x, const Shape& shape, Here here);
 
-/// What few nodes have: hooks, handles that want the gradient of an output, and a trace.
+/// What few nodes have: hooks, handles that want the gradient of an output, a trace, a way to make the output again.
 struct Node::Extras {
   struct Hook {
     int id;
@@ -28,6 +28,7 @@ struct Node::Extras {
   std::vector<Hook> hooks;
   std::vector<Owner> owners;
   std::unique_ptr<Trace> trace;
+  std::function<Tensor()> remake;  // of the one output
 };
 
 struct NodeAccess {
@@ -36,6 +37,7 @@ struct NodeAccess {
     if (!n.extras_) n.extras_ = std::make_unique<Node::Extras>();
     return *n.extras_;
   }
+  static std::function<Tensor()> remake(const Node& n) { return n.extras_ ? n.extras_->remake : nullptr; }
   static void make_leaf(TensorImpl& t, Here here);
   static void own_gradient(Node& n, TensorImpl* t) { extras(n).owners.push_back({t->slot, t}); }
   static void forget_owner(Node& n, const TensorImpl* t) noexcept;

@@ -194,21 +194,27 @@ Tensor relu(const Tensor& x, Here here) {
 
 Tensor silu(const Tensor& x, Here here) {
   const Op op{"silu", here};
-  return op.record(unary(op, Unary::silu, x), of<silu>(x), "dx = s (1 + x (1 - s)) dy, s = sigmoid(x)",
-                   [x = Saved(x)](const Tensor& dy) { return silu_grad(x, dy); });
+  Tensor y = op.record(unary(op, Unary::silu, x), of<silu>(x), "dx = s (1 + x (1 - s)) dy, s = sigmoid(x)",
+                       [x = Saved(x)](const Tensor& dy) { return silu_grad(x, dy); });
+  allow_remake(y, [x = Saved(x)] { return silu(x); });
+  return y;
 }
 
 Tensor gelu(const Tensor& x, Here here) {
   const Op op{"gelu", here};
-  return op.record(unary(op, Unary::gelu, x), of<gelu>(x), "dx = (Phi(x) + x phi(x)) dy",
-                   [x = Saved(x)](const Tensor& dy) { return gelu_grad(x, dy); });
+  Tensor y = op.record(unary(op, Unary::gelu, x), of<gelu>(x), "dx = (Phi(x) + x phi(x)) dy",
+                       [x = Saved(x)](const Tensor& dy) { return gelu_grad(x, dy); });
+  allow_remake(y, [x = Saved(x)] { return gelu(x); });
+  return y;
 }
 
 Tensor gelu_tanh(const Tensor& x, Here here) {
   const Op op{"gelu_tanh", here};
-  return op.record(unary(op, Unary::gelu_tanh, x), of<gelu_tanh>(x),
-                   "dx = (1 + t + x (1 - t^2) u') dy / 2, t = tanh(u), u = sqrt(2/pi) (x + 0.044715 x^3)",
-                   [x = Saved(x)](const Tensor& dy) { return gelu_tanh_grad(x, dy); });
+  Tensor y = op.record(unary(op, Unary::gelu_tanh, x), of<gelu_tanh>(x),
+                       "dx = (1 + t + x (1 - t^2) u') dy / 2, t = tanh(u), u = sqrt(2/pi) (x + 0.044715 x^3)",
+                       [x = Saved(x)](const Tensor& dy) { return gelu_tanh_grad(x, dy); });
+  allow_remake(y, [x = Saved(x)] { return gelu_tanh(x); });
+  return y;
 }
 
 Tensor erf(const Tensor& x, Here here) {

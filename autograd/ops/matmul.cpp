@@ -231,18 +231,22 @@ Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias, Activation f
   }
   const auto call = of<linear, linear_composed>(x, w, bias, f);
   const char* const rule = "dz = act'(z) dy, dx = dz w, dw = dz^T x, dbias = sum of dz";
-  if (f == Activation::none || needs_argument(f))  // keeps z alone: the output may go
-    return op.record_joint(
-        std::move(y), call, rule,
-        [x = Saved(x), w = Saved(w), bias = Saved(bias), z, f](const Tensors& dys, const Needs& needs) {
-          // For higher derivatives z must be on the tape, so it is computed again.
-          const Tensor argument = needs_argument(f) && grad_enabled() ? linear(x, w, bias) : z;
-          return linear_grads(x, w, activation_grad(f, argument, {}, dys[0]), needs);
-        });
-  return op.record_joint(std::move(y), call, rule,
-                         [x = Saved(x), w = Saved(w), f](const Tensors& dys, const Needs& needs, const Tensors& ys) {
-                           return linear_grads(x, w, activation_grad(f, {}, ys[0], dys[0]), needs);
-                         });
+  const SavedOrRemade input(x);
+  if (f == Activation::none || needs_argument(f)) {  // keeps z alone: the output may go
+    y = op.record_joint(std::move(y), call, rule,
+                        [input, w = Saved(w), bias = Saved(bias), z, f](const Tensors& dys, const Needs& needs) {
+                          const Tensor from = needs[1] || grad_enabled() ? input.get() : Tensor();
+                          // For higher derivatives z must be on the tape, so it is computed again.
+                          const Tensor argument = needs_argument(f) && grad_enabled() ? linear(from, w, bias) : z;
+                          return linear_grads(from, w, activation_grad(f, argument, {}, dys[0]), needs);
+                        });
+    if (z.defined()) allow_remake(y, [z, f] { return activated(f, z); });
+    return y;
+  }
+  return op.record_joint(
+      std::move(y), call, rule, [input, w = Saved(w), f](const Tensors& dys, const Needs& needs, const Tensors& ys) {
+        return linear_grads(needs[1] ? input.get() : Tensor(), w, activation_grad(f, {}, ys[0], dys[0]), needs);
+      });
 }
 
 }  // namespace attune
