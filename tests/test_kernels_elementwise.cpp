@@ -19,7 +19,6 @@ using namespace attune::tests;
 
 namespace {
 
-constexpr Real inf = std::numeric_limits<Real>::infinity();
 
 template <class T>
 void dense(Unary f, const std::vector<T>& x, std::vector<T>& y) {
