@@ -44,6 +44,14 @@ TEST_CASE("a profile counts calls, steps, products and bytes of each operation")
   CHECK(all <= profile.seconds());
 }
 
+TEST_CASE("a profile counts the products inside attention") {
+  const Tensor q = ones({1, 2, 64, 16}).requires_grad_();
+  const Profile profile;
+  sum(scaled_dot_product_attention(q, q, q).output).backward();
+  // Two products forward, five backward, which makes the scores again, for each of two heads.
+  CHECK(row_of(profile, "scaled_dot_product_attention").flops == 2 * 64 * 64 * 16 * 2 * (2 + 5));
+}
+
 TEST_CASE("views move no bytes") {
   const Tensor x = ones({8, 16});
   const Profile profile;

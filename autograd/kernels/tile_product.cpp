@@ -1,6 +1,7 @@
 #include "autograd/kernels/tile_product.h"
 
 #include "autograd/kernels/simd_targets.h"
+#include "autograd/runtime/watch.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "autograd/kernels/tile_product.cpp"
@@ -115,11 +116,13 @@ HWY_EXPORT(product_f64);
 template <>
 void tile_product(Left left, std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda,
                   const float* b, std::int64_t ldb, float* c, std::int64_t ldc, bool add) {
+  watch::multiplied(m, n, k);
   HWY_DYNAMIC_DISPATCH(product_f32)(left, m, n, k, a, lda, b, ldb, c, ldc, add);
 }
 template <>
 void tile_product(Left left, std::int64_t m, std::int64_t n, std::int64_t k, const double* a, std::int64_t lda,
                   const double* b, std::int64_t ldb, double* c, std::int64_t ldc, bool add) {
+  watch::multiplied(m, n, k);
   HWY_DYNAMIC_DISPATCH(product_f64)(left, m, n, k, a, lda, b, ldb, c, ldc, add);
 }
 
