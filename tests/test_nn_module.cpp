@@ -430,6 +430,49 @@ TEST_CASE("module: parameters are leaves at the line that made the outermost mod
   for (const nn::Module* m : {static_cast<const nn::Module*>(&outer), static_cast<const nn::Module*>(&inner)})
     for (const std::string& site : lines(*m)) CHECK(site.starts_with("test_nn_module.cpp:"));
   nn::Sequential steps;
-  steps.add<nn::Linear>(2, 2);  // add() cannot know its caller's line, and shows none of the library's
-  CHECK(lines(steps) == std::set<std::string>{""});
+  line = __LINE__ + 1;
+  steps.add<nn::Linear>(2, 2);
+  CHECK(lines(steps) == at(line));
+  nn::ModuleList<nn::Linear> list;
+  line = __LINE__ + 1;
+  list.add(2, 2);
+  CHECK(lines(list) == at(line));
+  line = __LINE__ + 1;
+  nn::Gpt2 gpt2({.vocabulary = 3, .positions = 4, .d_model = 2, .heads = 1, .layers = 2});
+  CHECK(lines(gpt2) == at(line));
+}
+
+TEST_CASE("module: what a container's add refuses is refused at the line of the call") {
+  struct Many : nn::Module {
+    Many(int a, int b, int c, int d, int e) : sum(a + b + c + d + e) {}
+    Tensor operator()(const Tensor& x) const { return sum * x; }
+    int sum;
+  };
+  nn::Sequential steps;
+  nn::ModuleList<nn::Linear> list;
+  nn::ModuleList<nn::LSTM> recurrent;
+  // One statement a line: compilers disagree about the lines inside a macro's argument.
+  const auto line_of = [](auto&& f) {
+    try {
+      f();
+    } catch (const Error& e) {
+      const std::string what = e.what();
+      return what.substr(what.rfind(':') + 1);
+    }
+    return std::string("nothing thrown");
+  };
+  const int first = __LINE__ + 2;
+  const std::vector<std::string> lines{
+      line_of([&] { steps.add<nn::Dropout>(2.0); }),
+      line_of([&] { steps.add<nn::Linear>(0, 2); }),
+      line_of([&] { steps.add<nn::Conv1d>(2, 2, 0, nn::Conv1dLayerOptions{}); }),
+      line_of([&] { list.add(0, 2); }),
+      line_of([&] { recurrent.add(2, 3, nn::LSTMOptions{.layers = 0}); }),
+  };
+  for (std::size_t i = 0; i < lines.size(); ++i) CHECK(lines[i] == std::to_string(first + static_cast<int>(i)));
+  // A caller that passes its own caller's line on.
+  CHECK(line_of([&] { list.add(0, 2, Here{"user.cpp", 7}); }) == "7");
+  CHECK(steps.size() == 0);
+  CHECK(list.size() == 0);
+  CHECK(steps.add<Many>(1, 2, 3, 4, 5).sum == 15);
 }

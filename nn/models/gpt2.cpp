@@ -100,15 +100,15 @@ Gpt2Config checked(Gpt2Config c, Here here) {
 }  // namespace
 
 struct Gpt2::Parts {
-  Parts(Named& root, const Gpt2Config& c)
-      : words(root.child<Embedding>("wte", c.vocabulary, c.d_model)),
-        positions(root.child<Embedding>("wpe", c.positions, c.d_model)),
-        dropout(root.child<Dropout>("drop", c.embedding_dropout)),
-        blocks(root.child<ModuleList<Block>>("h")),
-        norm(root.child<LayerNorm>("ln_f", c.d_model, LayerNormOptions{.eps = c.eps})) {
+  Parts(Named& root, const Gpt2Config& c, Here here)
+      : words(root.child<Embedding>({"wte", here}, c.vocabulary, c.d_model)),
+        positions(root.child<Embedding>({"wpe", here}, c.positions, c.d_model)),
+        dropout(root.child<Dropout>({"drop", here}, c.embedding_dropout)),
+        blocks(root.child<ModuleList<Block>>({"h", here})),
+        norm(root.child<LayerNorm>({"ln_f", here}, c.d_model, LayerNormOptions{.eps = c.eps})) {
     init::normal_(words.weight, 0, c.std);
     init::normal_(positions.weight, 0, c.std);
-    for (std::int64_t i = 0; i < c.layers; ++i) blocks.add(c, i);
+    for (std::int64_t i = 0; i < c.layers; ++i) blocks.add(c, i, here);
   }
   Embedding &words, &positions;
   Dropout& dropout;
@@ -117,7 +117,8 @@ struct Gpt2::Parts {
 };
 
 Gpt2::Gpt2(const Gpt2Config& config, Here here)
-    : config_(checked(config, here)), parts_(std::make_unique<Parts>(child<Named>("transformer"), config_)) {}
+    : config_(checked(config, here)),
+      parts_(std::make_unique<Parts>(child<Named>({"transformer", here}), config_, here)) {}
 
 Gpt2::~Gpt2() = default;
 
