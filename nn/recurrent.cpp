@@ -177,8 +177,17 @@ Tensor RecurrentCell::projected(const Tensor& x, Here here) const {
   return linear(x.rank() == 1 ? unsqueeze(x, 0) : x, weight_ih_, or_none(bias_ih_));
 }
 
-Tensor RecurrentCell::batched(const Tensor& state, const Tensor& x) const {
-  return state.defined() && state.rank() == 1 && x.rank() == 1 ? unsqueeze(state, 0) : state;
+Tensor RecurrentCell::batched(const char* what, const Tensor& state, const Tensor& x) const {
+  if (!state.defined()) return {};
+  const Op op{name_, {}};
+  op.check_same_dtype(x, state);
+  const bool single = x.rank() == 1;
+  const Tensor s = single && state.rank() == 1 ? unsqueeze(state, 0) : state;
+  const std::int64_t hidden = weight_hh_.size(1);
+  if (s.shape() != Shape{single ? 1 : x.size(0), hidden})
+    op.fail_shape(what + (" " + state.shape().str()) + " must be " +
+                  (single ? Shape{hidden} : Shape{x.size(0), hidden}).str() + " for x " + x.shape().str());
+  return s;
 }
 
 LSTMCell::LSTMCell(std::int64_t in, std::int64_t hidden, const CellOptions& o, Here here)
@@ -187,7 +196,7 @@ LSTMCell::LSTMCell(std::int64_t in, std::int64_t hidden, const CellOptions& o, H
 LstmState LSTMCell::operator()(const Tensor& x, const LstmState& state, Here here) const {
   const Scope scope(*this, name_, here);
   const LstmState next =
-      lstm_cell(projected(x, {}), {batched(state.h, x), batched(state.c, x)}, weight_hh_, or_none(bias_hh_));
+      lstm_cell(projected(x, {}), {batched("h", state.h, x), batched("c", state.c, x)}, weight_hh_, or_none(bias_hh_));
   return x.rank() == 1 ? LstmState{squeeze(next.h, 0), squeeze(next.c, 0)} : next;
 }
 
@@ -196,7 +205,7 @@ GRUCell::GRUCell(std::int64_t in, std::int64_t hidden, const CellOptions& o, Her
 
 Tensor GRUCell::operator()(const Tensor& x, const Tensor& h, Here here) const {
   const Scope scope(*this, name_, here);
-  const Tensor next = gru_cell(projected(x, {}), batched(h, x), weight_hh_, or_none(bias_hh_));
+  const Tensor next = gru_cell(projected(x, {}), batched("h", h, x), weight_hh_, or_none(bias_hh_));
   return x.rank() == 1 ? squeeze(next, 0) : next;
 }
 
@@ -207,7 +216,7 @@ RNNCell::RNNCell(std::int64_t in, std::int64_t hidden, Activation activation, co
 
 Tensor RNNCell::operator()(const Tensor& x, const Tensor& h, Here here) const {
   const Scope scope(*this, name_, here);
-  const Tensor next = rnn_cell(projected(x, {}), batched(h, x), weight_hh_, or_none(bias_hh_), activation_);
+  const Tensor next = rnn_cell(projected(x, {}), batched("h", h, x), weight_hh_, or_none(bias_hh_), activation_);
   return x.rank() == 1 ? squeeze(next, 0) : next;
 }
 

@@ -125,7 +125,7 @@ class RecurrentCell : public Module {
   RecurrentCell(const char* name, std::int64_t gates, std::int64_t in, std::int64_t hidden, bool bias, Here here);
   /// x [B, I] or [I] projected to [B, G H], and a state [B, H] or [H] to match; throws ShapeError.
   Tensor projected(const Tensor& x, Here here) const;
-  Tensor batched(const Tensor& state, const Tensor& x) const;
+  Tensor batched(const char* what, const Tensor& state, const Tensor& x) const;
 
   const char* name_;
   Tensor &weight_ih_, &weight_hh_;

@@ -244,7 +244,12 @@ TEST_CASE("rnn: cells are a layer's steps, with and without a batch") {
   CHECK(thrown([&] { cell(zeros({2, 2}, float64)); }) == "ShapeError: LSTMCell: x [2, 2] must be [B, 3] or [3]");
   CHECK(thrown([&] {
           gru_of(select(x, 0, 0), zeros({3, 4}, float64));
-        }) == "ShapeError: gru_cell: h0 [3, 4] must be [2, 4] for x [1, 2, 12]");
+        }) == "ShapeError: GRUCell: h [3, 4] must be [2, 4] for x [2, 3]");
+  CHECK(thrown([&] { gru_of(row(x), zeros({3}, float64)); }) == "ShapeError: GRUCell: h [3] must be [4] for x [3]");
+  CHECK(thrown([&] {
+          cell(row(x), {row(h), zeros({2, 4}, float64)});
+        }) == "ShapeError: LSTMCell: c [2, 4] must be [4] for x [3]");
+  CHECK(thrown([&] { rnn_of(select(x, 0, 0), zeros({2, 4})); }).starts_with("DTypeError: RNNCell: dtypes differ"));
   CHECK(thrown([] { nn::GRUCell(3, 0); }) == "ValueError: GRUCell: hidden = 0 must be at least 1");
   CHECK(thrown([] { nn::RNNCell(3, 2, Activation::gelu); }) ==
         "ValueError: RNNCell: the activation must be tanh or relu");
@@ -382,7 +387,20 @@ TEST_CASE("rnn: wrong calls name the layer, the shapes and the line") {
         }) == "ValueError: gru: cell_clip is for an lstm");
   CHECK(thrown([] {
           gru_cell(zeros({6}), {}, zeros({6, 2}));
-        }) == "ShapeError: gru_cell: x [6] must have the axes [B, gates]");
+        }) == "ShapeError: gru_cell: x [6] must be [B, 6] for w_hh [6, 2]");
+  // What a cell says is of its own arguments, not of the sequence of one step that it computes with.
+  CHECK(thrown([] {
+          gru_cell(zeros({2, 6}), zeros({3, 2}), zeros({6, 2}));
+        }) == "ShapeError: gru_cell: h [3, 2] must be [2, 2] for x [2, 6]");
+  CHECK(thrown([] {
+          rnn_cell(zeros({3, 4}), {}, zeros({2, 2}));
+        }) == "ShapeError: rnn_cell: x [3, 4] must be [B, 2] for w_hh [2, 2]");
+  CHECK(thrown([] {
+          lstm_cell(zeros({3, 8}), {zeros({3, 2}), zeros({2, 2})}, zeros({8, 2}));
+        }) == "ShapeError: lstm_cell: c [2, 2] must be [3, 2] for x [3, 8]");
+  CHECK(thrown([] {
+          lstm_cell(zeros({2, 8}), {}, zeros({8, 2}), {}, {}, {.lengths = to(tensor({2, 1}), int64)});
+        }) == "ValueError: lstm_cell: the length 2 is not in [0, 1]");
   std::string what;
   int line = 0;
   try {

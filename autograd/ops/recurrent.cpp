@@ -262,8 +262,11 @@ Tensor checked_lengths(const Op& op, const Tensor& lengths, std::int64_t steps, 
   return index_tensor(values);
 }
 
-Recurrent run(const Op& op, Cell cell, const Tensor& x, const Tensor& h0, const Tensor& c0, const Tensor& w_hh,
-              const Tensor& b_hh, const Tensor& w_hr, const RecurrentOptions& o) {
+enum class Form { sequence, step };  // x [T, B, gates] or [B, gates]
+
+Recurrent run(const Op& op, Cell cell, Form form_of_x, const Tensor& x, const Tensor& h0, const Tensor& c0,
+              const Tensor& w_hh, const Tensor& b_hh, const Tensor& w_hr, const RecurrentOptions& o) {
+  const bool step = form_of_x == Form::step;
   op.check_floating(x);
   op.check_same_dtype(x, w_hh);
   const std::int64_t gates = kernels::gates_of(cell);
@@ -274,26 +277,26 @@ Recurrent run(const Op& op, Cell cell, const Tensor& x, const Tensor& h0, const 
   if (!w_hr.defined() && state != hidden)
     op.fail_shape("w_hh " + w_hh.shape().str() + " must be " + sizes(gates * hidden, hidden) +
                   (cell == Cell::lstm ? " where there is no w_hr" : ""));
-  if (x.rank() != 3 || x.size(2) != gates * hidden)
-    op.fail_shape("x " + x.shape().str() + " must be [T, B, " + std::to_string(gates * hidden) + "] for w_hh " +
-                  w_hh.shape().str());
-  const std::int64_t batch = x.size(1);
+  if (x.rank() != (step ? 2 : 3) || x.size(-1) != gates * hidden)
+    op.fail_shape("x " + x.shape().str() + " must be " + (step ? "[B, " : "[T, B, ") + std::to_string(gates * hidden) +
+                  "] for w_hh " + w_hh.shape().str());
+  const std::int64_t batch = x.size(-2);
   if (b_hh.defined()) check_shape(op, "b_hh", b_hh, {gates * hidden}, "w_hh", w_hh);
   if (w_hr.defined()) check_shape(op, "w_hr", w_hr, {state, hidden}, "w_hh", w_hh);
-  if (h0.defined()) check_shape(op, "h0", h0, {batch, state}, "x", x);
-  if (c0.defined()) check_shape(op, "c0", c0, {batch, hidden}, "x", x);
+  if (h0.defined()) check_shape(op, step ? "h" : "h0", h0, {batch, state}, "x", x);
+  if (c0.defined()) check_shape(op, step ? "c" : "c0", c0, {batch, hidden}, "x", x);
   if (!(o.cell_clip >= 0 && o.projection_clip >= 0)) op.fail_value("clips must not be negative");
   if (o.cell_clip > 0 && cell != Cell::lstm) op.fail_value("cell_clip is for an lstm");
   if (o.projection_clip > 0 && !w_hr.defined()) op.fail_value("projection_clip needs w_hr");
   const Spec spec{cell, o.reverse, o.cell_clip, o.projection_clip};
   const bool has_cell = cell == Cell::lstm;
-  const Tensors in{x,
+  const Tensors in{step ? unsqueeze(x, 0) : x,
                    h0.defined() ? h0 : zeros({batch, state}, x.dtype()),
                    has_cell && !c0.defined() ? zeros({batch, hidden}, x.dtype()) : c0,
                    w_hh,
                    b_hh,
                    w_hr};
-  const Tensors out = recurrent(in, checked_lengths(op, o.lengths, x.size(0), batch), spec, {});
+  const Tensors out = recurrent(in, checked_lengths(op, o.lengths, step ? 1 : x.size(0), batch), spec, {});
   return {out[0], out[1], has_cell ? out[2] : Tensor()};
 }
 
@@ -302,48 +305,41 @@ Cell cell_of(const Op& op, Activation f) {
   return f == Activation::tanh ? Cell::tanh : Cell::relu;
 }
 
-/// x [B, n] as a sequence of one step.
-Tensor one_step(const Op& op, const Tensor& x) {
-  op.check_defined(x);
-  if (x.rank() != 2) op.fail_shape("x " + x.shape().str() + " must have the axes [B, gates]");
-  return unsqueeze(x, 0);
-}
-
 }  // namespace
 
 Recurrent lstm(const Tensor& x, const Tensor& h0, const Tensor& c0, const Tensor& w_hh, const Tensor& b_hh,
                const Tensor& w_hr, const RecurrentOptions& o, Here here) {
   const Op op{"lstm", here};
-  return run(op, Cell::lstm, x, h0, c0, w_hh, b_hh, w_hr, o);
+  return run(op, Cell::lstm, Form::sequence, x, h0, c0, w_hh, b_hh, w_hr, o);
 }
 
 Recurrent gru(const Tensor& x, const Tensor& h0, const Tensor& w_hh, const Tensor& b_hh, const RecurrentOptions& o,
               Here here) {
   const Op op{"gru", here};
-  return run(op, Cell::gru, x, h0, {}, w_hh, b_hh, {}, o);
+  return run(op, Cell::gru, Form::sequence, x, h0, {}, w_hh, b_hh, {}, o);
 }
 
 Recurrent rnn(const Tensor& x, const Tensor& h0, const Tensor& w_hh, const Tensor& b_hh, Activation f,
               const RecurrentOptions& o, Here here) {
   const Op op{"rnn", here};
-  return run(op, cell_of(op, f), x, h0, {}, w_hh, b_hh, {}, o);
+  return run(op, cell_of(op, f), Form::sequence, x, h0, {}, w_hh, b_hh, {}, o);
 }
 
 LstmState lstm_cell(const Tensor& x, const LstmState& state, const Tensor& w_hh, const Tensor& b_hh, const Tensor& w_hr,
                     const RecurrentOptions& o, Here here) {
   const Op op{"lstm_cell", here};
-  const Recurrent r = run(op, Cell::lstm, one_step(op, x), state.h, state.c, w_hh, b_hh, w_hr, o);
+  const Recurrent r = run(op, Cell::lstm, Form::step, x, state.h, state.c, w_hh, b_hh, w_hr, o);
   return {r.h, r.c};
 }
 
 Tensor gru_cell(const Tensor& x, const Tensor& h, const Tensor& w_hh, const Tensor& b_hh, Here here) {
   const Op op{"gru_cell", here};
-  return run(op, Cell::gru, one_step(op, x), h, {}, w_hh, b_hh, {}, {}).h;
+  return run(op, Cell::gru, Form::step, x, h, {}, w_hh, b_hh, {}, {}).h;
 }
 
 Tensor rnn_cell(const Tensor& x, const Tensor& h, const Tensor& w_hh, const Tensor& b_hh, Activation f, Here here) {
   const Op op{"rnn_cell", here};
-  return run(op, cell_of(op, f), one_step(op, x), h, {}, w_hh, b_hh, {}, {}).h;
+  return run(op, cell_of(op, f), Form::step, x, h, {}, w_hh, b_hh, {}, {}).h;
 }
 
 }  // namespace attune
