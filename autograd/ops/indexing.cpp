@@ -133,7 +133,7 @@ Tensor pick(const Op& op, const Parsed& p) {
     rows.push_back(moved.shape()[i]);
     shape.push_back(moved.shape()[i]);
   }
-  const Tensor y = reshape(index_select(reshape(moved, rows), 0, reshape(at, {-1})), shape);
+  Tensor y = reshape(index_select(reshape(moved, rows), 0, reshape(at, {-1})), shape);
   bool adjacent = true;
   for (int i = 1; i < from.rank(); ++i) adjacent &= from[i] == from[i - 1] + 1;
   if (!adjacent || from[0] == 0) return y;

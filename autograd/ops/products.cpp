@@ -168,9 +168,8 @@ std::int64_t size_of(const Labelled& t, char c) {
 
 /// One pair as a batched matrix product: batch, rows of a, columns of b, and what is summed.
 Labelled multiplied(Labelled a, Labelled b, const Labels& needed) {
-  Labels both = needed;
-  a = summed(std::move(a), both + b.labels);
-  b = summed(std::move(b), both + a.labels);
+  a = summed(std::move(a), needed + b.labels);
+  b = summed(std::move(b), needed + a.labels);
   Labels batch, rows, columns, inside;
   Shape batch_shape;
   for (char c : a.labels) {

@@ -40,8 +40,8 @@ struct AttentionPart : Module {
         output(child<Projection>("c_proj", c.d_model, c.d_model, output_std(c))),
         heads(c.heads),
         dropout(c.attention_dropout) {
-    const double d = static_cast<double>(c.d_model / c.heads);
-    scale = 1 / std::sqrt(d) / (c.scale_by_inverse_layer ? static_cast<double>(layer + 1) : 1);
+    const std::int64_t d = c.d_model / c.heads;
+    scale = 1 / std::sqrt(static_cast<double>(d)) / (c.scale_by_inverse_layer ? static_cast<double>(layer + 1) : 1);
   }
   Tensor operator()(const Tensor& x, const Tensor& mask) const {
     const std::int64_t b = x.size(0), n = x.size(1), d = x.size(2);
