@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,10 @@ import time
 PROGRAM = sys.argv[1]
 SMALL = ["--length", "32", "--chunk", "4", "--d-model", "32", "--d-ff", "32", "--batch", "8", "--hashes", "2", "--layers", "2",
          "--dropout", "0.1", "--steps", "30"]
+# Weights, and the factors that take them to where the first of these is not finite. (A large factor and its inverse leave the loss as it is.)
+LARGE = [("the loss", {"reformer.encoder.layer_norm.weight": 1e38}),
+         ("the gradient's norm", {"lm_head.decoder.weight": 1e20, "reformer.encoder.layers.0.attention.output.dense.weight": 1e25,
+                                  "reformer.encoder.layers.0.attention.self_attention.value.weight": 1e-25})]
 failures = []
 
 
@@ -34,14 +39,14 @@ def weights(directory, name="checkpoint.safetensors"):
     return hashlib.sha256((directory / name).read_bytes()).hexdigest()
 
 
-def interrupted(args, line_start):
-    """Runs, presses Ctrl-C at the first line that starts so, and returns (exit code, all of stdout)."""
+def interrupted(args, line_start, by=signal.SIGINT):
+    """Runs, presses Ctrl-C (or sends another signal) at the first line that starts so, and returns (exit code, all of stdout)."""
     process = subprocess.Popen([PROGRAM, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     seen = ""
     for line in process.stdout:
         seen += line
         if line.startswith(line_start):
-            process.send_signal(signal.SIGINT)
+            process.send_signal(by)
             break
     rest, _ = process.communicate()
     return process.returncode, seen + rest
@@ -68,6 +73,18 @@ def drop_history(header, data):
 def set_metadata(name, value):
     def change(header, data):
         header["__metadata__"][name] = value
+        return data
+    return change
+
+
+def scaled(factors):
+    """float32 tensors times something."""
+    def change(header, data):
+        for tensor, factor in factors.items():
+            begin, end = header[f"model.{tensor}"]["data_offsets"]
+            count = (end - begin) // 4
+            values = [v * factor for v in struct.unpack(f"<{count}f", data[begin:end])]
+            data = data[:begin] + struct.pack(f"<{count}f", *values) + data[end:]
         return data
     return change
 
@@ -119,6 +136,10 @@ def tables(root):
     result = run(*args, str(whole))
     check("--table prints the paper's numbers beside ours", result.returncode == 0 and "(77.9)" in result.stdout, result.stderr)
     code, out = interrupted([*args, str(broken)], "2 of 4")
+    refused("a table over an unfinished one", [*args, str(broken)], "LSH-4.safetensors: is of an unfinished run (step ", "--resume continues it")
+    (broken / "LSH-4.safetensors").rename(root / "kept")
+    refused("and over one whose next row has not begun", [*args, str(broken)], "broken_table: has an unfinished table (1 of 4 rows)")
+    (root / "kept").rename(broken / "LSH-4.safetensors")
     check("an interrupted table says where it stopped", code == 130 and "Interrupted in row 2 of 4, trained with LSH-4, after step" in out and
           "LSH-4.safetensors. The same command with --resume continues." in out, out)
     resumed = run(*args, str(broken), "--resume")
@@ -127,6 +148,48 @@ def tables(root):
     check("and ends with the same numbers and bits", last(result.stdout) == last(resumed.stdout) and
           all(weights(whole, f"{row}.safetensors") == weights(broken, f"{row}.safetensors") for row in ("full", "LSH-4", "LSH-2", "LSH-1")),
           resumed.stdout)
+
+
+def others(root):
+    """What is there already is not trained over."""
+    args = [*SMALL, "--steps", "400", "--out", str(root / "signals")]
+    checkpoint = root / "signals" / "checkpoint.safetensors"
+    for by, code in ((signal.SIGTERM, 143), (signal.SIGHUP, 129)):
+        checkpoint.unlink(missing_ok=True)
+        got, out = interrupted(args, "1/400", by)
+        check(f"{by.name} saves and says so", got == code and f"Interrupted by {by.name} after step" in out and checkpoint.exists(), f"{got} {out}")
+    before = checkpoint.read_bytes()
+    refused("a run over an unfinished one", args, "signals/checkpoint.safetensors: is of an unfinished run (step ", " of 400); --resume continues it")
+    refused("one of other options, too", [*args, "--lr", "0.5"], "is of an unfinished run")
+    check("and the unfinished one is still there", checkpoint.read_bytes() == before)
+    result = run(*args, "--resume")
+    check("until it is resumed", result.returncode == 0, result.stderr)
+    finished = checkpoint.read_bytes()
+    result = run(*args, "--steps", "2")
+    check("a finished run under other options is kept", result.returncode == 0 and
+          "is of a finished run under other options; kept as " in result.stdout and (root / "signals" / "checkpoint-1.safetensors").read_bytes() == finished,
+          result.stdout)
+    result = run(*args, "--steps", "2")
+    check("the same run again is the same", result.returncode == 0 and "kept as" not in result.stdout, result.stdout)
+    checkpoint.write_bytes(b"notes")
+    refused("a run over a file of something else", args, "checkpoint.safetensors")
+    check("and leaves it", checkpoint.read_bytes() == b"notes")
+
+
+def no_longer_finite(root):
+    """The loss is infinite, or it is not but its gradient is: the run stops and the last good checkpoint stays."""
+    args = [*SMALL, "--steps", "400", "--save-every", "1000", "--out", str(root / "infinite")]
+    checkpoint = root / "infinite" / "checkpoint.safetensors"
+    interrupted(args, "1/400")
+    good = checkpoint.read_bytes()
+    for what, factors in LARGE:
+        checkpoint.write_bytes(good)
+        change_checkpoint(checkpoint, scaled(factors))
+        before = checkpoint.read_bytes()
+        result = run(*args, "--resume")
+        check(f"a run stops where {what} is not finite", result.returncode == 1 and f"reformer_copy: {what} is " in result.stderr and
+              "; a smaller --lr may help" in result.stderr and result.stderr.count("\n") == 1 and checkpoint.read_bytes() == before,
+              f"{result.returncode} {result.stderr}")
 
 
 def main():
@@ -161,6 +224,8 @@ def main():
 
     tables(root)
     refusals(root)
+    others(root)
+    no_longer_finite(root)
     return 1 if failures else 0
 
 

@@ -31,7 +31,38 @@ void prepare(const std::string& directory) {
   std::filesystem::remove(probe, error);
 }
 
-constexpr int by_interrupt = 130;
+/// Nothing that took time to train is written over: an unfinished run waits for --resume. Returns the checkpoints of
+/// finished runs under other options, which keep_aside() then moves.
+std::vector<std::string> in_the_way(const std::vector<Options>& runs) {
+  std::vector<std::string> others;
+  std::size_t finished = 0;
+  const char* const ways = "--resume continues it, another --out leaves it alone";
+  for (const Options& each : runs) {
+    const std::string path = checkpoint_path(each);
+    if (!std::filesystem::exists(path)) continue;
+    const CheckpointInfo there = checkpoint_info(path);
+    if (!there.finished())
+      refuse(fmt::format("{}: is of an unfinished run (step {} of {}); {}", path, there.step, there.steps, ways));
+    if (there.course == course(each))
+      ++finished;
+    else
+      others.push_back(path);
+  }
+  if (finished > 0 && finished < runs.size())
+    refuse(fmt::format("{}: has an unfinished table ({} of {} rows); {}", runs[0].out, finished, runs.size(), ways));
+  return others;
+}
+
+void keep_aside(const std::vector<std::string>& checkpoints) {
+  for (const std::string& path : checkpoints) {
+    const std::filesystem::path from = path;
+    std::filesystem::path to;
+    for (int i = 1; to.empty() || std::filesystem::exists(to); ++i)
+      to = from.parent_path() / fmt::format("{}-{}{}", from.stem().string(), i, from.extension().string());
+    std::filesystem::rename(from, to);
+    fmt::print("{} is of a finished run under other options; kept as {}\n", path, to.string());
+  }
+}
 
 int train(const Options& o) {
   const std::string checkpoint = checkpoint_path(o);
@@ -44,15 +75,19 @@ int train(const Options& o) {
   std::fflush(stdout);
   const std::int64_t before = trainer.step();
   if (!trainer.run(checkpoint)) {
-    fmt::print("Interrupted after step {} of {}; saved to {}. The same command with --resume continues.\n",
-               trainer.step(), o.steps, checkpoint);
-    return by_interrupt;
+    fmt::print("Interrupted{} after step {} of {}; saved to {}. The same command with --resume continues.\n",
+               examples::interruption(), trainer.step(), o.steps, checkpoint);
+    return examples::interrupted_exit_code();
   }
   if (before < o.steps)
     fmt::print(
         "Trained to step {} in {:.0f} s; weights and state: {}\nPeak memory of tensors in training: {:.1f} MiB\n",
         trainer.step(), trainer.seconds(), checkpoint, static_cast<double>(trainer.peak_bytes()) / (1 << 20));
-  if (!print_evaluation(trainer, o)) return by_interrupt;
+  if (!print_evaluation(trainer, o)) {
+    fmt::print("Interrupted{} while evaluating. The same command with --resume evaluates again.\n",
+               examples::interruption());
+    return examples::interrupted_exit_code();
+  }
   draw_pictures(trainer, o);
   return 0;
 }
@@ -60,17 +95,20 @@ int train(const Options& o) {
 int run(const Options& o) {
   if (o.threads > 0) attune::set_num_threads(static_cast<int>(o.threads));
   // What is wrong with the options, their directory or its checkpoints shows before anything is trained.
+  const std::vector<Options> runs = o.table ? table_runs(o) : std::vector<Options>{o};
   or_refuse([&] {
-    for (const Options& each : o.table ? table_runs(o) : std::vector<Options>{o}) {
+    for (const Options& each : runs) {
       Trainer trainer(each);
       const std::string checkpoint = checkpoint_path(each);
       if (o.resume && (!o.table || std::filesystem::exists(checkpoint))) trainer.load(checkpoint);
     }
+    const std::vector<std::string> others = o.resume ? std::vector<std::string>() : in_the_way(runs);
     prepare(o.out);
+    keep_aside(others);
   });
   examples::catch_interrupts();
   std::signal(SIGPIPE, SIG_IGN);  // a missing gnuplot is reported, not died of
-  if (o.table) return run_table(o) ? 0 : by_interrupt;
+  if (o.table) return run_table(o) ? 0 : examples::interrupted_exit_code();
   return train(o);
 }
 

@@ -113,12 +113,13 @@ Options parse(int argc, char** argv) {
   app.add_flag("--keep-activations", o.keep_activations, "keep activations instead of recomputing them block by block");
   app.add_option("--dropout", o.dropout, "of embeddings and layer outputs");
   app.add_option("--lr", o.lr, "learning rate");
-  app.add_option("--out", o.out, "directory for checkpoint and pictures");
+  app.add_option("--out", o.out, "directory for checkpoint and pictures; an unfinished run in it is not written over");
   app.add_flag("--resume", o.resume,
                "continue from the checkpoint in --out, with the same bits as if never interrupted");
   app.add_flag("--table", o.table,
                "train with 1, 2, 4 hashes and full attention; print the paper's Table 2 at this size");
-  app.add_flag("--paper", o.paper, "the paper's own configuration: length 1024, width 256, 150,000 steps");
+  app.add_flag("--paper", o.paper,
+               "the paper's own configuration: length 1024, width 256, 150,000 steps, which take days on two cores");
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& e) {
@@ -160,6 +161,14 @@ std::string course(const Options& o) {
     if (i.of_course) text += fmt::format("{} {} ", i.name, o.*i.value);
   return text + fmt::format("variant {} full {} keep-activations {} dropout {} lr {}", o.variant, o.full,
                             o.keep_activations, o.dropout, o.lr);
+}
+
+std::int64_t steps_of(const std::string& course) {
+  std::istringstream in(course);
+  std::string name, value;
+  while (in >> name >> value)
+    if (name == "steps") return std::strtoll(value.c_str(), nullptr, 10);
+  return 0;
 }
 
 std::string difference(const std::string& there, const std::string& here) {

@@ -79,11 +79,13 @@ void draw_pictures(Trainer& trainer, const Options& o) {
   const std::vector<double> buckets =
       pattern.buckets.defined() ? select(select(select(pattern.buckets, 0, 0), 0, 0), 0, 0).to_vector<double>()
                                 : std::vector<double>(static_cast<std::size_t>(n), 0.0);
+  const double count = *std::max_element(buckets.begin(), buckets.end()) + 1;
+  constexpr double nothing = -1;  // not drawn
   for (std::int64_t i = 0; i < n; ++i)
     for (std::int64_t j = 0; j < n; ++j) {
       const auto q = static_cast<std::size_t>(i), k = static_cast<std::size_t>(j);
       probability[q].push_back(weights[q * static_cast<std::size_t>(n) + k]);
-      bucket[q].push_back(buckets[q] == buckets[k] ? buckets[q] + 1 : 0);
+      bucket[q].push_back(buckets[q] == buckets[k] ? buckets[q] : nothing);
     }
   const std::string attention_path = o.out + "/attention.png";
   if (examples::draw(
@@ -91,13 +93,16 @@ void draw_pictures(Trainer& trainer, const Options& o) {
           examples::data_block("p", probability) + examples::data_block("b", bucket) +
               fmt::format(
                   "set multiplot layout 1,2\nset xlabel 'key position'\nset ylabel 'query position'\nset size square\n"
-                  "set xrange [-0.5:{0}]\nset yrange [{0}:-0.5]\nset title 'Attention of head 1 ({1}), {2} hashes'\n"
+                  "set xrange [-0.5:{0}]\nset yrange [{0}:-0.5]\nset title 'Attention of head 1, {1}'\n"
                   "set palette defined (0 'white', 0.25 '#9ecae1', 1 '#08306b')\nset cbrange [0:1]\n"
                   "plot $p matrix with image notitle\n"
                   "set title 'Pairs that share a bucket in the first hash round'\n"
-                  "set palette defined (0 'white', 0.01 '#4477aa', 0.35 '#228833', 0.7 '#ccbb44', 1 '#aa3377')\n"
-                  "set cbrange [0:*]\nset cblabel 'bucket'\nplot $b matrix with image notitle\nunset multiplot",
-                  static_cast<double>(n) - 0.5, o.variant, o.hashes)))
+                  "set palette defined (0 '#4477aa', 0.35 '#228833', 0.7 '#ccbb44', 1 '#aa3377') maxcolors {2}\n"
+                  "set cbrange [-0.5:{3}]\nset cbtics 0,{4}\nset cblabel 'bucket'\nplot $b matrix using 1:2:($3 < 0 ? "
+                  "NaN : $3) with "
+                  "image notitle\nunset multiplot",
+                  static_cast<double>(n) - 0.5, o.hashes == 1 ? "1 hash" : fmt::format("{} hashes", o.hashes), count,
+                  count - 0.5, 1 + static_cast<int>(count) / 20)))
     fmt::print("Attention and buckets: {}\n", attention_path);
 }
 
@@ -127,9 +132,9 @@ bool run_table(const Options& o) {
     for (Hashes h : table_columns) {
       if (!done || examples::interrupted()) {
         fmt::print(
-            "Interrupted in row {} of {}, trained with {}, after step {} of {}; saved to {}. The same command with "
+            "Interrupted{} in row {} of {}, trained with {}, after step {} of {}; saved to {}. The same command with "
             "--resume continues.\n",
-            r + 1, runs.size(), name, trainer.step(), o.steps, checkpoint);
+            examples::interruption(), r + 1, runs.size(), name, trainer.step(), o.steps, checkpoint);
         return false;
       }
       accuracies.push_back(100 * trainer.evaluate(h));

@@ -31,6 +31,27 @@ std::optional<RandomKey> key_from(const std::string& s) {
   return k;
 }
 
+/// A checkpoint that was read, or a FileError.
+struct File {
+  explicit File(const std::string& p) : path(p), content(load_safetensors(p)) {}
+  [[noreturn]] void none(const std::string& what) const {
+    throw FileError(path + ": is no checkpoint of this program (" + what + ")");
+  }
+  std::string entry(const char* name) const {
+    const auto at = content.metadata.find(name);
+    if (at == content.metadata.end()) none(fmt::format("no \"{}\"", name));
+    return at->second;
+  }
+  std::string course() const { return entry("course"); }
+  Tensor history() const {
+    const auto at = content.tensors.find("history");
+    if (at == content.tensors.end() || at->second.rank() != 2 || at->second.size(1) != 3) none("no \"history\"");
+    return at->second;
+  }
+  std::string path;
+  SafetensorsFile content;
+};
+
 }  // namespace
 
 Tensor Task::batch(std::int64_t b) {
@@ -87,12 +108,13 @@ std::optional<Trainer::Point> Trainer::train_step(const nn::ReformerCall& attent
     p.loss += share * loss.item();
     p.accuracy += share * task_.accuracy(logits, tokens);
   }
-  if (!std::isfinite(p.loss))
-    throw std::runtime_error(fmt::format("the loss is {} in step {}; a smaller --lr may help", p.loss, step() + 1));
-  const double norm = optim::clip_grad_norm(model_.parameters(), largest_norm);
-  if (!std::isfinite(norm))
-    throw std::runtime_error(
-        fmt::format("the gradient's norm is {} in step {}; a smaller --lr may help", norm, step() + 1));
+  const auto require_finite = [&](const char* what, double value) {
+    if (!std::isfinite(value))
+      throw std::runtime_error(fmt::format("{} is {} in step {}; a smaller --lr may help", what,
+                                           std::isnan(value) ? "not a number" : "infinite", step() + 1));
+  };
+  require_finite("the loss", p.loss);
+  require_finite("the gradient's norm", optim::clip_grad_norm(model_.parameters(), largest_norm));
   optimizer_.step();
   return p;
 }
@@ -102,7 +124,7 @@ bool Trainer::run(const std::string& checkpoint) {
   const nn::ReformerCall attention = call(options_.full ? 0 : options_.hashes);
   const double tokens_per_step = static_cast<double>(options_.batch * options_.accumulate * options_.length);
   if (step() == options_.steps) return true;  // resumed after its end
-  examples::Progress progress(options_.steps, step());
+  examples::Progress progress(options_.steps);
   reset_peak_memory();
   while (step() < options_.steps && !examples::interrupted()) {
     if (const std::optional<Point> p = train_step(attention)) {
@@ -146,34 +168,23 @@ void Trainer::save(const std::string& path) const {
 }
 
 void Trainer::load(const std::string& path) {
-  const SafetensorsFile file = load_safetensors(path);
-  const auto none = [&](const std::string& what) {
-    throw FileError(path + ": is no checkpoint of this program (" + what + ")");
-  };
-  const auto entry = [&](const char* name) {
-    const auto at = file.metadata.find(name);
-    if (at == file.metadata.end()) none(fmt::format("no \"{}\"", name));
-    return at->second;
-  };
-  if (entry("course") != course(options_))
-    throw ValueError(path + ": was written under other options: " + difference(entry("course"), course(options_)));
+  const File file(path);
+  if (file.course() != course(options_))
+    throw ValueError(path + ": was written under other options: " + difference(file.course(), course(options_)));
   std::map<std::string, Tensor> model, optimizer;
-  Tensor points;
-  for (const auto& [name, value] : file.tensors) {
+  for (const auto& [name, value] : file.content.tensors) {
     if (name.rfind("model.", 0) == 0)
       model[name.substr(6)] = value;
     else if (name.rfind("optimizer.", 0) == 0)
       optimizer[name.substr(10)] = value;
-    else if (name == "history")
-      points = value;
   }
-  const std::optional<RandomKey> random = key_from(entry("random")), data = key_from(entry("data"));
-  if (!random || !data) none("malformed random state");
-  if (!points.defined() || points.rank() != 2 || points.size(1) != 3) none("no \"history\"");
+  const std::optional<RandomKey> random = key_from(file.entry("random")), data = key_from(file.entry("data"));
+  if (!random || !data) file.none("malformed random state");
+  const Tensor points = file.history();
   const auto before = optimizer_.state_dict();
   optimizer_.load_state_dict(optimizer);
   try {
-    if (points.size(0) != step() || step() > options_.steps) none("a history of another length");
+    if (points.size(0) != step() || step() > options_.steps) file.none("a history of another length");
     model_.load_state_dict(model);
   } catch (...) {
     optimizer_.load_state_dict(before);
@@ -184,6 +195,11 @@ void Trainer::load(const std::string& path) {
   history_.clear();
   const std::vector<double> values = points.to_vector<double>();
   for (std::size_t i = 0; i < values.size(); i += 3) history_.push_back({values[i], values[i + 1], values[i + 2]});
+}
+
+CheckpointInfo checkpoint_info(const std::string& path) {
+  const File file(path);
+  return {file.course(), file.history().size(0), steps_of(file.course())};
 }
 
 }  // namespace reformer_copy

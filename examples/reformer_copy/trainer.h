@@ -29,6 +29,15 @@ class Task {
   attune::Generator random_;
 };
 
+/// What a checkpoint holds.
+struct CheckpointInfo {
+  std::string course;
+  std::int64_t step, steps;  ///< done, of all
+  bool finished() const { return step >= steps; }
+};
+/// Throws FileError for a file that is no checkpoint of this program.
+CheckpointInfo checkpoint_info(const std::string& path);
+
 /// How attention looks in evaluation: that many hashes, or (0) everything.
 using Hashes = std::int64_t;
 

@@ -12,12 +12,12 @@ namespace examples {
 namespace {
 
 constexpr int bar_width = 24, least_bar_width = 8;
-constexpr double seconds_between_lines = 5, seconds_between_redraws = 0.1;
+constexpr double seconds_between_lines = 5, seconds_between_redraws = 0.1, pace_seconds = 20;
 
 volatile std::sig_atomic_t caught = 0;
 
 void on_signal(int number) {
-  caught = 1;
+  caught = number;
   std::signal(number, SIG_DFL);
 }
 
@@ -28,29 +28,40 @@ int terminal_columns() {
 
 std::string clock_text(double seconds) {
   const auto s = static_cast<std::int64_t>(seconds + 0.5);
+  if (s >= 86400) return fmt::format("{} d {} h", s / 86400, s / 3600 % 24);
   return s >= 3600 ? fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
                    : fmt::format("{}:{:02}", s / 60, s % 60);
 }
 
 }  // namespace
 
-Progress::Progress(std::int64_t total, std::int64_t done)
-    : total_(total), first_(done), terminal_(isatty(STDOUT_FILENO) != 0), start_(Clock::now()) {}
+void Pace::add(double seconds, std::int64_t done) {
+  moments_.push_back({seconds, done});
+  while (moments_.size() > 2 && moments_[1].seconds <= seconds - pace_seconds) moments_.pop_front();
+}
+
+double Pace::steps_per_second() const {
+  if (moments_.size() < 2) return 0;
+  const Moment &from = moments_.front(), &to = moments_.back();
+  return to.seconds > from.seconds ? static_cast<double>(to.done - from.done) / (to.seconds - from.seconds) : 0;
+}
+
+Progress::Progress(std::int64_t total) : total_(total), terminal_(isatty(STDOUT_FILENO) != 0), start_(Clock::now()) {}
 
 double Progress::seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
 
 void Progress::show(std::int64_t done, double units_per_step, const char* unit, const std::string& status) {
   const auto now = Clock::now();
+  pace_.add(seconds(), done);
   const double since = std::chrono::duration<double>(now - shown_).count();
   if (done < total_ && shown_ != Clock::time_point{} &&
       since < (terminal_ ? seconds_between_redraws : seconds_between_lines))
     return;
   shown_ = now;
-  const double spent = seconds(), steps = static_cast<double>(done - first_);
-  const double rate = spent > 0 ? steps * units_per_step / spent : 0;
-  const double left = steps > 0 ? spent / steps * static_cast<double>(total_ - done) : 0;
-  const std::string text =
-      fmt::format("{}/{}  {}  {:.0f} {}/s  {} left", done, total_, status, rate, unit, clock_text(left));
+  std::string text = fmt::format("{}/{}  {}", done, total_, status);
+  if (const double pace = pace_.steps_per_second(); pace > 0)
+    text += fmt::format("  {:.0f} {}/s  {} left", pace * units_per_step, unit,
+                        clock_text(static_cast<double>(total_ - done) / pace));
   if (terminal_) {
     // A line that wraps could not be drawn over: the bar gives way first, then the text's end.
     longest_ = std::max(longest_, static_cast<int>(text.size()));  // so that the bar does not tremble
@@ -77,8 +88,13 @@ void Progress::finish() {
 void catch_interrupts() {
   std::signal(SIGINT, on_signal);
   std::signal(SIGTERM, on_signal);
+  if (std::signal(SIGHUP, on_signal) == SIG_IGN) std::signal(SIGHUP, SIG_IGN);
 }
 
 bool interrupted() { return caught != 0; }
+
+std::string interruption() { return caught == SIGTERM ? " by SIGTERM" : caught == SIGHUP ? " by SIGHUP" : ""; }
+
+int interrupted_exit_code() { return 128 + caught; }
 
 }  // namespace examples

@@ -4,15 +4,36 @@
 
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <string>
 
 namespace examples {
 
+/// How fast steps have been done lately.
+class Pace {
+ public:
+  /// `done` steps were done `seconds` after some beginning.
+  void add(double seconds, std::int64_t done);
+  /// Steps a second over the last 20 seconds or the last step; 0 until two steps are done, since the first one warms up
+  /// caches, threads and memory and says little about the others.
+  double steps_per_second() const;
+
+ private:
+  struct Moment {
+    double seconds;
+    std::int64_t done;
+  };
+  std::deque<Moment> moments_;
+};
+
 class Progress {
  public:
-  /// `total` steps, of which `done` are behind us.
-  Progress(std::int64_t total, std::int64_t done = 0);
-  /// Shows step `done`: rate in `units_per_step` `unit` a second, `status` and the time left.
+  explicit Progress(std::int64_t total);  ///< steps
+  ~Progress() { finish(); }               // an error's text begins on a line of its own
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+  /// Shows step `done`: `status` and, as soon as it can be told, the rate in `units_per_step` `unit` a second and the
+  /// time left.
   void show(std::int64_t done, double units_per_step, const char* unit, const std::string& status);
   /// Ends the bar's line.
   void finish();
@@ -20,14 +41,20 @@ class Progress {
 
  private:
   using Clock = std::chrono::steady_clock;
-  std::int64_t total_, first_;
+  std::int64_t total_;
+  Pace pace_;
   bool terminal_, open_ = false;
   int longest_ = 0;  // of the texts beside the bar
   Clock::time_point start_, shown_{};
 };
 
-/// From now on Ctrl-C (SIGINT) and SIGTERM only set a flag; a second one ends the program as usual.
+/// From now on Ctrl-C (SIGINT), SIGTERM and a terminal that closes (SIGHUP, unless nohup ignores it) only set a flag; a
+/// second one ends the program as usual.
 void catch_interrupts();
 bool interrupted();
+/// "" for Ctrl-C, " by SIGTERM" and " by SIGHUP" for the others.
+std::string interruption();
+/// What a shell reports for a program that the signal ends: 130, 143 or 129.
+int interrupted_exit_code();
 
 }  // namespace examples
