@@ -12,7 +12,7 @@ ROOMS = [
     ("runtime", r"autograd/runtime/.*"),
     ("kernels", r"autograd/kernels/.*"),
     ("tensor", r"autograd/tensor(_impl)?\.h"),
-    ("tape", r"autograd/(tensor\.cpp|(tape|tape_internal|thread_state|sweep|op|replay|checkpoint)\.(h|cpp))"),
+    ("tape", r"autograd/(tensor\.cpp|(tape|tape_internal|thread_state|sweep|node_table|gradient_memory|op|replay|checkpoint)\.(h|cpp))"),
     ("ops", r"autograd/ops/.*"),
     ("functional", r"autograd/functional\.(h|cpp)"),
     ("io", r"autograd/io/.*"),
