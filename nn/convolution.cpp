@@ -1,8 +1,10 @@
 #include "nn/convolution.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "autograd/ops/create.h"
+#include "autograd/ops/index.h"
 #include "autograd/ops/reduce.h"
 #include "nn/check.h"
 #include "nn/init.h"
@@ -28,11 +30,33 @@ Tensor weight_of(std::int64_t in, std::int64_t out, std::int64_t kernel, const C
   return zeros({out, in / o.groups, kernel});
 }
 
+/// x [.., L] with `before` and `after` of its own elements at its ends.
+Tensor padded(const Tensor& x, PaddingMode mode, std::int64_t before, std::int64_t after, Here here) {
+  const std::int64_t n = x.rank() == 0 ? 0 : x.size(-1), most = std::max(before, after);
+  if (n < 1 || (mode == PaddingMode::reflect && most >= n) || (mode == PaddingMode::circular && most > n))
+    throw ShapeError("Conv1d: x " + x.shape().str() + " is too short to be padded by " + std::to_string(most), here);
+  std::vector<std::int64_t> places;
+  for (std::int64_t i = -before; i < n + after; ++i) {
+    std::int64_t at = std::clamp<std::int64_t>(i, 0, n - 1);
+    if (mode == PaddingMode::reflect) at = i < 0 ? -i : i >= n ? 2 * (n - 1) - i : i;
+    if (mode == PaddingMode::circular) at = (i + n) % n;
+    places.push_back(at);
+  }
+  return index_select(x, -1, index_tensor(places));
+}
+
 }  // namespace
 
 Conv1d::Conv1d(std::int64_t in, std::int64_t out, std::int64_t kernel, const Conv1dLayerOptions& o, Here here)
     : weight(parameter("weight", weight_of(in, out, kernel, o, here), here)),
-      options_{.stride = o.stride, .padding = o.padding, .dilation = o.dilation, .groups = o.groups} {
+      options_{.stride = o.stride, .padding = o.padding, .dilation = o.dilation, .groups = o.groups},
+      mode_(o.padding_mode) {
+  if (mode_ != PaddingMode::zeros) {
+    const std::int64_t reach = o.dilation * (kernel - 1);
+    before_ = o.padding == same_padding ? reach / 2 : o.padding;
+    after_ = o.padding == same_padding ? reach - before_ : o.padding;
+    options_.padding = valid_padding;
+  }
   const std::int64_t fan_in = in / o.groups * kernel;
   const double bound = 1 / std::sqrt(static_cast<double>(fan_in));
   init::uniform_(weight, -bound, bound);
@@ -43,7 +67,7 @@ Conv1d::Conv1d(std::int64_t in, std::int64_t out, std::int64_t kernel, const Con
 
 Tensor Conv1d::operator()(const Tensor& x, Here here) const {
   const Scope scope(*this, "Conv1d", here);
-  return conv1d(x, weight, bias(), options_);
+  return conv1d(before_ + after_ == 0 ? x : padded(x, mode_, before_, after_, here), weight, bias(), options_);
 }
 
 Tensor MaxOverTime::operator()(const Tensor& x, Here here) const {

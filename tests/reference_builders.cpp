@@ -47,7 +47,12 @@ Built embedding_layer(Config& c) {
 }
 
 Built conv1d_layer(Config& c) {
-  c.expect("padding_mode", "zeros");
+  const std::map<std::string, nn::PaddingMode> modes{{"zeros", nn::PaddingMode::zeros},
+                                                     {"reflect", nn::PaddingMode::reflect},
+                                                     {"replicate", nn::PaddingMode::replicate},
+                                                     {"circular", nn::PaddingMode::circular}};
+  const auto mode = modes.find(c.get<std::string>("padding_mode", "zeros"));
+  if (mode == modes.end()) c.fail("padding_mode", "not understood");
   int64_t padding = 0;
   if (c.has("padding") && c["padding"].is_string()) {
     const std::string name = c.get<std::string>("padding");
@@ -62,7 +67,8 @@ Built conv1d_layer(Config& c) {
                                                                           .padding = padding,
                                                                           .dilation = c.single("dilation", 1),
                                                                           .groups = c.single("groups", 1),
-                                                                          .bias = c.get<bool>("bias", true)}));
+                                                                          .bias = c.get<bool>("bias", true),
+                                                                          .padding_mode = mode->second}));
 }
 
 // ---- recurrent
@@ -194,13 +200,14 @@ nn::MultiheadCall masked(const Layout& layout, int64_t heads, bool causal, const
 
 Built multihead_attention(Config& c) {
   const int64_t heads = c.integer("num_heads");
-  c.expect("add_bias_kv", false);
-  c.expect("add_zero_attn", false);
-  auto m = std::make_unique<nn::MultiheadAttention>(c.integer("embed_dim"), heads,
-                                                    nn::MultiheadOptions{.bias = c.get<bool>("bias", true),
-                                                                         .dropout = c.get<double>("dropout", 0),
-                                                                         .key_dim = c.get<int64_t>("kdim", 0),
-                                                                         .value_dim = c.get<int64_t>("vdim", 0)});
+  auto m = std::make_unique<nn::MultiheadAttention>(
+      c.integer("embed_dim"), heads,
+      nn::MultiheadOptions{.bias = c.get<bool>("bias", true),
+                           .dropout = c.get<double>("dropout", 0),
+                           .key_dim = c.get<int64_t>("kdim", 0),
+                           .value_dim = c.get<int64_t>("vdim", 0),
+                           .bias_kv = c.get<bool>("add_bias_kv", false),
+                           .zero_attention = c.get<bool>("add_zero_attn", false)});
   const std::string averaged = "values, weights averaged over heads", outputs = c.get<std::string>("outputs", averaged);
   if (outputs != averaged && outputs != "values, weights" && outputs != "values") c.fail("outputs", "not understood");
   const bool weights = c.get<bool>("need_weights", outputs != "values");
@@ -220,18 +227,40 @@ Built multihead_attention(Config& c) {
   return {std::move(m), run};
 }
 
-template <class Layer>
-std::unique_ptr<Layer> transformer_layer(Config& c) {
+nn::TransformerOptions transformer_options(Config& c) {
   const std::map<std::string, Activation> activations{{"relu", Activation::relu}, {"gelu", Activation::gelu}};
   const auto f = activations.find(c.get<std::string>("activation", "relu"));
   if (f == activations.end()) c.fail("activation", "neither \"relu\" nor \"gelu\"");
-  return std::make_unique<Layer>(c.integer("d_model"), c.integer("nhead"),
-                                 nn::TransformerOptions{.d_ff = c.get<int64_t>("dim_feedforward", 2048),
-                                                        .dropout = c.get<double>("dropout", 0.1),
-                                                        .activation = f->second,
-                                                        .pre_norm = c.get<bool>("norm_first", false),
-                                                        .eps = c.get<double>("layer_norm_eps", 1e-5)});
+  return {.d_ff = c.get<int64_t>("dim_feedforward", 2048),
+          .dropout = c.get<double>("dropout", 0.1),
+          .activation = f->second,
+          .pre_norm = c.get<bool>("norm_first", false),
+          .eps = c.get<double>("layer_norm_eps", 1e-5)};
 }
+
+template <class Layer>
+std::unique_ptr<Layer> transformer_layer(Config& c) {
+  return std::make_unique<Layer>(c.integer("d_model"), c.integer("nhead"), transformer_options(c));
+}
+
+/// A stack's final norm is an argument of its own: `norm`, true or, as in torch, null.
+template <class Stack>
+std::unique_ptr<Stack> transformer_stack(Config& c) {
+  nn::TransformerOptions o = transformer_options(c);
+  o.final_norm = c.get<bool>("norm", false);
+  return std::make_unique<Stack>(c.integer("num_layers"), c.integer("d_model"), c.integer("nhead"), o);
+}
+
+/// torch.nn.Transformer: both stacks, each with its final norm.
+struct Transformer : nn::Module {
+  Transformer(int64_t encoder_layers, int64_t decoder_layers, int64_t d_model, int64_t heads,
+              const nn::TransformerOptions& o)
+      : encoder(child<nn::TransformerEncoder>("encoder", encoder_layers, d_model, heads, o)),
+        decoder(child<nn::TransformerDecoder>("decoder", decoder_layers, d_model, heads, o)) {}
+
+  nn::TransformerEncoder& encoder;
+  nn::TransformerDecoder& decoder;
+};
 
 bool causal_self_attention(Config& c) {
   const std::string mask = c.get<std::string>("self_attention_mask", "none");
@@ -239,8 +268,8 @@ bool causal_self_attention(Config& c) {
   return mask == "causal";
 }
 
-Built encoder_layer(Config& c) {
-  auto m = transformer_layer<nn::TransformerEncoderLayer>(c);
+template <class M>
+Built encoder(Config& c, std::unique_ptr<M> m) {
   const bool causal = causal_self_attention(c), batch_first = c.get<bool>("batch_first", false);
   auto run = [&m = *m, causal, batch_first, heads = c.integer("nhead")](Inputs& in) -> Tensors {
     const Tensor x = in.needed({"x", "src"});
@@ -251,8 +280,8 @@ Built encoder_layer(Config& c) {
   return {std::move(m), run};
 }
 
-Built decoder_layer(Config& c) {
-  auto m = transformer_layer<nn::TransformerDecoderLayer>(c);
+template <class M>
+Built decoder(Config& c, std::unique_ptr<M> m) {
   const bool causal = causal_self_attention(c), batch_first = c.get<bool>("batch_first", false);
   auto run = [&m = *m, causal, batch_first, heads = c.integer("nhead")](Inputs& in) -> Tensors {
     const Tensor x = in.needed({"x", "tgt"});
@@ -260,6 +289,30 @@ Built decoder_layer(Config& c) {
     const auto self = masked(layout, heads, causal, in.any({"tgt_mask"}), in.any({"tgt_key_padding_mask"})),
                cross = masked(layout, heads, false, in.any({"memory_mask"}), in.any({"memory_key_padding_mask"}));
     return {layout.out(m(layout.in(x), layout.in(in["memory"]), self, cross))};
+  };
+  return {std::move(m), run};
+}
+
+Built encoder_layer(Config& c) { return encoder(c, transformer_layer<nn::TransformerEncoderLayer>(c)); }
+Built decoder_layer(Config& c) { return decoder(c, transformer_layer<nn::TransformerDecoderLayer>(c)); }
+Built encoder_stack(Config& c) { return encoder(c, transformer_stack<nn::TransformerEncoder>(c)); }
+Built decoder_stack(Config& c) { return decoder(c, transformer_stack<nn::TransformerDecoder>(c)); }
+
+Built transformer(Config& c) {
+  nn::TransformerOptions o = transformer_options(c);
+  o.final_norm = true;
+  auto m =
+      std::make_unique<Transformer>(c.get<int64_t>("num_encoder_layers", 6), c.get<int64_t>("num_decoder_layers", 6),
+                                    c.integer("d_model"), c.integer("nhead"), o);
+  const bool causal = causal_self_attention(c), batch_first = c.get<bool>("batch_first", false);
+  auto run = [&m = *m, causal, batch_first, heads = c.integer("nhead")](Inputs& in) -> Tensors {
+    const Tensor x = in["src"], y = in["tgt"];
+    const Layout layout(batch_first, x);
+    const auto source = masked(layout, heads, false, in.any({"src_mask"}), in.any({"src_key_padding_mask"})),
+               self = masked(layout, heads, causal, in.any({"tgt_mask"}), in.any({"tgt_key_padding_mask"})),
+               cross = masked(layout, heads, false, in.any({"memory_mask"}), in.any({"memory_key_padding_mask"}));
+    const Tensor memory = m.encoder(layout.in(x), source);
+    return {layout.out(m.decoder(layout.in(y), memory, self, cross))};
   };
   return {std::move(m), run};
 }
@@ -279,7 +332,10 @@ const std::map<std::string, Built (*)(Config&)>& builders() {
       {"MultiheadAttention", multihead_attention},
       {"RNN", rnn_layer},
       {"RNNCell", rnn_cell_layer},
+      {"Transformer", transformer},
+      {"TransformerDecoder", decoder_stack},
       {"TransformerDecoderLayer", decoder_layer},
+      {"TransformerEncoder", encoder_stack},
       {"TransformerEncoderLayer", encoder_layer},
   };
   return all;

@@ -165,6 +165,12 @@ TEST_CASE("Conv1d") {
     for (double v : p.to_vector<double>()) CHECK(std::abs(v) <= 1 / std::sqrt(6.0));
   CHECK(check_gradients(m, [&](const Tensors& in) { return Tensors{m(in[0])}; }, {normal_leaf({2, 4, 5})}) == "");
   CHECK(check_gradients(plain, [&](const Tensors& in) { return Tensors{plain(in[0])}; }, {normal_leaf({2, 4})}) == "");
+  nn::Conv1d mirror(2, 3, 3, {.padding = 4, .padding_mode = nn::PaddingMode::reflect}),
+      ring(2, 3, 3, {.padding = 4, .padding_mode = nn::PaddingMode::circular});
+  CHECK(mirror(zeros({2, 5})).shape() == Shape{3, 11});
+  CHECK(ring(zeros({2, 4})).shape() == Shape{3, 10});
+  CHECK(thrown([&] { mirror(zeros({2, 4})); }) == "ShapeError: Conv1d: x [2, 4] is too short to be padded by 4");
+  CHECK(thrown([&] { ring(zeros({2, 3})); }) == "ShapeError: Conv1d: x [2, 3] is too short to be padded by 4");
   CHECK(thrown([] { nn::Conv1d(3, 4, 0); }) == "ValueError: Conv1d: kernel = 0 must be at least 1");
   CHECK(thrown([] { nn::Conv1d(3, 4, 2, {.groups = 2}); }) ==
         "ValueError: Conv1d: groups = 2 does not divide in = 3 and out = 4");

@@ -286,6 +286,9 @@ TEST_CASE("MultiheadAttention: names, modes, errors") {
   CHECK(names(mixed) ==
         "in_proj_bias[12] k_proj_weight[4, 3] out_proj.bias[4] out_proj.weight[4, 4] q_proj_weight[4, 4] "
         "v_proj_weight[4, 4] ");
+  nn::MultiheadAttention extra(4, 2, {.bias = false, .bias_kv = true, .zero_attention = true});
+  CHECK(names(extra) == "bias_k[1, 1, 4] bias_v[1, 1, 4] in_proj_weight[12, 4] out_proj.weight[4, 4] ");
+  CHECK(extra(ones({2, 3, 4}), {.causal = true, .need_weights = true}).weights.shape() == Shape{2, 3, 5});
 
   Generator g(1), h(1);
   nn::MultiheadAttention random(4, 2, {.dropout = 0.5, .generator = &g}), twin(4, 2, {.dropout = 0.5, .generator = &h});

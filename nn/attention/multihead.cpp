@@ -22,12 +22,30 @@ std::int64_t checked(std::int64_t d, std::int64_t heads, Here here) {
   return d;
 }
 
+/// The masks of [.., s] keys for [.., s + more], the last of which every query sees.
+void see_more_keys(AttentionOptions& o, std::int64_t t, std::int64_t s, std::int64_t more) {
+  const auto widened = [&](const Tensor& m) {
+    Shape all = m.shape(), added = m.shape();
+    all[all.rank() - 1] = s;
+    added[added.rank() - 1] = more;
+    return cat({expand(m, all), zeros(added, m.dtype())}, -1);
+  };
+  if (o.causal) {  // query i is the i-th of the last t of the given keys
+    const Tensor future = triu(ones({t, s}, DType::boolean), s - t + 1);
+    o.mask = o.mask.defined() ? logical_or(o.mask, future) : future;
+    o.causal = false;
+  }
+  if (o.mask.defined()) o.mask = widened(o.mask);
+  if (o.bias.defined()) o.bias = widened(o.bias);
+}
+
 }  // namespace
 
 MultiheadAttention::MultiheadAttention(std::int64_t d, std::int64_t heads, const MultiheadOptions& o, Here here)
     : d_(checked(d, heads, here)),
       heads_(heads),
       dropout_(detail::probability(o.dropout, "MultiheadAttention", "dropout", here)),
+      zero_attention_(o.zero_attention),
       generator_(o.generator),
       joint_((o.key_dim == 0 || o.key_dim == d) && (o.value_dim == 0 || o.value_dim == d)),
       out_(child<Linear>({"out_proj", here}, d, d, LinearOptions{.bias = o.bias}, here)) {
@@ -45,10 +63,19 @@ MultiheadAttention::MultiheadAttention(std::int64_t d, std::int64_t heads, const
     k_ = projection("k_proj_weight", d, o.key_dim == 0 ? d : o.key_dim);
     v_ = projection("v_proj_weight", d, o.value_dim == 0 ? d : o.value_dim);
   }
-  if (!o.bias) return;
-  bias_ = &parameter("in_proj_bias", zeros({3 * d}), here);
-  Tensor out_bias = out_.bias();
-  init::zeros_(out_bias);
+  if (o.bias) {
+    bias_ = &parameter("in_proj_bias", zeros({3 * d}), here);
+    Tensor out_bias = out_.bias();
+    init::zeros_(out_bias);
+  }
+  if (!o.bias_kv) return;
+  const auto extra = [&](const char* name) {
+    Tensor& w = parameter(name, zeros({1, 1, d}), here);
+    init::xavier_normal_(w);
+    return &w;
+  };
+  bias_k_ = extra("bias_k");
+  bias_v_ = extra("bias_v");
 }
 
 Attention MultiheadAttention::operator()(const Tensor& x, const MultiheadCall& call, Here here) const {
@@ -97,8 +124,16 @@ Attention MultiheadAttention::operator()(const Tensor& query, const Tensor& key,
     const Tensor padding = reshape(call.key_padding_mask, {b, 1, 1, s});
     o.mask = o.mask.defined() ? logical_or(o.mask, padding) : padding;
   }
+  const auto add_key = [&](const Tensor& key_part, const Tensor& value_part) {
+    k = cat({k, expand(key_part, {b, 1, d_})}, 1);
+    v = cat({v, expand(value_part, {b, 1, d_})}, 1);
+  };
+  if (bias_k_) add_key(*bias_k_, *bias_v_);
+  if (zero_attention_) add_key(zeros({1, 1, d_}, k.dtype()), zeros({1, 1, d_}, v.dtype()));
+  const std::int64_t keys = k.size(1);
+  if (keys > s) see_more_keys(o, t, s, keys - s);
   const Attention a =
-      scaled_dot_product_attention(heads_of(q, t), heads_of(k, s), heads_of(v, s), o, call.need_weights);
+      scaled_dot_product_attention(heads_of(q, t), heads_of(k, keys), heads_of(v, keys), o, call.need_weights);
   const Tensor merged = reshape(permute(a.output, {0, 2, 1, 3}), {b, t, d_});
   return {out_(merged), a.weights.defined() && call.average_weights ? mean(a.weights, {1}) : a.weights};
 }

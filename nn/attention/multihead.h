@@ -11,6 +11,8 @@ struct MultiheadOptions {
   double dropout = 0;              ///< of the probabilities, while training
   std::int64_t key_dim = 0;        ///< of the keys' input; 0: d_model
   std::int64_t value_dim = 0;      ///< of the values' input; 0: d_model
+  bool bias_kv = false;            ///< one learned key and value more, after the given ones, which no mask hides
+  bool zero_attention = false;     ///< a key and value of zeros more, at the very end, which no mask hides
   Generator* generator = nullptr;  ///< of the dropout; null: the default one
 };
 
@@ -27,23 +29,25 @@ class MultiheadAttention : public Module {
  public:
   /// Throws ValueError unless heads divides d_model and the options are in range. in_proj_weight [3 d, d] (rows of
   /// queries, keys, values) is Glorot-uniform, biases are zero; where key_dim or value_dim differs from d_model there
-  /// are q_proj_weight, k_proj_weight and v_proj_weight instead.
+  /// are q_proj_weight, k_proj_weight and v_proj_weight instead. bias_k and bias_v [1, 1, d] are Glorot-normal.
   MultiheadAttention(std::int64_t d_model, std::int64_t heads, const MultiheadOptions& options = {},
                      Here here = Here::current());
 
   /// Self-attention of x [b, t, d_model].
   Attention operator()(const Tensor& x, const MultiheadCall& call = {}, Here here = Here::current()) const;
   /// query [b, t, d_model], key [b, s, key_dim], value [b, s, value_dim]. Output [b, t, d_model]; weights [b, t, s], or
-  /// [b, h, t, s] where not averaged.
+  /// [b, h, t, s] where not averaged; s includes the keys of bias_kv and zero_attention.
   Attention operator()(const Tensor& query, const Tensor& key, const Tensor& value, const MultiheadCall& call = {},
                        Here here = Here::current()) const;
 
  private:
   std::int64_t d_, heads_;
   double dropout_;
+  bool zero_attention_;
   Generator* generator_;
   bool joint_;  // one in_proj_weight
-  Tensor *in_ = nullptr, *q_ = nullptr, *k_ = nullptr, *v_ = nullptr, *bias_ = nullptr;
+  Tensor *in_ = nullptr, *q_ = nullptr, *k_ = nullptr, *v_ = nullptr, *bias_ = nullptr, *bias_k_ = nullptr,
+         *bias_v_ = nullptr;
   Linear& out_;
 };
 
