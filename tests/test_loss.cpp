@@ -281,3 +281,13 @@ TEST_CASE("binary_cross_entropy_with_logits: values and gradients keep their dig
   CHECK(thrown([&] { binary_cross_entropy_with_logits(x, zeros({2}, float64)); }) ==
         "ShapeError: binary_cross_entropy_with_logits: shapes differ: [2, 2] and [2]");
 }
+
+TEST_CASE("nll_loss: class weights that cancel are no weights of zero") {
+  const Tensor x = tensor(std::vector<double>{-1, -2, -3, -4}, {2, 2}, float64), target = index_tensor({0, 1});
+  const auto mean_with = [&](std::vector<double> w) {
+    return nll_loss(x, target, {.weight = tensor(w, {2}, float64)}).item();
+  };
+  CHECK(std::isinf(mean_with({1, -1})));
+  CHECK(mean_with({0, 0}) == 0);
+  CHECK(mean_with({1, 3}) == 13.0 / 4);
+}

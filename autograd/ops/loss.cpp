@@ -1,5 +1,7 @@
 #include "autograd/ops/loss.h"
 
+#include <algorithm>
+
 #include "autograd/kernels/rows.h"
 #include "autograd/ops/apply.h"
 #include "autograd/ops/composed.h"
@@ -121,7 +123,7 @@ Targets class_targets(const Op& op, const Tensor& x, const Tensor& target, std::
 Tensor reduced_rows(const Tensor& rows, const Shape& shape, Reduction r, const Tensor& total) {
   switch (r) {
     case Reduction::none: return reshape(rows, shape);
-    case Reduction::mean: return sum(rows) / where(eq(total, 0), 1, total);
+    case Reduction::mean: return sum(rows) / total;
     default: return reduced(reshape(rows, shape), r);
   }
 }
@@ -131,11 +133,11 @@ Tensor weighted_rows(const Tensor& logs, const Targets& t, const CrossEntropyOpt
   const Tensor ignored = eq(t.flat, o.ignore_index), at = where(ignored, 0, t.flat);
   const Tensor w = o.weight.defined() ? index_select(o.weight, 0, at) : ones(t.flat.shape(), logs.dtype());
   const Tensor counted = where(ignored, 0, w);
-  *total = sum(counted);
+  *total = all(eq(counted, 0)) ? ones({}, logs.dtype()) : sum(counted);  // where nothing counts, the mean is 0
   Tensor rows = -counted * squeeze(gather(logs, 1, unsqueeze(at, 1)), 1);
   if (o.label_smoothing == 0) return rows;
-  const Tensor all = o.weight.defined() ? logs * o.weight : logs;
-  return (1 - o.label_smoothing) * rows - o.label_smoothing * where(ignored, 0, mean(all, {1}));
+  const Tensor every = o.weight.defined() ? logs * o.weight : logs;
+  return (1 - o.label_smoothing) * rows - o.label_smoothing * where(ignored, 0, mean(every, {1}));
 }
 
 }  // namespace
@@ -167,7 +169,8 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntr
     return reduced_rows(rows, target.shape(), o.reduction, total);
   }
   const Tensor rows = cross_entropy_rows(flat, t.flat, o.ignore_index, o.label_smoothing, {});
-  return reduced_rows(rows, target.shape(), o.reduction, scalar(static_cast<double>(t.counted), logits.dtype()));
+  const double total = static_cast<double>(std::max<std::int64_t>(t.counted, 1));
+  return reduced_rows(rows, target.shape(), o.reduction, scalar(total, logits.dtype()));
 }
 
 Tensor nll_loss(const Tensor& x, const Tensor& target, const CrossEntropyOptions& o, Here here) {
