@@ -302,11 +302,6 @@ std::map<std::string, ReferenceCall> movement_calls() {
        }},
       {"select",
        [](Arguments& a) -> Tensors { return {select(a.tensor(0), a.axis(1, "dim", 0), a.integer(2, "index", 0))}; }},
-      {"slice",
-       [](Arguments& a) -> Tensors {
-         return {slice(a.tensor(0), a.axis(1, "dim", 0), a.integer(2, "start", 0), a.integer(3, "end", to_end),
-                       a.integer(4, "step", 1))};
-       }},
       {"split",
        [](Arguments& a) -> Tensors {
          const int axis = a.axis(2, "dim", 0);

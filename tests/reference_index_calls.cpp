@@ -40,10 +40,19 @@ Indices indices_of(const Argument& a) {
   return all;
 }
 
+/// (input, dim, start, end, step), or (input, key) with slices in it.
+Tensors slice_call(Arguments& a) {
+  if (a.has(1, "key") && (a.at(1, "key").is_slice || a.at(1, "key").is_list || a.at(1, "key").is_ellipsis))
+    return {index(a.tensor(0), indices_of(a.at(1, "key")))};
+  return {slice(a.tensor(0), a.axis(1, "dim", 0), a.integer(2, "start", 0), a.integer(3, "end", to_end),
+                a.integer(4, "step", 1))};
+}
+
 }  // namespace
 
 std::map<std::string, ReferenceCall> index_calls() {
   return {
+      {"slice", slice_call},
       {"__getitem__", [](Arguments& a) -> Tensors { return {index(a.tensor(0), indices_of(a.at(1, "key")))}; }},
       {"gather",
        [](Arguments& a) -> Tensors { return {gather(a.tensor(0), a.axis(1, "dim", 0), a.tensor(2, "index"))}; }},

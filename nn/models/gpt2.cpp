@@ -41,7 +41,8 @@ struct AttentionPart : Module {
         heads(c.heads),
         dropout(c.attention_dropout) {
     const std::int64_t d = c.d_model / c.heads;
-    scale = 1 / std::sqrt(static_cast<double>(d)) / (c.scale_by_inverse_layer ? static_cast<double>(layer + 1) : 1);
+    scale = c.scale_by_head_dim ? 1 / std::sqrt(static_cast<double>(d)) : 1;
+    if (c.scale_by_inverse_layer) scale /= static_cast<double>(layer + 1);
   }
   Tensor operator()(const Tensor& x, const Tensor& mask) const {
     const std::int64_t b = x.size(0), n = x.size(1), d = x.size(2);
@@ -175,6 +176,7 @@ Gpt2Config gpt2_config_from_file(const std::string& path, Here here) {
     c.attention_dropout = j.at("attn_pdrop");
     c.eps = j.at("layer_norm_epsilon");
     c.std = j.at("initializer_range");
+    c.scale_by_head_dim = j.value("scale_attn_weights", true);
     c.scale_by_inverse_layer = j.value("scale_attn_by_inverse_layer_idx", false);
     return c;
   } catch (const nlohmann::json::exception& e) {

@@ -20,6 +20,7 @@ struct Gpt2Config {
   double embedding_dropout = 0.1, attention_dropout = 0.1;
   double eps = 1e-5;
   double std = 0.02;                    ///< of the weights; 1 / sqrt(2 layers) of it in the blocks' output projections
+  bool scale_by_head_dim = true;        ///< scores are divided by sqrt(d_model / heads)
   bool scale_by_inverse_layer = false;  ///< scores of layer i are divided by i + 1
 };
 

@@ -1,12 +1,17 @@
 #include "nn/models/reformer.h"
 
+#include <algorithm>
 #include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "autograd/io/safetensors.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
+#include "autograd/ops/loss.h"
 #include "autograd/ops/movement.h"
+#include "autograd/ops/reduce.h"
 #include "autograd/runtime/error.h"
 #include "autograd/tape.h"
 #include "nn/init.h"
@@ -74,6 +79,7 @@ void check(const ReformerConfig& c, Here here) {
                                     {"d_model", c.d_model},
                                     {"d_ff", c.d_ff},
                                     {"heads", c.heads},
+                                    {"positions", c.positions},
                                     {"axial_rows", c.axial_rows},
                                     {"axial_columns", c.axial_columns},
                                     {"ff_chunks", c.ff_chunks}})
@@ -81,9 +87,37 @@ void check(const ReformerConfig& c, Here here) {
   if (c.layers.empty()) fail("needs at least one layer");
   if (c.head_dim < 0 || (c.head_dim == 0 && c.d_model % c.heads != 0))
     fail("heads = " + std::to_string(c.heads) + " does not divide d_model = " + std::to_string(c.d_model));
-  if (c.axial_row_dim < 1 || c.axial_row_dim >= c.d_model)
+  if (c.axial && (c.axial_row_dim < 1 || c.axial_row_dim >= c.d_model))
     fail("axial_row_dim = " + std::to_string(c.axial_row_dim) +
          " must lie between 1 and d_model - 1 = " + std::to_string(c.d_model - 1));
+}
+
+/// The length that all layers can cut into whole chunks; a sequence within one chunk is left as it is.
+std::int64_t padded_length(const ReformerConfig& c, std::int64_t n) {
+  std::int64_t common = 1, least = std::numeric_limits<std::int64_t>::max();
+  for (ReformerAttention kind : c.layers) {
+    const std::int64_t chunk = kind == ReformerAttention::lsh ? c.lsh.chunk : c.local.chunk;
+    common = std::lcm(common, chunk);
+    least = std::min(least, chunk);
+  }
+  return n <= least ? n : (n + common - 1) / common * common;
+}
+
+struct Sequence {
+  Tensor x;
+  ReformerCall call;
+};
+
+/// x [b, n, d] and its mask, padded for all layers. A mask that hides nothing is none.
+Sequence padded(const ReformerConfig& c, Tensor x, ReformerCall call) {
+  Tensor& mask = call.key_padding_mask;
+  if (mask.defined() && !any(mask)) mask = Tensor();
+  const std::int64_t n = x.size(1), more = padded_length(c, n) - n;
+  if (more == 0) return {x, call};
+  const std::int64_t b = x.size(0);
+  if (!mask.defined()) mask = zeros({b, n}, DType::boolean);
+  mask = cat({mask, ones({b, more}, DType::boolean)}, 1);
+  return {cat({x, zeros({b, more, x.size(2)}, x.dtype())}, 1), call};
 }
 
 }  // namespace
@@ -93,9 +127,12 @@ struct Reformer::Parts {
     Named& embeddings = model.child<Named>("embeddings");
     words = &embeddings.child<Embedding>("word_embeddings", c.vocabulary, c.d_model);
     init::normal_(words->weight, 0, c.embedding_std);
-    positions = &embeddings.child<Named>("position_embeddings")
-                     .child<AxialPositionEmbedding>("weights", c.axial_rows, c.axial_columns, c.axial_row_dim,
+    Named& places = embeddings.child<Named>("position_embeddings");
+    if (c.axial)
+      axial = &places.child<AxialPositionEmbedding>("weights", c.axial_rows, c.axial_columns, c.axial_row_dim,
                                                     c.d_model - c.axial_row_dim, c.axial_std);
+    else
+      learned = &places.child<LearnedPositionEmbedding>("embedding", c.positions, c.d_model, c.embedding_std);
     dropout = &embeddings.child<Dropout>("dropout", c.dropout);
     Named& encoder = model.child<Named>("encoder");
     layers = &encoder.child<ModuleList<LayerPart>>("layers");
@@ -105,7 +142,10 @@ struct Reformer::Parts {
     bias = &head.parameter("bias", zeros({c.vocabulary}));
   }
 
-  Tensor embed(const Tensor& tokens) const { return (*dropout)((*words)(tokens) + (*positions)(tokens.size(1))); }
+  Tensor embed(const Tensor& tokens) const {
+    const std::int64_t n = tokens.size(1);
+    return (*dropout)((*words)(tokens) + (axial ? (*axial)(n) : (*learned)(n)));
+  }
 
   std::vector<ReversibleBlock> blocks(const ReformerCall& call, std::size_t count) const {
     std::vector<ReversibleBlock> out;
@@ -121,7 +161,8 @@ struct Reformer::Parts {
   }
 
   Embedding* words;
-  AxialPositionEmbedding* positions;
+  AxialPositionEmbedding* axial = nullptr;
+  LearnedPositionEmbedding* learned = nullptr;
   Dropout* dropout;
   ModuleList<LayerPart>* layers;
   LayerNorm* norm;
@@ -142,28 +183,31 @@ Tensor Reformer::operator()(const Tensor& tokens, const ReformerCall& call, Here
   const Scope scope(*this, "Reformer", here);
   if (tokens.rank() != 2)
     throw ShapeError("Reformer: tokens must be [batch, length], got " + tokens.shape().str(), here);
-  const Tensor x = parts_->embed(tokens);
-  const TwoStreams y = reversible_blocks(parts_->blocks(call, parts_->layers->size()), {x, x}, config_.reversible);
-  const Tensor h = (*parts_->dropout)((*parts_->norm)(cat({y.first, y.second}, 2)));
+  const auto [x, own] = padded(config_, parts_->embed(tokens), call);
+  const TwoStreams y = reversible_blocks(parts_->blocks(own, parts_->layers->size()), {x, x}, config_.reversible);
+  Tensor h = (*parts_->dropout)((*parts_->norm)(cat({y.first, y.second}, 2)));
+  if (x.size(1) > tokens.size(1)) h = slice(h, 1, 0, tokens.size(1));
   return linear(h, parts_->decoder->weight, *parts_->bias);
 }
 
 Tensor Reformer::loss(const Tensor& logits, const Tensor& labels, Here here) const {
   const Scope scope(*this, "Reformer", here);
-  return detail::next_token_loss("Reformer", logits, labels, here);
+  const bool lsh = config_.layers[0] == ReformerAttention::lsh;
+  if (lsh ? config_.lsh.causal : config_.local.causal) return detail::next_token_loss("Reformer", logits, labels, here);
+  return cross_entropy(logits, labels, {}, here);
 }
 
 std::vector<Tensor> Reformer::buckets(const Tensor& tokens, const ReformerCall& call, Here here) {
   const Scope scope(*this, "Reformer", here);
   const NoGrad off;
-  const Tensor x = parts_->embed(tokens);
-  const auto blocks = parts_->blocks(call, parts_->layers->size());
+  const auto [x, padded_call] = padded(config_, parts_->embed(tokens), call);
+  const auto blocks = parts_->blocks(padded_call, parts_->layers->size());
   std::vector<Tensor> out;
   TwoStreams y{x, x};
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     const AttentionPart& part = (*parts_->layers)[i].attention;
     LshCall own = i < call.attention.size() ? call.attention[i] : LshCall{};
-    if (!own.key_padding_mask.defined()) own.key_padding_mask = call.key_padding_mask;
+    if (!own.key_padding_mask.defined()) own.key_padding_mask = padded_call.key_padding_mask;
     out.push_back(part.lsh ? (*part.lsh)(part.norm(y.second), own).buckets : Tensor());
     if (out.back().defined()) own.buckets = out.back();
     y.first = y.first + part(y.second, own);
@@ -233,10 +277,14 @@ ReformerConfig reformer_config_from_file(const std::string& path, Here here) {
     c.local.causal = j.at("is_decoder");
     c.local.ring = true;
     c.local.dropout = j.at("local_attention_probs_dropout_prob");
-    c.axial_rows = j.at("axial_pos_shape").at(0);
-    c.axial_columns = j.at("axial_pos_shape").at(1);
-    c.axial_row_dim = j.at("axial_pos_embds_dim").at(0);
-    c.axial_std = j.at("axial_norm_std");
+    c.axial = j.value("axial_pos_embds", true);
+    c.positions = j.at("max_position_embeddings");
+    if (c.axial) {
+      c.axial_rows = j.at("axial_pos_shape").at(0);
+      c.axial_columns = j.at("axial_pos_shape").at(1);
+      c.axial_row_dim = j.at("axial_pos_embds_dim").at(0);
+      c.axial_std = j.at("axial_norm_std");
+    }
     c.embedding_std = j.at("initializer_range");
     c.activation = detail::activation_named(j.at("hidden_act"), "hidden_act", path, here);
     c.dropout = j.at("hidden_dropout_prob");

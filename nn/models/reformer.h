@@ -19,6 +19,8 @@ struct ReformerConfig {
   std::vector<ReformerAttention> layers{ReformerAttention::lsh};
   LshOptions lsh{};
   LocalOptions local{};
+  bool axial = true;                                 ///< positions by rows and columns; false: a learned vector each
+  std::int64_t positions = 4096;                     ///< where they are not axial
   std::int64_t axial_rows = 64, axial_columns = 64;  ///< positions up to their product
   std::int64_t axial_row_dim = 64;                   ///< of d_model; the columns have the rest
   double axial_std = 1;
@@ -45,13 +47,15 @@ class Reformer : public Module {
   /// bias). Throws as load() does.
   void load_published(const std::string& path, Here here = Here::current());
 
-  /// Logits [b, n, vocabulary] of tokens [b, n] int64.
+  /// Logits [b, n, vocabulary] of tokens [b, n] int64. A length that the layers' chunks do not divide is padded for all
+  /// layers alike, and cut again at the end.
   Tensor operator()(const Tensor& tokens, const ReformerCall& call = {}, Here here = Here::current());
-  /// Mean cross-entropy of predicting token i + 1 at position i; targets of -100 are ignored.
+  /// Mean cross-entropy of predicting token i + 1 at position i, or, where attention is not causal, the label of
+  /// position i itself (masked tokens); targets of -100 are ignored.
   Tensor loss(const Tensor& logits, const Tensor& labels, Here here = Here::current()) const;
 
   /// The buckets [b, h, hashes, n] of every layer (undefined for local layers and short sequences) for these tokens,
-  /// off the tape.
+  /// off the tape; n is the padded length.
   std::vector<Tensor> buckets(const Tensor& tokens, const ReformerCall& call = {}, Here here = Here::current());
 
   /// The attention probabilities [b, h, n, n] and the buckets [b, h, hashes, n] of an LSH layer for these tokens
