@@ -29,7 +29,7 @@ inline double relative_difference(const Tensor& got, const Tensor& expected, dou
   return worst / largest;
 }
 
-/// |got - expected| / |expected| (at least `floor`) in the Euclidean norm.
+/// |got - expected| / |expected| in the Euclidean norm; relative to `floor` where |expected| is 0.
 inline double norm_difference(const Tensor& got, const Tensor& expected, double floor = 0) {
   if (!got.defined() || got.shape() != expected.shape()) return INFINITY;
   const std::vector<double> a = got.detach().to_vector<double>(), b = expected.to_vector<double>();
@@ -38,7 +38,7 @@ inline double norm_difference(const Tensor& got, const Tensor& expected, double 
     difference += (a[i] - b[i]) * (a[i] - b[i]);
     size += b[i] * b[i];
   }
-  return difference == 0 ? 0 : std::sqrt(difference) / std::max(std::sqrt(size), floor);
+  return difference == 0 ? 0 : std::sqrt(difference) / (size > 0 ? std::sqrt(size) : floor);
 }
 
 /// In magnitude, of those that are finite.
