@@ -19,7 +19,6 @@ using namespace attune::tests;
 
 namespace {
 
-
 template <class T>
 void dense(Unary f, const std::vector<T>& x, std::vector<T>& y) {
   unary(f, Shape{static_cast<std::int64_t>(x.size())}, Strided<T>{x.data(), {1}}, y.data());
