@@ -22,13 +22,12 @@ Saved::Saved(const Tensor& x) {
 }
 
 SavedOrRemade::SavedOrRemade(const Tensor& x) {
-  Node* const node = x.defined() ? x.node() : nullptr;
-  if (node) remake_ = NodeAccess::remake(*node);
+  if (x.defined() && x.node()) remake_ = NodeAccess::remake(x);
   if (!remake_) {
     saved_ = Saved(x);
     return;
   }
-  node_ = Ref<Node>(node);
+  node_ = Ref<Node>(x.node());
   slot_ = x.slot();
 }
 
@@ -44,7 +43,9 @@ bool detail::worth_remaking(const Tensor& y) {
 }
 
 void detail::set_remake(const Tensor& y, std::function<Tensor()> remake) {
-  NodeAccess::extras(*y.node()).remake = std::move(remake);
+  auto& e = NodeAccess::extras(*y.node());
+  e.remake = std::move(remake);
+  e.remade_version = y.version();
 }
 
 void Saved::fail() const {

@@ -246,7 +246,7 @@ struct Sweep::State {
     p = Pending{Ref<Node>(&node), {}, {}};
     sent.resize(node.edges().size());
     node.run(received, sent);
-    if (!retain) node.free_saved();
+    if (!retain) NodeAccess::free_saved(node);
     if (!watched) received.clear();
     for (std::size_t i = 0; i < sent.size(); ++i) {
       Tensor& dx = sent[i];

@@ -28,7 +28,8 @@ struct Node::Extras {
   std::vector<Hook> hooks;
   std::vector<Owner> owners;
   std::unique_ptr<Trace> trace;
-  std::function<Tensor()> remake;  // of the one output
+  std::function<Tensor()> remake;  // of the one output, as it was at this version
+  std::uint32_t remade_version = 0;
 };
 
 struct NodeAccess {
@@ -37,7 +38,16 @@ struct NodeAccess {
     if (!n.extras_) n.extras_ = std::make_unique<Node::Extras>();
     return *n.extras_;
   }
-  static std::function<Tensor()> remake(const Node& n) { return n.extras_ ? n.extras_->remake : nullptr; }
+  /// What makes y again; empty where nothing does, or where y was changed in place since.
+  static std::function<Tensor()> remake(const Tensor& y) {
+    const Node::Extras* e = y.node()->extras_.get();
+    return e && e->remake && e->remade_version == y.version() ? e->remake : nullptr;
+  }
+  /// Frees what a node saved for its own rules and for those that would make its output again.
+  static void free_saved(Node& n) noexcept {
+    n.free_saved();
+    if (n.extras_) n.extras_->remake = nullptr;
+  }
   static void make_leaf(TensorImpl& t, Here here);
   static void own_gradient(Node& n, TensorImpl* t) { extras(n).owners.push_back({t->slot, t}); }
   static void forget_owner(Node& n, const TensorImpl* t) noexcept;

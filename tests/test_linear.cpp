@@ -186,6 +186,23 @@ TEST_CASE("linear: a layer after a large activation keeps the activation's argum
     for (std::size_t i = 0; i < want.size(); ++i)
       CHECK(amax(abs(got[i].detach() - want[i].detach())).item() < 1e-11 * amax(abs(want[i].detach())).item());
   }
+  // An output that was changed before the layer saw it is kept as it is.
+  const Tensor half = silu(reals({128, 96}, 5).requires_grad_()), plain = half.detach() * 0.5;
+  {
+    const NoGrad off;
+    Tensor values = half.detach();
+    mul_(values, 0.5);
+  }
+  const Tensor want = grad({sum(square(linear(plain, down)))}, {down})[0];
+  CHECK(amax(abs(grad({sum(square(linear(half, down)))}, {down})[0] - want)).item() < 1e-11);
+  // The sweep frees what there is to make it from, though the graph itself lives on.
+  const std::int64_t before = memory_stats().live_bytes;
+  {
+    const Tensor loss = sum(linear(silu(linear(x.detach(), up)), down.detach()));
+    CHECK(memory_stats().live_bytes - before > hidden);
+    grad({loss}, {up});
+    CHECK(memory_stats().live_bytes - before < hidden / 2);
+  }
   // The activation's own argument is still watched.
   Tensor h = reals({128, 96}, 4).requires_grad_();
   const Tensor y = linear(gelu(h), down);
