@@ -7,23 +7,25 @@
 
 namespace attune {
 
+namespace {
+
+template <class T>
+void add_elements(const Tensor& into, const Tensor& x) {
+  auto* y = static_cast<T*>(into.raw_mut());
+  const auto* added = static_cast<const T*>(x.raw());
+  if (x.is_contiguous())
+    kernels::axpy(T{1}, added, y, x.numel());
+  else
+    kernels::binary<T>(kernels::Binary::add, into.shape(), {y, into.strides()}, {added, x.strides()}, y);
+}
+
+}  // namespace
+
 void add_in_place(const Tensor& into, const Tensor& x, Here here) {
-  const Shape& shape = into.shape();
-  if (x.dtype() == DType::float32) {
-    auto* y = static_cast<float*>(into.raw_mut());
-    if (x.is_contiguous())
-      kernels::axpy(1.0f, static_cast<const float*>(x.raw()), y, x.numel());
-    else
-      kernels::binary<float>(kernels::Binary::add, shape, {y, into.strides()},
-                             {static_cast<const float*>(x.raw()), x.strides()}, y);
-  } else {
-    auto* y = static_cast<double*>(into.raw_mut());
-    if (x.is_contiguous())
-      kernels::axpy(1.0, static_cast<const double*>(x.raw()), y, x.numel());
-    else
-      kernels::binary<double>(kernels::Binary::add, shape, {y, into.strides()},
-                              {static_cast<const double*>(x.raw()), x.strides()}, y);
-  }
+  if (x.dtype() == DType::float32)
+    add_elements<float>(into, x);
+  else
+    add_elements<double>(into, x);
   into.bump_version(here);
 }
 

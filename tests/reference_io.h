@@ -3,11 +3,7 @@
 
 #include <cmath>
 #include <cstdio>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -70,40 +66,6 @@ class CaseChecks {
  private:
   std::vector<std::string> failures_;
 };
-
-/// A safetensors file without the tensors that have more axes than a Shape: the cases of those fail, not the file.
-inline SafetensorsFile load_what_fits(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  const std::string bytes{std::istreambuf_iterator<char>(in), {}};
-  std::uint64_t length = 0;
-  if (bytes.size() >= 8) std::memcpy(&length, bytes.data(), 8);
-  std::vector<std::string> too_deep;
-  if (length > 0 && length <= bytes.size() - 8) {
-    nlohmann::json header = nlohmann::json::parse(bytes.substr(8, length), nullptr, false);
-    if (header.is_object())
-      for (auto& [name, entry] : header.items()) {
-        if (!entry.contains("shape") || entry["shape"].size() <= static_cast<std::size_t>(max_rank)) continue;
-        std::int64_t count = 1;
-        for (const auto& n : entry["shape"]) count *= n.get<std::int64_t>();
-        entry["shape"] = {count};
-        too_deep.push_back(name);
-      }
-    if (!too_deep.empty()) {
-      const std::string text = header.dump();
-      const std::uint64_t size = text.size();
-      const auto flat = std::filesystem::temp_directory_path() /
-                        (path.stem().string() + "." + std::to_string(std::random_device()()) + ".safetensors");
-      std::ofstream out(flat, std::ios::binary);
-      out.write(reinterpret_cast<const char*>(&size), 8) << text << bytes.substr(8 + length);
-      out.close();
-      SafetensorsFile file = load_safetensors(flat.string());
-      std::filesystem::remove(flat);
-      for (const std::string& name : too_deep) file.tensors.erase(name);
-      return file;
-    }
-  }
-  return load_safetensors(path.string());
-}
 
 inline std::vector<std::filesystem::path> sorted_entries(const std::filesystem::path& directory) {
   std::vector<std::filesystem::path> out;

@@ -18,6 +18,8 @@ using namespace attune::tests;
 namespace {
 
 constexpr double tolerance = 1e-10;
+/// Relative to the inputs or cotangents: a result that is 0 is found as their rounding errors.
+constexpr double rounding = 1e-13;
 
 template <class Value>
 const Value& required(const std::map<std::string, Value>& table, const std::string& name) {
@@ -37,7 +39,7 @@ std::map<std::string, Tensor> below(const std::string& prefix, const std::map<st
 /// Every expected tensor against the one of its name, relative to its largest element (at least `floor`), and none
 /// without an expected one.
 void compare(CaseChecks& checks, const std::string& what, const std::map<std::string, Tensor>& expected,
-             const std::map<std::string, Tensor>& got, double floor = 1e-300) {
+             const std::map<std::string, Tensor>& got, double floor) {
   for (const auto& [name, value] : expected) {
     const auto at = got.find(name);
     if (at == got.end() || !at->second.defined())
@@ -76,15 +78,14 @@ void run_case(const SafetensorsFile& file, const std::string& module, CaseChecks
 
   std::map<std::string, Tensor> numbered;
   Tensors cotangents;
-  double given = 0;  // of the inputs: an output that is 0 is found as their rounding errors
+  double given = 1e-300, pulled = 1e-300;  // the largest input and cotangent
   for (const auto& [name, leaf] : leaves) given = std::max(given, largest_element(leaf));
-  double scale = 1e-300;  // of the cotangents: a gradient that is 0 is found as their rounding errors
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     numbered[std::to_string(i)] = outputs[i];
     cotangents.push_back(required(file.tensors, "cotangent." + std::to_string(i)));
-    scale = std::max(scale, largest_element(cotangents.back()));
+    pulled = std::max(pulled, largest_element(cotangents.back()));
   }
-  compare(checks, "output ", below("output.", file.tensors), numbered, std::max(1e-3 * given, 1e-300));
+  compare(checks, "output ", below("output.", file.tensors), numbered, rounding / tolerance * given);
 
   Tensors wanted;
   std::vector<std::pair<std::string, std::string>> names;  // which table, which name
@@ -94,8 +95,10 @@ void run_case(const SafetensorsFile& file, const std::string& module, CaseChecks
   const Tensors gradients = grad(outputs, wanted, {.cotangents = cotangents, .allow_unused = true});
   std::map<std::string, std::map<std::string, Tensor>> got;
   for (std::size_t i = 0; i < wanted.size(); ++i) got[names[i].first][names[i].second] = gradients[i];
-  compare(checks, "gradient of the input ", below("grad.input.", file.tensors), got["input"], scale);
-  compare(checks, "gradient of the weight ", below("grad.weight.", file.tensors), got["weight"], scale);
+  compare(checks, "gradient of the input ", below("grad.input.", file.tensors), got["input"],
+          rounding / tolerance * pulled);
+  compare(checks, "gradient of the weight ", below("grad.weight.", file.tensors), got["weight"],
+          rounding / tolerance * pulled);
 }
 
 }  // namespace

@@ -38,8 +38,7 @@ class Case {
 
   Tensor tensor(const std::string& name) const {
     const auto at = file_.tensors.find(name);
-    if (at == file_.tensors.end())
-      throw std::runtime_error("there is no tensor " + name + " of at most " + std::to_string(max_rank) + " axes");
+    if (at == file_.tensors.end()) throw std::runtime_error("there is no tensor " + name);
     const NoGrad off;
     if (at->second.dtype() != float64) return at->second;
     const Tensor x = to(to(at->second, dtype_), widened_);
@@ -311,7 +310,7 @@ int main(int argc, char** argv) {
         if (!only.empty() && op != only) continue;
         if (!document.at("cases").is_array() || document["cases"].empty())
           throw std::runtime_error("there are no cases");
-        file = load_what_fits(std::filesystem::path(path).replace_extension(".safetensors"));
+        file = load_safetensors(std::filesystem::path(path).replace_extension(".safetensors").string());
       } catch (const std::exception& e) {
         std::printf("%s: %s\n", op.c_str(), e.what());
         ++counts[op].failed;

@@ -283,11 +283,12 @@ TEST_CASE("reversible: activation memory does not grow with depth") {
     const Tensor loss = model.loss(model(tokens), tokens);
     return memory_stats().live_bytes - before;
   };
-  // What is kept a layer are int32 buckets: 2 x 2 heads x 2 hashes x 256 = 8 KiB, against an activation of 128 KiB.
+  // What is kept a layer are int32 buckets, 2 x 2 heads x 2 hashes x 256 = 8 KiB, and the nodes' own bookkeeping,
+  // against an activation of 128 KiB.
   const auto growth = [&](bool reversible) {
     return static_cast<double>(held(8, reversible) - held(2, reversible)) / 6;
   };
-  CHECK(growth(true) < 16 << 10);
+  CHECK(growth(true) < 24 << 10);
   CHECK(growth(false) > 500 << 10);
 }
 

@@ -8,7 +8,7 @@
 
 namespace attune {
 
-inline constexpr int max_rank = 8;
+inline constexpr int max_rank = 12;
 
 /// Up to `max_rank` 64-bit integers; the base of Shape, Strides and axis lists. Longer lists throw ShapeError.
 class Dims {

@@ -17,9 +17,10 @@ inline Tensor sample_index(const Shape& shape, std::int64_t n) {
 
 /// An index for gather(x, -1, ..): k positions along the last axis.
 inline Tensor sample_index_like(const Tensor& x, std::int64_t k) {
+  const std::int64_t n = x.size(-1);  // refuses rank 0
   Shape shape = x.shape();
   shape.back() = k;
-  return sample_index(shape, x.size(-1));
+  return sample_index(shape, n);
 }
 
 inline Rows index_rows() {

@@ -89,8 +89,9 @@ inline Rows movement_rows() {
        .bench = large},
       {.name = "slice_scatter",
        .call = [](const Tensors& x) -> Tensors {
+         const std::int64_t n = x[0].size(-1);  // refuses rank 0
          Shape shape = x[0].shape();
-         shape.back() = 2 * shape.back() + 1;
+         shape.back() = 2 * n + 1;
          return {slice_scatter(x[0], shape, -1, 1, 2)};
        },
        .shapes = {{{3, 4}}, {{1}}, {{0, 2}}, {{2, 0}}, {{2, 1, 3}}},
