@@ -21,9 +21,9 @@ namespace {
 using Size = std::int64_t;
 
 constexpr Size tile_rows = 512, tile_columns = 1024;     // at the most: large tiles spend the least on BLAS's packing
-constexpr Size least_side = 64;                          // of a tile that is halved
+constexpr Size least_side = 32;                          // of a tile that is halved
 constexpr Size least_tiles = 4;                          // of a product that is worth sharing, however small its output
-constexpr double shared_work = 1 << 21;                  // multiplications that are worth a thread
+constexpr double shared_work = 1 << 19;                  // multiplications that are worth a thread
 constexpr double vector_cost = 8;                        // a matrix times a vector waits for memory: each costs as many
 constexpr Size tiny_work = 128;                          // multiplications up to which a loop beats a call
 constexpr Size slice_k = 2048, slice_outputs = 64 * 64;  // a small output over a long k is computed in slices of k
@@ -303,7 +303,7 @@ void gemm_batched(const Gemm<T>& g, Size batch, const Size* a_off, const Size* b
   const double work = work_of(g.m, g.n, g.k);
   const Tiling t = tiling_of(g.m, g.n, work, batch);
   const auto tile_work = work / static_cast<double>(t.count());
-  const Size grain = std::max<Size>(1, static_cast<Size>(shared_work / 16 / tile_work));
+  const Size grain = std::max<Size>(1, static_cast<Size>(shared_work / 4 / tile_work));
   parallel_for(batch * t.count(), grain, [&](Size begin, Size end) {
     for (Size at = begin; at < end; ++at) {
       const Size tile = at % t.count(), i = tile / t.across * t.rows, j = tile % t.across * t.columns;

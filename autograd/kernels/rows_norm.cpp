@@ -172,11 +172,13 @@ void rms_norm(const T* x, const T* w, double eps, T* y, T* rrms, Size rows, Size
            [=](Size r, Size count) { kernels<T>().rms_norm(x + r * n, w, eps, y + r * n, rrms + r, count, n); });
 }
 
-/// Runs body(first_row, rows, dw, db) over blocks of rows whose size follows from n alone, each with its own partial dw
-/// and db [n] (null where the target is), and adds the partial sums up in a fixed tree.
+/// Runs body(first_row, rows, dw, db) over blocks of rows whose size follows from the shape alone, each with its own
+/// partial dw and db [n] (null where the target is), and adds the partial sums up in a fixed tree.
 template <class T, class F>
 static void with_column_sums(Size rows, Size n, T* dw, T* db, F body) {
-  const Size block = std::clamp<Size>(32768 / std::max<Size>(1, n), 16, 4096);
+  const Size width = std::max<Size>(1, n);
+  const Size block = std::clamp<Size>(rows / 4, std::clamp<Size>(8192 / width, 16, 1024),  // worth a thread,
+                                      std::clamp<Size>(32768 / width, 16, 4096));          // and few partial sums
   const Size blocks = std::max<Size>(1, (rows + block - 1) / block);
   const Buffer<T> dw_partial(dw == nullptr ? 0 : blocks * n), db_partial(db == nullptr ? 0 : blocks * n);
   T *const pw = dw_partial.data(), *const pb = db_partial.data();
