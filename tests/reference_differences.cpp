@@ -105,6 +105,21 @@ void noise_for_zero(const Question& q, const Numbers& got, Numbers& expected) {
   if (noise && !q.is_output()) expected = got;
 }
 
+/// The call's argument of this name or place, or `otherwise`.
+double argument(const json& call, const char* name, std::size_t place, double otherwise) {
+  if (call["kwargs"].contains(name)) return call["kwargs"][name]["v"];
+  return call["args"].size() > place ? call["args"][place]["v"].get<double>() : otherwise;
+}
+
+/// Derivatives where one of the vectors along an axis is shorter than eps.
+void derivative_below_eps(const Question& q, const Numbers& got, Numbers& expected) {
+  const int axis = static_cast<int>(argument(q.call, "dim", 2, 1));
+  const double eps = argument(q.call, "eps", 3, 1e-8);
+  for (const json& a : {q.call["args"][0], q.call["args"][1]})
+    if (const Tensor& x = q.tensors.at(a["t"]); !q.is_output() && any(lt(vector_norm(x, 2, {axis}), eps)))
+      expected = got;
+}
+
 /// Each entry is needed by the project's own copy of the cases, which a full run on it checks.
 struct Kept {
   std::string op;
@@ -122,9 +137,11 @@ std::vector<Kept>& kept() {
       {"index_put", nothing_for_overwritten, "PyTorch gives a gradient to a value that a later one overwrites"},
       {"linalg.vector_norm", number_for_nan, "PyTorch divides 0 by 0 in the second derivative at 0"},
       {"linalg.vector_norm", order_as_float, "PyTorch rounds the order to a float"},
+      {"logaddexp", number_for_nan, "PyTorch's second derivative is inf/inf where the arguments lie far apart"},
       {"logit", any_derivative_of_nan, "outside [0, 1] PyTorch's derivative is NaN, its second one 0"},
       {"logit", number_for_nan, zero_times_infinity},
       {"masked_select", same_numbers_elsewhere, "PyTorch fills the gradient of a transposed input in memory's order"},
+      {"nn.functional.cosine_similarity", derivative_below_eps, "PyTorch's derivative is not that of its clamped norm"},
       {"nn.functional.elu", nan_for_number, "the derivative at NaN is NaN where alpha e^x is"},
       {"nn.functional.kl_div", number_for_nan, zero_times_infinity + ", where a target is 0"},
       {"nn.functional.nll_loss", number_for_nan, "a mean whose weights are all 0 is 0, not 0/0"},

@@ -15,7 +15,7 @@ using attune::LshOptions;
 
 void refuse(const std::string& what) {
   const std::string line = what.substr(0, what.find('\n'));
-  fmt::print(stderr, "reformer_copy: {}{}\n", line, line.find("--") == 0 ? " (--help lists the options)" : "");
+  fmt::print(stderr, "reformer_copy: {}{}\n", line, line.find("--") < line.size() ? " (--help lists the options)" : "");
   std::exit(2);
 }
 
@@ -120,6 +120,7 @@ Options parse(int argc, char** argv) {
                "train with 1, 2, 4 hashes and full attention; print the paper's Table 2 at this size");
   app.add_flag("--paper", o.paper,
                "the paper's own configuration: length 1024, width 256, 150,000 steps, which take days on two cores");
+  app.allow_extras();  // what CLI11 says of them itself is in reversed order
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& e) {
@@ -127,6 +128,8 @@ Options parse(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     refuse(e.what());
   }
+  if (const auto unknown = app.remaining(); !unknown.empty())
+    refuse(fmt::format("there is no option {}{}", unknown[0], unknown[0][0] == '-' ? "" : "; options begin with --"));
   if (o.paper) apply_paper(app, o);
   check(o);
   return o;
