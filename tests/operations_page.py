@@ -46,7 +46,8 @@ TAIL = """
 Complex and integer-only operations, sparse tensors, convolutions over two and three axes, pooling but for
 `nn::MaxOverTime`, batch, group and instance norm, linear algebra beyond products, sampling from distributions other
 than uniform and normal. CTC, multi-margin and multi-label margin losses. Activations that attention models do not use
-(SELU, Mish and others) are a few lines over the operations above.
+(SELU, Mish and others) are a few lines over the operations above. `nn::Embedding`'s max_norm, scale_grad_by_freq and
+sparse gradients.
 """
 
 
