@@ -34,7 +34,22 @@ SavedOrRemade::SavedOrRemade(const Tensor& x) {
 Tensor SavedOrRemade::get() const {
   if (!remake_) return saved_.get();
   const NoGrad off;
-  return rewrap(remake_(), node_.get(), slot_);
+  const auto fail = [&](const std::string& why) {
+    const Node* n = thread_state.running;
+    throw GradError(std::string(n ? n->name() : "backward") + ": its input, the output of " + node_->name() +
+                    (node_->site().line ? " at " + node_->site().str() : "") + ", cannot be made again: " + why);
+  };
+  Tensor y;
+  try {
+    y = remake_();
+  } catch (const GradError& e) {
+    fail(e.what());
+  }
+  const OutputInfo& made = node_->output(slot_);
+  if (!y.defined() || y.shape() != made.shape || y.dtype() != made.dtype)
+    fail((y.defined() ? y.shape().str() + " of " + name_of(y.dtype()) : "nothing") + " came for " + made.shape.str() +
+         " of " + name_of(made.dtype));
+  return rewrap(y, node_.get(), slot_);
 }
 
 bool detail::worth_remaking(const Tensor& y) {
@@ -45,6 +60,7 @@ bool detail::worth_remaking(const Tensor& y) {
 void detail::set_remake(const Tensor& y, std::function<Tensor()> remake) {
   auto& e = NodeAccess::extras(*y.node());
   e.remake = std::move(remake);
+  e.remade_slot = y.slot();
   e.remade_version = y.version();
 }
 

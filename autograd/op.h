@@ -68,7 +68,9 @@ bool worth_remaking(const Tensor& y);  ///< recorded, and large
 void set_remake(const Tensor& y, std::function<Tensor()> remake);
 }  // namespace detail
 /// Lets users of y make it again instead of keeping it, where it is recorded and large enough to matter. `remake` gives
-/// y's elements and keeps nothing that y's node does not keep.
+/// a tensor of y's shape, dtype and elements and keeps nothing that y's node does not keep: where that was changed in
+/// place since, the users' backward passes fail too. Of an operation's outputs one can be made again, the last that
+/// was named.
 template <class F>
 void allow_remake(const Tensor& y, F remake) {
   if (detail::worth_remaking(y)) detail::set_remake(y, std::move(remake));

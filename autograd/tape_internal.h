@@ -28,8 +28,8 @@ struct Node::Extras {
   std::vector<Hook> hooks;
   std::vector<Owner> owners;
   std::unique_ptr<Trace> trace;
-  std::function<Tensor()> remake;  // of the one output, as it was at this version
-  std::uint32_t remade_version = 0;
+  std::function<Tensor()> remake;  // of this output, as it was at this version
+  std::uint32_t remade_slot = 0, remade_version = 0;
 };
 
 struct NodeAccess {
@@ -41,7 +41,8 @@ struct NodeAccess {
   /// What makes y again; empty where nothing does, or where y was changed in place since.
   static std::function<Tensor()> remake(const Tensor& y) {
     const Node::Extras* e = y.node()->extras_.get();
-    return e && e->remake && e->remade_version == y.version() ? e->remake : nullptr;
+    const bool made = e && e->remake && e->remade_slot == y.slot() && e->remade_version == y.version();
+    return made ? e->remake : nullptr;
   }
   /// Frees what a node saved for its own rules and for those that would make its output again.
   static void free_saved(Node& n) noexcept {

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
+#include "autograd/op.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/index.h"
 #include "autograd/ops/reduce.h"
@@ -31,18 +33,18 @@ Tensor weight_of(std::int64_t in, std::int64_t out, std::int64_t kernel, const C
 }
 
 /// x [.., L] with `before` and `after` of its own elements at its ends.
-Tensor padded(const Tensor& x, PaddingMode mode, std::int64_t before, std::int64_t after, Here here) {
-  const std::int64_t n = x.rank() == 0 ? 0 : x.size(-1), most = std::max(before, after);
+Tensor padded(const Op& op, const Tensor& x, PaddingMode mode, std::int64_t before, std::int64_t after) {
+  const std::int64_t n = x.size(-1), most = std::max(before, after);
   if (n < 1 || (mode == PaddingMode::reflect && most >= n) || (mode == PaddingMode::circular && most > n))
-    throw ShapeError("Conv1d: x " + x.shape().str() + " is too short to be padded by " + std::to_string(most), here);
-  std::vector<std::int64_t> places;
-  for (std::int64_t i = -before; i < n + after; ++i) {
-    std::int64_t at = std::clamp<std::int64_t>(i, 0, n - 1);
-    if (mode == PaddingMode::reflect) at = i < 0 ? -i : i >= n ? 2 * (n - 1) - i : i;
-    if (mode == PaddingMode::circular) at = (i + n) % n;
-    places.push_back(at);
+    op.fail_shape("x " + x.shape().str() + " is too short to be padded by " + std::to_string(most));
+  const Tensor places = zeros({before + n + after}, int64);
+  auto* to = static_cast<std::int64_t*>(places.raw_mut());
+  for (std::int64_t i = -before; i < n + after; ++i, ++to) {
+    *to = std::clamp<std::int64_t>(i, 0, n - 1);
+    if (mode == PaddingMode::reflect) *to = i < 0 ? -i : i >= n ? 2 * (n - 1) - i : i;
+    if (mode == PaddingMode::circular) *to = (i + n) % n;
   }
-  return index_select(x, -1, index_tensor(places));
+  return index_select(x, -1, places);
 }
 
 }  // namespace
@@ -52,7 +54,12 @@ Conv1d::Conv1d(std::int64_t in, std::int64_t out, std::int64_t kernel, const Con
       options_{.stride = o.stride, .padding = o.padding, .dilation = o.dilation, .groups = o.groups},
       mode_(o.padding_mode) {
   if (mode_ != PaddingMode::zeros) {
-    const std::int64_t reach = o.dilation * (kernel - 1);
+    constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
+    std::int64_t reach = 0;
+    if (o.padding > most || __builtin_mul_overflow(o.dilation, kernel - 1, &reach) || reach > most)
+      throw ValueError("Conv1d: padding = " + std::to_string(o.padding) + ", dilation = " + std::to_string(o.dilation) +
+                           " and kernel = " + std::to_string(kernel) + " reach beyond 32 bits",
+                       here);
     before_ = o.padding == same_padding ? reach / 2 : o.padding;
     after_ = o.padding == same_padding ? reach - before_ : o.padding;
     options_.padding = valid_padding;
@@ -67,7 +74,15 @@ Conv1d::Conv1d(std::int64_t in, std::int64_t out, std::int64_t kernel, const Con
 
 Tensor Conv1d::operator()(const Tensor& x, Here here) const {
   const Scope scope(*this, "Conv1d", here);
-  return conv1d(before_ + after_ == 0 ? x : padded(x, mode_, before_, after_, here), weight, bias(), options_);
+  if (before_ + after_ == 0) return conv1d(x, weight, bias(), options_);
+  const Op op{"Conv1d", here};
+  op.check_floating(x);
+  op.check_same_dtype(x, weight);
+  const std::int64_t in = weight.size(1) * options_.groups;
+  if ((x.rank() != 2 && x.rank() != 3) || x.size(-2) != in)
+    op.fail_shape("x " + x.shape().str() + " must be [N, " + std::to_string(in) + ", L] or [" + std::to_string(in) +
+                  ", L]");
+  return conv1d(padded(op, x, mode_, before_, after_), weight, bias(), options_);
 }
 
 Tensor MaxOverTime::operator()(const Tensor& x, Here here) const {

@@ -195,8 +195,9 @@ LSTMCell::LSTMCell(std::int64_t in, std::int64_t hidden, const CellOptions& o, H
 
 LstmState LSTMCell::operator()(const Tensor& x, const LstmState& state, Here here) const {
   const Scope scope(*this, name_, here);
+  const Tensor gates = projected(x, {});  // checks x, before the states are compared with it
   const LstmState next =
-      lstm_cell(projected(x, {}), {batched("h", state.h, x), batched("c", state.c, x)}, weight_hh_, or_none(bias_hh_));
+      lstm_cell(gates, {batched("h", state.h, x), batched("c", state.c, x)}, weight_hh_, or_none(bias_hh_));
   return x.rank() == 1 ? LstmState{squeeze(next.h, 0), squeeze(next.c, 0)} : next;
 }
 
@@ -205,7 +206,8 @@ GRUCell::GRUCell(std::int64_t in, std::int64_t hidden, const CellOptions& o, Her
 
 Tensor GRUCell::operator()(const Tensor& x, const Tensor& h, Here here) const {
   const Scope scope(*this, name_, here);
-  const Tensor next = gru_cell(projected(x, {}), batched("h", h, x), weight_hh_, or_none(bias_hh_));
+  const Tensor gates = projected(x, {});
+  const Tensor next = gru_cell(gates, batched("h", h, x), weight_hh_, or_none(bias_hh_));
   return x.rank() == 1 ? squeeze(next, 0) : next;
 }
 
@@ -216,7 +218,8 @@ RNNCell::RNNCell(std::int64_t in, std::int64_t hidden, Activation activation, co
 
 Tensor RNNCell::operator()(const Tensor& x, const Tensor& h, Here here) const {
   const Scope scope(*this, name_, here);
-  const Tensor next = rnn_cell(projected(x, {}), batched("h", h, x), weight_hh_, or_none(bias_hh_), activation_);
+  const Tensor gates = projected(x, {});
+  const Tensor next = rnn_cell(gates, batched("h", h, x), weight_hh_, or_none(bias_hh_), activation_);
   return x.rank() == 1 ? squeeze(next, 0) : next;
 }
 

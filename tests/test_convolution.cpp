@@ -171,6 +171,18 @@ TEST_CASE("Conv1d") {
   CHECK(ring(zeros({2, 4})).shape() == Shape{3, 10});
   CHECK(thrown([&] { mirror(zeros({2, 4})); }) == "ShapeError: Conv1d: x [2, 4] is too short to be padded by 4");
   CHECK(thrown([&] { ring(zeros({2, 3})); }) == "ShapeError: Conv1d: x [2, 3] is too short to be padded by 4");
+  // What is wrong with x is said of x, not of what padding makes of it.
+  CHECK(thrown([&] { ring(zeros({1, 3, 8})); }) == "ShapeError: Conv1d: x [1, 3, 8] must be [N, 2, L] or [2, L]");
+  CHECK(thrown([&] { ring(zeros({8})); }) == "ShapeError: Conv1d: x [8] must be [N, 2, L] or [2, L]");
+  CHECK(thrown([&] { ring(Tensor()); }) == "ValueError: Conv1d: an input is undefined");
+  CHECK(thrown([] {
+          nn::Conv1d(2, 3, 3, {.padding = std::int64_t{1} << 40, .padding_mode = nn::PaddingMode::replicate});
+        }) == "ValueError: Conv1d: padding = 1099511627776, dilation = 1 and kernel = 3 reach beyond 32 bits");
+  CHECK(thrown([] {
+          nn::Conv1d(
+              2, 3, 3,
+              {.padding = same_padding, .dilation = std::int64_t{1} << 62, .padding_mode = nn::PaddingMode::circular});
+        }).ends_with("dilation = 4611686018427387904 and kernel = 3 reach beyond 32 bits"));
   CHECK(thrown([] { nn::Conv1d(3, 4, 0); }) == "ValueError: Conv1d: kernel = 0 must be at least 1");
   CHECK(thrown([] { nn::Conv1d(3, 4, 2, {.groups = 2}); }) ==
         "ValueError: Conv1d: groups = 2 does not divide in = 3 and out = 4");

@@ -1,4 +1,5 @@
 // linear and its fused epilogue: against plain loops, and against its composition in every order.
+#include "autograd/op.h"
 #include "autograd/runtime/memory.h"
 #include "tests/plain.h"
 
@@ -210,8 +211,39 @@ TEST_CASE("linear: a layer after a large activation keeps the activation's argum
     const NoGrad off;
     fill_(h, 1);
   }
-  CHECK(thrown([&] { sum(y).backward(); }).find("a tensor [128, 96] that it saved for backward was changed in place") !=
-        std::string::npos);
+  const std::string said = thrown([&] { sum(y).backward(); });
+  CHECK(said.starts_with("GradError: linear: its input, the output of gelu at test_linear.cpp:"));
+  CHECK(said.find("a tensor [128, 96] that it saved for backward was changed in place") != std::string::npos);
+}
+
+/// x twice: 2 x and 3 x, one operation.
+Tensors doubled_and_tripled(const Tensor& x, Here here = Here::current()) {
+  const Op op{"doubled_and_tripled", here};
+  Tensors ys;
+  {
+    const NoGrad off;
+    ys = {x * 2, x * 3};
+  }
+  return op.record_joint(ys, of<doubled_and_tripled>(x), "dx = 2 da + 3 db",
+                         [](const Tensors& dys, const Needs& /*needs*/) { return Tensors{dys[0] * 2 + dys[1] * 3}; });
+}
+
+TEST_CASE("linear: an operation's output is made again as itself, or refused") {
+  const Tensor x = reals({128, 128}, 1).requires_grad_(), w = reals({8, 128}, 2).requires_grad_();
+  const Tensors ys = doubled_and_tripled(x);
+  allow_remake(ys[1], [x = x.detach()] { return x * 3; });
+  for (const Tensor& y : ys) {
+    const Tensor got = grad({sum(linear(y, w))}, {w}, {.retain_graph = true})[0];
+    const Tensor want = grad({sum(linear(y.detach(), w))}, {w})[0];
+    CHECK(amax(abs(got - want)).item() < 1e-11);
+  }
+  for (const Tensor& other : {reals({1, 128, 128}, 3), to(reals({128, 128}, 3), float32), Tensor()}) {
+    const Tensor y = sigmoid(x);
+    allow_remake(y, [other] { return other; });
+    CHECK(thrown([&] {
+            sum(linear(y, w)).backward();
+          }).starts_with("GradError: linear: its input, the output of sigmoid at test_linear.cpp:"));
+  }
 }
 
 TEST_CASE("linear: relu takes no gradient at 0") {

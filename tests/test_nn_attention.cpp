@@ -313,6 +313,18 @@ TEST_CASE("MultiheadAttention: names, modes, errors") {
   CHECK(thrown([&] {
           m(x, {.key_padding_mask = zeros({2, 7}, boolean)});
         }) == op + "key_padding_mask [2, 7] must be [2, 8]");
+  // With keys added, too, a mask is for those that were given.
+  for (const nn::MultiheadAttention* each : {&m, &extra}) {
+    const Tensor q = zeros({2, 3, 4}), k = zeros({2, 5, 4});
+    CHECK(thrown([&] {
+            (*each)(q, k, k, {.attention_mask = zeros({3, 6}, boolean)});
+          }) == op + "attention_mask [3, 6] does not broadcast to the scores [2, 2, 3, 5] of query [2, 3, 4] and key "
+                     "[2, 5, 4]");
+    CHECK(thrown([&] {
+            (*each)(q, k, k, {.causal = true, .attention_bias = zeros({2, 5})});
+          }).starts_with(op + "attention_bias [2, 5] does not broadcast to the scores [2, 2, 3, 5]"));
+    CHECK(same((*each)(q, k, k, {.attention_mask = zeros({}, boolean)}).output, (*each)(q, k, k).output));
+  }
   CHECK(thrown([&] { m(x, {.key_padding_mask = zeros({2, 8})}); }).starts_with("DTypeError: multihead_attention: "));
   CHECK(m(zeros({0, 3, 4})).output.shape() == Shape{0, 3, 4});
   CHECK(m(zeros({2, 0, 4})).output.shape() == Shape{2, 0, 4});

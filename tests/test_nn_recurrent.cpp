@@ -353,6 +353,20 @@ TEST_CASE("rnn: parameters, their start, and options out of range") {
         "ValueError: RNN: the activation must be tanh or relu");
 }
 
+TEST_CASE("rnn: what is wrong with a cell's x is said before its states are compared with it") {
+  const nn::GRUCell gru(3, 4);
+  const nn::LSTMCell lstm(3, 4);
+  const nn::RNNCell rnn(3, 4);
+  const std::string wanted = " must be [B, 3] or [3]";
+  CHECK(thrown([&] { gru(zeros({}), zeros({4})); }) == "ShapeError: GRUCell: x []" + wanted);
+  CHECK(thrown([&] {
+          lstm(zeros({2, 5}), {zeros({3, 3}), zeros({3, 3})});
+        }) == "ShapeError: LSTMCell: x [2, 5]" + wanted);
+  CHECK(thrown([&] {
+          rnn(zeros({2, 3}, int64), zeros({2, 4}));
+        }) == "DTypeError: RNNCell: needs float32 or float64, got int64 [2, 3]");
+}
+
 TEST_CASE("rnn: wrong calls name the layer, the shapes and the line") {
   const nn::LSTM m(3, 4, {.proj_size = 2});
   const nn::GRU g(3, 4, {.batch_first = true});

@@ -405,6 +405,35 @@ TEST_CASE("reformer: trains on a tiny duplication task, and any number of thread
   set_num_threads(before);
 }
 
+TEST_CASE("reformer: masks of layers are padded, and what is shown is what is computed") {
+  nn::ReformerConfig c = small_config(1);
+  c.layers = {nn::ReformerAttention::lsh, nn::ReformerAttention::local};
+  c.lsh.chunk = 4;
+  c.local.chunk = 6;
+  nn::Reformer model(c);
+  model.eval();
+  const Tensor tokens = index_tensor({1, 5, 2, 8, 0, 3, 11, 4, 9, 7, 6, 10, 2, 12, 1, 0, 5, 8, 3, 4}, {2, 10});
+  Tensor mask = zeros({2, 10}, boolean);
+  Tensor end = slice(mask, 1, 8, 10);
+  fill_(end, true);
+  const auto run = [&](const nn::ReformerCall& call) {
+    manual_seed(3);
+    return model(tokens, call);
+  };
+  CHECK(same(run({.attention = {{.key_padding_mask = mask}, {.key_padding_mask = mask}}}),
+             run({.key_padding_mask = mask})));
+  manual_seed(3);
+  const Tensor used = model.buckets(tokens)[0];
+  model.train();
+  manual_seed(3);
+  const auto pattern = model.attention_pattern(tokens, 0);
+  CHECK(model.training());
+  CHECK(used.shape()[3] == 12);
+  CHECK(same(pattern.buckets, slice(used, 3, 0, 10)));
+  CHECK(pattern.weights.shape() == Shape{2, c.heads, 10, 10});
+  CHECK(amax(abs(sum(pattern.weights, {3}) - 1)).item() < 1e-5);
+}
+
 TEST_CASE("reformer: wrong configurations and inputs") {
   nn::ReformerConfig c = small_config(1);
   c.heads = 3;
@@ -418,6 +447,30 @@ TEST_CASE("reformer: wrong configurations and inputs") {
   CHECK(refusal<ShapeError>([&] {
           model(zeros({1, 17}, int64));
         }) == "AxialPositionEmbedding: 17 positions do not fit 4 x 4");
+  for (const std::int64_t chunk : {std::int64_t{0}, std::int64_t{-4}, (std::int64_t{1} << 62) + 1}) {
+    nn::ReformerConfig wrong = small_config(1);
+    wrong.lsh.chunk = chunk;
+    CHECK(refusal<ValueError>([&] { nn::Reformer refused(wrong); }) ==
+          "Reformer: chunk = " + std::to_string(chunk) + " is not in 1..2147483647");
+  }
+  nn::ReformerConfig mixed = small_config(1);
+  mixed.layers = {nn::ReformerAttention::lsh, nn::ReformerAttention::local};
+  mixed.lsh.causal = !mixed.local.causal;
+  CHECK(refusal<ValueError>([&] { nn::Reformer refused(mixed); }) ==
+        "Reformer: some layers are causal and some are not");
+  const Tensor tokens = zeros({2, 10}, int64);
+  CHECK(refusal<ShapeError>([&] { model.buckets(select(tokens, 0, 0)); }) ==
+        "Reformer: tokens must be [batch, length], got [10]");
+  CHECK(refusal<ShapeError>([&] { model.attention_pattern(select(tokens, 0, 0), 0); }) ==
+        "Reformer: tokens must be [batch, length], got [10]");
+  CHECK(refusal<IndexError>([&] { model.attention_pattern(full({1, 10}, 13, int64), 0); }).starts_with("embedding"));
+  CHECK(model.training());
+  for (const Tensor& mask : {zeros({7, 3}, boolean), ones({2, 3}, boolean), ones({10}, boolean)})
+    CHECK(refusal<ShapeError>([&] { model(tokens, {.key_padding_mask = mask}); }) ==
+          "Reformer: key_padding_mask " + mask.shape().str() + " of bool must be [2, 10] of bool");
+  CHECK(refusal<ShapeError>([&] {
+          model(tokens, {.attention = {{.key_padding_mask = ones({2, 10})}}});
+        }) == "Reformer: key_padding_mask [2, 10] of float32 must be [2, 10] of bool");
   CHECK(refusal<FileError>([&] { nn::reformer_config_from_file("/nowhere/config.json"); }) ==
         "/nowhere/config.json: cannot be opened");
 }

@@ -147,6 +147,9 @@ def tables(root):
     resumed = run(*args, str(broken), "--resume")
     check("a table goes on", resumed.returncode == 0 and "1 of 4: training with full, from step 60 on" in resumed.stdout, resumed.stderr)
     last = lambda text: text.splitlines()[-6:]
+    again = run(*args, str(whole), "--hashes", "2")
+    check("a finished table is kept", again.returncode == 0 and again.stdout.count("is of a finished run; kept as") == 4 and
+          last(again.stdout) == last(result.stdout), again.stdout + again.stderr)
     check("and ends with the same numbers and bits", last(result.stdout) == last(resumed.stdout) and
           all(weights(whole, f"{row}.safetensors") == weights(broken, f"{row}.safetensors") for row in ("full", "LSH-4", "LSH-2", "LSH-1")),
           resumed.stdout)
@@ -168,11 +171,13 @@ def others(root):
     check("until it is resumed", result.returncode == 0, result.stderr)
     finished = checkpoint.read_bytes()
     result = run(*args, "--steps", "2")
-    check("a finished run under other options is kept", result.returncode == 0 and
-          "is of a finished run under other options; kept as " in result.stdout and (root / "signals" / "checkpoint-1.safetensors").read_bytes() == finished,
-          result.stdout)
+    kept = root / "signals" / "checkpoint-1.safetensors"
+    check("a finished run is kept", result.returncode == 0 and f"is of a finished run; kept as {kept}" in result.stdout and
+          kept.read_bytes() == finished, result.stdout)
+    finished = checkpoint.read_bytes()
     result = run(*args, "--steps", "2")
-    check("the same run again is the same", result.returncode == 0 and "kept as" not in result.stdout, result.stdout)
+    check("and one under the same options, which are the same again", result.returncode == 0 and
+          (root / "signals" / "checkpoint-2.safetensors").read_bytes() == finished == checkpoint.read_bytes(), result.stdout)
     checkpoint.write_bytes(b"notes")
     refused("a run over a file of something else", args, "checkpoint.safetensors")
     check("and leaves it", checkpoint.read_bytes() == b"notes")

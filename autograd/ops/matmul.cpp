@@ -235,9 +235,10 @@ Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias, Activation f
   if (f == Activation::none || needs_argument(f)) {  // keeps z alone: the output may go
     y = op.record_joint(std::move(y), call, rule,
                         [input, w = Saved(w), bias = Saved(bias), z, f](const Tensors& dys, const Needs& needs) {
-                          const Tensor from = needs[1] || grad_enabled() ? input.get() : Tensor();
+                          const bool again = needs_argument(f) && grad_enabled();
+                          const Tensor from = needs[1] || again ? input.get() : Tensor();
                           // For higher derivatives z must be on the tape, so it is computed again.
-                          const Tensor argument = needs_argument(f) && grad_enabled() ? linear(from, w, bias) : z;
+                          const Tensor argument = again ? linear(from, w, bias) : z;
                           return linear_grads(from, w, activation_grad(f, argument, {}, dys[0]), needs);
                         });
     if (z.defined()) allow_remake(y, [z, f] { return activated(f, z); });

@@ -32,10 +32,9 @@ void prepare(const std::string& directory) {
 }
 
 /// Nothing that took time to train is written over: an unfinished run waits for --resume. Returns the checkpoints of
-/// finished runs under other options, which keep_aside() then moves.
+/// finished runs, which keep_aside() then moves.
 std::vector<std::string> in_the_way(const std::vector<Options>& runs) {
-  std::vector<std::string> others;
-  std::size_t finished = 0;
+  std::vector<std::string> finished;
   const char* const ways = "--resume continues it, another --out leaves it alone";
   for (const Options& each : runs) {
     const std::string path = checkpoint_path(each);
@@ -43,14 +42,12 @@ std::vector<std::string> in_the_way(const std::vector<Options>& runs) {
     const CheckpointInfo there = checkpoint_info(path);
     if (!there.finished())
       refuse(fmt::format("{}: is of an unfinished run (step {} of {}); {}", path, there.step, there.steps, ways));
-    if (there.course == course(each))
-      ++finished;
-    else
-      others.push_back(path);
+    finished.push_back(path);
   }
-  if (finished > 0 && finished < runs.size())
-    refuse(fmt::format("{}: has an unfinished table ({} of {} rows); {}", runs[0].out, finished, runs.size(), ways));
-  return others;
+  if (!finished.empty() && finished.size() < runs.size())
+    refuse(fmt::format("{}: has an unfinished table ({} of {} rows); {}", runs[0].out, finished.size(), runs.size(),
+                       ways));
+  return finished;
 }
 
 void keep_aside(const std::vector<std::string>& checkpoints) {
@@ -60,7 +57,7 @@ void keep_aside(const std::vector<std::string>& checkpoints) {
     for (int i = 1; to.empty() || std::filesystem::exists(to); ++i)
       to = from.parent_path() / fmt::format("{}-{}{}", from.stem().string(), i, from.extension().string());
     std::filesystem::rename(from, to);
-    fmt::print("{} is of a finished run under other options; kept as {}\n", path, to.string());
+    fmt::print("{} is of a finished run; kept as {}\n", path, to.string());
   }
 }
 
@@ -102,9 +99,9 @@ int run(const Options& o) {
       const std::string checkpoint = checkpoint_path(each);
       if (o.resume && (!o.table || std::filesystem::exists(checkpoint))) trainer.load(checkpoint);
     }
-    const std::vector<std::string> others = o.resume ? std::vector<std::string>() : in_the_way(runs);
+    const std::vector<std::string> finished = o.resume ? std::vector<std::string>() : in_the_way(runs);
     prepare(o.out);
-    keep_aside(others);
+    keep_aside(finished);
   });
   examples::catch_interrupts();
   std::signal(SIGPIPE, SIG_IGN);  // a missing gnuplot is reported, not died of

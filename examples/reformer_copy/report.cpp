@@ -111,7 +111,7 @@ std::vector<Options> table_runs(const Options& o) {
   for (const Published& row : published) {
     runs.push_back(o);
     runs.back().full = row.trained == 0;
-    if (row.trained != 0) runs.back().hashes = row.trained;
+    runs.back().hashes = row.trained != 0 ? row.trained : Options().hashes;  // full attention takes none
     runs.back().checkpoint = name_of_hashes(row.trained) + ".safetensors";
   }
   return runs;

@@ -68,11 +68,13 @@ LshResult LshSelfAttention::operator()(const Tensor& x, const LshCall& call, Her
   return {output_ ? (*output_)(joined) : joined, buckets};
 }
 
-Tensor LshSelfAttention::weights(const Tensor& x, const Tensor& buckets, Here here) const {
+Tensor LshSelfAttention::weights(const Tensor& x, const Tensor& buckets, const Tensor& key_padding_mask,
+                                 Here here) const {
   const Scope scope(*this, "LshSelfAttention", here);
   check_input("LshSelfAttention", x, query_key_.weight.size(1), here);
   const NoGrad off;
-  return lsh_attention_weights(split_heads(query_key_(x), heads_, head_dim_), buckets, options);
+  return lsh_attention_weights(split_heads(query_key_(x), heads_, head_dim_), buckets, options,
+                               inverted(key_padding_mask));
 }
 
 LocalSelfAttention::LocalSelfAttention(std::int64_t d, std::int64_t heads, const LocalOptions& o,

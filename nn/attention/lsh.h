@@ -33,7 +33,8 @@ class LshSelfAttention : public Module {
   /// x [b, n, d_model]. Inside a recomputed block (checkpoint, reversible) the buckets of the first run are used again.
   LshResult operator()(const Tensor& x, const LshCall& call = {}, Here here = Here::current()) const;
   /// The attention probabilities [b, h, n, n] for x, with the buckets (undefined: full attention).
-  Tensor weights(const Tensor& x, const Tensor& buckets, Here here = Here::current()) const;
+  Tensor weights(const Tensor& x, const Tensor& buckets, const Tensor& key_padding_mask = {},
+                 Here here = Here::current()) const;
 
   LshOptions options;
 

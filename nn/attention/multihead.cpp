@@ -24,7 +24,8 @@ std::int64_t checked(std::int64_t d, std::int64_t heads, Here here) {
 
 /// The masks of [.., s] keys for [.., s + more], the last of which every query sees.
 void see_more_keys(AttentionOptions& o, std::int64_t t, std::int64_t s, std::int64_t more) {
-  const auto widened = [&](const Tensor& m) {
+  const auto widened = [&](const Tensor& given) {
+    const Tensor m = given.rank() == 0 ? unsqueeze(given, 0) : given;
     Shape all = m.shape(), added = m.shape();
     all[all.rank() - 1] = s;
     added[added.rank() - 1] = more;
@@ -116,6 +117,11 @@ Attention MultiheadAttention::operator()(const Tensor& query, const Tensor& key,
                      .causal = call.causal,
                      .dropout = training() ? dropout_ : 0,
                      .generator = generator_};
+  const Shape scores{b, heads_, t, s};
+  for (const auto& [name, given] : {std::pair{"attention_mask", &o.mask}, std::pair{"attention_bias", &o.bias}})
+    if (Shape both; given->defined() && (!broadcast(given->shape(), scores, both) || both != scores))
+      op.fail_shape(name + (" " + given->shape().str()) + " does not broadcast to the scores " + scores.str() +
+                    " of query " + query.shape().str() + " and key " + key.shape().str());
   if (call.key_padding_mask.defined()) {
     op.check_dtype(call.key_padding_mask, DType::boolean);
     if (call.key_padding_mask.shape() != Shape{b, s})

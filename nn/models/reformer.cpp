@@ -73,6 +73,14 @@ struct LayerPart : Module {
   FeedForwardPart& feed_forward;
 };
 
+std::int64_t chunk_of(const ReformerConfig& c, ReformerAttention kind) {
+  return kind == ReformerAttention::lsh ? c.lsh.chunk : c.local.chunk;
+}
+
+bool causal(const ReformerConfig& c, ReformerAttention kind) {
+  return kind == ReformerAttention::lsh ? c.lsh.causal : c.local.causal;
+}
+
 void check(const ReformerConfig& c, Here here) {
   const auto fail = [&](const std::string& what) { throw ValueError("Reformer: " + what, here); };
   for (const auto& [name, value] : {std::pair{"vocabulary", c.vocabulary},
@@ -85,6 +93,12 @@ void check(const ReformerConfig& c, Here here) {
                                     {"ff_chunks", c.ff_chunks}})
     if (value < 1) fail(std::string(name) + " = " + std::to_string(value) + " must be at least 1");
   if (c.layers.empty()) fail("needs at least one layer");
+  for (ReformerAttention kind : c.layers) {
+    constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();  // two chunks' common multiple then fits
+    if (chunk_of(c, kind) < 1 || chunk_of(c, kind) > most)
+      fail("chunk = " + std::to_string(chunk_of(c, kind)) + " is not in 1.." + std::to_string(most));
+    if (causal(c, kind) != causal(c, c.layers[0])) fail("some layers are causal and some are not");
+  }
   if (c.head_dim < 0 || (c.head_dim == 0 && c.d_model % c.heads != 0))
     fail("heads = " + std::to_string(c.heads) + " does not divide d_model = " + std::to_string(c.d_model));
   if (c.axial && (c.axial_row_dim < 1 || c.axial_row_dim >= c.d_model))
@@ -96,9 +110,8 @@ void check(const ReformerConfig& c, Here here) {
 std::int64_t padded_length(const ReformerConfig& c, std::int64_t n) {
   std::int64_t common = 1, least = std::numeric_limits<std::int64_t>::max();
   for (ReformerAttention kind : c.layers) {
-    const std::int64_t chunk = kind == ReformerAttention::lsh ? c.lsh.chunk : c.local.chunk;
-    common = std::lcm(common, chunk);
-    least = std::min(least, chunk);
+    common = std::lcm(common, chunk_of(c, kind));
+    least = std::min(least, chunk_of(c, kind));
   }
   return n <= least ? n : (n + common - 1) / common * common;
 }
@@ -108,17 +121,40 @@ struct Sequence {
   ReformerCall call;
 };
 
-/// x [b, n, d] and its mask, padded for all layers. A mask that hides nothing is none.
-Sequence padded(const ReformerConfig& c, Tensor x, ReformerCall call) {
-  Tensor& mask = call.key_padding_mask;
-  if (mask.defined() && !any(mask)) mask = Tensor();
-  const std::int64_t n = x.size(1), more = padded_length(c, n) - n;
+/// x [b, n, d] and its masks, padded for all layers. A mask that hides nothing is none.
+Sequence padded(const ReformerConfig& c, Tensor x, ReformerCall call, Here here) {
+  const std::int64_t b = x.size(0), n = x.size(1), more = padded_length(c, n) - n;
+  const auto widen = [&](Tensor& mask) {
+    if (!mask.defined()) return;
+    if (mask.dtype() != DType::boolean || mask.shape() != Shape{b, n})
+      throw ShapeError("Reformer: key_padding_mask " + mask.shape().str() + " of " + name_of(mask.dtype()) +
+                           " must be " + Shape{b, n}.str() + " of bool",
+                       here);
+    if (more > 0) mask = cat({mask, ones({b, more}, DType::boolean)}, 1);
+  };
+  Tensor& common = call.key_padding_mask;
+  if (common.defined() || more == 0)
+    widen(common);
+  else
+    common = cat({zeros({b, n}, DType::boolean), ones({b, more}, DType::boolean)}, 1);
+  for (LshCall& each : call.attention) widen(each.key_padding_mask);
+  if (common.defined() && !any(common)) common = Tensor();
   if (more == 0) return {x, call};
-  const std::int64_t b = x.size(0);
-  if (!mask.defined()) mask = zeros({b, n}, DType::boolean);
-  mask = cat({mask, ones({b, more}, DType::boolean)}, 1);
   return {cat({x, zeros({b, more, x.size(2)}, x.dtype())}, 1), call};
 }
+
+/// While it lives, a module is in evaluation mode.
+class Evaluating {
+ public:
+  explicit Evaluating(Module& m) : module_(m), before_(m.training()) { m.eval(); }
+  ~Evaluating() { module_.train(before_); }
+  Evaluating(const Evaluating&) = delete;
+  Evaluating& operator=(const Evaluating&) = delete;
+
+ private:
+  Module& module_;
+  bool before_;
+};
 
 }  // namespace
 
@@ -142,18 +178,24 @@ struct Reformer::Parts {
     bias = &head.parameter("bias", zeros({c.vocabulary}));
   }
 
-  Tensor embed(const Tensor& tokens) const {
+  Tensor embed(const Tensor& tokens, Here here) const {
+    if (tokens.rank() != 2)
+      throw ShapeError("Reformer: tokens must be [batch, length], got " + tokens.shape().str(), here);
     const std::int64_t n = tokens.size(1);
     return (*dropout)((*words)(tokens) + (axial ? (*axial)(n) : (*learned)(n)));
+  }
+
+  static LshCall call_of(const ReformerCall& call, std::size_t layer) {
+    LshCall own = layer < call.attention.size() ? call.attention[layer] : LshCall{};
+    if (!own.key_padding_mask.defined()) own.key_padding_mask = call.key_padding_mask;
+    return own;
   }
 
   std::vector<ReversibleBlock> blocks(const ReformerCall& call, std::size_t count) const {
     std::vector<ReversibleBlock> out;
     for (std::size_t i = 0; i < count; ++i) {
       const LayerPart& layer = (*layers)[i];
-      LshCall own = i < call.attention.size() ? call.attention[i] : LshCall{};
-      if (!own.key_padding_mask.defined()) own.key_padding_mask = call.key_padding_mask;
-      out.push_back({[&layer, own](const Tensor& x) { return layer.attention(x, own); },
+      out.push_back({[&layer, own = call_of(call, i)](const Tensor& x) { return layer.attention(x, own); },
                      [&layer](const Tensor& x) { return layer.feed_forward(x); }, layer.attention.parameters(),
                      layer.feed_forward.parameters()});
     }
@@ -181,9 +223,7 @@ Reformer::~Reformer() = default;
 
 Tensor Reformer::operator()(const Tensor& tokens, const ReformerCall& call, Here here) {
   const Scope scope(*this, "Reformer", here);
-  if (tokens.rank() != 2)
-    throw ShapeError("Reformer: tokens must be [batch, length], got " + tokens.shape().str(), here);
-  const auto [x, own] = padded(config_, parts_->embed(tokens), call);
+  const auto [x, own] = padded(config_, parts_->embed(tokens, here), call, here);
   const TwoStreams y = reversible_blocks(parts_->blocks(own, parts_->layers->size()), {x, x}, config_.reversible);
   Tensor h = (*parts_->dropout)((*parts_->norm)(cat({y.first, y.second}, 2)));
   if (x.size(1) > tokens.size(1)) h = slice(h, 1, 0, tokens.size(1));
@@ -192,22 +232,20 @@ Tensor Reformer::operator()(const Tensor& tokens, const ReformerCall& call, Here
 
 Tensor Reformer::loss(const Tensor& logits, const Tensor& labels, Here here) const {
   const Scope scope(*this, "Reformer", here);
-  const bool lsh = config_.layers[0] == ReformerAttention::lsh;
-  if (lsh ? config_.lsh.causal : config_.local.causal) return detail::next_token_loss("Reformer", logits, labels, here);
+  if (causal(config_, config_.layers[0])) return detail::next_token_loss("Reformer", logits, labels, here);
   return cross_entropy(logits, labels, {}, here);
 }
 
 std::vector<Tensor> Reformer::buckets(const Tensor& tokens, const ReformerCall& call, Here here) {
   const Scope scope(*this, "Reformer", here);
   const NoGrad off;
-  const auto [x, padded_call] = padded(config_, parts_->embed(tokens), call);
+  const auto [x, padded_call] = padded(config_, parts_->embed(tokens, here), call, here);
   const auto blocks = parts_->blocks(padded_call, parts_->layers->size());
   std::vector<Tensor> out;
   TwoStreams y{x, x};
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     const AttentionPart& part = (*parts_->layers)[i].attention;
-    LshCall own = i < call.attention.size() ? call.attention[i] : LshCall{};
-    if (!own.key_padding_mask.defined()) own.key_padding_mask = padded_call.key_padding_mask;
+    LshCall own = parts_->call_of(padded_call, i);
     out.push_back(part.lsh ? (*part.lsh)(part.norm(y.second), own).buckets : Tensor());
     if (out.back().defined()) own.buckets = out.back();
     y.first = y.first + part(y.second, own);
@@ -217,22 +255,23 @@ std::vector<Tensor> Reformer::buckets(const Tensor& tokens, const ReformerCall& 
 }
 
 Reformer::Pattern Reformer::attention_pattern(const Tensor& tokens, std::size_t layer, Here here) {
-  LshSelfAttention& attention = lsh_attention(layer);
+  const Scope scope(*this, "Reformer", here);
+  LshSelfAttention& attention = lsh_attention(layer, here);
   const NoGrad off;
-  const bool was_training = training();
-  eval();
-  const Tensor x = parts_->embed(tokens);
-  const TwoStreams y = reversible_blocks(parts_->blocks({}, layer), {x, x}, false, here);
+  const Evaluating evaluating(*this);
+  const auto [x, call] = padded(config_, parts_->embed(tokens, here), {}, here);
+  const TwoStreams y = reversible_blocks(parts_->blocks(call, layer), {x, x}, false);
   const Tensor h = (*parts_->layers)[layer].attention.norm(y.second);
-  const Tensor buckets = attention(h).buckets;
-  Pattern p{attention.weights(h, buckets), buckets};
-  train(was_training);
-  return p;
+  const LshCall own = parts_->call_of(call, layer);
+  const Tensor buckets = attention(h, own).buckets;
+  const Tensor weights = attention.weights(h, buckets, own.key_padding_mask);
+  const std::int64_t n = tokens.size(1);
+  return {slice(slice(weights, 2, 0, n), 3, 0, n), buckets.defined() ? slice(buckets, 3, 0, n) : Tensor()};
 }
 
-LshSelfAttention& Reformer::lsh_attention(std::size_t layer) {
+LshSelfAttention& Reformer::lsh_attention(std::size_t layer, Here here) {
   LshSelfAttention* found = layer < parts_->layers->size() ? (*parts_->layers)[layer].attention.lsh : nullptr;
-  if (!found) throw ValueError("Reformer: layer " + std::to_string(layer) + " is no LSH layer");
+  if (!found) throw ValueError("Reformer: layer " + std::to_string(layer) + " is no LSH layer", here);
   return *found;
 }
 

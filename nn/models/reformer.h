@@ -58,15 +58,16 @@ class Reformer : public Module {
   /// off the tape; n is the padded length.
   std::vector<Tensor> buckets(const Tensor& tokens, const ReformerCall& call = {}, Here here = Here::current());
 
-  /// The attention probabilities [b, h, n, n] and the buckets [b, h, hashes, n] of an LSH layer for these tokens
-  /// (evaluation mode).
+  /// The attention probabilities [b, h, n, n] and the buckets [b, h, hashes, n] of an LSH layer for tokens [b, n], in
+  /// evaluation mode; n is the given length.
   struct Pattern {
     Tensor weights, buckets;
   };
   Pattern attention_pattern(const Tensor& tokens, std::size_t layer, Here here = Here::current());
 
   const ReformerConfig& config() const { return config_; }
-  LshSelfAttention& lsh_attention(std::size_t layer);  ///< throws ValueError for a local layer
+  /// Throws ValueError for a local layer.
+  LshSelfAttention& lsh_attention(std::size_t layer, Here here = Here::current());
 
  private:
   struct Parts;  // the tree of children, with the published names
