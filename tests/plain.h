@@ -79,6 +79,8 @@ inline bool close(const Plain& a, const Plain& b, double tolerance = 1e-12) {
   return true;
 }
 inline bool close(const Tensor& a, const Plain& b, double tolerance = 1e-12) { return close(Plain(a), b, tolerance); }
+/// The largest difference of two elements.
+inline double difference(const Tensor& a, const Tensor& b) { return amax(abs(a.detach() - b.detach())).item(); }
 
 /// Distinct values in random order, exact in every dtype of numbers.
 inline Tensor shuffled(const Shape& shape, DType dtype = DType::float64, unsigned seed = 1) {

@@ -22,8 +22,6 @@ nn::Gpt2Config small() {
           .attention_dropout = 0};
 }
 
-double difference(const Tensor& a, const Tensor& b) { return amax(abs(a.detach() - b.detach())).item(); }
-
 TEST_CASE("GPT-2 sees no later token and no padding") {
   const nn::Gpt2 model(small());
   const Tensor tokens = index_tensor({1, 2, 3, 4, 5, 6}, {1, 6}), changed = index_tensor({1, 2, 3, 9, 5, 6}, {1, 6});
