@@ -12,7 +12,7 @@ from pathlib import Path
 
 import report
 import special
-from measure import Failure, Programs, check
+from measure import KEPT, Failure, Programs, check
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -67,7 +67,7 @@ UNITS = {"ms": 1e3, "us/token": 1e6, "us/op": 1e6}
 
 def time_row(row, programs, options):
     """Both sides' times in the row's unit, and the machine's limit."""
-    pairs = [(side, row.against if side == "PyTorch" else row.name) for side in programs.paths]
+    pairs = [(side, row.against if side in ("PyTorch", KEPT) else row.name) for side in programs.paths]
     pairs.append(("limit", row.name + "/cached"))
     pairs = [(side, name) for side, name in pairs if programs.has(side, name)]
     found = {}
@@ -80,7 +80,7 @@ def time_row(row, programs, options):
         found[key] = middle * UNITS[row.unit]
         found[key + " spread"] = spread
     ours = found["Attune"]
-    for key, share in (("PyTorch", "ratio"), ("limit", "roofline"), ("cached limit", "roofline cached")):
+    for key, share in (("PyTorch", "ratio"), (KEPT, "ratio kept"), ("limit", "roofline"), ("cached limit", "roofline cached")):
         if key in found:
             found[share] = found[key] / ours
     return found
@@ -114,7 +114,7 @@ def main():
     if not selected and "lsh_quality" not in options.names:
         parser.error(f"no row begins with {' or '.join(options.names)}; --list shows them")
     paths = {"Attune": options.build / "bench" / "attune_compare", "PyTorch": options.torch / "torch_compare",
-             "limit": options.build / "bench" / "roofline"}
+             KEPT: options.torch / "torch_compare", "limit": options.build / "bench" / "roofline"}
     stamp = report.machine(options.threads)
     results, quality, failed = [], [], False
     try:

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from measure import NOISE
+from measure import KEPT, NOISE
 
 
 def is_met(kind, measured, bound):
@@ -100,10 +100,11 @@ def cells(result):
 
     return [result["text"], side("Attune"), side("PyTorch"),
             f"{result['ratio']:.2f}x" if "ratio" in result else "-",
+            f"{side(KEPT)}, {result['ratio kept']:.2f}x" if KEPT in result else "-",
             roofline(result), target(result)]
 
 
-HEAD = ["workload", "Attune", "PyTorch", "ratio", "of roofline", "target"]
+HEAD = ["workload", "Attune", "PyTorch", "ratio", "with memory kept", "of roofline", "target"]
 QUALITY_HEAD = ["LSH attention, n 1024, d 256, input", "hashes", "share of exact probability", "cosine of gradients"]
 
 
