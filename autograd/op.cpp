@@ -41,6 +41,7 @@ Tensor SavedOrRemade::get() const {
   };
   Tensor y;
   try {
+    const RunningNode maker(node_.get());  // what it saved is looked at
     y = remake_();
   } catch (const GradError& e) {
     fail(e.what());

@@ -34,12 +34,6 @@ struct Pending {
 
 bool uniquely_held(const Tensor& t) { return t.impl()->refs.unique() && t.impl()->storage->refs.unique(); }
 
-struct RunningNode {
-  explicit RunningNode(const Node* n) : before(std::exchange(thread_state.running, n)) {}
-  ~RunningNode() { thread_state.running = before; }
-  const Node* before;
-};
-
 }  // namespace
 
 struct Sweep::State {

@@ -1,6 +1,8 @@
 // What the calling thread is doing. Internal to autograd/.
 #pragma once
 
+#include <utility>
+
 namespace attune {
 
 class Node;
@@ -9,12 +11,24 @@ struct ThreadState {
   bool grad_enabled = true;
   bool anomaly = false;
   bool tracing = false;
-  const Node* running = nullptr;  // the node whose rule a sweep is running
+  const Node* running = nullptr;  // the node whose rule runs
   Node* dead = nullptr;           // nodes waiting for destruction
   bool burying = false;
 };
 
 // Part of the library's own block of thread-local memory, so that reading it takes one instruction.
 extern thread_local constinit ThreadState thread_state [[gnu::tls_model("initial-exec")]];
+
+/// While it lives, `n` is the node whose saved tensors are looked at: errors name it.
+class RunningNode {
+ public:
+  explicit RunningNode(const Node* n) : before_(std::exchange(thread_state.running, n)) {}
+  ~RunningNode() { thread_state.running = before_; }
+  RunningNode(const RunningNode&) = delete;
+  RunningNode& operator=(const RunningNode&) = delete;
+
+ private:
+  const Node* before_;
+};
 
 }  // namespace attune

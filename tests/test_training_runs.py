@@ -104,8 +104,8 @@ def refusals(root):
     for name, values in absurd:
         for value in values:
             refused(f"{name} {value or 'nothing'}", [name, value])
-    refused("an unknown option", ["--lenght", "12"], "there is no option --lenght (--help lists the options)")
-    refused("a word", ["fast"], "there is no option fast; options begin with --")
+    refused("an unknown option", ["--lenght", "12"], "reformer_copy: --lenght is no option (--help lists the options)\n")
+    refused("a word", ["fast"], "reformer_copy: fast is no option; options begin with --\n")
     refused("--table with --full", ["--table", "--full"], "--full does not go with --table")
     refused("a directory that cannot be written", ["--steps", "1", "--out", "/dev/null/here"], "/dev/null/here")
     missing = root / "missing"

@@ -8,7 +8,7 @@
 
 namespace attune {
 
-inline constexpr int max_rank = 12;
+inline constexpr int max_rank = 10;
 
 /// Up to `max_rank` 64-bit integers; the base of Shape, Strides and axis lists. Longer lists throw ShapeError.
 class Dims {

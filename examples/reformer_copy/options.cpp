@@ -15,7 +15,7 @@ using attune::LshOptions;
 
 void refuse(const std::string& what) {
   const std::string line = what.substr(0, what.find('\n'));
-  fmt::print(stderr, "reformer_copy: {}{}\n", line, line.find("--") < line.size() ? " (--help lists the options)" : "");
+  fmt::print(stderr, "reformer_copy: {}{}\n", line, line.find("--") == 0 ? " (--help lists the options)" : "");
   std::exit(2);
 }
 
@@ -129,7 +129,7 @@ Options parse(int argc, char** argv) {
     refuse(e.what());
   }
   if (const auto unknown = app.remaining(); !unknown.empty())
-    refuse(fmt::format("there is no option {}{}", unknown[0], unknown[0][0] == '-' ? "" : "; options begin with --"));
+    refuse(fmt::format("{} is no option{}", unknown[0], unknown[0][0] == '-' ? "" : "; options begin with --"));
   if (o.paper) apply_paper(app, o);
   check(o);
   return o;

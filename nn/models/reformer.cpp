@@ -126,10 +126,9 @@ Sequence padded(const ReformerConfig& c, Tensor x, ReformerCall call, Here here)
   const std::int64_t b = x.size(0), n = x.size(1), more = padded_length(c, n) - n;
   const auto widen = [&](Tensor& mask) {
     if (!mask.defined()) return;
-    if (mask.dtype() != DType::boolean || mask.shape() != Shape{b, n})
-      throw ShapeError("Reformer: key_padding_mask " + mask.shape().str() + " of " + name_of(mask.dtype()) +
-                           " must be " + Shape{b, n}.str() + " of bool",
-                       here);
+    const std::string what = "Reformer: key_padding_mask " + mask.shape().str();
+    if (mask.dtype() != DType::boolean) throw DTypeError(what + " must be of bool, got " + name_of(mask.dtype()), here);
+    if (mask.shape() != Shape{b, n}) throw ShapeError(what + " must be " + Shape{b, n}.str(), here);
     if (more > 0) mask = cat({mask, ones({b, more}, DType::boolean)}, 1);
   };
   Tensor& common = call.key_padding_mask;

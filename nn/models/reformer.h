@@ -34,7 +34,7 @@ struct ReformerConfig {
 
 struct ReformerCall {
   Tensor key_padding_mask{};         ///< [b, n] bool: true is padding
-  std::vector<LshCall> attention{};  ///< one a layer where given (those of local layers are not looked at)
+  std::vector<LshCall> attention{};  ///< one a layer where given; of a local one the mask alone counts
 };
 
 class Reformer : public Module {
