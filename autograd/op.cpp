@@ -37,7 +37,8 @@ Tensor SavedOrRemade::get() const {
   const auto fail = [&](const std::string& why) {
     const Node* n = thread_state.running;
     throw GradError(std::string(n ? n->name() : "backward") + ": its input, the output of " + node_->name() +
-                    (node_->site().line ? " at " + node_->site().str() : "") + ", cannot be made again: " + why);
+                    (node_->site().line ? " at " + node_->site().str() : "") + ", cannot be made again: " + why +
+                    (n && n->site().line ? "\n  wanted by " + std::string(n->name()) + " at " + n->site().str() : ""));
   };
   Tensor y;
   try {

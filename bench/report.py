@@ -51,7 +51,7 @@ def finish(stamp, contexts, results):
         if len({side[what] for side in sides}) > 1:
             doubts.append(f"the sides differ in {what}: " + ", ".join(sorted({side[what] for side in sides})))
     for r in results:
-        wide = [f"{side} {100 * r[side + ' spread']:.0f} %" for side in ("Attune", "PyTorch")
+        wide = [f"{side} {100 * r[side + ' spread']:.0f} %" for side in ("Attune", "PyTorch", KEPT, "limit", "cached limit")
                 if r.get(side + " spread", 0) > NOISE]
         if wide:
             doubts.append(f"{r['name']}: rounds lie apart by {', '.join(wide)}")

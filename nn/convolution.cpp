@@ -55,10 +55,12 @@ Conv1d::Conv1d(std::int64_t in, std::int64_t out, std::int64_t kernel, const Con
       mode_(o.padding_mode) {
   if (mode_ != PaddingMode::zeros) {
     constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
+    if (o.padding > most)
+      throw ValueError("Conv1d: padding = " + std::to_string(o.padding) + " is beyond 32 bits", here);
     std::int64_t reach = 0;
-    if (o.padding > most || __builtin_mul_overflow(o.dilation, kernel - 1, &reach) || reach > most)
-      throw ValueError("Conv1d: padding = " + std::to_string(o.padding) + ", dilation = " + std::to_string(o.dilation) +
-                           " and kernel = " + std::to_string(kernel) + " reach beyond 32 bits",
+    if (__builtin_mul_overflow(o.dilation, kernel - 1, &reach) || reach > most)
+      throw ValueError("Conv1d: dilation = " + std::to_string(o.dilation) + " and kernel = " + std::to_string(kernel) +
+                           " reach beyond 32 bits",
                        here);
     before_ = o.padding == same_padding ? reach / 2 : o.padding;
     after_ = o.padding == same_padding ? reach - before_ : o.padding;
@@ -82,6 +84,10 @@ Tensor Conv1d::operator()(const Tensor& x, Here here) const {
   if ((x.rank() != 2 && x.rank() != 3) || x.size(-2) != in)
     op.fail_shape("x " + x.shape().str() + " must be [N, " + std::to_string(in) + ", L] or [" + std::to_string(in) +
                   ", L]");
+  const std::int64_t window = options_.dilation * (weight.size(2) - 1) + 1;
+  if (x.size(-1) + before_ + after_ < window)
+    op.fail_shape("a window of " + std::to_string(window) + " is longer than x " + x.shape().str() + " padded by " +
+                  std::to_string(before_) + " and " + std::to_string(after_));
   return conv1d(padded(op, x, mode_, before_, after_), weight, bias(), options_);
 }
 

@@ -323,6 +323,12 @@ TEST_CASE("MultiheadAttention: names, modes, errors") {
     CHECK(thrown([&] {
             (*each)(q, k, k, {.causal = true, .attention_bias = zeros({2, 5})});
           }).starts_with(op + "attention_bias [2, 5] does not broadcast to the scores [2, 2, 3, 5]"));
+    CHECK(thrown([&] {
+            (*each)(q, k, k, {.attention_mask = zeros({3, 5})});
+          }) == "DTypeError: multihead_attention: needs bool, got float32 [3, 5]");
+    CHECK(thrown([&] {
+            (*each)(q, k, k, {.attention_bias = zeros({3, 5}, boolean)});
+          }) == "DTypeError: multihead_attention: dtypes differ: bool [3, 5] and float32 [2, 3, 4]");
     CHECK(same((*each)(q, k, k, {.attention_mask = zeros({}, boolean)}).output, (*each)(q, k, k).output));
   }
   CHECK(thrown([&] { m(x, {.key_padding_mask = zeros({2, 8})}); }).starts_with("DTypeError: multihead_attention: "));

@@ -75,7 +75,8 @@ TEST_CASE("reversible: activation memory does not grow with depth") {
     const Tensor loss = model.loss(model(tokens), tokens);
     return memory_stats().live_bytes - before;
   };
-  // What is kept a layer are int32 buckets: 2 x 2 heads x 2 hashes x 256 = 8 KiB, against an activation of 128 KiB.
+  // What is kept a layer are int32 buckets, 2 x 2 heads x 2 hashes x 256 = 8 KiB, and nearly as much of nodes and
+  // shapes, against an activation of 128 KiB.
   const auto growth = [&](bool reversible) {
     return static_cast<double>(held(8, reversible) - held(2, reversible)) / 6;
   };
@@ -216,9 +217,11 @@ TEST_CASE("reformer: masks of layers are padded, and what is shown is what is co
   manual_seed(3);
   const Tensor used = model.buckets(tokens)[0];
   model.train();
+  model.lsh_attention(0).eval();
   manual_seed(3);
   const auto pattern = model.attention_pattern(tokens, 0);
   CHECK(model.training());
+  CHECK(!model.lsh_attention(0).training());
   CHECK(used.shape()[3] == 12);
   CHECK(same(pattern.buckets, slice(used, 3, 0, 10)));
   CHECK(pattern.weights.shape() == Shape{2, c.heads, 10, 10});
@@ -256,6 +259,7 @@ TEST_CASE("reformer: wrong configurations and inputs") {
         "Reformer: tokens must be [batch, length], got [10]");
   CHECK(refusal<IndexError>([&] { model.attention_pattern(full({1, 10}, 13, int64), 0); }).starts_with("embedding"));
   CHECK(model.training());
+  CHECK(refusal<IndexError>([&] { model.lsh_attention(9); }) == "Reformer: there is no layer 9 of 1");
   for (const Tensor& mask : {zeros({7, 3}, boolean), ones({2, 3}, boolean), ones({10}, boolean)})
     CHECK(refusal<ShapeError>([&] { model(tokens, {.key_padding_mask = mask}); }) ==
           "Reformer: key_padding_mask " + mask.shape().str() + " must be [2, 10]");

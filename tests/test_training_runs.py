@@ -141,6 +141,7 @@ def tables(root):
     refused("a table over an unfinished one", [*args, str(broken)], "LSH-4.safetensors: is of an unfinished run (step ", "--resume continues it")
     (broken / "LSH-4.safetensors").rename(root / "kept")
     refused("and over one whose next row has not begun", [*args, str(broken)], "broken_table: has an unfinished table (1 of 4 rows)")
+    refused("with a way that works", [*args, str(broken), "--lr", "0.5"], "(1 of 4 rows) under other options (--lr ", "; another --out leaves it alone")
     (root / "kept").rename(broken / "LSH-4.safetensors")
     check("an interrupted table says where it stopped", code == 130 and "Interrupted in row 2 of 4, trained with LSH-4, after step" in out and
           "LSH-4.safetensors. The same command with --resume continues." in out, out)
@@ -165,7 +166,8 @@ def others(root):
         check(f"{by.name} saves and says so", got == code and f"Interrupted by {by.name} after step" in out and checkpoint.exists(), f"{got} {out}")
     before = checkpoint.read_bytes()
     refused("a run over an unfinished one", args, "signals/checkpoint.safetensors: is of an unfinished run (step ", " of 400); --resume continues it")
-    refused("one of other options, too", [*args, "--lr", "0.5"], "is of an unfinished run")
+    refused("one of other options, too", [*args, "--lr", "0.5"], "is of an unfinished run", " under other options (--lr ",
+            "here); another --out leaves it alone")
     check("and the unfinished one is still there", checkpoint.read_bytes() == before)
     result = run(*args, "--resume")
     check("until it is resumed", result.returncode == 0, result.stderr)

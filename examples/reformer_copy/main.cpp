@@ -35,18 +35,22 @@ void prepare(const std::string& directory) {
 /// finished runs, which keep_aside() then moves.
 std::vector<std::string> in_the_way(const std::vector<Options>& runs) {
   std::vector<std::string> finished;
-  const char* const ways = "--resume continues it, another --out leaves it alone";
+  std::string others;  // options, where a checkpoint has others
+  const auto refuse_it = [&](const std::string& what) {
+    refuse(others.empty() ? what + "; --resume continues it, another --out leaves it alone"
+                          : what + " under other options (" + others + "); another --out leaves it alone");
+  };
   for (const Options& each : runs) {
     const std::string path = checkpoint_path(each);
     if (!std::filesystem::exists(path)) continue;
     const CheckpointInfo there = checkpoint_info(path);
+    if (there.course != course(each)) others = difference(there.course, course(each));
     if (!there.finished())
-      refuse(fmt::format("{}: is of an unfinished run (step {} of {}); {}", path, there.step, there.steps, ways));
+      refuse_it(fmt::format("{}: is of an unfinished run (step {} of {})", path, there.step, there.steps));
     finished.push_back(path);
   }
   if (!finished.empty() && finished.size() < runs.size())
-    refuse(fmt::format("{}: has an unfinished table ({} of {} rows); {}", runs[0].out, finished.size(), runs.size(),
-                       ways));
+    refuse_it(fmt::format("{}: has an unfinished table ({} of {} rows)", runs[0].out, finished.size(), runs.size()));
   return finished;
 }
 

@@ -144,6 +144,9 @@ bool Trainer::run(const std::string& checkpoint) {
 double Trainer::evaluate(Hashes hashes, int batches) {
   const NoGrad off;
   model_.eval();
+  // Its hashes, like its sequences, are those of its seed, whatever was evaluated before.
+  const RandomKey before = default_generator().state();
+  default_generator().seed(static_cast<std::uint64_t>(options_.seed) + 4'000'003);
   Task fresh(options_, 2'000'003);
   const nn::ReformerCall attention = call(hashes);
   double sum = 0;
@@ -151,6 +154,7 @@ double Trainer::evaluate(Hashes hashes, int batches) {
     const Tensor tokens = fresh.batch(64);
     sum += fresh.accuracy(model_(tokens, attention), tokens);
   }
+  default_generator().set_state(before);
   return sum / batches;
 }
 

@@ -117,6 +117,8 @@ Attention MultiheadAttention::operator()(const Tensor& query, const Tensor& key,
                      .causal = call.causal,
                      .dropout = training() ? dropout_ : 0,
                      .generator = generator_};
+  if (o.mask.defined()) op.check_dtype(o.mask, DType::boolean);
+  if (o.bias.defined()) op.check_same_dtype(o.bias, query);
   const Shape scores{b, heads_, t, s};
   for (const auto& [name, given] : {std::pair{"attention_mask", &o.mask}, std::pair{"attention_bias", &o.bias}})
     if (Shape both; given->defined() && (!broadcast(given->shape(), scores, both) || both != scores))

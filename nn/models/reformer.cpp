@@ -142,17 +142,21 @@ Sequence padded(const ReformerConfig& c, Tensor x, ReformerCall call, Here here)
   return {cat({x, zeros({b, more, x.size(2)}, x.dtype())}, 1), call};
 }
 
-/// While it lives, a module is in evaluation mode.
+/// While it lives, a module and all below are in evaluation mode; then each is in its own again.
 class Evaluating {
  public:
-  explicit Evaluating(Module& m) : module_(m), before_(m.training()) { m.eval(); }
-  ~Evaluating() { module_.train(before_); }
+  explicit Evaluating(Module& m) {
+    for (const auto& [name, module] : m.named_modules()) before_.emplace_back(module, module->training());
+    m.eval();
+  }
+  ~Evaluating() {
+    for (const auto& [module, on] : before_) module->train(on);  // a module comes before those below it
+  }
   Evaluating(const Evaluating&) = delete;
   Evaluating& operator=(const Evaluating&) = delete;
 
  private:
-  Module& module_;
-  bool before_;
+  std::vector<std::pair<Module*, bool>> before_;
 };
 
 }  // namespace
@@ -269,7 +273,10 @@ Reformer::Pattern Reformer::attention_pattern(const Tensor& tokens, std::size_t 
 }
 
 LshSelfAttention& Reformer::lsh_attention(std::size_t layer, Here here) {
-  LshSelfAttention* found = layer < parts_->layers->size() ? (*parts_->layers)[layer].attention.lsh : nullptr;
+  const std::size_t count = parts_->layers->size();
+  if (layer >= count)
+    throw IndexError("Reformer: there is no layer " + std::to_string(layer) + " of " + std::to_string(count), here);
+  LshSelfAttention* found = (*parts_->layers)[layer].attention.lsh;
   if (!found) throw ValueError("Reformer: layer " + std::to_string(layer) + " is no LSH layer", here);
   return *found;
 }

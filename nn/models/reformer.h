@@ -34,7 +34,8 @@ struct ReformerConfig {
 
 struct ReformerCall {
   Tensor key_padding_mask{};         ///< [b, n] bool: true is padding
-  std::vector<LshCall> attention{};  ///< one a layer where given; of a local one the mask alone counts
+  std::vector<LshCall> attention{};  ///< one a layer where given; of a local one the mask alone counts;
+                                     ///< buckets are of the padded length, as buckets() gives them
 };
 
 class Reformer : public Module {
@@ -66,7 +67,7 @@ class Reformer : public Module {
   Pattern attention_pattern(const Tensor& tokens, std::size_t layer, Here here = Here::current());
 
   const ReformerConfig& config() const { return config_; }
-  /// Throws ValueError for a local layer.
+  /// Throws ValueError for a local layer, IndexError where there is none.
   LshSelfAttention& lsh_attention(std::size_t layer, Here here = Here::current());
 
  private:
