@@ -1,4 +1,4 @@
-// Where the sweep finds what it holds for a node.
+// Where the sweep finds what it holds for a node, and sets of nodes.
 #pragma once
 
 #include <cstddef>
@@ -23,6 +23,13 @@ class NodeTable {
   void insert(const Node* n, std::uint32_t index) {
     if (2 * ++count_ > mask_) grow();
     place({n, index});
+  }
+  bool contains(const Node* n) const { return find(n) != none; }
+  /// As a set: whether n was new.
+  bool add(const Node* n) {
+    if (contains(n)) return false;
+    insert(n, 0);
+    return true;
   }
   void erase(const Node* n) {
     std::size_t i = home(n);

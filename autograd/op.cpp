@@ -195,10 +195,10 @@ void Op::connect_input(Node& node, std::size_t i, const Tensor& x) {
   NodeAccess::edges(node)[i] = Edge{Ref<Node>(x.node()), x.slot()};
 }
 
-void Op::attach(Node* node, std::uint32_t slot, const Tensor& y) {
+void Op::attach(Ref<Node> node, std::uint32_t slot, const Tensor& y) {
   NodeAccess::add_output(*node, slot, y);
   if (!is_floating(y.dtype())) return;  // an output of indices or flags: no gradient flows through it
-  y.impl()->node = Ref<Node>(node);
+  y.impl()->node = std::move(node);
   y.impl()->slot = slot;
 }
 

@@ -358,8 +358,8 @@ class Op : public Frame {
     Ref<Node> owner = Ref<Node>::adopt(node);
     connect(*node, call);
     node->settle(y);
-    attach(node, 0, y);
     if (tracing()) trace(*node, call, {y});
+    attach(std::move(owner), 0, y);
     return y;
   }
 
@@ -377,7 +377,7 @@ class Op : public Frame {
     Ref<Node> owner = Ref<Node>::adopt(node);
     connect(*node, call);
     node->settle(ys);
-    for (std::size_t i = 0; i < ys.size(); ++i) attach(node, static_cast<std::uint32_t>(i), ys[i]);
+    for (std::size_t i = 0; i < ys.size(); ++i) attach(owner, static_cast<std::uint32_t>(i), ys[i]);
     if (tracing()) trace(*node, call, ys);
     return ys;
   }
@@ -430,7 +430,7 @@ class Op : public Frame {
   }
   static bool tracing();
   static void connect_input(Node& node, std::size_t i, const Tensor& x);
-  static void attach(Node* node, std::uint32_t slot, const Tensor& y);
+  static void attach(Ref<Node> node, std::uint32_t slot, const Tensor& y);
   static void set_trace(Node& node, Trace t);
   Trace begin_trace(const Tensors& ys) const;
   // Anomaly mode: an infinity is a fault where it first appears, not where it was handed in (as masks are); NaN always

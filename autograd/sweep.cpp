@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
-#include <unordered_set>
 
 #include "autograd/gradient_memory.h"
 #include "autograd/node_table.h"
@@ -56,7 +55,7 @@ struct Sweep::State {
   };
   bool capturing = false;
   std::vector<Capture> captures;
-  std::unordered_set<const Node*> wanted;
+  NodeTable wanted;
   Tensors results;
 
   bool wants(const Node* n) const { return !capturing || wanted.contains(n); }
@@ -237,7 +236,8 @@ struct Sweep::State {
       Tensor& g = p.at(i).value;
       received.push_back(g.defined() ? std::move(g) : filled(node.output(i), 0));
     }
-    p = Pending{Ref<Node>(&node), {}, {}};
+    p.first = {};
+    p.more.clear();
     sent.resize(node.edges().size());
     node.run(received, sent);
     if (!retain) NodeAccess::free_saved(node);
@@ -297,22 +297,24 @@ const Tensors& Sweep::sent() const { return state_->sent; }
 namespace {
 
 /// The nodes from which one of `targets` can be reached, targets included.
-std::unordered_set<const Node*> nodes_towards(const Tensors& outputs, const std::vector<const Node*>& targets) {
+NodeTable nodes_towards(const Tensors& outputs, const std::vector<const Node*>& targets) {
   std::uint64_t lowest = ~std::uint64_t{0};
   for (const Node* t : targets) lowest = std::min(lowest, t->sequence());
-  std::unordered_set<const Node*> seen;
+  NodeTable seen, towards;
   std::vector<const Node*> order;
-  for (const Tensor& y : outputs)
-    if (y.node() && y.node()->sequence() >= lowest && seen.insert(y.node()).second) order.push_back(y.node());
+  const auto visit = [&](const Node* n) {
+    if (n && n->sequence() >= lowest && seen.add(n)) order.push_back(n);
+  };
+  for (const Tensor& y : outputs) visit(y.node());
   for (std::size_t i = 0; i < order.size(); ++i)
+    for (const Edge& e : order[i]->edges()) visit(e.node.get());
+  const auto later = [](const Node* a, const Node* b) { return a->sequence() > b->sequence(); };
+  if (!std::is_sorted(order.begin(), order.end(), later)) std::sort(order.begin(), order.end(), later);
+  for (const Node* t : targets) towards.add(t);
+  for (std::size_t i = order.size(); i-- > 0;)
     for (const Edge& e : order[i]->edges())
-      if (e.node && e.node->sequence() >= lowest && seen.insert(e.node.get()).second) order.push_back(e.node.get());
-  std::sort(order.begin(), order.end(), [](const Node* a, const Node* b) { return a->sequence() < b->sequence(); });
-  std::unordered_set<const Node*> towards(targets.begin(), targets.end());
-  for (const Node* n : order)
-    for (const Edge& e : n->edges())
       if (e.node && towards.contains(e.node.get())) {
-        towards.insert(n);
+        towards.add(order[i]);
         break;
       }
   return towards;

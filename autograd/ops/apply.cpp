@@ -24,20 +24,21 @@ Tensor scalar_like(const Op& op, const Scalar& s, const Tensor& like) {
 
 }  // namespace
 
-std::pair<Tensor, Tensor> promote(const Op& op, const Operand& a, const Operand& b) {
-  if (a.tensor() && b.tensor()) {
-    op.check_same_dtype(*a.tensor(), *b.tensor());
-    return {*a.tensor(), *b.tensor()};
+Promoted::Promoted(const Op& op, const Operand& a, const Operand& b) : a_(a.tensor()), b_(b.tensor()) {
+  if (a_ && b_) {
+    op.check_same_dtype(*a_, *b_);
+  } else if (a_) {
+    op.check_defined(*a_);
+    made_b_ = scalar_like(op, b.scalar(), *a_);
+  } else if (b_) {
+    op.check_defined(*b_);
+    made_a_ = scalar_like(op, a.scalar(), *b_);
+  } else {
+    made_a_ = scalar(a.scalar());
+    made_b_ = scalar(b.scalar());
   }
-  if (a.tensor()) {
-    op.check_defined(*a.tensor());
-    return {*a.tensor(), scalar_like(op, b.scalar(), *a.tensor())};
-  }
-  if (b.tensor()) {
-    op.check_defined(*b.tensor());
-    return {scalar_like(op, a.scalar(), *b.tensor()), *b.tensor()};
-  }
-  return {scalar(a.scalar()), scalar(b.scalar())};
+  if (!a_) a_ = &made_a_;
+  if (!b_) b_ = &made_b_;
 }
 
 Shape joint_shape(const Op& op, const Tensor& a, const Tensor& b) {

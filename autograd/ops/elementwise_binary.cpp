@@ -223,7 +223,7 @@ Tensor lerp(const Tensor& a, const Tensor& b, const Operand& w, Here here) {
   const Op op{"lerp", here};
   op.check_same_dtype(a, b);
   const Shape ends = joint_shape(op, a, b);
-  const Tensor weight = promote(op, a, w).second;
+  const auto [start, weight] = promote(op, a, w);
   if (Shape joint; !broadcast(ends, weight.shape(), joint))
     op.fail_shape("the weight " + weight.shape().str() + " does not broadcast to " + a.shape().str() + " and " +
                   b.shape().str());

@@ -156,7 +156,7 @@ Tensor index_put(const Tensor& x, const Indices& at, const Operand& values, bool
   const Op op{"index_put", here};
   op.check_defined(x);
   const Tensor places = pick(op, parse(op, reshape(arange(x.numel()), x.shape()), at));
-  const Tensor given = detail::promote(op, x, values).second;
+  const auto [into, given] = detail::promote(op, x, values);
   Shape joint;
   if (!broadcast(given.shape(), places.shape(), joint) || joint != places.shape())
     op.fail_shape("values " + given.shape().str() + " do not broadcast to the elements " + places.shape().str() +

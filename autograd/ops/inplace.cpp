@@ -68,7 +68,8 @@ Tensor& copy_(Tensor& x, const Tensor& from, Here here) {
 Tensor& fill_(Tensor& x, const Scalar& value, Here here) {
   const Op op{"fill_", here};
   check_writable(op, x);
-  assign(x, detail::promote(op, x, value).second, op.site());
+  const auto [into, filling] = detail::promote(op, x, value);
+  assign(x, filling, op.site());
   return x;
 }
 
