@@ -122,16 +122,16 @@ HWY_INLINE Exponential<V> exp_minus_square(V a, double scale) {
 
 /// The normal distribution's upper tail Phi(-x) for x >= 0 is exp(-x^2 / 2) m(x), with Mills' ratio m.
 ///
-/// In float m = p / (sqrt(2 pi) x p + r) with polynomials of positive coefficients (relative error 1.7e-8 up to x =
-/// 15): where x is small p and r are nearly constants, where it is large an error of p cancels. In double m(x) = g(u) /
-/// (x + 4), u = (x - 4) / (x + 4), g smooth and nearly constant, interpolated at Chebyshev nodes (2e-16 up to x = 39).
-/// Beyond, Phi underflows.
+/// In float m = p / (1 + x (sqrt(2 pi) p + r)) with polynomials of positive coefficients (relative error 1.7e-8 up to x
+/// = 15): where x is small p and r are nearly constants, where it is large an error of p cancels. In double m(x) = g(u)
+/// / (x + 4), u = (x - 4) / (x + 4), g smooth and nearly constant, interpolated at Chebyshev nodes (2e-16 up to x =
+/// 39). Beyond, Phi underflows.
 template <class T>
 struct TailFit;
 template <>
 struct TailFit<float> {
   static constexpr float p[] = {0.500000008459f, 0.458063566673f, 0.198131121592f, 0.0457222476487f, 0.0048889573532f};
-  static constexpr float r[] = {1.0f, 0.460698658896f, 0.115639632246f, 0.0122020308638f, 1.14132059378e-6f};
+  static constexpr float r[] = {0.460698658896f, 0.115639632246f, 0.0122020308638f, 1.14132059378e-6f};
   /// erf(t) / t in powers of t^2 up to t = 1/2
   static constexpr float erf[] = {1.128379166f, -0.3761260901f, 0.1128283143f, -0.02675773274f, 0.004719082567f};
   static constexpr double limit = 15;
@@ -157,7 +157,8 @@ HWY_INLINE V mills_ratio(V x) {
   using Fit = TailFit<LaneOf<V>>;
   if constexpr (sizeof(LaneOf<V>) == 4) {
     const V p = horner<0, 1>(x, Fit::p);
-    return hn::Div(p, hn::MulAdd(hn::Mul(x, constant(x, 2.50662827463100050242)), p, horner<0, 1>(x, Fit::r)));
+    const V sum = hn::MulAdd(constant(x, 2.50662827463100050242), p, horner<0, 1>(x, Fit::r));
+    return hn::Div(p, hn::MulAdd(x, sum, constant(x, 1)));
   } else {
     const V r = hn::Div(constant(x, 1), hn::Add(x, constant(x, 4)));
     return hn::Mul(polynomial(hn::Mul(hn::Sub(x, constant(x, 4)), r), Fit::g), r);
