@@ -27,8 +27,12 @@ class NodeTable {
   bool contains(const Node* n) const { return find(n) != none; }
   /// As a set: whether n was new.
   bool add(const Node* n) {
-    if (contains(n)) return false;
-    insert(n, 0);
+    if (2 * (count_ + 1) > mask_) grow();
+    std::size_t i = home(n);
+    for (; slots_[i].node; i = (i + 1) & mask_)
+      if (slots_[i].node == n) return false;
+    slots_[i] = {n, 0};
+    ++count_;
     return true;
   }
   void erase(const Node* n) {

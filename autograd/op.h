@@ -337,6 +337,12 @@ class Op : public Frame {
   /// The same for n of something, "classes" say.
   Tensor checked_index(const Tensor& index, std::int64_t n, const char* what) const;
 
+  /// x, for the rule of `input`; nothing where that rule will not be kept, which spares small operations two atomic
+  /// counts a tensor.
+  static Saved saved_for(const Tensor& input, const Tensor& x) {
+    return grad_enabled() && input.requires_grad() ? Saved(x) : Saved();
+  }
+
   // Each prefixes the operation's name and appends the call site.
   [[noreturn]] void fail_shape(const std::string& message) const;
   [[noreturn]] void fail_dtype(const std::string& message) const;

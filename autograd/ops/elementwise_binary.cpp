@@ -53,7 +53,8 @@ Tensor mul(const Operand& x, const Operand& y, Here here) {
   const auto [a, b] = promote(op, x, y);
   return op.record(
       binary(op, Binary::mul, a, b, true), of<mul>(a, b), "da = b dy, db = a dy",
-      [b = Saved(b)](const Tensor& dy) { return b * dy; }, [a = Saved(a)](const Tensor& dy) { return a * dy; });
+      [b = op.saved_for(a, b)](const Tensor& dy) { return b * dy; },
+      [a = op.saved_for(b, a)](const Tensor& dy) { return a * dy; });
 }
 
 Tensor div(const Operand& x, const Operand& y, Here here) {
@@ -64,8 +65,8 @@ Tensor div(const Operand& x, const Operand& y, Here here) {
       if (v == 0) op.fail_value("integer division by zero");
   return op.record(
       binary(op, Binary::div, a, b, true), of<div>(a, b), "da = dy / b, db = -dy y / b",
-      [b = Saved(b)](const Tensor& dy) { return dy / b; },
-      [b = Saved(b)](const Tensor& dy, const Tensor& q) { return -(dy * q) / b; });
+      [b = op.saved_for(a, b)](const Tensor& dy) { return dy / b; },
+      [b = op.saved_for(b, b)](const Tensor& dy, const Tensor& q) { return -(dy * q) / b; });
 }
 
 Tensor pow(const Operand& x, const Operand& y, Here here) {
