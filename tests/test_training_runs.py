@@ -164,6 +164,10 @@ def others(root):
         checkpoint.unlink(missing_ok=True)
         got, out = interrupted(args, "1/400", by)
         check(f"{by.name} saves and says so", got == code and f"Interrupted by {by.name} after step" in out and checkpoint.exists(), f"{got} {out}")
+    default = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    got, out = interrupted([*SMALL, "--out", str(root / "nohup")], "1/30", signal.SIGHUP)
+    signal.signal(signal.SIGHUP, default)
+    check("under nohup a run goes on when the terminal closes", got == 0 and "Interrupted" not in out, f"{got} {out}")
     before = checkpoint.read_bytes()
     refused("a run over an unfinished one", args, "signals/checkpoint.safetensors: is of an unfinished run (step ", " of 400); --resume continues it")
     refused("one of other options, too", [*args, "--lr", "0.5"], "is of an unfinished run", " under other options (--lr ",
@@ -203,6 +207,9 @@ def no_longer_finite(root):
 
 def main():
     root = pathlib.Path(tempfile.mkdtemp())
+    # A test started by nohup, or in the background of a script, would hand these to the program as ignored.
+    for each in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(each, signal.SIG_DFL)
 
     for core in ("Haswell", "SkylakeX"):
         seen = set()
