@@ -182,7 +182,7 @@ Tensor RecurrentCell::batched(const char* what, const Tensor& state, const Tenso
   const Op op{name_, {}};
   op.check_same_dtype(x, state);
   const bool single = x.rank() == 1;
-  const Tensor s = single && state.rank() == 1 ? unsqueeze(state, 0) : state;
+  Tensor s = single && state.rank() == 1 ? unsqueeze(state, 0) : state;
   const std::int64_t hidden = weight_hh_.size(1);
   if (s.shape() != Shape{single ? 1 : x.size(0), hidden})
     op.fail_shape(what + (" " + state.shape().str()) + " must be " +

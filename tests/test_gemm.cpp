@@ -8,6 +8,7 @@
 
 #include "autograd/kernels/elementwise.h"
 #include "autograd/kernels/gemm.h"
+#include "autograd/kernels/gemm_packed.h"
 #include "autograd/runtime/parallel.h"
 #include "tests/kernel_checks.h"
 
@@ -76,7 +77,15 @@ bool same_bits(const std::vector<T>& x, const std::vector<T>& y) {
 }
 
 template <class T>
-void check_random_products(int count) {
+using Multiply = void (*)(const Gemm<T>&);
+
+template <class T>
+void by_kept_right(const Gemm<T>& g) {
+  kernels::GemmRight<T>(g).multiply(g);
+}
+
+template <class T>
+void check_random_products(int count, Multiply<T> multiply) {
   std::mt19937 random(1);
   const auto below = [&](unsigned n) { return static_cast<Size>(random() % n); };
   for (int i = 0; i < count; ++i) {
@@ -89,7 +98,7 @@ void check_random_products(int count) {
     const Reals want = p.expected();
     if (p.g.beta == T{0}) std::fill(p.c.begin(), p.c.end(), nan_of<T>);  // must not be read
     const std::vector<T> before = p.c;
-    kernels::gemm(p.g);
+    multiply(p.g);
     CHECK(error(p.dense(p.c), want) <= p.bound());
     for (Size r = 0; r < p.g.m; ++r)
       for (Size gap = p.g.n; gap < p.g.ldc; ++gap) {
@@ -103,8 +112,40 @@ void check_random_products(int count) {
 
 TEST_CASE("gemm: random shapes, layouts, alpha, beta and bias") {
   for_each_target([] {
-    check_random_products<double>(300);
-    check_random_products<float>(300);
+    check_random_products<double>(300, kernels::gemm);
+    check_random_products<float>(300, kernels::gemm);
+  });
+}
+
+TEST_CASE("gemm: a right operand that is kept for many products") {
+  for_each_target([] {
+    check_random_products<double>(300, by_kept_right);
+    check_random_products<float>(300, by_kept_right);
+    const int before = num_threads();
+    for (bool trans : {false, true}) {
+      Product<float> p(false, trans, 40, 1500, 700);
+      p.g.bias = p.bias.data();
+      p.g.act = Activation::relu;
+      const kernels::GemmRight<float> right(p.g);
+      kernels::gemm(p.g);
+      const std::vector<float> want = p.c;
+      for (int threads : {1, 2, 4}) {
+        set_num_threads(threads);
+        std::fill(p.c.begin(), p.c.end(), nan_of<float>);
+        right.multiply(p.g);
+        if (kernels::has_packed_gemm()) CHECK(same_bits(p.c, want));
+        CHECK(error(p.c, Reals(want.begin(), want.end())) <= p.bound());
+      }
+      // Other rows of the same product.
+      Gemm<float> rows = p.g;
+      rows.m = 7;
+      rows.a += 20 * rows.lda;
+      std::vector<float> c(7 * 1500);
+      rows.c = c.data();
+      right.multiply(rows);
+      CHECK(error(c, Reals(want.begin() + 20 * 1500, want.begin() + 27 * 1500)) <= p.bound());
+    }
+    set_num_threads(before);
   });
 }
 

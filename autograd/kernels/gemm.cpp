@@ -8,7 +8,6 @@
 #include <numeric>
 #include <string>
 
-#include "autograd/kernels/buffer.h"
 #include "autograd/kernels/elementwise.h"
 #include "autograd/kernels/gemm_packed.h"
 #include "autograd/runtime/parallel.h"
@@ -315,6 +314,43 @@ void gemm_batched(const Gemm<T>& g, Size batch, const Size* a_off, const Size* b
   });
 }
 
+template <class T>
+GemmRight<T>::GemmRight(const Gemm<T>& g)
+    : of_(g),
+      packed_(has_packed_gemm() && g.n > 1 && g.k > 0),
+      columns_(pieces(g.n, panel_columns<T>) * panel_columns<T>),
+      panels_(packed_ ? columns_ * g.k : 0) {
+  if (!packed_) return;
+  const Size panels = columns_ / panel_columns<T>;
+  parallel_for(panels, std::max<Size>(1, 32768 / (panel_columns<T> * g.k)), [&](Size begin, Size end) {
+    const Size j = begin * panel_columns<T>, n = std::min(end * panel_columns<T>, g.n) - j;
+    pack_right<T>(part(of_, 0, 0, j, n, 0, g.k), {panels_.data(), columns_, j});
+  });
+}
+
+template <class T>
+void GemmRight<T>::multiply(Gemm<T> g) const {
+  g.trans_b = of_.trans_b;
+  g.n = of_.n;
+  g.k = of_.k;
+  g.b = of_.b;
+  g.ldb = of_.ldb;
+  if (!packed_ || g.m < 2 || g.alpha == T{0}) return gemm(g);
+  // Whole panels to a tile, chosen from the shape alone.
+  Tiling t = tiling_of(g.m, g.n, work_of(g.m, g.n, g.k), 1);
+  t.columns = pieces(t.columns, panel_columns<T>) * panel_columns<T>;
+  t.across = pieces(g.n, t.columns);
+  parallel_for(t.count(), 1, [&](Size begin, Size end) {
+    for (Size at = begin; at < end; ++at) {
+      const Size i = at / t.across * t.rows, j = at % t.across * t.columns;
+      const Gemm<T> one = part(g, i, std::min(t.rows, g.m - i), j, std::min(t.columns, g.n - j), 0, g.k);
+      watch::multiplied(one.m, one.n, one.k);
+      packed_gemm<T>(one, {panels_.data(), columns_, j});
+      epilogue(one);
+    }
+  });
+}
+
 const char* blas_description() {
   static const std::string text = [] {
     const std::string config = openblas_get_config();  // "OpenBLAS 0.3.21 NO_LAPACKE DYNAMIC_ARCH ..."
@@ -329,6 +365,8 @@ template void gemm<float>(const Gemm<float>&);
 template void gemm<double>(const Gemm<double>&);
 template void gemm_batched<float>(const Gemm<float>&, Size, const Size*, const Size*, const Size*);
 template void gemm_batched<double>(const Gemm<double>&, Size, const Size*, const Size*, const Size*);
+template class GemmRight<float>;
+template class GemmRight<double>;
 template void gemm_single<float>(const Gemm<float>&);
 template void gemm_single<double>(const Gemm<double>&);
 

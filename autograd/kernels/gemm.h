@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "autograd/kernels/activation.h"
+#include "autograd/kernels/buffer.h"
 
 namespace attune::kernels {
 
@@ -39,6 +40,23 @@ void gemm(const Gemm<T>& g);
 template <class T>
 void gemm_batched(const Gemm<T>& g, std::int64_t batch, const std::int64_t* a_off, const std::int64_t* b_off,
                   const std::int64_t* c_off);
+
+/// The right operand of many products, put in the order in which the kernel reads it once for all of them: a recurrent
+/// layer's weights, step after step. Where a product is BLAS's (gemm.cpp) this is the operand as it is.
+template <class T>
+class GemmRight {
+ public:
+  /// trans_b, n, k, b and ldb of `g` count; b stays alive and as it is.
+  explicit GemmRight(const Gemm<T>& g);
+  /// gemm() of m, trans_a, a, lda, alpha, beta, c, ldc and the epilogue of `g`.
+  void multiply(Gemm<T> g) const;
+
+ private:
+  Gemm<T> of_;
+  bool packed_;
+  std::int64_t columns_;
+  Buffer<T> panels_;
+};
 
 /// One product on the calling thread, no tiling or epilogue: the building block of kernels that are parallel outside.
 template <class T>

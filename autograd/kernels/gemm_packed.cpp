@@ -26,10 +26,7 @@ constexpr Size tile_rows = 12;
 // Along k, a slice of B's panel stays in the first-level cache and A's block in the second.
 constexpr Size slice_k = 320, block_rows = 16 * tile_rows, block_columns = 1024;
 
-template <class T>
-constexpr Size tile_columns = 2 * 64 / sizeof(T);
-
-/// c[0..R, 0..V vectors] = alpha a b + beta c over packed panels a [k, tile_rows] and b [k, tile_columns]; the last
+/// c[0..R, 0..V vectors] = alpha a b + beta c over packed panels a [k, tile_rows] and b [k, panel_columns]; the last
 /// vector has `last` columns.
 template <int R, int V, class T>
 void tile(Size k, const T* HWY_RESTRICT a, const T* HWY_RESTRICT b, Size b_step, T alpha, T beta, T* HWY_RESTRICT c,
@@ -131,23 +128,54 @@ T* workspace(Size n) {
   return kept.get();
 }
 
+/// k in slices of one length, but for the last.
+Size slice_length(Size k) {
+  const Size slices = (k + slice_k - 1) / slice_k;
+  return (k + slices - 1) / slices;
+}
+
+/// n columns of op(B) from j on, k rows of it from p on.
 template <class T>
-void product(const Gemm<T>& g) {
+void pack_right_part(const Gemm<T>& g, Size j, Size n, Size p, Size k, T* to) {
+  if (g.trans_b)
+    pack_transposed<panel_columns<T>>(g.b + j * g.ldb + p, g.ldb, n, k, to);
+  else
+    pack_straight<panel_columns<T>>(g.b + p * g.ldb + j, g.ldb, n, k, to);
+}
+
+/// Slice after slice of k, in each the panels.
+template <class T>
+T* panels_at(const RightPanels<T>& right, Size p, Size k) {
+  return right.data + p * right.columns + right.first * k;
+}
+
+template <class T>
+void pack(const Gemm<T>& g, const RightPanels<T>& to) {
+  const Size k_most = slice_length(g.k);
+  for (Size p = 0; p < g.k; p += k_most) {
+    const Size k = std::min(k_most, g.k - p);
+    pack_right_part(g, 0, g.n, p, k, panels_at(to, p, k));
+  }
+}
+
+template <class T>
+void product(const Gemm<T>& g, const RightPanels<T>& packed) {
   static constexpr auto tiles = all_tiles<T>(std::make_integer_sequence<int, tile_rows>());
-  constexpr Size across = tile_columns<T>, vector = across / 2;
-  const Size slices = (g.k + slice_k - 1) / slice_k, k_most = (g.k + slices - 1) / slices;
+  constexpr Size across = panel_columns<T>, vector = across / 2;
+  const Size k_most = slice_length(g.k);
   const auto padded = [](Size n, Size to) { return (n + to - 1) / to * to; };
-  const Size left_size = padded(std::min(g.m, block_rows), tile_rows) * k_most;
-  T* left = workspace<T>(padded(left_size, vector) + padded(std::min(g.n, block_columns), across) * k_most);
-  T* right = left + padded(left_size, vector);
+  const Size left_size = padded(padded(std::min(g.m, block_rows), tile_rows) * k_most, vector);
+  const Size right_size = packed.data ? 0 : padded(std::min(g.n, block_columns), across) * k_most;
+  T* left = workspace<T>(left_size + right_size);
   for (Size j0 = 0; j0 < g.n; j0 += block_columns) {
     const Size n = std::min(block_columns, g.n - j0);
     for (Size p0 = 0; p0 < g.k; p0 += k_most) {
       const Size k = std::min(k_most, g.k - p0);
-      if (g.trans_b)
-        pack_transposed<across>(g.b + j0 * g.ldb + p0, g.ldb, n, k, right);
+      T* right = left + left_size;
+      if (packed.data)
+        right = panels_at(packed, p0, k) + j0 * k;
       else
-        pack_straight<across>(g.b + p0 * g.ldb + j0, g.ldb, n, k, right);
+        pack_right_part(g, j0, n, p0, k, right);
       for (Size i0 = 0; i0 < g.m; i0 += block_rows) {
         const Size m = std::min(block_rows, g.m - i0);
         if (g.trans_a)
@@ -169,14 +197,18 @@ void product(const Gemm<T>& g) {
 }
 
 bool available() { return true; }
-void product_float(const Gemm<float>& g) { product(g); }
-void product_double(const Gemm<double>& g) { product(g); }
+void product_float(const Gemm<float>& g, const RightPanels<float>& right) { product(g, right); }
+void product_double(const Gemm<double>& g, const RightPanels<double>& right) { product(g, right); }
+void pack_float(const Gemm<float>& g, const RightPanels<float>& to) { pack(g, to); }
+void pack_double(const Gemm<double>& g, const RightPanels<double>& to) { pack(g, to); }
 
 #else
 
 bool available() { return false; }
-void product_float(const Gemm<float>&) {}
-void product_double(const Gemm<double>&) {}
+void product_float(const Gemm<float>&, const RightPanels<float>&) {}
+void product_double(const Gemm<double>&, const RightPanels<double>&) {}
+void pack_float(const Gemm<float>&, const RightPanels<float>&) {}
+void pack_double(const Gemm<double>&, const RightPanels<double>&) {}
 
 #endif
 
@@ -189,16 +221,27 @@ namespace attune::kernels {
 HWY_EXPORT(available);
 HWY_EXPORT(product_float);
 HWY_EXPORT(product_double);
+HWY_EXPORT(pack_float);
+HWY_EXPORT(pack_double);
 
 bool has_packed_gemm() { return HWY_DYNAMIC_DISPATCH(available)(); }
 
 template <>
-void packed_gemm<float>(const Gemm<float>& g) {
-  HWY_DYNAMIC_DISPATCH(product_float)(g);
+void pack_right<float>(const Gemm<float>& g, const RightPanels<float>& to) {
+  HWY_DYNAMIC_DISPATCH(pack_float)(g, to);
 }
 template <>
-void packed_gemm<double>(const Gemm<double>& g) {
-  HWY_DYNAMIC_DISPATCH(product_double)(g);
+void pack_right<double>(const Gemm<double>& g, const RightPanels<double>& to) {
+  HWY_DYNAMIC_DISPATCH(pack_double)(g, to);
+}
+
+template <>
+void packed_gemm<float>(const Gemm<float>& g, const RightPanels<float>& right) {
+  HWY_DYNAMIC_DISPATCH(product_float)(g, right);
+}
+template <>
+void packed_gemm<double>(const Gemm<double>& g, const RightPanels<double>& right) {
+  HWY_DYNAMIC_DISPATCH(product_double)(g, right);
 }
 
 }  // namespace attune::kernels

@@ -13,8 +13,25 @@ namespace attune::kernels {
 /// Whether packed_gemm is compiled for this machine's vectors.
 bool has_packed_gemm();
 
-/// C = alpha op(A) op(B) + beta C on the calling thread, m, n, k > 0. No epilogue.
+/// Columns of op(B) that lie together when it is packed.
 template <class T>
-void packed_gemm(const Gemm<T>& g);
+constexpr std::int64_t panel_columns = 2 * 64 / sizeof(T);
+
+/// op(B) of many products, packed once: [k, columns], columns a multiple of panel_columns, of which a product takes
+/// those from `first` on.
+template <class T>
+struct RightPanels {
+  T* data = nullptr;
+  std::int64_t columns = 0, first = 0;
+};
+
+/// Packs op(B) of a product, [k, n] from column `to.first` on.
+template <class T>
+void pack_right(const Gemm<T>& g, const RightPanels<T>& to);
+
+/// C = alpha op(A) op(B) + beta C on the calling thread, m, n, k > 0. No epilogue. Where op(B) is packed already, b is
+/// not read.
+template <class T>
+void packed_gemm(const Gemm<T>& g, const RightPanels<T>& right = {});
 
 }  // namespace attune::kernels
