@@ -257,6 +257,31 @@ void by_slices(const Gemm<T>& g) {
   epilogue(g);
 }
 
+bool is_tiny(Size m, Size n, Size k) {
+  return m <= tiny_work && n <= tiny_work && k <= tiny_work && m * n * k <= tiny_work;
+}
+
+template <class T>
+bool is_packed(const Gemm<T>& g) {
+  return g.m > 1 && g.n > 1 && g.k > 0 && g.alpha != T{0} && !is_tiny(g.m, g.n, g.k) && has_packed_gemm();
+}
+
+template <class T>
+void packed_with_epilogue(Gemm<T> g, const RightPanels<T>& right = {}) {
+  watch::multiplied(g.m, g.n, g.k);
+  packed_gemm(g, right);
+  g.bias = nullptr;
+  epilogue(g);
+}
+
+/// One tile of a product.
+template <class T>
+void single_with_epilogue(const Gemm<T>& g) {
+  if (is_packed(g)) return packed_with_epilogue(g);
+  gemm_single(g);
+  epilogue(g);
+}
+
 }  // namespace
 
 template <class T>
@@ -264,8 +289,12 @@ void gemm_single(const Gemm<T>& g) {
   if (g.m == 0 || g.n == 0) return;
   if (g.k == 0 || g.alpha == T{0}) return scale(g);
   watch::multiplied(g.m, g.n, g.k);
-  if (g.m <= tiny_work && g.n <= tiny_work && g.k <= tiny_work && g.m * g.n * g.k <= tiny_work) return by_loops(g);
-  if (g.m != 1 && g.n != 1 && has_packed_gemm()) return packed_gemm(g);
+  if (is_tiny(g.m, g.n, g.k)) return by_loops(g);
+  if (is_packed(g)) {
+    Gemm<T> plain = g;
+    plain.bias = nullptr;
+    return packed_gemm(plain);
+  }
   if (std::max({g.m, g.n, g.k}) <= INT_MAX) return by_blas(g);
   constexpr Size most = Size{1} << 30;
   for (Size i = 0; i < g.m; i += most)
@@ -306,10 +335,8 @@ void gemm_batched(const Gemm<T>& g, Size batch, const Size* a_off, const Size* b
   parallel_for(batch * t.count(), grain, [&](Size begin, Size end) {
     for (Size at = begin; at < end; ++at) {
       const Size tile = at % t.count(), i = tile / t.across * t.rows, j = tile % t.across * t.columns;
-      const Gemm<T> one =
-          part(product(at / t.count()), i, std::min(t.rows, g.m - i), j, std::min(t.columns, g.n - j), 0, g.k);
-      gemm_single(one);
-      epilogue(one);
+      single_with_epilogue(
+          part(product(at / t.count()), i, std::min(t.rows, g.m - i), j, std::min(t.columns, g.n - j), 0, g.k));
     }
   });
 }
@@ -343,10 +370,8 @@ void GemmRight<T>::multiply(Gemm<T> g) const {
   parallel_for(t.count(), 1, [&](Size begin, Size end) {
     for (Size at = begin; at < end; ++at) {
       const Size i = at / t.across * t.rows, j = at % t.across * t.columns;
-      const Gemm<T> one = part(g, i, std::min(t.rows, g.m - i), j, std::min(t.columns, g.n - j), 0, g.k);
-      watch::multiplied(one.m, one.n, one.k);
-      packed_gemm<T>(one, {panels_.data(), columns_, j});
-      epilogue(one);
+      packed_with_epilogue<T>(part(g, i, std::min(t.rows, g.m - i), j, std::min(t.columns, g.n - j), 0, g.k),
+                              {panels_.data(), columns_, j});
     }
   });
 }

@@ -26,11 +26,11 @@ constexpr Size tile_rows = 12;
 // Along k, a slice of B's panel stays in the first-level cache and A's block in the second.
 constexpr Size slice_k = 320, block_rows = 16 * tile_rows, block_columns = 1024;
 
-/// c[0..R, 0..V vectors] = alpha a b + beta c over packed panels a [k, tile_rows] and b [k, panel_columns]; the last
-/// vector has `last` columns.
+/// c[0..R, 0..V vectors] = alpha a b + beta c + bias over packed panels a [k, tile_rows] and b [k, panel_columns]; the
+/// last vector has `last` columns. bias may be null.
 template <int R, int V, class T>
-void tile(Size k, const T* HWY_RESTRICT a, const T* HWY_RESTRICT b, Size b_step, T alpha, T beta, T* HWY_RESTRICT c,
-          Size ldc, Size last) {
+void tile(Size k, const T* HWY_RESTRICT a, const T* HWY_RESTRICT b, Size b_step, T alpha, T beta, const T* bias,
+          T* HWY_RESTRICT c, Size ldc, Size last) {
   const hn::ScalableTag<T> d;
   const Size step = lanes(d);
   hn::Vec<decltype(d)> sum[R][V];
@@ -43,17 +43,21 @@ void tile(Size k, const T* HWY_RESTRICT a, const T* HWY_RESTRICT b, Size b_step,
       for (int v = 0; v < V; ++v) sum[i][v] = hn::MulAdd(hn::Set(d, a[i]), row[v], sum[i][v]);
   }
   const auto scale = hn::Set(d, alpha), kept = hn::Set(d, beta);
-  for (int i = 0; i < R; ++i)
-    for (int v = 0; v < V; ++v) {
-      const Step<decltype(d)> s{d, v + 1 < V ? step : last};
+  for (int v = 0; v < V; ++v) {
+    const Step<decltype(d)> s{d, v + 1 < V ? step : last};
+    const auto added = bias ? s.load(bias + v * step) : hn::Zero(d);
+    for (int i = 0; i < R; ++i) {
       T* to = c + i * ldc + v * step;
-      const auto y = hn::Mul(scale, sum[i][v]);
-      s.store(beta == T{0} ? y : hn::MulAdd(kept, s.load(to), y), to);
+      auto y = hn::Mul(scale, sum[i][v]);
+      if (beta != T{0}) y = hn::MulAdd(kept, s.load(to), y);
+      s.store(bias ? hn::Add(y, added) : y, to);
     }
+  }
 }
 
 template <class T>
-using Tile = void (*)(Size k, const T* a, const T* b, Size b_step, T alpha, T beta, T* c, Size ldc, Size last);
+using Tile = void (*)(Size k, const T* a, const T* b, Size b_step, T alpha, T beta, const T* bias, T* c, Size ldc,
+                      Size last);
 
 /// tiles[rows - 1][vectors - 1]
 template <class T, int... R>
@@ -171,6 +175,7 @@ void product(const Gemm<T>& g, const RightPanels<T>& packed) {
     const Size n = std::min(block_columns, g.n - j0);
     for (Size p0 = 0; p0 < g.k; p0 += k_most) {
       const Size k = std::min(k_most, g.k - p0);
+      const T* bias = p0 + k == g.k ? g.bias : nullptr;  // after the last slice
       T* right = left + left_size;
       if (packed.data)
         right = panels_at(packed, p0, k) + j0 * k;
@@ -188,7 +193,8 @@ void product(const Gemm<T>& g, const RightPanels<T>& packed) {
             const auto rows = static_cast<std::size_t>(std::min(tile_rows, m - i));
             tiles[rows - 1][static_cast<std::size_t>(vectors - 1)](
                 k, left + i * k, right + j * k, across, g.alpha, p0 == 0 ? g.beta : T{1},
-                g.c + (i0 + i) * g.ldc + j0 + j, g.ldc, columns - (vectors - 1) * vector);
+                bias ? bias + j0 + j : nullptr, g.c + (i0 + i) * g.ldc + j0 + j, g.ldc,
+                columns - (vectors - 1) * vector);
           }
         }
       }

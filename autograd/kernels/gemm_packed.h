@@ -29,8 +29,8 @@ struct RightPanels {
 template <class T>
 void pack_right(const Gemm<T>& g, const RightPanels<T>& to);
 
-/// C = alpha op(A) op(B) + beta C on the calling thread, m, n, k > 0. No epilogue. Where op(B) is packed already, b is
-/// not read.
+/// C = alpha op(A) op(B) + beta C + bias on the calling thread, m, n, k > 0. The rest of the epilogue is the caller's.
+/// Where op(B) is packed already, b is not read.
 template <class T>
 void packed_gemm(const Gemm<T>& g, const RightPanels<T>& right = {});
 
