@@ -58,6 +58,9 @@ void product_panel(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, s
                    std::int64_t ldb, T* c, std::int64_t ldc, bool add) {
   const std::int64_t next = left == Left::columns ? 1 : lda;
   std::int64_t i = 0;
+  if constexpr (2 * vectors <= block_vectors)  // narrow blocks are twice as tall, so that enough sums are in flight
+    for (; i + 12 <= m; i += 12)
+      product_block<left, 12, vectors, whole>(n, k, a + i * next, lda, b, ldb, c + i * ldc, ldc, add);
   for (; i + 6 <= m; i += 6)
     product_block<left, 6, vectors, whole>(n, k, a + i * next, lda, b, ldb, c + i * ldc, ldc, add);
   if (i + 4 <= m) {
