@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdlib>
 #include <exception>
@@ -33,6 +34,14 @@ std::atomic<int>& thread_count() {
 }
 
 thread_local constinit bool inside = false;  // of a piece of a parallel_for: what it calls stays on its thread
+
+constexpr int most_shares = 32;
+
+/// Consecutive chunks, and which of them is next; on a cache line of its own.
+struct alignas(64) Share {
+  std::atomic<std::int64_t> next{0};
+  std::int64_t end = 0;
+};
 
 /// The exception of the lowest chunk that threw.
 class FirstFailure {
@@ -72,14 +81,27 @@ void parallel_chunks(std::int64_t chunks, void* context, void (*run)(void*, std:
     for (std::int64_t c = 0; c < chunks; ++c) run(context, c);
     return;
   }
+  // Each thread begins with the same share of every loop, since what it wrote in the last one is in its own caches;
+  // then it helps the others.
+  const int shares = std::min(threads, most_shares);
+  std::array<Share, most_shares> all;
+  for (int i = 0; i < shares; ++i) {
+    all[static_cast<std::size_t>(i)].next.store(chunks * i / shares, std::memory_order_relaxed);
+    all[static_cast<std::size_t>(i)].end = chunks * (i + 1) / shares;
+  }
   FirstFailure failure;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-  for (std::int64_t c = 0; c < chunks; ++c) {
+#pragma omp parallel num_threads(threads)
+  {
     inside = true;
-    try {
-      run(context, c);
-    } catch (...) {
-      failure.keep(c);
+    for (int i = 0; i < shares; ++i) {
+      Share& share = all[static_cast<std::size_t>((omp_get_thread_num() + i) % shares)];
+      for (std::int64_t c; (c = share.next.fetch_add(1, std::memory_order_relaxed)) < share.end;) {
+        try {
+          run(context, c);
+        } catch (...) {
+          failure.keep(c);
+        }
+      }
     }
     inside = false;
   }
