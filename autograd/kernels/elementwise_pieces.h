@@ -19,7 +19,7 @@
 namespace attune::kernels {
 
 /// Elements per parallel piece, dense or not.
-inline constexpr std::int64_t piece_grain = 16384;
+inline constexpr std::int64_t piece_grain = 8192;
 
 /// One iteration space and K sets of strides over it, with axes of size 1 dropped and adjacent axes merged where all
 /// operands allow it. Rank is at least 1.

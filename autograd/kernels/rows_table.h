@@ -36,7 +36,7 @@ struct NormKernels {
 /// body(first_row, rows) over pieces of about 16K elements, in parallel.
 template <class F>
 void for_rows(Size rows, Size n, F body) {
-  parallel_for(rows, std::max<Size>(1, 16384 / std::max<Size>(1, n)),
+  parallel_for(rows, std::max<Size>(1, 8192 / std::max<Size>(1, n)),
                [=](Size begin, Size end) { body(begin, end - begin); });
 }
 
