@@ -128,7 +128,7 @@ def main():
         print(f"compare.py: {failure}", file=sys.stderr)
         failed = True
     if results or quality:
-        report.finish(stamp, programs.contexts, results)
+        report.finish(stamp, programs, results)
         print(report.table(stamp, results, quality))
         report.write(options.out, stamp, results, quality)
     return 1 if failed else 0

@@ -2,14 +2,19 @@
 
 #include <benchmark/benchmark.h>
 #include <dlfcn.h>
+#include <sched.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <iostream>
+#include <limits>
 #include <memory>
 #include <stdexcept>
+#include <thread>
 
 namespace bench {
 
@@ -35,6 +40,38 @@ std::string blas_in_use() {
 std::string openmp_threads() {
   auto* threads = loaded<int()>("omp_get_max_threads");
   return threads ? std::to_string(threads()) : "unknown";
+}
+
+/// Nanoseconds of a cache line's way to another core and back, the quickest of many; 0 with one core. A virtual
+/// machine's host moves its cores, and the way is four times as long from one die to another as on one.
+double round_trip() {
+  using Clock = std::chrono::steady_clock;
+  constexpr int trips = 256;
+  if (std::thread::hardware_concurrency() < 2) return 0;
+  alignas(64) std::atomic<int> ball{0};  // odd: the other's turn; negative: the end
+  const int here = sched_getcpu();
+  std::thread other([&ball, here] {
+    cpu_set_t elsewhere;
+    sched_getaffinity(0, sizeof elsewhere, &elsewhere);
+    CPU_CLR(static_cast<unsigned>(here), &elsewhere);
+    sched_setaffinity(0, sizeof elsewhere, &elsewhere);  // fails, and leaves it, where there is one core
+    for (int seen = ball; seen >= 0; seen = ball)
+      if (seen % 2 == 1) ball = seen + 1;
+  });
+  double least = std::numeric_limits<double>::infinity();
+  const Clock::time_point end = Clock::now() + std::chrono::milliseconds(10);
+  for (int at = 0; at < 8 * trips || Clock::now() < end;) {
+    const Clock::time_point began = Clock::now();
+    for (const int last = at + 2 * trips; at < last; at += 2) {
+      ball = at + 1;
+      while (ball != at + 2) {
+      }
+    }
+    least = std::min(least, std::chrono::duration<double, std::nano>(Clock::now() - began).count() / trips);
+  }
+  ball = -1;
+  other.join();
+  return least;
 }
 
 const Workload& find(const std::vector<Workload>& workloads, const std::string& name) {
@@ -110,6 +147,7 @@ int run_or_throw(int argc, char** argv, const std::string& library, const std::v
   benchmark::AddCustomContext("library", library);
   benchmark::AddCustomContext("blas", blas_in_use());
   benchmark::AddCustomContext("threads", openmp_threads());
+  benchmark::AddCustomContext("round_trip", std::to_string(round_trip()));
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   benchmark::RunSpecifiedBenchmarks();

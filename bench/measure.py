@@ -30,6 +30,7 @@ class Programs:
         self.paths = paths
         self.environment = os.environ | {"OMP_NUM_THREADS": str(threads), "ATTUNE_NUM_THREADS": str(threads)}
         self.contexts = {}
+        self.round_trips = []  # ns from core to core and back, of each timed process
         self.times = {}  # (side, workload) -> {variant: [seconds of a step, a round each]}
         self.items = {}
         self.known = {side: self.list_workloads(side) for side in paths}
@@ -60,6 +61,7 @@ class Programs:
                                      f"--benchmark_min_time={seconds}", **variables))
         if side != KEPT:
             self.contexts[side] = report["context"]
+        self.round_trips.append(float(report["context"].get("round_trip", 0)))
         units = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1}
         found = self.times.setdefault((side, workload), {})
         for one in report["benchmarks"]:

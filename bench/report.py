@@ -31,14 +31,16 @@ def machine(threads):
             "date": time.strftime("%Y-%m-%d %H:%M"), "load before": os.getloadavg()[0], "times": cpu_times()}
 
 
-def finish(stamp, contexts, results):
-    """Adds the libraries that ran, and what makes the run doubtful."""
+def finish(stamp, programs, results):
+    """Adds the libraries that ran, how far apart the cores lay, and what makes the run doubtful."""
     before, after = stamp.pop("times"), cpu_times()
     spent = {k: after[k] - before[k] for k in before}
     stamp["stolen"] = spent["stolen"] / spent["all"]
     stamp["others"] = max(0, spent["busy"] - spent["own"]) / spent["all"]
     stamp["libraries"] = {side: {k: c.get(k, "unknown") for k in ("library", "blas", "threads")}
-                          for side, c in contexts.items()}
+                          for side, c in programs.contexts.items()}
+    trips = [t for t in programs.round_trips if t > 0]
+    stamp["round trip"] = [min(trips), max(trips)] if trips else None
     doubts = []
     if stamp["others"] > 0.02:
         doubts.append(f"other programs took {100 * stamp['others']:.0f} % of the cores' time")
@@ -46,6 +48,10 @@ def finish(stamp, contexts, results):
         doubts.append(f"{stamp['threads']} threads on {stamp['cores']} cores")
     if stamp["stolen"] > 0.01:
         doubts.append(f"the host took {100 * stamp['stolen']:.1f} % of the time for other machines")
+    if trips and max(trips) > 2 * min(trips):
+        far = sum(t > 2 * min(trips) for t in trips)
+        doubts.append(f"the host moved the cores apart for {far} of {len(trips)} processes: between them a cache line's way and back took "
+                      f"up to {max(trips):.0f} ns, not {min(trips):.0f}")
     sides = stamp["libraries"].values()
     for what in ("blas", "threads"):
         if len({side[what] for side in sides}) > 1:
@@ -62,6 +68,8 @@ def describe(stamp):
     """The stamp as lines."""
     lines = [f"{stamp['date']}, {stamp['cpu']}, {stamp['cores']} cores, {stamp['threads']} threads, "
              f"load {stamp['load before']:.1f} before"]
+    if stamp["round trip"]:
+        lines.append("a cache line to the other core and back: " + " to ".join(f"{t:.0f}" for t in stamp["round trip"]) + " ns")
     for side, c in stamp["libraries"].items():
         lines.append(f"{c['library']}: {c['blas']}, {c['threads']} threads")
     return lines

@@ -19,14 +19,14 @@ elif sys.argv[1] == "--save":
         file.write(f"y {{len(values)}} \\n".encode() + struct.pack(f"{{len(values)}}f", *values))
 else:
     print(json.dumps({{
-        "context": {{"library": "{name}", "blas": "{blas}", "threads": "1"}},
+        "context": {{"library": "{name}", "blas": "{blas}", "threads": "1", "round_trip": "{trip}"}},
         "benchmarks": [{{"name": "gelu/real_time", "real_time": {seconds} / (2 if "GLIBC_TUNABLES" in os.environ else 1), "time_unit": "s", "items": 1}}]}}))
 """
 
 
-def stand_in(path, name, seconds, values="[1, 2]", blas="OpenBLAS"):
+def stand_in(path, name, seconds, values="[1, 2]", blas="OpenBLAS", trip=100):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(STAND_IN.format(python=sys.executable, name=name, seconds=seconds, values=values, blas=blas))
+    path.write_text(STAND_IN.format(python=sys.executable, name=name, seconds=seconds, values=values, blas=blas, trip=trip))
     path.chmod(0o755)
 
 
@@ -57,6 +57,13 @@ def main():
         expect("its JSON says the same", row["ratio"] == 3 and row["met"] == {"ratio": True, "roofline": False}, done)
         expect("its Markdown has the row", "| GELU, 2048 x 1024 | 2 ms |" in
                (directory / "out" / "compare.md").read_text(), done)
+
+        expect("how far apart the cores lay is said", "core and back: 100 to 100 ns" in done.stdout and "apart for" not in done.stdout, done)
+
+        stand_in(torch, "PyTorch", 0.006, trip=400)
+        done = compare(directory, "gelu")
+        expect("cores that moved apart are called out", "noisy: the host moved the cores apart for 6 of 12 processes" in done.stdout and
+               "up to 400 ns, not 100" in done.stdout, done)
 
         stand_in(torch, "PyTorch", 0.006, blas="another")
         done = compare(directory, "gelu")
