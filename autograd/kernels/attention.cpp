@@ -289,7 +289,8 @@ void attention_grad(const AttentionPlan<T>& p, Heads<const T> out, AttentionSums
   const Size grain = work >= worth_sharing ? 1 : static_cast<Size>(worth_sharing / std::max(work, 1.0));
   parallel_for(groups * heads, grain, [&](Size first, Size last) {
     for (Size task = first; task < last; ++task) {
-      const Size group = task / heads, head = task % heads;  // causal: the first keys are seen most
+      // Causal: the first keys are seen most. Those and the last in turns, so that threads have the same to do.
+      const Size head = task / groups, turn = task % groups, group = turn % 2 == 0 ? turn / 2 : groups - 1 - turn / 2;
       const Size begin = group * tiles / groups * tile_keys;
       const Size end = std::min((group + 1) * tiles / groups * tile_keys, p.keys);
       kernels<T>().backward(p, head / p.heads, head % p.heads, begin, end, out, sums, dout, part(group), dk, dv, dbias);
