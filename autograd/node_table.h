@@ -3,8 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
+#include "autograd/runtime/memory.h"
 #include "autograd/tape.h"
 
 namespace attune {
@@ -63,13 +63,13 @@ class NodeTable {
     slots_[i] = s;
   }
   void grow() {
-    std::vector<Slot> old(4 * (mask_ + 1));
+    pool::Vector<Slot> old(4 * (mask_ + 1));
     old.swap(slots_);
     mask_ = slots_.size() - 1;
     for (const Slot& s : old)
       if (s.node) place(s);
   }
-  std::vector<Slot> slots_ = std::vector<Slot>(16);
+  pool::Vector<Slot> slots_ = pool::Vector<Slot>(16);
   std::size_t mask_ = 15;
   std::size_t count_ = 0;
 };

@@ -7,6 +7,7 @@
 #include "autograd/gradient_memory.h"
 #include "autograd/node_table.h"
 #include "autograd/runtime/frame.h"
+#include "autograd/runtime/memory.h"
 #include "autograd/tape_internal.h"
 #include "autograd/thread_state.h"
 
@@ -41,10 +42,10 @@ struct Sweep::State {
   bool in_place = true;
   bool watched = false;  // by somebody who steps: received and sent are kept until the next step
   Here here;
-  std::vector<Pending> pending;
-  std::vector<std::uint32_t> free;
+  pool::Vector<Pending> pending;
+  pool::Vector<std::uint32_t> free;
   NodeTable table;
-  std::vector<std::pair<std::uint64_t, std::uint32_t>> heap;
+  pool::Vector<std::pair<std::uint64_t, std::uint32_t>> heap;
   Tensors received, sent;
 
   // For grad(): what to capture and which nodes lie on a way to it. Leaves' grad() stay untouched then.
@@ -301,7 +302,7 @@ NodeTable nodes_towards(const Tensors& outputs, const std::vector<const Node*>& 
   std::uint64_t lowest = ~std::uint64_t{0};
   for (const Node* t : targets) lowest = std::min(lowest, t->sequence());
   NodeTable seen, towards;
-  std::vector<const Node*> order;
+  pool::Vector<const Node*> order;
   const auto visit = [&](const Node* n) {
     if (n && n->sequence() >= lowest && seen.add(n)) order.push_back(n);
   };

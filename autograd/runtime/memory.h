@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace attune {
 
@@ -26,6 +27,20 @@ namespace pool {
 /// 0 gives a valid block.
 void* allocate(std::size_t bytes);
 void deallocate(void* p, std::size_t bytes) noexcept;  ///< `bytes` as it was allocated
+
+/// For a container that is made again and again: malloc would return its memory to the system each time.
+template <class T>
+struct Allocator {
+  using value_type = T;
+  Allocator() = default;
+  template <class U>
+  Allocator(const Allocator<U>&) {}
+  T* allocate(std::size_t n) { return static_cast<T*>(pool::allocate(n * sizeof(T))); }
+  void deallocate(T* p, std::size_t n) noexcept { pool::deallocate(p, n * sizeof(T)); }
+  bool operator==(const Allocator&) const = default;
+};
+template <class T>
+using Vector = std::vector<T, Allocator<T>>;
 }  // namespace pool
 
 }  // namespace attune
