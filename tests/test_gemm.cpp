@@ -81,7 +81,7 @@ using Multiply = void (*)(const Gemm<T>&);
 
 template <class T>
 void by_kept_right(const Gemm<T>& g) {
-  kernels::GemmRight<T>(g).multiply(g);
+  kernels::PackedRight<T>(g, 2).multiply(g);
 }
 
 template <class T>
@@ -126,7 +126,7 @@ TEST_CASE("gemm: a right operand that is kept for many products") {
       Product<float> p(false, trans, 40, 1500, 700);
       p.g.bias = p.bias.data();
       p.g.act = Activation::relu;
-      const kernels::GemmRight<float> right(p.g);
+      const kernels::PackedRight<float> right(p.g, 2);
       kernels::gemm(p.g);
       const std::vector<float> want = p.c;
       for (int threads : {1, 2, 4}) {
@@ -136,14 +136,15 @@ TEST_CASE("gemm: a right operand that is kept for many products") {
         if (kernels::has_packed_gemm()) CHECK(same_bits(p.c, want));
         CHECK(error(p.c, Reals(want.begin(), want.end())) <= p.bound());
       }
-      // Other rows of the same product.
-      Gemm<float> rows = p.g;
-      rows.m = 7;
-      rows.a += 20 * rows.lda;
-      std::vector<float> c(7 * 1500);
-      rows.c = c.data();
-      right.multiply(rows);
-      CHECK(error(c, Reals(want.begin() + 20 * 1500, want.begin() + 27 * 1500)) <= p.bound());
+      // Another left operand, and where there is but one product nothing is packed.
+      Product<float> other(false, trans, 40, 1500, 700, 0, 7);
+      other.b = p.b;
+      const Reals others = other.expected();
+      Gemm<float> g = other.g;
+      right.multiply(g);
+      CHECK(error(other.c, others) <= p.bound());
+      kernels::PackedRight<float>(g, 1).multiply(g);
+      CHECK(error(other.c, others) <= p.bound());
     }
     set_num_threads(before);
   });

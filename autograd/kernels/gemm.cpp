@@ -342,27 +342,31 @@ void gemm_batched(const Gemm<T>& g, Size batch, const Size* a_off, const Size* b
 }
 
 template <class T>
-GemmRight<T>::GemmRight(const Gemm<T>& g)
+PackedRight<T>::PackedRight(const Gemm<T>& g, Size products)
     : of_(g),
-      packed_(has_packed_gemm() && g.n > 1 && g.k > 0),
+      packed_(products > 1 && is_packed(g)),
       columns_(pieces(g.n, panel_columns<T>) * panel_columns<T>),
       panels_(packed_ ? columns_ * g.k : 0) {
   if (!packed_) return;
   const Size panels = columns_ / panel_columns<T>;
   parallel_for(panels, std::max<Size>(1, 32768 / (panel_columns<T> * g.k)), [&](Size begin, Size end) {
-    const Size j = begin * panel_columns<T>, n = std::min(end * panel_columns<T>, g.n) - j;
-    pack_right<T>(part(of_, 0, 0, j, n, 0, g.k), {panels_.data(), columns_, j});
+    const Size j = begin * panel_columns<T>;
+    Gemm<T> some = g;
+    some.n = std::min(end * panel_columns<T>, g.n) - j;
+    some.b += j * (g.trans_b ? g.ldb : 1);
+    pack_right<T>(some, {panels_.data(), columns_, j});
   });
 }
 
 template <class T>
-void GemmRight<T>::multiply(Gemm<T> g) const {
+void PackedRight<T>::multiply(Gemm<T> g) const {
   g.trans_b = of_.trans_b;
+  g.m = of_.m;
   g.n = of_.n;
   g.k = of_.k;
   g.b = of_.b;
   g.ldb = of_.ldb;
-  if (!packed_ || g.m < 2 || g.alpha == T{0}) return gemm(g);
+  if (!packed_ || g.alpha == T{0}) return gemm(g);
   // Whole panels to a tile, chosen from the shape alone.
   Tiling t = tiling_of(g.m, g.n, work_of(g.m, g.n, g.k), 1);
   t.columns = pieces(t.columns, panel_columns<T>) * panel_columns<T>;
@@ -390,8 +394,8 @@ template void gemm<float>(const Gemm<float>&);
 template void gemm<double>(const Gemm<double>&);
 template void gemm_batched<float>(const Gemm<float>&, Size, const Size*, const Size*, const Size*);
 template void gemm_batched<double>(const Gemm<double>&, Size, const Size*, const Size*, const Size*);
-template class GemmRight<float>;
-template class GemmRight<double>;
+template class PackedRight<float>;
+template class PackedRight<double>;
 template void gemm_single<float>(const Gemm<float>&);
 template void gemm_single<double>(const Gemm<double>&);
 

@@ -41,14 +41,15 @@ template <class T>
 void gemm_batched(const Gemm<T>& g, std::int64_t batch, const std::int64_t* a_off, const std::int64_t* b_off,
                   const std::int64_t* c_off);
 
-/// The right operand of many products, put in the order in which the kernel reads it once for all of them: a recurrent
-/// layer's weights, step after step. Where a product is BLAS's (gemm.cpp) this is the operand as it is.
+/// The right operand of many products, packed once for all of them in the order in which the kernel reads it: a
+/// recurrent layer's weights, step after step. Where that would not pay (a single product, products of a single row,
+/// products that are BLAS's) it is the operand as it is.
 template <class T>
-class GemmRight {
+class PackedRight {
  public:
-  /// trans_b, n, k, b and ldb of `g` count; b stays alive and as it is.
-  explicit GemmRight(const Gemm<T>& g);
-  /// gemm() of m, trans_a, a, lda, alpha, beta, c, ldc and the epilogue of `g`.
+  /// m, trans_b, n, k, b and ldb of `g` count; b stays alive and as it is. `products`: how many there will be.
+  PackedRight(const Gemm<T>& g, std::int64_t products);
+  /// gemm() of trans_a, a, lda, alpha, beta, c, ldc and the epilogue of `g`.
   void multiply(Gemm<T> g) const;
 
  private:

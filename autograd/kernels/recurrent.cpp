@@ -55,11 +55,12 @@ void recurrent(const Recurrence<T>& r, T* h, T* c) {
   const Buffer<T> hw(r.batch * gates), whole(r.projected ? r.batch * n : 0), small(r.projected ? r.batch * p : 0);
   if (r.projected) std::fill_n(whole.data(), r.batch * n, T{0});
   const T limit = bound(r.projection_clip);
-  const GemmRight<T> w_hh({.trans_b = true, .n = gates, .k = p, .b = r.w_hh, .ldb = p});
-  const GemmRight<T> w_hr({.trans_b = true, .n = r.projected ? p : 0, .k = n, .b = r.w_hr, .ldb = n});
+  const PackedRight<T> w_hh({.trans_b = true, .m = r.batch, .n = gates, .k = p, .b = r.w_hh, .ldb = p}, r.steps);
+  const PackedRight<T> w_hr({.trans_b = true, .m = r.batch, .n = r.projected ? p : 0, .k = n, .b = r.w_hr, .ldb = n},
+                            r.steps);
   for (Size index = 0; index < r.steps; ++index) {
     const Size t = steps.at(index);
-    w_hh.multiply({.m = r.batch, .a = h, .lda = p, .c = hw.data(), .ldc = gates, .bias = r.b_hh});
+    w_hh.multiply({.a = h, .lda = p, .c = hw.data(), .ldc = gates, .bias = r.b_hh});
     for_sequences(r.batch, n, [&](Size b) {
       const Size row = t * r.batch + b;
       if (!steps.valid(t, b)) {
@@ -77,7 +78,7 @@ void recurrent(const Recurrence<T>& r, T* h, T* c) {
       if (!r.projected) std::copy_n(state, n, r.y + row * n);
     });
     if (!r.projected) continue;
-    w_hr.multiply({.m = r.batch, .a = whole.data(), .lda = n, .c = small.data(), .ldc = p});
+    w_hr.multiply({.a = whole.data(), .lda = n, .c = small.data(), .ldc = p});
     for_sequences(r.batch, p, [&](Size b) {
       if (!steps.valid(t, b)) return;
       const T* from = small.data() + b * p;
@@ -133,8 +134,8 @@ void recurrent_grad(const Recurrence<T>& r, const RecurrenceGrad<T>& g) {
   T* const dhw = r.cell == Cell::gru ? own.data() : g.dx;
   const Buffer<T> dwhole(r.projected ? r.batch * n : 0), dsmall(r.projected ? rows * p : 0);
   const bool clipped = r.projection_clip > T{0};
-  const GemmRight<T> w_hh({.n = p, .k = gates, .b = r.w_hh, .ldb = p});
-  const GemmRight<T> w_hr({.n = r.projected ? n : 0, .k = p, .b = r.w_hr, .ldb = n});
+  const PackedRight<T> w_hh({.m = r.batch, .n = p, .k = gates, .b = r.w_hh, .ldb = p}, r.steps);
+  const PackedRight<T> w_hr({.m = r.batch, .n = r.projected ? n : 0, .k = p, .b = r.w_hr, .ldb = n}, r.steps);
   for (Size index = r.steps; index-- > 0;) {
     const Size t = steps.at(index), first = t * r.batch;
     if (r.projected) {
@@ -146,7 +147,7 @@ void recurrent_grad(const Recurrence<T>& r, const RecurrenceGrad<T>& g) {
           ds[i] = valid && !(clipped && std::abs(y[i]) >= r.projection_clip) ? dh[i] + dy[i] : T{0};
         if (valid) std::fill_n(dh, p, T{0});
       });
-      w_hr.multiply({.m = r.batch, .a = dsmall.data() + first * p, .lda = p, .c = dwhole.data(), .ldc = n});
+      w_hr.multiply({.a = dsmall.data() + first * p, .lda = p, .c = dwhole.data(), .ldc = n});
     }
     for_sequences(r.batch, n, [&](Size b) {
       const Size row = first + b;
@@ -175,7 +176,7 @@ void recurrent_grad(const Recurrence<T>& r, const RecurrenceGrad<T>& g) {
             .clip = bound(r.cell_clip)});
     });
     // What passed the gates by is in dh already; the rows of steps left out are untouched, for their dhw is 0.
-    w_hh.multiply({.m = r.batch, .a = dhw + first * gates, .lda = gates, .beta = 1, .c = g.dh, .ldc = p});
+    w_hh.multiply({.a = dhw + first * gates, .lda = gates, .beta = 1, .c = g.dh, .ldc = p});
   }
   if (g.dw_hh) {
     const Buffer<T> before(rows * p);

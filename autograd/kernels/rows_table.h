@@ -33,7 +33,7 @@ struct NormKernels {
   void (*rms_norm_grad)(const T* x, const T* w, const T* rrms, const T* dy, T* dx, T* dw, Size rows, Size n);
 };
 
-/// body(first_row, rows) over pieces of about 16K elements, in parallel.
+/// body(first_row, rows) over pieces of about 8K elements, in parallel.
 template <class F>
 void for_rows(Size rows, Size n, F body) {
   parallel_for(rows, std::max<Size>(1, 8192 / std::max<Size>(1, n)),
