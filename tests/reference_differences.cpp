@@ -52,9 +52,13 @@ void same_numbers_elsewhere(const Question& q, const Numbers& got, Numbers& expe
   if (q.is_first_gradient() && a == b) expected = got;
 }
 
-/// The same cotangents, gathered in other places of an input that is not laid out in rows.
-void same_total_elsewhere(const Question& q, const Numbers& got, Numbers& expected) {
-  if (!q.is_first_gradient() || !q.call["args"][0].contains("strides")) return;
+/// The same cotangents in other places of an input that is not laid out in rows; where the mask broadcasts, sums of
+/// them.
+void cotangents_elsewhere(const Question& q, const Numbers& got, Numbers& expected) {
+  const json& args = q.call["args"];
+  if (!q.is_first_gradient() || !args[0].contains("strides")) return;
+  if (q.tensors.at(args[0]["t"]).shape() == q.tensors.at(args[1]["t"]).shape())
+    return same_numbers_elsewhere(q, got, expected);
   const double a = std::accumulate(got.begin(), got.end(), 0.0),
                b = std::accumulate(expected.begin(), expected.end(), 0.0);
   if (std::abs(a - b) <= 1e-12 * q.scale * static_cast<double>(got.size())) expected = got;
@@ -158,7 +162,7 @@ std::vector<Kept>& kept() {
       {"logaddexp", number_for_nan, "PyTorch's second derivative is inf/inf where the arguments lie far apart"},
       {"logit", any_derivative_of_nan, "outside [0, 1] PyTorch's derivative is NaN, its second one 0"},
       {"logit", number_for_nan, zero_times_infinity},
-      {"masked_select", same_total_elsewhere, "PyTorch fills the gradient of a transposed input in memory's order"},
+      {"masked_select", cotangents_elsewhere, "PyTorch fills the gradient of a transposed input in memory's order"},
       {"nn.functional.cosine_similarity", derivative_below_eps, "PyTorch's derivative is not that of its clamped norm"},
       {"nn.functional.elu", nan_for_number, "the derivative at NaN is NaN where alpha e^x is"},
       {"nn.functional.kl_div", number_for_nan, zero_times_infinity + ", where a target is 0"},

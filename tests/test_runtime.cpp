@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cmath>
@@ -13,6 +14,7 @@
 #include <limits>
 #include <random>
 #include <thread>
+#include <vector>
 
 #include "autograd/kernels/random.h"
 #include "autograd/runtime/philox.h"
@@ -195,6 +197,27 @@ TEST_CASE("pool: a thread leaves its free blocks and its counts to the others") 
   CHECK(memory_stats().live_bytes == live);
 }
 
+#ifndef __SANITIZE_ADDRESS__  // its malloc takes fresh memory all the time, and there is no pool
+TEST_CASE("memory: a sweep's own tables are not given back to the system and fetched again at the next") {
+  release_cached_memory();
+  const Tensor x = ones({}).requires_grad_(), factor = full({}, 1.0);
+  const auto step = [&] {
+    Tensor y = x;
+    for (int i = 0; i < 1000; ++i) y = y * factor;
+    grad({y}, {x});
+  };
+  const auto faults = [] {
+    rusage used{};
+    getrusage(RUSAGE_SELF, &used);
+    return used.ru_minflt;
+  };
+  for (int i = 0; i < 10; ++i) step();
+  const long before = faults();
+  for (int i = 0; i < 200; ++i) step();
+  CHECK(faults() - before < 200);
+}
+#endif
+
 TEST_CASE("threads: as many as asked for, more than there are cores too") {
   const int before = num_threads();
   set_num_threads(4);
@@ -216,6 +239,29 @@ TEST_CASE("threads: as many as asked for, more than there are cores too") {
   parallel_for(0, 1, [&](std::int64_t, std::int64_t) { ++calls; });
   parallel_for(-3, 1, [&](std::int64_t, std::int64_t) { ++calls; });
   CHECK(calls == 0);
+  set_num_threads(before);
+}
+
+TEST_CASE("threads: every piece runs once, whatever the numbers of pieces and threads") {
+  const int before = num_threads();
+  for (int threads : {2, 5, 33, 100})
+    for (std::int64_t pieces : {2, 7, 31, 33, 1000}) {
+      INFO(threads, " threads, ", pieces, " pieces");
+      set_num_threads(threads);
+      std::vector<std::atomic<int>> runs(static_cast<std::size_t>(pieces));
+      parallel_for(pieces, 1, [&](std::int64_t begin, std::int64_t) { ++runs[static_cast<std::size_t>(begin)]; });
+      CHECK(std::all_of(runs.begin(), runs.end(), [](const auto& n) { return n == 1; }));
+      CHECK(refusal<ValueError>([&] {
+              parallel_for(pieces, 1, [&](std::int64_t begin, std::int64_t) {
+                if (begin >= pieces / 2) throw ValueError(std::to_string(begin));
+              });
+            }) == std::to_string(pieces / 2));
+    }
+  set_num_threads(4);
+  std::atomic<int> runs{0};
+#pragma omp parallel num_threads(2)  // where OpenMP gives each caller one thread of the four
+  parallel_for(50, 1, [&](std::int64_t, std::int64_t) { ++runs; });
+  CHECK(runs == 100);
   set_num_threads(before);
 }
 

@@ -114,7 +114,12 @@ inline Rows index_rows() {
        .message = "index_put: values [3] do not broadcast to the elements [2] of x [3]",
        .bench = {{3, 1024}, {2, 1024}}},
       {.name = "masked_select",
-       .call = [](const Tensors& x) -> Tensors { return {masked_select(x[0], gt(x[0].detach(), 0))}; },
+       .call = [](const Tensors& x) -> Tensors {
+         Dims repeats{3};  // each element is taken twice of three times
+         for (int i = 0; i < x[0].rank(); ++i) repeats.push_back(1);
+         return {masked_select(x[0], gt(x[0].detach(), 0)),
+                 masked_select(x[0], gt(reshape(arange(3), Shape(repeats)), 0))};
+       },
        .shapes = {{{2, 3}}, {{}}, {{0, 2}}, {{1, 3}}},
        .domains = {{.kinks = {0}}},
        .bad = [] { masked_select(zeros({2}), zeros({2})); },
