@@ -42,25 +42,51 @@ std::string openmp_threads() {
   return threads ? std::to_string(threads()) : "unknown";
 }
 
-/// Nanoseconds of a cache line's way to another core and back, the quickest of many; 0 with one core. A virtual
-/// machine's host moves its cores, and the way is four times as long from one die to another as on one.
+/// Keeps this thread on one of the cores that it may use, while it lives.
+class OnCore {
+ public:
+  explicit OnCore(int core) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(static_cast<unsigned>(core), &one);
+    sched_getaffinity(0, sizeof before_, &before_);
+    sched_setaffinity(0, sizeof one, &one);
+  }
+  ~OnCore() { sched_setaffinity(0, sizeof before_, &before_); }
+  OnCore(const OnCore&) = delete;
+  OnCore& operator=(const OnCore&) = delete;
+
+ private:
+  cpu_set_t before_;
+};
+
+std::vector<int> usable_cores() {
+  cpu_set_t all;
+  CPU_ZERO(&all);
+  sched_getaffinity(0, sizeof all, &all);
+  std::vector<int> cores;
+  for (unsigned i = 0; i < CPU_SETSIZE; ++i)
+    if (CPU_ISSET(i, &all)) cores.push_back(static_cast<int>(i));
+  return cores;
+}
+
+/// Nanoseconds of a cache line's way from the first usable core to the second and back, the quickest of many; 0 with
+/// one core. A virtual machine's host moves its cores, and the way from one die to another is four times that on one.
 double round_trip() {
   using Clock = std::chrono::steady_clock;
-  constexpr int trips = 256;
-  if (std::thread::hardware_concurrency() < 2) return 0;
+  const std::vector<int> cores = usable_cores();
+  if (cores.size() < 2) return 0;
   alignas(64) std::atomic<int> ball{0};  // odd: the other's turn; negative: the end
-  const int here = sched_getcpu();
-  std::thread other([&ball, here] {
-    cpu_set_t elsewhere;
-    sched_getaffinity(0, sizeof elsewhere, &elsewhere);
-    CPU_CLR(static_cast<unsigned>(here), &elsewhere);
-    sched_setaffinity(0, sizeof elsewhere, &elsewhere);  // fails, and leaves it, where there is one core
+  std::thread other([&ball, &cores] {
+    const OnCore there(cores[1]);
     for (int seen = ball; seen >= 0; seen = ball)
       if (seen % 2 == 1) ball = seen + 1;
   });
+  const OnCore here(cores[0]);
   double least = std::numeric_limits<double>::infinity();
   const Clock::time_point end = Clock::now() + std::chrono::milliseconds(10);
-  for (int at = 0; at < 8 * trips || Clock::now() < end;) {
+  for (int at = 0; at == 0 || Clock::now() < end;) {
+    constexpr int trips = 64;
     const Clock::time_point began = Clock::now();
     for (const int last = at + 2 * trips; at < last; at += 2) {
       ball = at + 1;
