@@ -302,7 +302,7 @@ NodeTable nodes_towards(const Tensors& outputs, const std::vector<const Node*>& 
   std::uint64_t lowest = ~std::uint64_t{0};
   for (const Node* t : targets) lowest = std::min(lowest, t->sequence());
   NodeTable seen, towards;
-  pool::Vector<const Node*> order;
+  std::vector<const Node*> order;
   const auto visit = [&](const Node* n) {
     if (n && n->sequence() >= lowest && seen.add(n)) order.push_back(n);
   };
