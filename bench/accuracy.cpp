@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "autograd/autograd.h"
-#include "tests/accuracy.h"
+#include "tests/unit/accuracy.h"
 
 using namespace attune;
 

@@ -38,7 +38,6 @@ void take_gradients(nn::Module& module, bench::Results& results) {
 }
 
 // ---- a GPT's training step
-// ------------------------------------------------------------------------------------------------------
 
 struct Gpt : nn::Module {
   explicit Gpt(const bench::GptSize& s)
@@ -98,7 +97,6 @@ bench::Workload gpt_step(const std::string& name, const bench::GptSize& s) {
 }
 
 // ---- modules, forward and backward from a given cotangent
-// -----------------------------------------------------------------------
 
 /// `call` makes the output from the module and the input.
 template <class M>
@@ -164,7 +162,6 @@ bench::Workload recurrent(const std::string& name) {
 }
 
 // ---- operations
-// -----------------------------------------------------------------------------------------------------------------
 
 /// y = f(inputs) with gradients for every input; the first has the shape of `rows`, and so has y unless it is a scalar.
 bench::Workload operation(const std::string& name, Tensors (*inputs)(), Tensor (*f)(const Tensors&)) {

@@ -4,7 +4,7 @@
 
 #include <benchmark/benchmark.h>
 
-#include "tests/op_samples/all.h"
+#include "tests/ops/all.h"
 
 using namespace attune;
 using namespace attune::tests;

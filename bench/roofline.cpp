@@ -19,7 +19,6 @@
 namespace {
 
 // ---- matrix products
-// ------------------------------------------------------------------------------------------------------------
 
 /// `batch` products op(A) op(B) of [m, k] and [k, n], run `times` times over.
 struct Product {
@@ -136,7 +135,6 @@ bench::Workload products(const std::string& name, const Products& all, std::int6
 }
 
 // ---- copies
-// ---------------------------------------------------------------------------------------------------------------------
 
 using Bytes = std::vector<char>;
 

@@ -44,7 +44,6 @@ Cost cost_of(const std::function<void()>& step, int repeats) {
 }
 
 // ---- what is measured: series of (size, cost)
-// -------------------------------------------------------------------------------------
 
 using Series = std::vector<std::pair<std::int64_t, Cost>>;
 using Chart = std::map<std::string, Series>;  // by name
@@ -100,7 +99,6 @@ Cost reformer_cost(bool reversible, std::int64_t depth, std::int64_t n) {
 }
 
 // ---- fits and pictures
-// ----------------------------------------------------------------------------------------------------------
 
 /// e of cost ~ size^e over sizes from `from` up; NaN for fewer than two.
 double exponent(const Series& series, std::int64_t from, double Cost::*part) {

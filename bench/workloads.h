@@ -50,7 +50,6 @@ inline constexpr AdamSize adam{};
 inline constexpr std::int64_t scalar_chain = 1000;  // operations of one element, one after the other
 
 // ---- equal numbers everywhere: element i of the series `name`
-// --------------------------------------------------------------------
 
 inline std::uint64_t mixed(std::uint64_t x) {  // SplitMix64's output function
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;

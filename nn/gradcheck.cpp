@@ -1,6 +1,6 @@
 #include "nn/gradcheck.h"
 
-#include "autograd/replay.h"
+#include "autograd/tape/replay.h"
 
 namespace attune::nn {
 

@@ -3,7 +3,7 @@
 
 #include <concepts>
 
-#include "autograd/functional.h"
+#include "autograd/derivatives/functional.h"
 #include "nn/module.h"
 
 namespace attune::nn {

@@ -7,7 +7,7 @@
 #include "autograd/ops/inplace.h"
 #include "autograd/ops/random.h"
 #include "autograd/runtime/error.h"
-#include "autograd/tape.h"
+#include "autograd/tape/tape.h"
 
 namespace attune::nn::init {
 

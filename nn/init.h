@@ -3,7 +3,7 @@
 #pragma once
 
 #include "autograd/runtime/philox.h"
-#include "autograd/tensor.h"
+#include "autograd/tensor/tensor.h"
 
 namespace attune::nn::init {
 

@@ -1,6 +1,6 @@
 #include "nn/loss.h"
 
-#include "nn/check.h"
+#include "nn/internal/check.h"
 
 namespace attune::nn {
 

@@ -5,11 +5,11 @@
 #include <unordered_set>
 
 #include "autograd/io/safetensors.h"
-#include "autograd/op.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/inplace.h"
-#include "autograd/replay.h"
 #include "autograd/runtime/error.h"
+#include "autograd/tape/op.h"
+#include "autograd/tape/replay.h"
 
 namespace attune::nn {
 

@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "autograd/runtime/frame.h"
-#include "autograd/tensor.h"
+#include "autograd/tensor/tensor.h"
 
 namespace attune::nn {
 

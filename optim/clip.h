@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "autograd/tensor.h"
+#include "autograd/tensor/tensor.h"
 
 namespace attune::optim {
 

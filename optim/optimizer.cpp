@@ -8,7 +8,7 @@
 #include "autograd/ops/movement.h"
 #include "autograd/runtime/error.h"
 #include "autograd/runtime/frame.h"
-#include "autograd/tape.h"
+#include "autograd/tape/tape.h"
 
 namespace attune::optim {
 

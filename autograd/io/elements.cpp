@@ -1,11 +1,11 @@
-#include "autograd/io/elements.h"
+#include "autograd/io/internal/elements.h"
 
 #include <algorithm>
 #include <bit>
 #include <cstring>
 
 #include "autograd/ops/movement.h"
-#include "autograd/tape.h"
+#include "autograd/tape/tape.h"
 
 static_assert(std::endian::native == std::endian::little, "safetensors and npy hold little-endian elements");
 

@@ -5,11 +5,11 @@
 #include <optional>
 #include <string_view>
 
-#include "autograd/io/elements.h"
 #include "autograd/io/file.h"
+#include "autograd/io/internal/elements.h"
 #include "autograd/ops/movement.h"
 #include "autograd/runtime/error.h"
-#include "autograd/tape.h"
+#include "autograd/tape/tape.h"
 
 namespace attune {
 

@@ -10,8 +10,8 @@
 #include <type_traits>
 #include <vector>
 
-#include "autograd/ops/apply.h"
-#include "autograd/tape.h"
+#include "autograd/runtime/dispatch.h"
+#include "autograd/tape/tape.h"
 
 namespace attune {
 

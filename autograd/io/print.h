@@ -4,7 +4,7 @@
 #include <iosfwd>
 #include <string>
 
-#include "autograd/tensor.h"
+#include "autograd/tensor/tensor.h"
 
 namespace attune {
 

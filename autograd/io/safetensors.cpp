@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
-#include "autograd/io/elements.h"
 #include "autograd/io/file.h"
+#include "autograd/io/internal/elements.h"
 #include "autograd/runtime/error.h"
 
 namespace attune {

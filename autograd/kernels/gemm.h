@@ -7,8 +7,8 @@
 
 #include <cstdint>
 
-#include "autograd/kernels/activation.h"
 #include "autograd/kernels/buffer.h"
+#include "autograd/runtime/activation.h"
 
 namespace attune::kernels {
 

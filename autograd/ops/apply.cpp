@@ -1,4 +1,4 @@
-#include "autograd/ops/apply.h"
+#include "autograd/ops/internal/apply.h"
 
 #include "autograd/ops/create.h"
 

@@ -4,8 +4,8 @@
 #include <limits>
 
 #include "autograd/kernels/convolution.h"
-#include "autograd/ops/apply.h"
-#include "autograd/ops/layout.h"
+#include "autograd/ops/internal/apply.h"
+#include "autograd/ops/internal/layout.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/reduce.h"
 

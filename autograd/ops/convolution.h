@@ -1,7 +1,7 @@
 // Convolution over time.
 #pragma once
 
-#include "autograd/tensor.h"
+#include "autograd/tensor/tensor.h"
 
 namespace attune {
 

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "autograd/ops/apply.h"
+#include "autograd/ops/internal/apply.h"
 
 namespace attune {
 

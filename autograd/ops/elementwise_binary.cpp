@@ -1,9 +1,8 @@
 // Arithmetic, comparison and selection of two operands.
 
-#include "autograd/ops/apply.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
-#include "autograd/tape_internal.h"
+#include "autograd/ops/internal/apply.h"
 
 namespace attune {
 
@@ -37,8 +36,6 @@ Tensor add(const Operand& x, const Operand& y, Here here) {
       binary(op, Binary::add, a, b, true), of<add>(a, b), "da = dy, db = dy", [](const Tensor& dy) { return dy; },
       [](const Tensor& dy) { return dy; });
 }
-
-Tensor add_gradients(const Tensor& a, const Tensor& b, Here here) { return add(a, b, here); }
 
 Tensor sub(const Operand& x, const Operand& y, Here here) {
   const Op op{"sub", site_of(here, x, y)};
@@ -247,7 +244,6 @@ Tensor operator-(const Operand& a) {
 }
 
 // ---- comparison and logic: never on the tape
-// ---------------------------------------------------------------------------------------
 
 namespace {
 
@@ -295,7 +291,6 @@ Tensor logical_not(const Tensor& a, Here here) {
 }
 
 // ---- selection
-// ---------------------------------------------------------------------------------------------------------------------
 
 Tensor where(const Tensor& c, const Operand& x, const Operand& y, Here here) {
   const Op op{"where", here};

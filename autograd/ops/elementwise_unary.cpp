@@ -3,9 +3,9 @@
 #include <cmath>
 #include <numbers>
 
-#include "autograd/ops/apply.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
+#include "autograd/ops/internal/apply.h"
 #include "autograd/ops/movement.h"
 
 namespace attune {
@@ -273,7 +273,6 @@ Tensor prelu(const Tensor& x, const Tensor& slope, Here here) {
 }
 
 // ---- fused backward passes
-// ---------------------------------------------------------------------------------------------------------
 
 Tensor relu_grad(const Tensor& x, const Tensor& dy, Here here) {
   const Op op{"relu_grad", here};

@@ -2,351 +2,192 @@
 
 #include <algorithm>
 
-#include "autograd/kernels/index.h"
-#include "autograd/ops/apply.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
-#include "autograd/ops/layout.h"
-#include "autograd/ops/positions.h"
+#include "autograd/ops/gather.h"
+#include "autograd/ops/internal/apply.h"
+#include "autograd/ops/internal/layout.h"
+#include "autograd/ops/internal/positions.h"
 
 namespace attune {
 
-using detail::Around;
-using detail::around;
-using detail::dense;
-using detail::elements;
-using detail::with_any;
-using detail::with_floating;
-
 namespace {
 
-/// An axis of x; a rank-0 tensor is a row of one.
-int row_axis(const Op& op, const Tensor& x, std::int64_t axis) {
+/// The places of true elements in row-major order.
+Tensor true_places(const Tensor& mask) {
+  const Tensor from = detail::dense(mask);
+  const auto* p = static_cast<const bool*>(from.raw());
+  const std::int64_t count = std::count(p, p + from.numel(), true);
+  Tensor at = empty({count}, DType::int64);
+  auto* out = static_cast<std::int64_t*>(at.raw_mut());
+  for (std::int64_t i = 0; i < from.numel(); ++i)
+    if (p[i]) *out++ = i;
+  return at;
+}
+
+/// An index tensor in place of one axis, which it replaces.
+struct Picked {
+  int axis;
+  Tensor at;  // int64, in [0, size of the axis)
+};
+
+/// The part of an expression that is a view, and the index tensors along its axes.
+struct Parsed {
+  Tensor view;
+  std::vector<Picked> picked;
+};
+
+int axes_taken(const Index& i) {
+  if (std::holds_alternative<Ellipsis>(i.value()) || std::holds_alternative<NewAxis>(i.value())) return 0;
+  const auto* t = std::get_if<Tensor>(&i.value());
+  return t && t->defined() && t->dtype() == DType::boolean ? t->rank() : 1;
+}
+
+[[noreturn]] void fail_range(const Op& op, std::int64_t index, const Shape& shape, int axis) {
+  op.fail_index("index " + std::to_string(index) + " is out of range for axis " + std::to_string(axis) + " of " +
+                shape.str());
+}
+
+/// An index tensor into an axis of a shape, its negative elements counted from the end.
+Tensor wrapped(const Op& op, const Tensor& index, const Shape& shape, int axis) {
+  if (!is_integer(index.dtype()))
+    op.fail_dtype(std::string("an index tensor must be integers or bool, got ") + name_of(index.dtype()) + " " +
+                  index.shape().str());
+  const NoGrad off;
+  const Tensor at = to(index.detach(), DType::int64);
+  const std::int64_t n = shape[axis];
+  for (std::int64_t i : at.to_vector<std::int64_t>())
+    if (i < -n || i >= n) fail_range(op, i, shape, axis);
+  return where(lt(at, 0), at + n, at);
+}
+
+Parsed parse(const Op& op, const Tensor& x, const Indices& at) {
   op.check_defined(x);
-  return op.axis_of_rank(axis, std::max(x.rank(), 1), x.shape());
-}
-
-/// Zeros of a shape in one element: index_add and scatter_add copy what they add to anyway.
-Tensor nothing(const Shape& shape, DType dtype) { return expand(zeros({}, dtype), shape); }
-
-const std::int64_t* values(const Tensor& index) { return static_cast<const std::int64_t*>(index.raw()); }
-
-void check_vector(const Op& op, const Tensor& index) {
-  op.check_defined(index);
-  if (index.rank() > 1) op.fail_shape("the index must have at most one axis, got " + index.shape().str());
-}
-
-void check_slices(const Op& op, const Tensor& x, int axis, const Tensor& index, const Tensor& source) {
-  check_vector(op, index);
-  op.check_same_dtype(x, source);
-  Shape expected = x.shape();
-  expected[axis] = index.numel();
-  if (source.shape() != expected)
-    op.fail_shape("source " + source.shape().str() + " must be " + expected.str() + " for x " + x.shape().str() +
-                  " and " + std::to_string(index.numel()) + " indices");
-}
-
-/// The place of each element of x in row-major order, in x's shape.
-Tensor places_of(const Tensor& x) { return reshape(arange(x.numel()), x.shape()); }
-
-/// `x` + what kernel(x + ..) adds to a dense copy of it.
-template <class Kernel>
-Tensor copy_and_add(const Op& op, const Tensor& x, Kernel&& kernel) {
-  op.check_floating(x);
-  Tensor y = op.empty_like(x);
-  if (x.numel() != 0) kernels::copy(x.dtype(), x.shape(), x.raw(), x.strides(), y.raw_mut(), y.strides());
-  with_floating(x.dtype(), [&](auto zero) { kernel(elements<decltype(zero)>(y)); });
-  return y;
-}
-
-}  // namespace
-
-namespace detail {
-
-Tensor put_last(const Tensor& x, const Tensor& at, const Tensor& source) {
-  if (at.numel() == 0) return clone(x);
-  const Tensor places = dense(at);
-  Tensor from = full(x.shape(), -1, DType::int64);  // which element of the source came last
-  for (std::int64_t i = 0; i < places.numel(); ++i) elements<std::int64_t>(from)[values(places)[i]] = i;
-  const Tensor taken = index_select(reshape(source, {-1}), 0, reshape(maximum(from, 0), {-1}));
-  return where(ge(from, 0), reshape(taken, x.shape()), x);
-}
-
-}  // namespace detail
-
-using detail::put_last;
-
-Tensor index_select(const Tensor& x, std::int64_t axis, const Tensor& index, Here here) {
-  const Op op{"index_select", here};
-  const int a = row_axis(op, x, axis);
-  if (x.rank() == 0) return reshape(index_select(reshape(x, {1}), 0, index), {});
-  check_vector(op, index);
-  const Tensor at = op.checked_index(index, x.shape(), a), from = dense(x);
-  const Around s = around(x.shape(), a);
-  Shape shape = x.shape();
-  shape[a] = at.numel();
-  Tensor y = op.empty(shape, x.dtype());
-  kernels::index_select(x.dtype(), from.raw(), s.outer, s.n, s.inner, values(at), at.numel(), y.raw_mut());
-  return op.record(
-      std::move(y), of<index_select>(x, axis, index), "dx = dy added at the index",
-      [at = Saved(at), a, whole = x.shape()](const Tensor& dy) {
-        return index_add(nothing(whole, dy.dtype()), a, at, dy);
-      },
-      [](const Tensor&) { return Tensor(); });
-}
-
-Tensor index_add(const Tensor& x, std::int64_t axis, const Tensor& index, const Tensor& source, double alpha,
-                 Here here) {
-  const Op op{"index_add", here};
-  const int a = row_axis(op, x, axis);
-  if (x.rank() == 0) return reshape(index_add(reshape(x, {1}), 0, index, reshape(source, {-1}), alpha), {});
-  check_slices(op, x, a, index, source);
-  const Tensor at = op.checked_index(index, x.shape(), a);
-  const Tensor from = dense(alpha == 1 ? source.detach() : alpha * source.detach());
-  const Around s = around(x.shape(), a);
-  return op.record(
-      copy_and_add(op, x,
-                   [&]<class T>(T* y) {
-                     kernels::index_add<T>(static_cast<const T*>(from.raw()), s.outer, s.n, s.inner, values(at),
-                                           at.numel(), y);
-                   }),
-      of<index_add>(x, axis, index, source, alpha), "dx = dy, dsource = alpha dy at the index",
-      [](const Tensor& dy) { return dy; }, [](const Tensor&) { return Tensor(); },
-      [at = Saved(at), a, alpha](const Tensor& dy) {
-        const Tensor taken = index_select(dy, a, at);
-        return alpha == 1 ? taken : alpha * taken;
-      });
-}
-
-Tensor index_copy(const Tensor& x, std::int64_t axis, const Tensor& index, const Tensor& source, Here here) {
-  const Op op{"index_copy", here};
-  const int a = row_axis(op, x, axis);
-  if (x.rank() == 0) return reshape(index_copy(reshape(x, {1}), 0, index, reshape(source, {-1})), {});
-  check_slices(op, x, a, index, source);
-  return put_last(x, index_select(places_of(x), a, op.checked_index(index, x.shape(), a)), source);
-}
-
-namespace {
-
-/// An index of gather's family: x's rank, and no larger than x except along the axis.
-void check_like(const Op& op, const Tensor& x, const Tensor& index, int axis) {
-  op.check_defined(index);
-  bool fits = index.rank() == x.rank() || index.numel() == 0 || x.rank() == 0;
-  for (int i = 0; fits && index.rank() == x.rank() && i < x.rank(); ++i)
-    fits = i == axis || index.shape()[i] <= x.shape()[i];
-  if (x.rank() == 0) fits = index.numel() == 1;
-  if (!fits)
-    op.fail_shape("index " + index.shape().str() + " must have the rank of x " + x.shape().str() +
-                  " and at most its sizes, except along axis " + std::to_string(axis));
-}
-
-bool same_except(const Shape& a, const Shape& b, int axis) {
-  for (int i = 0; i < a.rank(); ++i)
-    if (i != axis && a[i] != b[i]) return false;
-  return true;
-}
-
-/// The corner of x that has the sizes of `shape`, except along one axis (-1: everywhere).
-Tensor corner(const Tensor& x, const Shape& shape, int except = -1) {
-  Tensor y = x;
-  for (int i = 0; i < x.rank(); ++i)
-    if (i != except && shape[i] < x.shape()[i]) y = slice(y, i, 0, shape[i]);
-  return y;
-}
-
-}  // namespace
-
-Tensor gather(const Tensor& x, std::int64_t axis, const Tensor& index, Here here) {
-  const Op op{"gather", here};
-  const int a = row_axis(op, x, axis);
-  check_like(op, x, index, a);
-  if (index.numel() != 0 && index.rank() == x.rank() && !same_except(index.shape(), x.shape(), a)) {
-    op.checked_index(index, x.shape(), a);  // names x, not its corner
-    return gather(corner(x, index.shape(), a), a, index);
+  int taken = 0, ellipses = 0;
+  for (const Index& i : at) {
+    taken += axes_taken(i);
+    ellipses += std::holds_alternative<Ellipsis>(i.value());
   }
-  const Around s = around(x.shape(), a);
-  const Tensor at = op.checked_index(index, x.shape(), a), from = dense(x);
-  Tensor y = op.empty(index.shape(), x.dtype());
-  if (at.numel() != 0)
-    kernels::gather(x.dtype(), from.raw(), s.outer, s.n, s.inner, values(at), at.numel() / (s.outer * s.inner),
-                    y.raw_mut());
-  return op.record(
-      std::move(y), of<gather>(x, axis, index), "dx = dy added at the index",
-      [at = Saved(at), a, whole = x.shape()](const Tensor& dy) {
-        return scatter_add(nothing(whole, dy.dtype()), a, at, dy);
-      },
-      [](const Tensor&) { return Tensor(); });
+  if (taken > x.rank()) op.fail_index(std::to_string(taken) + " indices for " + x.shape().str());
+  if (ellipses > 1) op.fail_index("more than one ellipsis");
+  Parsed p{x, {}};
+  int axis = 0, seen = 0;  // of the view and of x
+  for (const Index& index : at) {
+    if (const auto* i = std::get_if<std::int64_t>(&index.value())) {
+      const std::int64_t n = x.shape()[seen];
+      if (*i < -n || *i >= n) fail_range(op, *i, x.shape(), seen);
+      p.view = select(p.view, axis, *i);
+      ++seen;
+    } else if (const auto* s = std::get_if<Slice>(&index.value())) {
+      const bool whole = !s->start && !s->stop && s->step == 1;
+      if (!whole) p.view = slice(p.view, axis, s->start.value_or(0), s->stop.value_or(to_end), s->step);
+      ++axis;
+      ++seen;
+    } else if (std::holds_alternative<Ellipsis>(index.value())) {
+      axis += x.rank() - taken;
+      seen += x.rank() - taken;
+    } else if (std::holds_alternative<NewAxis>(index.value())) {
+      p.view = unsqueeze(p.view, axis++);
+    } else {
+      const Tensor& t = std::get<Tensor>(index.value());
+      op.check_defined(t);
+      if (t.dtype() == DType::boolean) {
+        for (int k = 0; k < t.rank(); ++k)
+          if (t.shape()[k] != p.view.shape()[axis + k])
+            op.fail_shape("the mask " + t.shape().str() + " does not fit " + x.shape().str() + " at axis " +
+                          std::to_string(seen));
+        if (t.rank() == 0) op.fail_shape("a mask needs at least one axis");
+        const Tensor places = nonzero(t);
+        for (int k = 0; k < t.rank(); ++k) p.picked.push_back({axis++, select(places, 1, k)});
+        seen += t.rank();
+      } else {
+        p.picked.push_back({axis, wrapped(op, t, x.shape(), seen)});
+        ++axis;
+        ++seen;
+      }
+    }
+  }
+  return p;
 }
 
-namespace {
-
-void check_source(const Op& op, const Tensor& index, const Tensor& source) {
-  bool fits = source.rank() == index.rank();
-  for (int i = 0; fits && i < index.rank(); ++i) fits = index.shape()[i] <= source.shape()[i];
-  if (!fits && !(index.numel() == 1 && source.numel() == 1))
-    op.fail_shape("source " + source.shape().str() + " is smaller than index " + index.shape().str());
+Tensor pick(const Op& op, const Parsed& p) {
+  if (p.picked.empty()) return p.view;
+  Shape joint = p.picked[0].at.shape();
+  for (const Picked& k : p.picked)
+    if (!broadcast(joint, k.at.shape(), joint))
+      op.fail_shape("index tensors do not broadcast: " + joint.str() + " and " + k.at.shape().str());
+  // The picked axes first, as one; the places along it.
+  Dims from, to;
+  Tensor at = zeros(joint, DType::int64);
+  std::int64_t size = 1;
+  for (const Picked& k : p.picked) {
+    const std::int64_t n = p.view.shape()[k.axis];
+    at = at * n + k.at;
+    size *= n;
+    from.push_back(k.axis);
+    to.push_back(to.rank());
+  }
+  const Tensor moved = movedim(p.view, from, to);
+  Shape rows{size}, shape = joint;
+  for (int i = from.rank(); i < moved.rank(); ++i) {
+    rows.push_back(moved.shape()[i]);
+    shape.push_back(moved.shape()[i]);
+  }
+  Tensor y = reshape(index_select(reshape(moved, rows), 0, reshape(at, {-1})), shape);
+  bool adjacent = true;
+  for (int i = 1; i < from.rank(); ++i) adjacent &= from[i] == from[i - 1] + 1;
+  if (!adjacent || from[0] == 0) return y;
+  Dims first, back;
+  for (int i = 0; i < joint.rank(); ++i) {
+    first.push_back(i);
+    back.push_back(from[0] + i);
+  }
+  return movedim(y, first, back);
 }
 
 }  // namespace
 
-Tensor scatter_add(const Tensor& x, std::int64_t axis, const Tensor& index, const Tensor& source, Here here) {
-  const Op op{"scatter_add", here};
-  const int a = row_axis(op, x, axis);
-  op.check_same_dtype(x, source);
-  check_like(op, x, index, a);
-  check_source(op, index, source);
-  if (source.shape() != index.shape())
-    return scatter_add(x, axis, index,
-                       source.rank() == index.rank() ? corner(source, index.shape()) : reshape(source, index.shape()));
-  if (index.numel() == 0) return clone(x);
-  const Around s = around(x.shape(), a);
-  if (index.rank() == x.rank() && !same_except(index.shape(), x.shape(), a)) {
-    const Tensor at = gather(places_of(x), a, op.checked_index(index, x.shape(), a));
-    return reshape(index_add(reshape(x, {-1}), 0, reshape(at, {-1}), reshape(source, {-1})), x.shape());
-  }
-  const Tensor at = op.checked_index(index, x.shape(), a), from = dense(source);
-  return op.record(
-      copy_and_add(op, x,
-                   [&]<class T>(T* y) {
-                     kernels::scatter_add<T>(static_cast<const T*>(from.raw()), s.outer, s.n, s.inner, values(at),
-                                             at.numel() / (s.outer * s.inner), y);
-                   }),
-      of<scatter_add>(x, axis, index, source), "dx = dy, dsource = dy at the index",
-      [](const Tensor& dy) { return dy; }, [](const Tensor&) { return Tensor(); },
-      [at = Saved(at), a](const Tensor& dy) { return gather(dy, a, at); });
+Tensor index(const Tensor& x, const Indices& at, Here here) {
+  const Op op{"index", here};
+  return pick(op, parse(op, x, at));
 }
 
-Tensor scatter(const Tensor& x, std::int64_t axis, const Tensor& index, const Tensor& source, Here here) {
-  const Op op{"scatter", here};
-  const int a = row_axis(op, x, axis);
-  op.check_same_dtype(x, source);
-  check_like(op, x, index, a);
-  check_source(op, index, source);
-  if (index.numel() == 0) return clone(x);
-  const Tensor at = gather(places_of(x), a, op.checked_index(index, x.shape(), a));
-  return put_last(x, at, source.rank() == index.rank() ? corner(source, index.shape()) : source);
-}
-
-Tensor scatter(const Tensor& x, std::int64_t axis, const Tensor& index, const Scalar& value, Here here) {
-  const Op op{"scatter", here};
+Tensor index_put(const Tensor& x, const Indices& at, const Operand& values, bool accumulate, Here here) {
+  const Op op{"index_put", here};
   op.check_defined(x);
-  op.check_defined(index);
-  detail::check_fits(op, value, x);
-  return scatter(x, axis, index, full(index.shape(), value, x.dtype()));
+  const Tensor places = pick(op, parse(op, reshape(arange(x.numel()), x.shape()), at));
+  const auto [into, given] = detail::promote(op, x, values);
+  Shape joint;
+  if (!broadcast(given.shape(), places.shape(), joint) || joint != places.shape())
+    op.fail_shape("values " + given.shape().str() + " do not broadcast to the elements " + places.shape().str() +
+                  " of x " + x.shape().str());
+  const Tensor source = expand(given, joint);
+  if (!accumulate) return detail::put_last(x, places, source);
+  return reshape(index_add(reshape(x, {-1}), 0, reshape(places, {-1}), reshape(source, {-1})), x.shape());
 }
 
-Tensor take_along_dim(const Tensor& x, const Tensor& index, std::int64_t axis, Here here) {
-  const Op op{"take_along_dim", here};
-  const int a = row_axis(op, x, axis);
-  op.check_defined(index);
-  if (x.rank() != index.rank())
-    op.fail_shape("index " + index.shape().str() + " must have the rank of x " + x.shape().str());
-  Shape from = x.shape(), to = index.shape(), joint;
-  if (x.rank() == 0) return gather(x, 0, index);
-  from[a] = to[a] = 1;
-  if (!broadcast(from, to, joint))
-    op.fail_shape("x " + x.shape().str() + " and index " + index.shape().str() +
-                  " do not broadcast except along axis " + std::to_string(axis));
-  from = to = joint;
-  from[a] = x.shape()[a];
-  to[a] = index.shape()[a];
-  op.checked_index(index, x.shape(), a);
-  return gather(expand(x, from), a, expand(index, to));
+Tensor masked_select(const Tensor& x, const Tensor& mask, Here here) {
+  const Op op{"masked_select", here};
+  op.check_defined(x);
+  op.check_dtype(mask, DType::boolean);
+  const Shape shape = detail::joint_shape(op, x, mask);
+  return index_select(reshape(expand(x, shape), {-1}), 0, true_places(expand(mask, shape)));
 }
 
-Tensor segment_sum(const Tensor& x, const Tensor& segments, std::int64_t count, Here here) {
-  const Op op{"segment_sum", here};
-  op.check_floating(x);
-  if (x.rank() == 0) op.fail_shape("needs at least one axis, got []");
-  if (count < 0) op.fail_value("count = " + std::to_string(count) + " is negative");
-  Shape shape = x.shape();
-  shape[0] = count;
-  check_vector(op, segments);
-  if (segments.numel() != x.shape()[0])
-    op.fail_shape("segments " + segments.shape().str() + " do not fit axis 0 of " + x.shape().str());
-  return index_add(nothing(shape, x.dtype()), 0, op.checked_index(segments, count, "segments"), x);
-}
-
-Tensor embedding(const Tensor& table, const Tensor& indices, std::int64_t padding_index, Here here) {
-  const Op op{"embedding", here};
-  op.check_floating(table);
-  if (table.rank() != 2) op.fail_shape("the table must be [rows, d], got " + table.shape().str());
-  if (padding_index < -1 || padding_index >= table.size(0))
-    op.fail_index("padding_index = " + std::to_string(padding_index) + " is neither -1 nor a row of " +
-                  table.shape().str());
-  const Tensor at = op.checked_index(indices, table.shape(), 0), from = dense(table);
-  Shape shape = indices.shape();
-  shape.push_back(table.size(1));
-  Tensor y = op.empty(shape, table.dtype());
-  kernels::index_select(table.dtype(), from.raw(), 1, table.size(0), table.size(1), values(at), at.numel(),
-                        y.raw_mut());
-  return op.record(
-      std::move(y), of<embedding>(table, indices, padding_index), "dtable = dy added at the indices",
-      [at = Saved(at), padding_index, whole = table.shape()](const Tensor& dy) {
-        const Tensor flat = flatten(at);
-        Tensor rows = reshape(dy, {flat.numel(), whole[1]});
-        if (padding_index >= 0) rows = where(unsqueeze(eq(flat, padding_index), 1), 0, rows);
-        return index_add(nothing(whole, dy.dtype()), 0, flat, rows);
-      },
-      [](const Tensor&) { return Tensor(); });
-}
-
-Tensor one_hot(const Tensor& indices, std::int64_t classes, DType dtype, Here here) {
-  const Op op{"one_hot", here};
-  if (classes < 0) op.fail_value("classes = " + std::to_string(classes) + " is negative");
-  const Tensor at = op.checked_index(indices, classes, "classes");
-  Shape shape = indices.shape();
-  shape.push_back(classes);
-  Tensor y = zeros(shape, dtype);
-  with_any(dtype, [&](auto zero) {
-    using T = decltype(zero);
-    for (std::int64_t i = 0; i < at.numel(); ++i) elements<T>(y)[i * classes + values(at)[i]] = T{1};
-  });
+Tensor nonzero(const Tensor& x, Here here) {
+  const Op op{"nonzero", here};
+  op.check_defined(x);
+  const Tensor places = true_places(x.dtype() == DType::boolean ? x : ne(x.detach(), 0));
+  Tensor y = empty({places.numel(), x.rank()}, DType::int64);
+  auto* out = static_cast<std::int64_t*>(y.raw_mut());
+  for (std::int64_t place : places.to_vector<std::int64_t>()) {
+    for (int i = x.rank() - 1; i >= 0; --i) {
+      out[i] = place % x.shape()[i];
+      place /= x.shape()[i];
+    }
+    out += x.rank();
+  }
   return y;
-}
-
-Sorted sort(const Tensor& x, std::int64_t axis, bool descending, Here here) {
-  const Op op{"sort", here};
-  const int a = row_axis(op, x, axis);
-  const Around s = around(x.shape(), a);
-  const Tensor from = dense(x);
-  Tensor y = op.empty_like(x), indices = op.empty(x.shape(), DType::int64);
-  with_any(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    kernels::sort<T>(static_cast<const T*>(from.raw()), s.outer, s.n, s.inner, descending, elements<T>(y),
-                     elements<std::int64_t>(indices));
-  });
-  // Replayed by gather: the order is a constant of the derivative.
-  return {op.record(
-              std::move(y), of<gather>(x, a, indices), "dx = dy put back in x's order",
-              [indices = Saved(indices), a, whole = x.shape()](const Tensor& dy) {
-                return scatter_add(nothing(whole, dy.dtype()), a, indices, dy);
-              },
-              [](const Tensor&) { return Tensor(); }),
-          indices};
-}
-
-Tensor argsort(const Tensor& x, std::int64_t axis, bool descending, Here here) {
-  const Op op{"argsort", here};
-  return sort(x.detach(), row_axis(op, x, axis), descending).indices;
-}
-
-Sorted topk(const Tensor& x, std::int64_t k, std::int64_t axis, bool largest, Here here) {
-  const Op op{"topk", here};
-  const int a = row_axis(op, x, axis);
-  const std::int64_t n = around(x.shape(), a).n;
-  if (k < 0 || k > n)
-    op.fail_value("k = " + std::to_string(k) + " is not in [0, " + std::to_string(n) + "] for axis " +
-                  std::to_string(axis) + " of " + x.shape().str());
-  const Tensor order = argsort(x, a, largest);
-  const Tensor indices = x.rank() == 0 ? order : contiguous(slice(order, a, 0, k));
-  return {gather(x, a, indices), indices};
-}
-
-Tensor topk_mask(const Tensor& x, std::int64_t k, std::int64_t axis, Here here) {
-  const Op op{"topk_mask", here};
-  const Tensor indices = topk(x.detach(), k, axis).indices;
-  return gt(scatter(zeros(x.shape()), row_axis(op, x, axis), indices, 1.0), 0);
 }
 
 }  // namespace attune

@@ -1,53 +1,55 @@
-// Reading and writing at indices. Indices are int64 or int32 tensors off the tape; one outside [0, n) throws
-// IndexError, in release builds too. Repeated indices add up in a fixed order.
+// Index expressions, as x[1, ..., 2:8:2, mask] is written in Python.
+//
+//     index(x, {0, Slice{.start = 2, .stop = 8, .step = 2}, ellipsis, mask})
+//
+// Integers, slices, new_axis and ellipsis give views. Tensors of integers (negative ones count from the end) and bool
+// masks pick elements: they broadcast with each other, and their joint axes come where they stand if they stand side by
+// side, and first otherwise, as in PyTorch.
 #pragma once
 
-#include "autograd/runtime/scalar.h"
-#include "autograd/tensor.h"
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "autograd/ops/operand.h"
 
 namespace attune {
 
-/// The slices of x along `axis` at the positions of a rank-1 index.
-Tensor index_select(const Tensor& x, std::int64_t axis, const Tensor& index, Here here = Here::current());
-/// x plus alpha times the slices of `source` [.., k, ..] at index [k] along `axis`.
-Tensor index_add(const Tensor& x, std::int64_t axis, const Tensor& index, const Tensor& source, double alpha = 1,
-                 Here here = Here::current());
-/// x with its slices at index [k] along `axis` replaced by those of `source` [.., k, ..]. Of repeated indices the last
-/// one stays, and it alone gets a gradient.
-Tensor index_copy(const Tensor& x, std::int64_t axis, const Tensor& index, const Tensor& source,
-                  Here here = Here::current());
-/// y[..., k, ...] = x[..., index[..., k, ...], ...]: index has x's rank, and at most its sizes except along `axis`.
-Tensor gather(const Tensor& x, std::int64_t axis, const Tensor& index, Here here = Here::current());
-/// x with source[..., k, ...] added at index[..., k, ...] along `axis`. The index is at most as large as `source`, and
-/// as x except along `axis`.
-Tensor scatter_add(const Tensor& x, std::int64_t axis, const Tensor& index, const Tensor& source,
-                   Here here = Here::current());
-/// The same, but replacing. Of repeated indices the last one stays, and it alone gets a gradient.
-Tensor scatter(const Tensor& x, std::int64_t axis, const Tensor& index, const Tensor& source,
-               Here here = Here::current());
-Tensor scatter(const Tensor& x, std::int64_t axis, const Tensor& index, const Scalar& value,
-               Here here = Here::current());
-/// gather, where x and index broadcast except along `axis`: takes what argsort and topk give.
-Tensor take_along_dim(const Tensor& x, const Tensor& index, std::int64_t axis, Here here = Here::current());
-/// The sums of x's slices [i, ...] with the same segments[i] in [0, count): [count, ...].
-Tensor segment_sum(const Tensor& x, const Tensor& segments, std::int64_t count, Here here = Here::current());
-/// Rows of the table [n, d] at indices of any shape [...]: [..., d]. Rows at padding_index get no gradient (-1: none is
-/// special).
-Tensor embedding(const Tensor& table, const Tensor& indices, std::int64_t padding_index = -1,
-                 Here here = Here::current());
-/// indices [...] to [..., classes] with a one at each index.
-Tensor one_hot(const Tensor& indices, std::int64_t classes, DType dtype = DType::float32, Here here = Here::current());
-
-struct Sorted {
-  Tensor values;
-  Tensor indices;  ///< int64, off the tape
+struct Slice {
+  std::optional<std::int64_t> start{}, stop{};  ///< negative ones count from the end; absent ones are the ends
+  std::int64_t step = 1;
 };
-/// Sorted along an axis, stable; NaN is the largest.
-Sorted sort(const Tensor& x, std::int64_t axis = -1, bool descending = false, Here here = Here::current());
-Tensor argsort(const Tensor& x, std::int64_t axis = -1, bool descending = false, Here here = Here::current());
-/// The k largest (smallest) elements along an axis, in falling (rising) order.
-Sorted topk(const Tensor& x, std::int64_t k, std::int64_t axis = -1, bool largest = true, Here here = Here::current());
-/// A bool mask, true at the k largest elements along an axis.
-Tensor topk_mask(const Tensor& x, std::int64_t k, std::int64_t axis = -1, Here here = Here::current());
+struct Ellipsis {};  ///< all axes that the others leave
+struct NewAxis {};   ///< an axis of size 1
+inline constexpr Ellipsis ellipsis{};
+inline constexpr NewAxis new_axis{};
+
+class Index {
+ public:
+  template <class T>
+  requires std::is_integral_v<T> Index(T i) : value_(static_cast<std::int64_t>(i)) {}
+  Index(Slice s) : value_(s) {}
+  Index(Ellipsis e) : value_(e) {}
+  Index(NewAxis n) : value_(n) {}
+  Index(Tensor t) : value_(std::move(t)) {}
+
+  const std::variant<std::int64_t, Slice, Ellipsis, NewAxis, Tensor>& value() const { return value_; }
+
+ private:
+  std::variant<std::int64_t, Slice, Ellipsis, NewAxis, Tensor> value_;
+};
+using Indices = std::vector<Index>;
+
+/// The elements of x that the expression names. IndexError where an index is out of range or there are too many,
+/// ShapeError where index tensors do not broadcast or a mask does not fit.
+Tensor index(const Tensor& x, const Indices& at, Here here = Here::current());
+/// x with those elements replaced by `values`, which broadcast to them, or with `values` added to them. Where an
+/// element is named more than once, replacing keeps the last value, which alone gets a gradient.
+Tensor index_put(const Tensor& x, const Indices& at, const Operand& values, bool accumulate = false,
+                 Here here = Here::current());
+/// The elements of x where the mask is true, in row-major order: [count]. Both broadcast.
+Tensor masked_select(const Tensor& x, const Tensor& mask, Here here = Here::current());
+/// The positions of the elements that are not zero (true): int64 [count, rank].
+Tensor nonzero(const Tensor& x, Here here = Here::current());
 
 }  // namespace attune

@@ -1,9 +1,9 @@
 #include "autograd/ops/inplace.h"
 
 #include "autograd/kernels/random.h"
-#include "autograd/ops/apply.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
+#include "autograd/ops/internal/apply.h"
 
 namespace attune {
 

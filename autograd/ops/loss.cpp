@@ -3,14 +3,14 @@
 #include <algorithm>
 
 #include "autograd/kernels/rows.h"
-#include "autograd/ops/apply.h"
-#include "autograd/ops/composed.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
-#include "autograd/ops/index.h"
+#include "autograd/ops/gather.h"
+#include "autograd/ops/internal/apply.h"
+#include "autograd/ops/internal/loss_reduction.h"
+#include "autograd/ops/internal/second_derivative.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/reduce.h"
-#include "autograd/ops/reduced.h"
 #include "autograd/ops/softmax.h"
 
 namespace attune {

@@ -1,7 +1,7 @@
 // Losses.
 #pragma once
 
-#include "autograd/tensor.h"
+#include "autograd/tensor/tensor.h"
 
 namespace attune {
 

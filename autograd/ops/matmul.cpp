@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "autograd/kernels/gemm.h"
-#include "autograd/ops/apply.h"
 #include "autograd/ops/elementwise.h"
+#include "autograd/ops/internal/apply.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/reduce.h"
 

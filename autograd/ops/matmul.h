@@ -1,12 +1,10 @@
 // Matrix products.
 #pragma once
 
-#include "autograd/kernels/activation.h"
-#include "autograd/tensor.h"
+#include "autograd/runtime/activation.h"
+#include "autograd/tensor/tensor.h"
 
 namespace attune {
-
-using kernels::Activation;
 
 /// a [..., m, k] times b [..., k, n] = [..., m, n]; leading axes broadcast. A vector on the left (right) is a row
 /// (column), and its axis goes. Throws ShapeError where k differs or leading axes do not broadcast, DTypeError unless

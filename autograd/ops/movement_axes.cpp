@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
-#include "autograd/ops/apply.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
-#include "autograd/ops/index.h"
+#include "autograd/ops/gather.h"
+#include "autograd/ops/internal/apply.h"
 #include "autograd/ops/movement.h"
 
 namespace attune {

@@ -3,12 +3,11 @@
 #include <algorithm>
 #include <utility>
 
-#include "autograd/ops/apply.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
-#include "autograd/ops/index.h"
-#include "autograd/ops/layout.h"
-#include "autograd/tape_internal.h"
+#include "autograd/ops/gather.h"
+#include "autograd/ops/internal/apply.h"
+#include "autograd/ops/internal/layout.h"
 
 namespace attune {
 
@@ -44,8 +43,6 @@ Tensor clone(const Tensor& x, Here here) {
   op.check_defined(x);
   return op.record(copied(op, x), of<clone>(x), "dx = dy", [](const Tensor& dy) { return dy; });
 }
-
-Tensor copy_gradient(const Tensor& g, Here here) { return clone(g, here); }
 
 Tensor cat(const Tensors& xs, std::int64_t axis, Here here) {
   const Op op{"cat", here};

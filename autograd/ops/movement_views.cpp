@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "autograd/ops/apply.h"
 #include "autograd/ops/create.h"
+#include "autograd/ops/internal/apply.h"
 #include "autograd/ops/movement.h"
 
 namespace attune {

@@ -3,10 +3,10 @@
 #include <algorithm>
 
 #include "autograd/kernels/rows.h"
-#include "autograd/ops/apply.h"
-#include "autograd/ops/composed.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
+#include "autograd/ops/internal/apply.h"
+#include "autograd/ops/internal/second_derivative.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/reduce.h"
 

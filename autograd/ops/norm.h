@@ -1,7 +1,7 @@
 // Normalisation over the last axes, fused.
 #pragma once
 
-#include "autograd/tensor.h"
+#include "autograd/tensor/tensor.h"
 
 namespace attune {
 

@@ -5,7 +5,7 @@
 #include <type_traits>
 
 #include "autograd/runtime/scalar.h"
-#include "autograd/tensor.h"
+#include "autograd/tensor/tensor.h"
 
 namespace attune {
 

@@ -6,11 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "autograd/op.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/reduce.h"
+#include "autograd/tape/op.h"
 
 namespace attune {
 

@@ -4,7 +4,7 @@
 #include <concepts>
 #include <string_view>
 
-#include "autograd/tensor.h"
+#include "autograd/tensor/tensor.h"
 
 namespace attune {
 

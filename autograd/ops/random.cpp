@@ -1,7 +1,7 @@
 #include "autograd/ops/random.h"
 
 #include "autograd/kernels/random.h"
-#include "autograd/ops/apply.h"
+#include "autograd/ops/internal/apply.h"
 #include "autograd/ops/movement.h"
 
 namespace attune {

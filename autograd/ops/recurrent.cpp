@@ -1,11 +1,11 @@
 #include "autograd/ops/recurrent.h"
 
 #include "autograd/kernels/recurrent.h"
-#include "autograd/ops/apply.h"
-#include "autograd/ops/composed.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
-#include "autograd/ops/layout.h"
+#include "autograd/ops/internal/apply.h"
+#include "autograd/ops/internal/layout.h"
+#include "autograd/ops/internal/second_derivative.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/movement.h"
 
@@ -236,7 +236,6 @@ Tensors recurrent(const Tensors& in, const Tensor& lengths, const Spec& spec, He
 }
 
 // ---- checks
-// ----------------------------------------------------------------------------------------------------------------------
 
 std::string sizes(std::int64_t a, std::int64_t b) { return Shape{a, b}.str(); }
 

@@ -5,12 +5,10 @@
 // projected, x = input w_ih^T + b_ih for all steps at once; w_hh is [G H, P], b_hh [G H] or undefined.
 #pragma once
 
-#include "autograd/kernels/activation.h"
-#include "autograd/tensor.h"
+#include "autograd/runtime/activation.h"
+#include "autograd/tensor/tensor.h"
 
 namespace attune {
-
-using kernels::Activation;
 
 struct RecurrentOptions {
   bool reverse = false;  ///< from the last step to the first; outputs stay where their inputs are

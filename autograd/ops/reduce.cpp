@@ -7,11 +7,11 @@
 
 #include "autograd/kernels/reduce.h"
 #include "autograd/kernels/rows.h"
-#include "autograd/ops/apply.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
-#include "autograd/ops/index.h"
-#include "autograd/ops/layout.h"
+#include "autograd/ops/gather.h"
+#include "autograd/ops/internal/apply.h"
+#include "autograd/ops/internal/layout.h"
 
 namespace attune {
 

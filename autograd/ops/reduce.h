@@ -1,7 +1,7 @@
 // Reductions. An empty axis list means all axes; keep_axes leaves them as size 1.
 #pragma once
 
-#include "autograd/tensor.h"
+#include "autograd/tensor/tensor.h"
 
 namespace attune {
 

@@ -1,7 +1,7 @@
 #include "autograd/ops/scan.h"
 
-#include "autograd/op.h"
 #include "autograd/ops/movement.h"
+#include "autograd/tape/op.h"
 
 namespace attune {
 

@@ -1,8 +1,8 @@
 #include "autograd/ops/softmax.h"
 
 #include "autograd/kernels/rows.h"
-#include "autograd/ops/apply.h"
 #include "autograd/ops/elementwise.h"
+#include "autograd/ops/internal/apply.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/reduce.h"
 

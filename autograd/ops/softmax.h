@@ -2,7 +2,7 @@
 // (log_softmax: -inf), with zero gradient; a NaN makes its whole row NaN.
 #pragma once
 
-#include "autograd/tensor.h"
+#include "autograd/tensor/tensor.h"
 
 namespace attune {
 

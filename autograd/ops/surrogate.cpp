@@ -1,7 +1,7 @@
 #include "autograd/ops/surrogate.h"
 
-#include "autograd/op.h"
 #include "autograd/ops/elementwise.h"
+#include "autograd/tape/op.h"
 
 namespace attune {
 

@@ -1,7 +1,7 @@
 // Operations whose gradient is, on purpose, not their derivative.
 #pragma once
 
-#include "autograd/tensor.h"
+#include "autograd/tensor/tensor.h"
 
 namespace attune {
 

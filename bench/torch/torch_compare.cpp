@@ -49,7 +49,6 @@ void take_gradients(torch::nn::Module& module, bench::Results& results) {
 }
 
 // ---- attention
-// ------------------------------------------------------------------------------------------------------------------
 
 /// This version has no public fused attention: matmul and softmax, or the private function that does the same inside.
 struct SelfAttentionImpl : torch::nn::Module {
@@ -80,7 +79,6 @@ struct SelfAttentionImpl : torch::nn::Module {
 TORCH_MODULE(SelfAttention);
 
 // ---- a GPT's training step
-// ------------------------------------------------------------------------------------------------------
 
 struct BlockImpl : torch::nn::Module {
   BlockImpl(const bench::GptSize& s, bool sdpa) {
@@ -169,7 +167,6 @@ bench::Workload gpt_step(const std::string& name, const bench::GptSize& s, bool 
 }
 
 // ---- modules, forward and backward from a given cotangent
-// -----------------------------------------------------------------------
 
 template <class Holder>
 bench::Job module_job(Holder module, std::vector<std::int64_t> shape, Tensor (*call)(Holder&, const Tensor&)) {
@@ -220,7 +217,6 @@ bench::Workload recurrent(const std::string& name) {
 }
 
 // ---- operations
-// -----------------------------------------------------------------------------------------------------------------
 
 using Tensors = std::vector<Tensor>;
 

@@ -2,14 +2,14 @@
 
 #include <limits>
 
-#include "autograd/op.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/softmax.h"
-#include "nn/check.h"
+#include "autograd/tape/op.h"
 #include "nn/init.h"
+#include "nn/internal/check.h"
 
 namespace attune::nn {
 

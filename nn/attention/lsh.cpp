@@ -2,9 +2,9 @@
 
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/movement.h"
-#include "autograd/replay.h"
 #include "autograd/runtime/error.h"
-#include "autograd/tape.h"
+#include "autograd/tape/replay.h"
+#include "autograd/tape/tape.h"
 
 namespace attune::nn {
 

@@ -2,8 +2,8 @@
 // projection.
 #pragma once
 
-#include "autograd/ops/lsh_attention.h"
-#include "nn/layers.h"
+#include "autograd/ops/attention/lsh_attention.h"
+#include "nn/layers/linear.h"
 
 namespace attune::nn {
 

@@ -1,12 +1,12 @@
 #include "nn/attention/multihead.h"
 
-#include "autograd/op.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/reduce.h"
-#include "nn/check.h"
+#include "autograd/tape/op.h"
 #include "nn/init.h"
+#include "nn/internal/check.h"
 
 namespace attune::nn {
 

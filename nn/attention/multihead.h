@@ -1,8 +1,8 @@
 // Multi-head query-key-value attention (Vaswani et al. 2017). Parameters carry PyTorch's names.
 #pragma once
 
-#include "autograd/ops/attention.h"
-#include "nn/linear.h"
+#include "autograd/ops/attention/attention.h"
+#include "nn/layers/linear.h"
 
 namespace attune::nn {
 

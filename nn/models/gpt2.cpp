@@ -5,15 +5,19 @@
 #include <nlohmann/json.hpp>
 
 #include "autograd/io/safetensors.h"
-#include "autograd/ops/attention.h"
+#include "autograd/ops/attention/attention.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/movement.h"
 #include "autograd/runtime/error.h"
-#include "nn/check.h"
 #include "nn/init.h"
-#include "nn/layers.h"
-#include "nn/models/published.h"
+#include "nn/internal/check.h"
+#include "nn/layers/containers.h"
+#include "nn/layers/dropout.h"
+#include "nn/layers/embedding.h"
+#include "nn/layers/linear.h"
+#include "nn/layers/norm.h"
+#include "nn/models/internal/published.h"
 
 namespace attune::nn {
 

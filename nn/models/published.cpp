@@ -1,4 +1,4 @@
-#include "nn/models/published.h"
+#include "nn/models/internal/published.h"
 
 #include <map>
 

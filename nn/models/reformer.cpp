@@ -13,11 +13,16 @@
 #include "autograd/ops/movement.h"
 #include "autograd/ops/reduce.h"
 #include "autograd/runtime/error.h"
-#include "autograd/tape.h"
+#include "autograd/tape/tape.h"
 #include "nn/init.h"
-#include "nn/models/published.h"
-#include "nn/reversible.h"
-#include "nn/transformer.h"
+#include "nn/layers/containers.h"
+#include "nn/layers/dropout.h"
+#include "nn/layers/embedding.h"
+#include "nn/layers/feed_forward.h"
+#include "nn/layers/linear.h"
+#include "nn/layers/norm.h"
+#include "nn/layers/reversible.h"
+#include "nn/models/internal/published.h"
 
 namespace attune::nn {
 

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "nn/attention/lsh.h"
-#include "nn/positional.h"
+#include "nn/layers/positional.h"
 
 namespace attune::nn {
 

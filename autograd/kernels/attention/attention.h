@@ -1,0 +1,54 @@
+// Exact attention in tiles (FlashAttention, Dao et al. 2022; Dao 2023): no matrix of scores is ever whole, and the
+// backward pass computes the probabilities again. Memory is linear in the lengths.
+//
+// Letters: b batch, h heads, t queries, s keys, d size of queries and keys, e size of values.
+#pragma once
+
+#include <cstdint>
+
+#include "autograd/kernels/attention/heads.h"
+#include "autograd/runtime/philox.h"
+
+namespace attune::kernels {
+
+/// A matrix [t, s] for each (b, h), broadcast by strides of 0; absent where `data` is null.
+template <class T>
+struct ScoreTerm {
+  const T* data = nullptr;
+  std::int64_t batch_stride = 0, head_stride = 0, row_stride = 0, column_stride = 0;
+  const T* at(std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t j) const {
+    return data + b * batch_stride + h * head_stride + i * row_stride + j * column_stride;
+  }
+};
+
+template <class T>
+struct AttentionPlan {
+  std::int64_t batch = 0, heads = 0, queries = 0, keys = 0, head_dim = 0, value_dim = 0;
+  bool causal = false;   // query i sees keys up to i + s - t
+  double scale = 1;      // of the scores
+  ScoreTerm<bool> mask;  // true is not seen
+  ScoreTerm<T> bias;     // added to the scores
+  double dropout = 0;    // of the probabilities: kernels::dropout of the matrix [b h t, s], rows padded to whole blocks
+  RandomKey dropout_key;  // of four
+  Heads<const T> q, k, v;
+};
+
+/// Saved for the backward pass, [b, h, t] each: the largest score in units of log 2 (0 where nothing is seen), and the
+/// inverse of the sum of powers relative to it (0 where nothing is seen).
+template <class T>
+struct AttentionSums {
+  T* largest = nullptr;
+  T* inverse = nullptr;
+};
+
+/// out = softmax(scale q k^T + bias) v; a query that sees nothing gives zeros. Queries are computed in parallel.
+template <class T>
+void attention(const AttentionPlan<T>& plan, Heads<T> out, AttentionSums<T> sums);
+
+/// dq, dk, dv (overwritten) from dout, and `dbias` [b, h, t, s] where it is not null. The keys are computed in groups
+/// in parallel; the number of groups depends on the shape alone.
+template <class T>
+void attention_grad(const AttentionPlan<T>& plan, Heads<const T> out, AttentionSums<const T> sums, Heads<const T> dout,
+                    Heads<T> dq, Heads<T> dk, Heads<T> dv, T* dbias);
+
+}  // namespace attune::kernels

@@ -1,0 +1,76 @@
+// Walks the chunks of one task: which positions are its queries, which are in its window, and what each may see.
+// Internal to chunked_attention.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "autograd/kernels/attention/chunked_attention.h"
+
+namespace attune::kernels {
+
+class ChunkWindow {
+ public:
+  ChunkWindow(const ChunkPlan& plan, std::int64_t task);
+
+  const ChunkPlan& plan() const { return plan_; }
+  std::int64_t chunks() const { return plan_.rounds * per_round_; }
+  void move_to(std::int64_t chunk);
+
+  /// Where a position lies in a round.
+  struct Place {
+    std::int32_t chunk, bucket;
+  };
+  /// Whether pairs that meet more than once are to be corrected for.
+  bool corrects() const { return !places_.empty(); }
+  /// [R]
+  const Place* places(std::int32_t position) const {
+    return places_.data() + static_cast<std::int64_t>(position) * plan_.rounds;
+  }
+  /// Whether no bucket is in two rounds: then pairs of one bucket meet within rounds only.
+  bool rounds_apart() const { return rounds_apart_; }
+  /// Whether only keys of the query's bucket are seen.
+  bool by_bucket() const { return plan_.same_bucket && all_buckets_ != nullptr; }
+
+  const std::int32_t* queries() const { return queries_.data(); }  // [m] positions
+  std::int32_t query(std::int64_t i) const { return queries_[static_cast<std::size_t>(i)]; }
+  std::int32_t query_bucket(std::int64_t i) const { return buckets_[query(i)]; }
+  std::int64_t columns() const { return static_cast<std::int64_t>(keys_.size()); }
+  /// The window without the keys that no query of the chunk may see for their bucket or position: [columns] positions,
+  const std::int32_t* keys() const { return keys_.data(); }
+  /// and their places in the whole window.
+  const std::int32_t* offsets() const { return offsets_.data(); }
+  std::int64_t whole_columns() const { return (plan_.before + 1 + plan_.after) * plan_.chunk; }
+  const std::int32_t* key_buckets() const { return key_buckets_.data(); }  // [columns]
+  const std::uint8_t* keys_valid() const { return valid_.empty() ? nullptr : valid_.data(); }
+
+  /// The i-th query's row of dropout factors' random numbers.
+  std::int64_t dropout_row_number(std::int64_t i) const { return (task_ * chunks() + chunk_) * plan_.chunk + i; }
+  /// The dropout factors of the i-th query's probabilities: 0 or 1 / (1 - p) [columns].
+  void dropout_row(std::int64_t i, double* factors) const;
+
+ private:
+  /// A chunk's place on the ring; a window may be longer than the ring.
+  std::int64_t wrapped(std::int64_t chunk) const {
+    while (chunk < 0) chunk += chunks();
+    while (chunk >= chunks()) chunk -= chunks();
+    return chunk;
+  }
+  void append_keys(std::int64_t chunk);
+  void drop_unseen_keys();
+  bool find_rounds_apart() const;
+
+  const ChunkPlan& plan_;
+  std::int64_t task_, per_round_, chunk_ = 0;
+  const std::int32_t* order_;              // of this task, or null
+  const std::int32_t* all_buckets_;        // of this task, or null
+  const std::int32_t* buckets_ = nullptr;  // of the current chunk's round
+  const bool* key_valid_;
+  std::vector<std::int32_t> identity_;
+  std::vector<Place> places_;  // [n, R]
+  bool rounds_apart_ = false;
+  std::vector<std::int32_t> queries_, keys_, key_buckets_, offsets_;
+  std::vector<std::uint8_t> valid_;
+};
+
+}  // namespace attune::kernels

@@ -1,0 +1,27 @@
+// The recorded operation under scaled_dot_product_attention; see kernels/attention/attention.h. Internal to ops/.
+#pragma once
+
+#include "autograd/runtime/philox.h"
+#include "autograd/tensor/tensor.h"
+
+namespace attune::detail {
+
+struct FusedAttentionOptions {
+  bool causal = false;
+  double scale = 1, dropout = 0;
+  RandomKey dropout_key;
+};
+
+/// q [..., t, d], k [..., s, d], v [..., s, v] with the same leading axes, two at the most; mask (bool) and bias
+/// undefined or broadcast to [..., t, s].
+Tensor fused_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask, const Tensor& bias,
+                       const FusedAttentionOptions& options, Here here);
+/// Its composition from dense matrices; leading axes broadcast.
+Tensor fused_attention_composed(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask,
+                                const Tensor& bias, const FusedAttentionOptions& options, Here here);
+/// The probabilities [..., t, s] before dropout, and the output made of them.
+Tensor attention_weights(const Tensor& q, const Tensor& k, const Tensor& mask, const Tensor& bias,
+                         const FusedAttentionOptions& options);
+Tensor attention_output(const Tensor& weights, const Tensor& v, const FusedAttentionOptions& options);
+
+}  // namespace attune::detail

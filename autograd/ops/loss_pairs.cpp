@@ -1,0 +1,187 @@
+// Losses made of other operations: of pairs, and of distances between embeddings.
+
+#include <cmath>
+#include <numbers>
+
+#include "autograd/ops/create.h"
+#include "autograd/ops/elementwise.h"
+#include "autograd/ops/internal/loss_reduction.h"
+#include "autograd/ops/movement.h"
+#include "autograd/ops/norm.h"
+#include "autograd/ops/reduce.h"
+#include "autograd/tape/op.h"
+
+namespace attune {
+
+using detail::reduced;
+
+namespace {
+
+void check_pair(const Op& op, const Tensor& x, const Tensor& y) {
+  op.check_floating(x);
+  op.check_same_dtype(x, y);
+  if (x.shape() != y.shape()) op.fail_shape("shapes differ: " + x.shape().str() + " and " + y.shape().str());
+}
+
+void check_element_weight(const Op& op, const Tensor& w, const Tensor& x) {
+  if (!w.defined()) return;
+  op.check_same_dtype(x, w);
+  if (Shape joint; !broadcast(w.shape(), x.shape(), joint) || joint != x.shape())
+    op.fail_shape("the weight " + w.shape().str() + " does not broadcast to " + x.shape().str());
+}
+
+}  // namespace
+
+Tensor mse_loss(const Tensor& x, const Tensor& y, Reduction reduction, Here here) {
+  const Op op{"mse_loss", here};
+  check_pair(op, x, y);
+  return reduced(square(x - y), reduction);
+}
+
+Tensor l1_loss(const Tensor& x, const Tensor& y, Reduction reduction, Here here) {
+  const Op op{"l1_loss", here};
+  check_pair(op, x, y);
+  return reduced(abs(x - y), reduction);
+}
+
+Tensor huber_loss(const Tensor& x, const Tensor& y, double delta, Reduction reduction, Here here) {
+  const Op op{"huber_loss", here};
+  check_pair(op, x, y);
+  if (!(delta > 0)) op.fail_value("delta = " + detail::text(delta) + " must be positive");
+  const Tensor d = x - y, a = abs(d);
+  return reduced(where(lt(a, delta), 0.5 * square(d), delta * (a - 0.5 * delta)), reduction);
+}
+
+Tensor kl_div(const Tensor& x, const Tensor& target, bool log_target, Reduction reduction, Here here) {
+  const Op op{"kl_div", here};
+  check_pair(op, x, target);
+  return reduced(log_target ? exp(target) * (target - x) : xlogy(target, target) - target * x, reduction);
+}
+
+Tensor binary_cross_entropy_with_logits(const Tensor& x, const Tensor& target, const BinaryCrossEntropyOptions& o,
+                                        Here here) {
+  const Op op{"binary_cross_entropy_with_logits", here};
+  check_pair(op, x, target);
+  check_element_weight(op, o.weight, x);
+  check_element_weight(op, o.positive_weight, x);
+  // -t log sigmoid(x) - (1 - t) log sigmoid(-x): two terms of one sign, so nothing cancels where the logit is
+  // confident.
+  const Tensor positive = target * softplus(-x);
+  const Tensor loss =
+      (o.positive_weight.defined() ? o.positive_weight * positive : positive) + (1 - target) * softplus(x);
+  return reduced(o.weight.defined() ? o.weight * loss : loss, o.reduction);
+}
+
+Tensor smooth_l1_loss(const Tensor& x, const Tensor& y, double beta, Reduction reduction, Here here) {
+  const Op op{"smooth_l1_loss", here};
+  check_pair(op, x, y);
+  if (!(beta >= 0)) op.fail_value("beta = " + detail::text(beta) + " must not be negative");
+  if (beta == 0) return l1_loss(x, y, reduction);
+  return huber_loss(x, y, beta, reduction) / beta;
+}
+
+namespace {
+
+/// max(log(v), -100), with gradient 0 where that is the bound.
+Tensor bounded_log(const Tensor& v) {
+  const Tensor inside = gt(v, 0);
+  return where(inside, clamp_min(log(where(inside, v, 1)), -100), -100);
+}
+
+/// Of a target of signs, 1 or -1: whether it is 1.
+Tensor positives(const Op& op, const Tensor& sign) {
+  for (double v : sign.to_vector<double>())
+    if (v != 1 && v != -1) op.fail_value("the target " + detail::text(v) + " is neither 1 nor -1");
+  return eq(sign, 1);
+}
+
+}  // namespace
+
+Tensor binary_cross_entropy(const Tensor& x, const Tensor& target, const Tensor& weight, Reduction reduction,
+                            Here here) {
+  const Op op{"binary_cross_entropy", here};
+  check_pair(op, x, target);
+  check_element_weight(op, weight, x);
+  for (double v : x.to_vector<double>())
+    if (v < 0 || v > 1) op.fail_value("the probability " + detail::text(v) + " is not in [0, 1]");
+  const Tensor loss = -(target * bounded_log(x) + (1 - target) * bounded_log(1 - x));
+  return reduced(weight.defined() ? weight * loss : loss, reduction);
+}
+
+Tensor soft_margin_loss(const Tensor& x, const Tensor& sign, Reduction reduction, Here here) {
+  const Op op{"soft_margin_loss", here};
+  check_pair(op, x, sign);
+  return reduced(softplus(-sign * x), reduction);
+}
+
+Tensor hinge_embedding_loss(const Tensor& x, const Tensor& sign, double margin, Reduction reduction, Here here) {
+  const Op op{"hinge_embedding_loss", here};
+  check_pair(op, x, sign);
+  return reduced(where(positives(op, sign), x, relu(margin - x)), reduction);
+}
+
+Tensor margin_ranking_loss(const Tensor& a, const Tensor& b, const Tensor& sign, double margin, Reduction reduction,
+                           Here here) {
+  const Op op{"margin_ranking_loss", here};
+  check_pair(op, a, b);
+  check_pair(op, a, sign);
+  return reduced(relu(margin - sign * (a - b)), reduction);
+}
+
+Tensor cosine_embedding_loss(const Tensor& a, const Tensor& b, const Tensor& sign, double margin, Reduction reduction,
+                             Here here) {
+  const Op op{"cosine_embedding_loss", here};
+  check_pair(op, a, b);
+  op.check_same_dtype(a, sign);
+  Shape rows = a.shape();
+  if (rows.rank() == 0) op.fail_shape("needs embeddings [..., d], got []");
+  rows.resize(rows.rank() - 1);
+  if (sign.shape() != rows)
+    op.fail_shape("target " + sign.shape().str() + " must be " + rows.str() + " for " + a.shape().str());
+  const Tensor alike = cosine_similarity(a, b);
+  return reduced(where(positives(op, sign), 1 - alike, relu(alike - margin)), reduction);
+}
+
+Tensor triplet_margin_loss(const Tensor& anchor, const Tensor& positive, const Tensor& negative,
+                           const TripletMarginOptions& o, Here here) {
+  const Op op{"triplet_margin_loss", here};
+  check_pair(op, anchor, positive);
+  check_pair(op, anchor, negative);
+  if (!(o.margin > 0)) op.fail_value("margin = " + detail::text(o.margin) + " must be positive");
+  const auto distance = [&](const Tensor& a, const Tensor& b) { return vector_norm(a - b + o.eps, o.p, {-1}); };
+  Tensor far = distance(anchor, negative);
+  if (o.swap) far = minimum(far, distance(positive, negative));
+  return reduced(relu(distance(anchor, positive) - far + o.margin), o.reduction);
+}
+
+Tensor poisson_nll_loss(const Tensor& x, const Tensor& target, const PoissonOptions& o, Here here) {
+  const Op op{"poisson_nll_loss", here};
+  check_pair(op, x, target);
+  Tensor loss = o.log_input ? exp(x) - target * x : x - target * log(x + o.eps);
+  if (o.full) {
+    const Tensor many = gt(target, 1), t = where(many, target, 2);
+    loss = loss + where(many, t * log(t) - t + 0.5 * log(2 * std::numbers::pi * t), 0);  // Stirling's log(t!)
+  }
+  return reduced(loss, o.reduction);
+}
+
+Tensor gaussian_nll_loss(const Tensor& x, const Tensor& target, const Tensor& variance, const GaussianOptions& o,
+                         Here here) {
+  const Op op{"gaussian_nll_loss", here};
+  check_pair(op, x, target);
+  op.check_same_dtype(x, variance);
+  Shape last_one = x.shape(), without_last = x.shape();
+  if (x.rank() > 0) last_one.back() = 1, without_last.resize(x.rank() - 1);
+  Tensor v = variance;
+  if (x.rank() > 0 && v.shape() == without_last) v = unsqueeze(v, -1);
+  if (v.shape() != x.shape() && v.shape() != last_one)
+    op.fail_shape("the variance " + variance.shape().str() + " does not fit " + x.shape().str());
+  if (!(o.eps > 0)) op.fail_value("eps = " + detail::text(o.eps) + " must be positive");
+  for (double value : v.to_vector<double>())
+    if (value < 0) op.fail_value("the variance " + detail::text(value) + " is negative");
+  v = clamp_min(v, o.eps);
+  const Tensor loss = 0.5 * (log(v) + square(x - target) / v);
+  return reduced(o.full ? loss + 0.5 * std::log(2 * std::numbers::pi) : loss, o.reduction);
+}
+
+}  // namespace attune

@@ -1,0 +1,72 @@
+#include <algorithm>
+
+#include "autograd/tape/op.h"
+#include "autograd/tape/replay.h"
+
+namespace attune {
+
+namespace {
+
+using Body = std::function<Tensors(const Tensors&)>;
+
+Tensors run_again(const Body& f, const std::vector<Saved>& saved, const ReplayLog& log, const Tensors& dys,
+                  const Needs& needs) {
+  const bool recorded =
+      grad_enabled();  // the sweep itself is being recorded: higher derivatives go through the original inputs
+  const EnableGrad on;
+  Tensors inputs;
+  for (const Saved& s : saved) {
+    const Tensor& x = s.get();
+    // A leaf keeps its identity, since f may reach parameters by another way than its arguments.
+    const bool fresh = !recorded && x.defined() && x.requires_grad() && !x.is_leaf();
+    inputs.push_back(fresh ? x.detach().requires_grad_() : x);
+  }
+  Tensors outputs;
+  {
+    const ReplayLog::Replaying replay(log);
+    outputs = f(inputs);
+    replay.check_inputs(outputs, inputs, "checkpoint: the function", "the inputs");
+  }
+  Tensors ys, cotangents, wanted;
+  for (std::size_t i = 0; i < outputs.size() && i < dys.size(); ++i)
+    if (outputs[i].requires_grad()) {
+      ys.push_back(outputs[i]);
+      cotangents.push_back(dys[i]);
+    }
+  // A tensor that stands twice among the inputs gets its whole gradient in its first place.
+  std::vector<std::size_t> places;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (!needs[i]) continue;
+    const auto same = [&](const Tensor& x) { return x.node() == inputs[i].node() && x.slot() == inputs[i].slot(); };
+    if (std::any_of(wanted.begin(), wanted.end(), same)) continue;
+    places.push_back(i);
+    wanted.push_back(inputs[i]);
+  }
+  Tensors dxs(inputs.size());
+  if (ys.empty()) return dxs;
+  const Tensors found =
+      grad(ys, wanted, {.cotangents = cotangents, .create_graph = recorded, .allow_unused = true, .independent = true});
+  for (std::size_t i = 0; i < places.size(); ++i) dxs[places[i]] = found[i];
+  return dxs;
+}
+
+}  // namespace
+
+Tensors checkpoint(Body f, const Tensors& inputs, Here here) {
+  const Op op{"checkpoint", here};
+  ReplayLog log;
+  Tensors ys;
+  {
+    const NoGrad off;
+    const ReplayLog::Recording recording(log);
+    for (const Tensor& y : f(inputs)) ys.push_back(y.detach());
+  }
+  std::vector<Saved> saved;
+  for (const Tensor& x : inputs) saved.emplace_back(x);
+  return op.record_joint(std::move(ys), of<checkpoint>(f, inputs), "runs the block again, with gradients",
+                         [f, saved = std::move(saved), log = std::move(log)](const Tensors& dys, const Needs& needs) {
+                           return run_again(f, saved, log, dys, needs);
+                         });
+}
+
+}  // namespace attune

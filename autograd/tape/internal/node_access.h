@@ -1,0 +1,62 @@
+// The doors between tensor.cpp, op.cpp and the tape. Internal to autograd/.
+#pragma once
+
+#include <vector>
+
+#include "autograd/tape/tape.h"
+#include "autograd/tensor/internal/tensor_impl.h"
+
+namespace attune {
+
+// What the sweep itself computes with, in recorded form. Defined in ops/, which builds on the tape.
+Tensor add_gradients(const Tensor& a, const Tensor& b, Here here);
+Tensor copy_gradient(const Tensor& g, Here here);
+Tensor sum_to(const Tensor& x, const Shape& shape, Here here);
+
+/// What few nodes have: hooks, handles that want the gradient of an output, a trace, a way to make the output again.
+struct Node::Extras {
+  struct Hook {
+    int id;
+    std::uint32_t slot;
+    std::function<Tensor(const Tensor&)> call;
+  };
+  struct Owner {
+    std::uint32_t slot;
+    TensorImpl* tensor;  // not counted: a tensor tells its node when it goes
+  };
+  int next_hook = 0;
+  std::vector<Hook> hooks;
+  std::vector<Owner> owners;
+  std::unique_ptr<Trace> trace;
+  std::function<Tensor()> remake;  // of this output, as it was at this version
+  std::uint32_t remade_slot = 0, remade_version = 0;
+};
+
+struct NodeAccess {
+  static std::uint64_t next_sequence();  ///< of the next node; all that exist have lower ones
+  static Node::Extras& extras(Node& n) {
+    if (!n.extras_) n.extras_ = std::make_unique<Node::Extras>();
+    return *n.extras_;
+  }
+  /// What makes y again; empty where nothing does, or where y was changed in place since.
+  static std::function<Tensor()> remake(const Tensor& y) {
+    const Node::Extras* e = y.node()->extras_.get();
+    const bool made = e && e->remake && e->remade_slot == y.slot() && e->remade_version == y.version();
+    return made ? e->remake : nullptr;
+  }
+  /// Frees what a node saved for its own rules and for those that would make its output again.
+  static void free_saved(Node& n) noexcept {
+    n.free_saved();
+    if (n.extras_) n.extras_->remake = nullptr;
+  }
+  static void make_leaf(TensorImpl& t, Here here);
+  static void own_gradient(Node& n, TensorImpl* t) { extras(n).owners.push_back({t->slot, t}); }
+  static void forget_owner(Node& n, const TensorImpl* t) noexcept;
+  static int add_hook(Node& n, std::uint32_t slot, std::function<Tensor(const Tensor&)> call);
+  static void remove_hook(Node& n, int id);
+  static void add_output(Node& n, std::uint32_t slot, const Tensor& y);
+  static std::span<Edge> edges(Node& n) { return {n.edges_, n.edge_count_}; }
+  static void set_trace(Node& n, Trace t) { extras(n).trace = std::make_unique<Trace>(std::move(t)); }
+};
+
+}  // namespace attune

@@ -1,0 +1,93 @@
+// What a recomputed block must not decide again: its random numbers and its discrete choices (such as LSH buckets).
+//
+// Blocks that run twice (checkpoint, reversible layers) record a ReplayLog in their forward pass and replay it in the
+// second. New choices there would make the recomputed function another one, and its gradient wrong.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "autograd/runtime/philox.h"
+#include "autograd/tensor/tensor.h"
+
+namespace attune {
+
+class ReplayLog {
+ public:
+  class Recording;
+  class Replaying;
+  class Surrounding;
+
+  /// compute(), or, in a replay, what it gave the first time. The result is a constant: it is taken off the tape.
+  template <class F>
+  static Tensor remember(F&& compute) {
+    if (const Tensor* known = next()) return keep(*known);
+    return keep(compute());
+  }
+
+ private:
+  static const Tensor*
+  next();  // null unless a block around this one is being replayed; skips what the choice had drawn
+  static Tensor keep(const Tensor& x);  // into every log that is being recorded inside of it
+
+  class Keys;
+  static ReplayLog* replayed();  // the innermost log that is being replayed
+
+  struct Choice {
+    Tensor value;
+    std::size_t keys;  // how many had been drawn when it was made
+  };
+  std::vector<RandomKey> keys_;  // all that the block drew, from whichever generator
+  std::vector<Choice> kept_;
+  std::size_t at_ = 0, key_at_ = 0;
+  std::vector<std::function<std::shared_ptr<void>()>> surroundings_;  // of the first run, outermost first
+  bool replaying_ = false;
+  ReplayLog* outer_ = nullptr;
+};
+
+/// Something that blocks find changed while they run, such as the parameters that stand in for a module's own, and that
+/// a replay must find again, though the change is long undone by then. `enter` makes the change; what it returns undoes
+/// it when it goes. The constructor does not call it.
+class ReplayLog::Surrounding {
+ public:
+  using Enter = std::function<std::shared_ptr<void>()>;
+  explicit Surrounding(Enter enter);
+  ~Surrounding();
+  Surrounding(const Surrounding&) = delete;
+  Surrounding& operator=(const Surrounding&) = delete;
+
+ private:
+  friend class ReplayLog::Recording;
+  Enter enter_;
+  const Surrounding* outer_;
+};
+
+/// Records from here to the end of the scope, into `log`, which starts empty.
+class ReplayLog::Recording {
+ public:
+  explicit Recording(ReplayLog& log);
+  ~Recording();
+  Recording(const Recording&) = delete;
+  Recording& operator=(const Recording&) = delete;
+};
+/// Replays: whoever draws gets the same random numbers again, and no generator moves; `remember` gives the same
+/// tensors.
+class ReplayLog::Replaying {
+ public:
+  explicit Replaying(const ReplayLog& log);
+  ~Replaying();
+  Replaying(const Replaying&) = delete;
+  Replaying& operator=(const Replaying&) = delete;
+
+  /// Throws GradError where `outputs`, computed since this was made, depend on an older tensor that is not among
+  /// `inputs`: it would silently get no gradient. `who` and `list` are for the message.
+  void check_inputs(const Tensors& outputs, const Tensors& inputs, const char* who, const char* list) const;
+
+ private:
+  struct Entered;
+  ReplayLog copy_;
+  std::vector<std::unique_ptr<Entered>> entered_;
+  std::uint64_t start_;  // no node before it was recorded in this replay
+};
+
+}  // namespace attune

@@ -1,0 +1,87 @@
+// What a handle can do on the tape: the members of Tensor that know nodes.
+#include "autograd/runtime/error.h"
+#include "autograd/tape/internal/node_access.h"
+#include "autograd/tape/internal/thread_state.h"
+#include "autograd/tape/tape.h"
+
+namespace attune {
+
+void forget_gradient_owner(Node& node, const TensorImpl* t) noexcept { NodeAccess::forget_owner(node, t); }
+
+void* Tensor::mutable_typed_data(DType t, Here here) {
+  typed_data(t, here);
+  if (requires_grad() && !is_leaf())
+    throw GradError(std::string("mutable_data: the tensor was recorded by ") + node()->name() + " at " +
+                        node()->site().str() + "; change a detached copy",
+                    here);
+  if (requires_grad() && grad_enabled())
+    throw GradError("mutable_data: a leaf that requires a gradient is changed in place only under NoGrad", here);
+  bump_version(here);
+  return raw_mut();
+}
+
+bool Tensor::requires_grad() const { return node() != nullptr; }
+bool Tensor::is_leaf() const { return !node() || node()->is_leaf(); }
+
+Tensor& Tensor::requires_grad_(bool on, Here here) {
+  if (!is_leaf())
+    throw GradError(std::string("requires_grad_: the tensor was recorded by ") + node()->name() + " at " +
+                        node()->site().str() + "; only a leaf can change it (detach() makes one)",
+                    here);
+  if (on && !is_floating(checked(*this, here).dtype))
+    throw DTypeError(std::string("requires_grad_: only floating tensors have gradients, not ") + name_of(dtype()),
+                     here);
+  if (on == requires_grad()) return *this;
+  if (on) {
+    NodeAccess::make_leaf(*impl_, here);
+  } else {
+    NodeAccess::forget_owner(*impl_->node, impl_.get());
+    impl_->owns_grad_slot = false;
+    impl_->node.reset();
+    impl_->grad = Tensor();
+  }
+  return *this;
+}
+
+Tensor Tensor::grad() const { return checked(*this).grad; }
+
+void Tensor::set_grad(const Tensor& g, Here here) {
+  checked(*this, here);
+  if (g.defined() && (g.shape() != shape() || g.dtype() != dtype()))
+    throw ShapeError("set_grad: the gradient " + g.shape().str() + " " + name_of(g.dtype()) +
+                         " does not fit the tensor " + shape().str() + " " + name_of(dtype()),
+                     here);
+  impl_->grad = g;
+}
+
+void Tensor::zero_grad() {
+  checked(*this);
+  impl_->grad = Tensor();
+}
+
+void Tensor::retain_grad(Here here) {
+  if (!requires_grad()) throw GradError("retain_grad: the tensor requires no gradient", here);
+  if (impl_->owns_grad_slot) return;
+  NodeAccess::own_gradient(*impl_->node, impl_.get());
+  impl_->owns_grad_slot = true;
+}
+
+void Tensor::backward(Here here) const { backward(BackwardOptions{}, here); }
+
+void Tensor::backward(const BackwardOptions& options, Here here) const { Sweep::run(*this, options, here); }
+
+Tensor Tensor::detach() const {
+  checked(*this);
+  return alias(*this, false);
+}
+
+int Tensor::register_hook(std::function<Tensor(const Tensor&)> hook, Here here) {
+  if (!requires_grad()) throw GradError("register_hook: the tensor requires no gradient", here);
+  return NodeAccess::add_hook(*impl_->node, impl_->slot, std::move(hook));
+}
+
+void Tensor::remove_hook(int id) {
+  if (requires_grad()) NodeAccess::remove_hook(*impl_->node, id);
+}
+
+}  // namespace attune

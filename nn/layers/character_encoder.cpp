@@ -1,0 +1,47 @@
+#include "nn/layers/character_encoder.h"
+
+#include "autograd/ops/movement.h"
+#include "autograd/ops/reduce.h"
+#include "autograd/tape/op.h"
+#include "nn/internal/check.h"
+#include "nn/layers/activation.h"
+
+namespace attune::nn {
+
+CharacterEncoder::CharacterEncoder(std::int64_t characters, const CharacterEncoderOptions& o, Here here)
+    : activation_(o.activation),
+      embedding_(child<Embedding>({"embedding", here}, characters, o.char_dim,
+                                  EmbeddingOptions{.padding_index = o.padding_index}, here)) {
+  if (o.filters.empty()) throw ValueError("CharacterEncoder: needs at least one filter", here);
+  detail::at_least(0, o.projection, "CharacterEncoder", "projection", here);
+  for (const CharacterFilter& f : o.filters) {
+    const std::string name = "conv" + std::to_string(convolutions_.size());
+    convolutions_.push_back(&child<Conv1d>({name, here}, o.char_dim, f.count, f.width, Conv1dLayerOptions{}, here));
+    out_ += f.count;
+  }
+  if (detail::at_least(0, o.highway.layers, "CharacterEncoder", "highway.layers", here) > 0)
+    highway_ = &child<Highway>({"highway", here}, out_, o.highway, here);
+  if (o.projection == 0) return;
+  projection_ = &child<Linear>({"projection", here}, out_, o.projection, LinearOptions{}, here);
+  out_ = o.projection;
+}
+
+Tensor CharacterEncoder::operator()(const Tensor& characters, Here here) const {
+  const Scope scope(*this, "CharacterEncoder", here);
+  const Op op{"CharacterEncoder", here};
+  op.check_defined(characters);
+  if (characters.rank() == 0) op.fail_shape("characters [] must be [..., W]");
+  Shape words = characters.shape();
+  const std::int64_t width = words.back();
+  words.resize(words.rank() - 1);
+  const Tensor x = transpose(embedding_(reshape(characters, {numel(words), width})), 1, 2);  // [N, char_dim, W]
+  Tensors features;
+  for (const Conv1d* conv : convolutions_) features.push_back(activate(amax((*conv)(x), {-1}), activation_));
+  Tensor y = cat(features, 1);
+  if (highway_) y = (*highway_)(y);
+  if (projection_) y = (*projection_)(y);
+  words.push_back(out_);
+  return reshape(y, words);
+}
+
+}  // namespace attune::nn

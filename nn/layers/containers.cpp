@@ -1,0 +1,12 @@
+#include "nn/layers/containers.h"
+
+namespace attune::nn {
+
+Tensor Sequential::operator()(const Tensor& x, Here here) const {
+  const Scope scope(*this, "Sequential", here);
+  Tensor y = x;
+  for (const auto& step : steps_) y = step(y);
+  return y;
+}
+
+}  // namespace attune::nn

@@ -1,0 +1,16 @@
+#include "nn/layers/dropout.h"
+
+#include "autograd/ops/random.h"
+#include "nn/internal/check.h"
+
+namespace attune::nn {
+
+Dropout::Dropout(double p, Generator& g, Here here)
+    : p_(detail::probability(p, "Dropout", "p", here)), generator_(&g) {}
+
+Tensor Dropout::operator()(const Tensor& x, Here here) const {
+  const Scope scope(*this, "Dropout", here);
+  return training() && p_ > 0 ? dropout(x, p_, *generator_) : x;
+}
+
+}  // namespace attune::nn

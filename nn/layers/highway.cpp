@@ -1,0 +1,33 @@
+#include "nn/layers/highway.h"
+
+#include "autograd/ops/elementwise.h"
+#include "autograd/ops/inplace.h"
+#include "autograd/ops/movement.h"
+#include "nn/init.h"
+#include "nn/internal/check.h"
+#include "nn/layers/activation.h"
+
+namespace attune::nn {
+
+Highway::Highway(std::int64_t d, const HighwayOptions& o, Here here) : activation_(o.activation) {
+  detail::at_least(1, d, "Highway", "d", here);
+  detail::at_least(1, o.layers, "Highway", "layers", here);
+  for (std::int64_t i = 0; i < o.layers; ++i) {
+    Linear& l = child<Linear>({std::to_string(i), here}, d, 2 * d, LinearOptions{}, here);
+    Tensor gate = slice(l.bias().detach(), 0, d);
+    init::constant_(gate, o.gate_bias);
+    layers_.push_back(&l);
+  }
+}
+
+Tensor Highway::operator()(const Tensor& x, Here here) const {
+  const Scope scope(*this, "Highway", here);
+  Tensor y = x;
+  for (const Linear* layer : layers_) {
+    const Tensors parts = chunk((*layer)(y), 2, -1);
+    y = y + sigmoid(parts[1]) * (activate(parts[0], activation_) - y);
+  }
+  return y;
+}
+
+}  // namespace attune::nn

@@ -1,0 +1,155 @@
+#include "nn/layers/positional.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "autograd/ops/create.h"
+#include "autograd/ops/elementwise.h"
+#include "autograd/ops/gather.h"
+#include "autograd/ops/movement.h"
+#include "autograd/tape/op.h"
+#include "nn/init.h"
+#include "nn/internal/check.h"
+
+namespace attune::nn {
+
+namespace {
+
+Tensor table(const char* type, const Shape& shape, double std, Here here) {
+  for (std::int64_t s : shape)
+    if (s < 1) throw ValueError(std::string(type) + ": sizes must be at least 1, got " + shape.str(), here);
+  Tensor t = zeros(shape);
+  return init::normal_(t, 0, std);
+}
+
+/// Rows offset .. offset + n - 1.
+Tensor positions(const Op& op, const Tensor& rows, std::int64_t n, std::int64_t offset) {
+  if (n < 0 || offset < 0 || offset > rows.size(0) - n)
+    op.fail_shape("positions " + std::to_string(offset) + " to " + std::to_string(offset + n) + " do not fit " +
+                  std::to_string(rows.size(0)));
+  return slice(rows, 0, offset, offset + n);
+}
+
+}  // namespace
+
+Tensor sinusoidal_positions(std::int64_t n, std::int64_t d, DType dtype, Here here) {
+  if (n < 0 || d < 2 || d % 2 != 0)
+    throw ValueError("sinusoidal_positions: n = " + std::to_string(n) +
+                         " must not be negative and d = " + std::to_string(d) + " must be even",
+                     here);
+  std::vector<double> values;
+  for (std::int64_t p = 0; p < n; ++p)
+    for (std::int64_t i = 0; i < d; i += 2) {
+      const double angle = static_cast<double>(p) * std::pow(10000.0, -static_cast<double>(i) / static_cast<double>(d));
+      values.push_back(std::sin(angle));
+      values.push_back(std::cos(angle));
+    }
+  return tensor(values, {n, d}, dtype, here);
+}
+
+SinusoidalPositionEmbedding::SinusoidalPositionEmbedding(std::int64_t most, std::int64_t d, Here here)
+    : table_(sinusoidal_positions(most, d, DType::float64, here)) {}
+
+Tensor SinusoidalPositionEmbedding::operator()(std::int64_t n, std::int64_t offset, DType dtype, Here here) const {
+  const Scope scope(*this, "SinusoidalPositionEmbedding", here);
+  return attune::to(positions({"SinusoidalPositionEmbedding", here}, table_, n, offset), dtype);
+}
+
+LearnedPositionEmbedding::LearnedPositionEmbedding(std::int64_t most, std::int64_t d, double std, Here here)
+    : weight(parameter("weight", table("LearnedPositionEmbedding", {most, d}, std, here), here)) {}
+
+Tensor LearnedPositionEmbedding::operator()(std::int64_t n, std::int64_t offset, Here here) const {
+  const Scope scope(*this, "LearnedPositionEmbedding", here);
+  return positions({"LearnedPositionEmbedding", here}, weight, n, offset);
+}
+
+RotaryEmbedding::RotaryEmbedding(std::int64_t most, std::int64_t d, const RotaryOptions& o, Here here)
+    : pairs_(o.pairs) {
+  detail::at_least(0, most, "RotaryEmbedding", "most", here);
+  if (detail::at_least(2, d, "RotaryEmbedding", "d", here) % 2 != 0)
+    throw ValueError("RotaryEmbedding: d = " + std::to_string(d) + " must be even", here);
+  if (!(o.base > 0)) throw ValueError("RotaryEmbedding: base = " + std::to_string(o.base) + " must be above 0", here);
+  std::vector<double> cosines, sines;
+  for (std::int64_t p = 0; p < most; ++p)
+    for (std::int64_t i = 0; i < d; i += 2) {
+      const double angle = static_cast<double>(p) * std::pow(o.base, -static_cast<double>(i) / static_cast<double>(d));
+      cosines.push_back(std::cos(angle));
+      sines.push_back(std::sin(angle));
+    }
+  cos_ = tensor(cosines, {most, d / 2}, DType::float64);
+  sin_ = tensor(sines, {most, d / 2}, DType::float64);
+}
+
+Tensor RotaryEmbedding::operator()(const Tensor& x, std::int64_t offset, Here here) const {
+  const Scope scope(*this, "RotaryEmbedding", here);
+  const Op op{"RotaryEmbedding", here};
+  op.check_floating(x);
+  const std::int64_t half = cos_.size(1);
+  if (x.rank() < 2 || x.size(-1) != 2 * half)
+    op.fail_shape("x " + x.shape().str() + " must be [..., n, " + std::to_string(2 * half) + "]");
+  const Tensor c = attune::to(positions(op, cos_, x.size(-2), offset), x.dtype()),
+               s = attune::to(positions(op, sin_, x.size(-2), offset), x.dtype());
+  const bool halves = pairs_ == RotaryPairs::halves;
+  const Tensor a = halves ? slice(x, -1, 0, half) : slice(x, -1, 0, to_end, 2),
+               b = halves ? slice(x, -1, half) : slice(x, -1, 1, to_end, 2);
+  const Tensors turned{a * c - b * s, a * s + b * c};
+  return halves ? cat(turned, -1) : flatten(stack(turned, -1), -2, -1);
+}
+
+Tensor relative_position_buckets(std::int64_t t, std::int64_t s, const RelativeBiasOptions& o, std::int64_t offset,
+                                 Here here) {
+  const char* const name = "relative_position_buckets";
+  detail::at_least(0, t, name, "t", here);
+  detail::at_least(0, s, name, "s", here);
+  detail::at_least(0, offset, name, "offset", here);
+  const std::int64_t least = o.bidirectional ? 4 : 2;
+  if (detail::at_least(least, o.buckets, name, "buckets", here) % 2 != 0)
+    throw ValueError(std::string(name) + ": buckets = " + std::to_string(o.buckets) + " must be even", here);
+  const std::int64_t buckets = o.bidirectional ? o.buckets / 2 : o.buckets, exact = buckets / 2;
+  detail::at_least(exact + 1, o.max_distance, name, "max_distance", here);
+  // In float32, as the published code has it: bucket boundaries follow its rounding.
+  const auto per_log = static_cast<float>(std::log(static_cast<double>(o.max_distance) / static_cast<double>(exact)));
+  std::vector<std::int64_t> out;
+  for (std::int64_t i = 0; i < t; ++i)
+    for (std::int64_t j = 0; j < s; ++j) {
+      const std::int64_t relative = j - (i + offset);
+      const std::int64_t first = o.bidirectional && relative > 0 ? buckets : 0;
+      const std::int64_t distance = o.bidirectional ? std::abs(relative) : std::max<std::int64_t>(-relative, 0);
+      const float far = std::log(static_cast<float>(distance) / static_cast<float>(exact)) / per_log *
+                        static_cast<float>(buckets - exact);
+      out.push_back(first +
+                    (distance < exact ? distance : std::min(exact + static_cast<std::int64_t>(far), buckets - 1)));
+    }
+  return index_tensor(out, {t, s});
+}
+
+RelativePositionBias::RelativePositionBias(std::int64_t heads, const RelativeBiasOptions& o, Here here)
+    : weight(parameter("weight", table("RelativePositionBias", {o.buckets, heads}, o.std, here), here)), options_(o) {
+  relative_position_buckets(0, 0, o, 0, here);  // checks the options
+}
+
+Tensor RelativePositionBias::operator()(std::int64_t t, std::int64_t s, std::int64_t offset, Here here) const {
+  const Scope scope(*this, "RelativePositionBias", here);
+  return permute(embedding(weight, relative_position_buckets(t, s, options_, offset, here)), {2, 0, 1});
+}
+
+AxialPositionEmbedding::AxialPositionEmbedding(std::int64_t n1, std::int64_t n2, std::int64_t d1, std::int64_t d2,
+                                               double std, Here here)
+    : n1_(n1),
+      n2_(n2),
+      d1_(d1),
+      d2_(d2),
+      rows_(parameter("0", table("AxialPositionEmbedding", {n1, 1, d1}, std, here), here)),
+      columns_(parameter("1", table("AxialPositionEmbedding", {1, n2, d2}, std, here), here)) {}
+
+Tensor AxialPositionEmbedding::operator()(std::int64_t n, Here here) const {
+  const Scope scope(*this, "AxialPositionEmbedding", here);
+  if (n < 0 || n > n1_ * n2_)
+    throw ShapeError("AxialPositionEmbedding: " + std::to_string(n) + " positions do not fit " + std::to_string(n1_) +
+                         " x " + std::to_string(n2_),
+                     here);
+  const Tensor all = cat({expand(rows_, {n1_, n2_, d1_}), expand(columns_, {n1_, n2_, d2_})}, 2);
+  return slice(reshape(all, {n1_ * n2_, d1_ + d2_}), 0, 0, n);
+}
+
+}  // namespace attune::nn

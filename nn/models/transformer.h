@@ -1,0 +1,84 @@
+// Transformer encoder and decoder blocks (Vaswani et al. 2017), post-norm or pre-norm. Parameters carry PyTorch's
+// names.
+#pragma once
+
+#include <optional>
+
+#include "nn/attention/multihead.h"
+#include "nn/layers/containers.h"
+#include "nn/layers/dropout.h"
+#include "nn/layers/linear.h"
+#include "nn/layers/norm.h"
+
+namespace attune::nn {
+
+struct TransformerOptions {
+  std::int64_t d_ff = 2048;
+  double dropout = 0.1;
+  Activation activation = Activation::relu;
+  bool pre_norm = false;
+  double eps = 1e-5;
+  std::int64_t ff_chunks = 1;        ///< pieces along the sequence for the feed-forward part; the result is the same
+  std::optional<bool> final_norm{};  ///< a norm after a stack's last layer; default: where pre_norm
+  Generator* generator = nullptr;    ///< of the dropout; null: the default one
+};
+
+/// Self-attention and feed-forward, each followed by dropout, with a residual connection and a layer norm.
+class TransformerEncoderLayer : public Module {
+ public:
+  TransformerEncoderLayer(std::int64_t d_model, std::int64_t heads, const TransformerOptions& options = {},
+                          Here here = Here::current());
+  /// x [b, t, d_model]; `call` has the masks.
+  Tensor operator()(const Tensor& x, const MultiheadCall& call = {}, Here here = Here::current()) const;
+
+ private:
+  TransformerOptions options_;
+  MultiheadAttention& self_attn_;
+  Linear &linear1_, &linear2_;
+  LayerNorm &norm1_, &norm2_;
+  Dropout& dropout_;
+};
+
+/// The same with cross-attention to an encoder's output between the two.
+class TransformerDecoderLayer : public Module {
+ public:
+  TransformerDecoderLayer(std::int64_t d_model, std::int64_t heads, const TransformerOptions& options = {},
+                          Here here = Here::current());
+  /// x [b, t, d_model], memory [b, s, d_model]; `self` is causal unless told otherwise.
+  Tensor operator()(const Tensor& x, const Tensor& memory, const MultiheadCall& self = {.causal = true},
+                    const MultiheadCall& cross = {}, Here here = Here::current()) const;
+
+ private:
+  TransformerOptions options_;
+  MultiheadAttention &self_attn_, &multihead_attn_;
+  Linear &linear1_, &linear2_;
+  LayerNorm &norm1_, &norm2_, &norm3_;
+  Dropout& dropout_;
+};
+
+/// `layers` encoder layers, then the final norm. Throws ValueError for a negative number of layers.
+class TransformerEncoder : public Module {
+ public:
+  TransformerEncoder(std::int64_t layers, std::int64_t d_model, std::int64_t heads,
+                     const TransformerOptions& options = {}, Here here = Here::current());
+  Tensor operator()(const Tensor& x, const MultiheadCall& call = {}, Here here = Here::current()) const;
+
+ private:
+  ModuleList<TransformerEncoderLayer>& layers_;
+  LayerNorm* norm_ = nullptr;
+};
+
+/// The same of decoder layers.
+class TransformerDecoder : public Module {
+ public:
+  TransformerDecoder(std::int64_t layers, std::int64_t d_model, std::int64_t heads,
+                     const TransformerOptions& options = {}, Here here = Here::current());
+  Tensor operator()(const Tensor& x, const Tensor& memory, const MultiheadCall& self = {.causal = true},
+                    const MultiheadCall& cross = {}, Here here = Here::current()) const;
+
+ private:
+  ModuleList<TransformerDecoderLayer>& layers_;
+  LayerNorm* norm_ = nullptr;
+};
+
+}  // namespace attune::nn

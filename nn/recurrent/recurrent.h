@@ -1,0 +1,160 @@
+// Recurrent networks: stacked layers of LSTM, GRU and plain cells over sequences, one or both ways. Parameters carry
+// PyTorch's names and start from U(-1/sqrt(H), 1/sqrt(H)).
+//
+// Letters: T steps, B sequences, I inputs, H units, P the size of an output (H, or proj_size), L layers, D directions
+// (1 or 2).
+#pragma once
+
+#include "autograd/ops/recurrent.h"
+#include "nn/layers/dropout.h"
+
+namespace attune::nn {
+
+struct LSTMOptions {
+  std::int64_t layers = 1;
+  bool bias = true;
+  bool batch_first = false;  ///< sequences are [B, T, ...] instead of [T, B, ...]; states are the same either way
+  double dropout = 0;        ///< of each layer's output but the last one's, while training
+  bool bidirectional = false;
+  std::int64_t proj_size = 0;      ///< h is projected to this size, below H (Sak et al. 2014); 0: not
+  double cell_clip = 0;            ///< bounds |c|; 0: not
+  double projection_clip = 0;      ///< bounds the projected |h|; 0: not
+  Generator* generator = nullptr;  ///< of the dropout; null: the default one
+};
+
+struct GRUOptions {
+  std::int64_t layers = 1;
+  bool bias = true;
+  bool batch_first = false;
+  double dropout = 0;
+  bool bidirectional = false;
+  Generator* generator = nullptr;
+};
+
+struct RNNOptions {
+  std::int64_t layers = 1;
+  Activation activation = Activation::tanh;  ///< or relu
+  bool bias = true;
+  bool batch_first = false;
+  double dropout = 0;
+  bool bidirectional = false;
+  Generator* generator = nullptr;
+};
+
+struct RecurrentOutput {
+  Tensor output;  ///< [T, B, D P] (or batch_first) of the last layer: forward, then backward; [B, P] from step()
+  Tensor h;       ///< [L D, B, P]: the last states, layer 0 forward, layer 0 backward, layer 1 forward, ...
+  Tensor c;       ///< [L D, B, H] of an LSTM
+};
+
+/// What LSTM, GRU and RNN share. x is [T, B, I] (or batch_first), or [T, I] for one sequence, which takes the B out of
+/// all shapes. Undefined initial states are zeros. `lengths` [B] are the steps of padded sequences, in [0, T] and in
+/// any order: padding puts out zeros, the last state is that of a sequence's own last step, and the backward direction
+/// begins there. Constructors throw ValueError for options out of range; calls throw ShapeError, DTypeError and, for
+/// lengths, ValueError.
+class RecurrentNet : public Module {
+ protected:
+  struct Config {
+    const char* name;
+    std::int64_t gates, in, hidden, layers;
+    bool bias, batch_first, bidirectional;
+    double dropout;
+    std::int64_t proj_size;
+    double cell_clip, projection_clip;
+    Activation activation;
+    Generator* generator;
+  };
+  RecurrentNet(const Config& c, Here here);
+  RecurrentOutput run(const Tensor& x, const LstmState& initial, const Tensor& lengths, Here here) const;
+  RecurrentOutput run_step(const Tensor& x, const LstmState& state, Here here) const;
+
+ private:
+  struct Weights {
+    Tensor *w_ih, *w_hh, *b_ih, *b_hh, *w_hr;
+  };
+  Recurrent one_way(const Tensor& x, const LstmState& initial, const Weights& w, const RecurrentOptions& o) const;
+
+  Config config_;
+  std::vector<Weights> weights_;  // [L D]
+  Dropout* dropout_ = nullptr;
+};
+
+class LSTM : public RecurrentNet {
+ public:
+  LSTM(std::int64_t in, std::int64_t hidden, const LSTMOptions& options = {}, Here here = Here::current());
+  /// initial.h [L D, B, P], initial.c [L D, B, H].
+  RecurrentOutput operator()(const Tensor& x, const LstmState& initial = {}, const Tensor& lengths = {},
+                             Here here = Here::current()) const {
+    return run(x, initial, lengths, here);
+  }
+  /// One step, for decoding: x [B, I], output [B, P]. Not where it is bidirectional (ValueError).
+  RecurrentOutput step(const Tensor& x, const LstmState& state = {}, Here here = Here::current()) const {
+    return run_step(x, state, here);
+  }
+};
+
+class GRU : public RecurrentNet {
+ public:
+  GRU(std::int64_t in, std::int64_t hidden, const GRUOptions& options = {}, Here here = Here::current());
+  /// h0 [L D, B, H].
+  RecurrentOutput operator()(const Tensor& x, const Tensor& h0 = {}, const Tensor& lengths = {},
+                             Here here = Here::current()) const {
+    return run(x, {h0, {}}, lengths, here);
+  }
+  RecurrentOutput step(const Tensor& x, const Tensor& h = {}, Here here = Here::current()) const {
+    return run_step(x, {h, {}}, here);
+  }
+};
+
+class RNN : public RecurrentNet {
+ public:
+  RNN(std::int64_t in, std::int64_t hidden, const RNNOptions& options = {}, Here here = Here::current());
+  /// h0 [L D, B, H].
+  RecurrentOutput operator()(const Tensor& x, const Tensor& h0 = {}, const Tensor& lengths = {},
+                             Here here = Here::current()) const {
+    return run(x, {h0, {}}, lengths, here);
+  }
+  RecurrentOutput step(const Tensor& x, const Tensor& h = {}, Here here = Here::current()) const {
+    return run_step(x, {h, {}}, here);
+  }
+};
+
+/// The parameters weight_ih [G H, I], weight_hh [G H, H], bias_ih and bias_hh [G H] of a single cell.
+class RecurrentCell : public Module {
+ protected:
+  RecurrentCell(const char* name, std::int64_t gates, std::int64_t in, std::int64_t hidden, bool bias, Here here);
+  /// x [B, I] or [I] projected to [B, G H], and a state [B, H] or [H] to match; throws ShapeError.
+  Tensor projected(const Tensor& x, Here here) const;
+  Tensor batched(const char* what, const Tensor& state, const Tensor& x) const;
+
+  const char* name_;
+  Tensor &weight_ih_, &weight_hh_;
+  Tensor *bias_ih_ = nullptr, *bias_hh_ = nullptr;
+};
+
+struct CellOptions {
+  bool bias = true;
+};
+
+/// One step of a cell: x [B, I] or [I], states [B, H] or [H], zeros where undefined.
+class LSTMCell : public RecurrentCell {
+ public:
+  LSTMCell(std::int64_t in, std::int64_t hidden, const CellOptions& options = {}, Here here = Here::current());
+  LstmState operator()(const Tensor& x, const LstmState& state = {}, Here here = Here::current()) const;
+};
+class GRUCell : public RecurrentCell {
+ public:
+  GRUCell(std::int64_t in, std::int64_t hidden, const CellOptions& options = {}, Here here = Here::current());
+  Tensor operator()(const Tensor& x, const Tensor& h = {}, Here here = Here::current()) const;
+};
+class RNNCell : public RecurrentCell {
+ public:
+  RNNCell(std::int64_t in, std::int64_t hidden, Activation activation = Activation::tanh,
+          const CellOptions& options = {}, Here here = Here::current());
+  Tensor operator()(const Tensor& x, const Tensor& h = {}, Here here = Here::current()) const;
+
+ private:
+  Activation activation_;
+};
+
+}  // namespace attune::nn

@@ -1,0 +1,63 @@
+// Recomputation in the backward pass.
+
+#include <doctest/doctest.h>
+
+#include "tests/unit/plain.h"
+
+namespace attune::tests {
+
+TEST_CASE("checkpoint gives the same gradients from less memory, with the same random numbers") {
+  const Tensor x = randn({64, 64}, float64).requires_grad_(), w = randn({64, 64}, float64).requires_grad_();
+  const auto block = [](const Tensors& in) { return Tensors{dropout(tanh(matmul(tanh(in[0]), in[1])), 0.5)}; };
+  manual_seed(5);
+  const Tensors plain = grad({sum(block({x, w})[0])}, {x, w});
+  manual_seed(5);
+  const std::int64_t before = memory_stats().live_bytes;
+  const Tensor y = sum(checkpoint(block, {x, w})[0]);
+  CHECK(memory_stats().live_bytes - before < 2 * 64 * 64 * 8);
+  const RandomKey state = default_generator().state();
+  const Tensors again = grad({y}, {x, w});
+  CHECK(default_generator().state().counter == state.counter);
+  CHECK(values(plain[0]) == values(again[0]));
+  CHECK(values(plain[1]) == values(again[1]));
+  // A parameter that is used but not named must not silently go without a gradient.
+  const Tensor z = sum(checkpoint([&](const Tensors& in) { return Tensors{matmul(in[0], w)}; }, {x})[0]);
+  CHECK(refusal<GradError>([&] { z.backward(); }) ==
+        "checkpoint: the function uses a tensor [64, 64] that requires a gradient and is not among the inputs");
+}
+
+TEST_CASE("checkpoint refuses what is not listed, in recorded sweeps and for recorded tensors too") {
+  const Tensor x = leaf({0.5, 2}), w = leaf({3, 4}), h = x * 2, v = w * 2;
+  const std::string unlisted =
+      "checkpoint: the function uses a tensor [2] that requires a gradient and is not among the inputs";
+  const auto use = [](const Tensor& other, const Tensor& input) {
+    return sum(checkpoint([=](const Tensors& in) { return Tensors{in[0] * in[0] * other}; }, {input})[0]);
+  };
+  for (const bool create_graph : {false, true}) {
+    const BackwardOptions options{.retain_graph = true, .create_graph = create_graph};
+    CHECK(refusal<GradError>([&] { use(w, x).backward(options); }) == unlisted);
+    CHECK(refusal<GradError>([&] { use(w, h).backward(options); }) == unlisted);
+    CHECK(refusal<GradError>([&] { use(v, x).backward(options); }) == unlisted);
+    CHECK(refusal<GradError>([&] { use(h, x).backward(options); }) == unlisted);  // computed from an input outside
+  }
+}
+
+TEST_CASE("second derivatives through checkpoint, where one input depends on another") {
+  const auto f = [](const Tensors& in) {
+    const Tensor x = tanh(in[0]);
+    return checkpoint([](const Tensors& c) { return Tensors{c[0] * c[0] * c[1]}; }, {x, in[0]});
+  };
+  CHECK(gradcheck(f, {leaf({0.3, -1.2})}) == "");
+}
+
+TEST_CASE("a recomputed block draws the same numbers from any generator") {
+  Generator own(5);
+  const Tensor x = ones({64}).requires_grad_();
+  const Tensor y = checkpoint([&](const Tensors& in) { return Tensors{dropout(in[0], 0.5, own)}; }, {x})[0];
+  const RandomKey after = own.state();
+  sum(y).backward();
+  CHECK(x.grad().to_vector<double>() == y.to_vector<double>());
+  CHECK(own.state().counter == after.counter);
+}
+
+}  // namespace attune::tests
