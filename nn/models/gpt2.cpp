@@ -113,7 +113,7 @@ struct Gpt2::Parts {
         norm(root.child<LayerNorm>({"ln_f", here}, c.d_model, LayerNormOptions{.eps = c.eps})) {
     init::normal_(words.weight, 0, c.std);
     init::normal_(positions.weight, 0, c.std);
-    for (std::int64_t i = 0; i < c.layers; ++i) blocks.add(c, i, here);
+    for (std::int64_t i = 0; i < c.layers; ++i) blocks.add(c, i);
   }
   Embedding &words, &positions;
   Dropout& dropout;

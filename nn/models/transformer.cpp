@@ -77,7 +77,7 @@ TransformerEncoder::TransformerEncoder(std::int64_t layers, std::int64_t d, std:
                                        const TransformerOptions& o, Here here)
     : layers_(child<ModuleList<TransformerEncoderLayer>>({"layers", here})) {
   detail::at_least(0, layers, "TransformerEncoder", "layers", here);
-  for (std::int64_t i = 0; i < layers; ++i) layers_.add(d, heads, o, here);
+  for (std::int64_t i = 0; i < layers; ++i) layers_.add(d, heads, o);
   if (o.final_norm.value_or(o.pre_norm)) norm_ = &child<LayerNorm>({"norm", here}, d, norm_options(o), here);
 }
 
@@ -92,7 +92,7 @@ TransformerDecoder::TransformerDecoder(std::int64_t layers, std::int64_t d, std:
                                        const TransformerOptions& o, Here here)
     : layers_(child<ModuleList<TransformerDecoderLayer>>({"layers", here})) {
   detail::at_least(0, layers, "TransformerDecoder", "layers", here);
-  for (std::int64_t i = 0; i < layers; ++i) layers_.add(d, heads, o, here);
+  for (std::int64_t i = 0; i < layers; ++i) layers_.add(d, heads, o);
   if (o.final_norm.value_or(o.pre_norm)) norm_ = &child<LayerNorm>({"norm", here}, d, norm_options(o), here);
 }
 
