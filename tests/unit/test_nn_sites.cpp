@@ -119,9 +119,9 @@ TEST_CASE("module: what a container's add refuses is refused at the line that ma
   const std::string first = std::to_string(line), second = std::to_string(line + 1), third = std::to_string(line + 2);
   CHECK(line_of([&] { steps.add<nn::Dropout>(2.0); }) == first);
   CHECK(line_of([&] { steps.add<nn::Linear>(0, 2); }) == first);
-  CHECK(line_of([&] { steps.add<nn::Conv1d>(2, 2, 0, nn::Conv1dLayerOptions{}); }) == first);
+  CHECK(line_of([&] { steps.add<nn::Conv1d>(2, 2, 0, nn::Conv1dOptions{}); }) == first);
   CHECK(line_of([&] { list.add(0, 2); }) == second);
-  CHECK(line_of([&] { recurrent.add("lstm", 2, 3, nn::LSTMOptions{.layers = 0}); }) == third);
+  CHECK(line_of([&] { recurrent.add("lstm", 2, 3, nn::RecurrentOptions{.layers = 0}); }) == third);
   CHECK(steps.size() == 0);
   CHECK(list.size() == 0);
   CHECK(recurrent.size() == 0);
