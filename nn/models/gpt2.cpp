@@ -17,6 +17,7 @@
 #include "nn/layers/embedding.h"
 #include "nn/layers/linear.h"
 #include "nn/layers/norm.h"
+#include "nn/models/blocks.h"
 #include "nn/models/internal/published.h"
 
 namespace attune::nn {
@@ -150,7 +151,7 @@ Tensor Gpt2::operator()(const Tensor& tokens, const Tensor& key_padding_mask, He
 
 Tensor Gpt2::loss(const Tensor& logits, const Tensor& labels, Here here) const {
   const Scope scope(*this, "Gpt2", here);
-  return detail::next_token_loss("Gpt2", logits, labels, here);
+  return next_token_loss("Gpt2", logits, labels, here);
 }
 
 void Gpt2::load_published(const std::string& path, Here here) {

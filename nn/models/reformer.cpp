@@ -22,6 +22,7 @@
 #include "nn/layers/linear.h"
 #include "nn/layers/norm.h"
 #include "nn/layers/reversible.h"
+#include "nn/models/blocks.h"
 #include "nn/models/internal/published.h"
 
 namespace attune::nn {
@@ -240,7 +241,7 @@ Tensor Reformer::operator()(const Tensor& tokens, const ReformerCall& call, Here
 
 Tensor Reformer::loss(const Tensor& logits, const Tensor& labels, Here here) const {
   const Scope scope(*this, "Reformer", here);
-  if (causal(config_, config_.layers[0])) return detail::next_token_loss("Reformer", logits, labels, here);
+  if (causal(config_, config_.layers[0])) return next_token_loss("Reformer", logits, labels, here);
   return cross_entropy(logits, labels, {}, here);
 }
 

@@ -14,10 +14,6 @@ struct Named : Module {
   using Module::parameter;
 };
 
-/// Mean cross-entropy of predicting token i + 1 at position i: logits [b, n, vocabulary], labels [b, n] int64, of which
-/// -100 is ignored. Throws ShapeError under the model's name.
-Tensor next_token_loss(const char* model, const Tensor& logits, const Tensor& labels, Here here);
-
 /// The activation of this name in the config.json at `path`. Throws FileError for one that is not known.
 Activation activation_named(const std::string& name, const std::string& entry, const std::string& path, Here here);
 
