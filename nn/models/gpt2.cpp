@@ -51,7 +51,8 @@ struct AttentionPart : Module {
   Tensor operator()(const Tensor& x, const Tensor& mask) const {
     const std::int64_t b = x.size(0), n = x.size(1), d = x.size(2);
     const Tensor all = permute(reshape(inputs(x), {b, n, 3, heads, d / heads}), {2, 0, 3, 1, 4});
-    const AttentionOptions o{.mask = mask, .causal = true, .scale = scale, .dropout = training() ? dropout : 0};
+    const AttentionOptions o{
+        .attention_mask = mask, .causal = true, .scale = scale, .dropout = training() ? dropout : 0};
     const Tensor y = scaled_dot_product_attention(select(all, 0, 0), select(all, 0, 1), select(all, 0, 2), o).output;
     return output(reshape(permute(y, {0, 2, 1, 3}), {b, n, d}));
   }

@@ -34,7 +34,7 @@ class Gpt2 : public Module {
   /// there (causal masks, the tied head). Throws as load() does.
   void load_published(const std::string& path, Here here = Here::current());
 
-  /// Logits [b, n, vocabulary] of tokens [b, n] int64; key_padding_mask [b, n] bool, true is padding. Throws ShapeError
+  /// Logits [b, n, vocabulary] of tokens [b, n] int64; key_padding_mask [b, n] bool, true hides. Throws ShapeError
   /// for a sequence longer than the positions.
   Tensor operator()(const Tensor& tokens, const Tensor& key_padding_mask = {}, Here here = Here::current()) const;
   /// Mean cross-entropy of predicting token i + 1 at position i; targets of -100 are ignored.

@@ -33,7 +33,7 @@ struct ReformerConfig {
 };
 
 struct ReformerCall {
-  Tensor key_padding_mask{};         ///< [b, n] bool: true is padding
+  Tensor key_padding_mask{};         ///< [b, n] bool: true hides
   std::vector<LshCall> attention{};  ///< one a layer where given; of a local one the mask alone counts;
                                      ///< buckets are of the padded length, as buckets() gives them
 };
