@@ -33,10 +33,10 @@ void see_more_keys(AttentionOptions& o, std::int64_t t, std::int64_t s, std::int
   };
   if (o.causal) {  // query i is the i-th of the last t of the given keys
     const Tensor future = triu(ones({t, s}, DType::boolean), s - t + 1);
-    o.mask = o.mask.defined() ? logical_or(o.mask, future) : future;
+    o.attention_mask = o.attention_mask.defined() ? logical_or(o.attention_mask, future) : future;
     o.causal = false;
   }
-  if (o.mask.defined()) o.mask = widened(o.mask);
+  if (o.attention_mask.defined()) o.attention_mask = widened(o.attention_mask);
   if (o.bias.defined()) o.bias = widened(o.bias);
 }
 
@@ -109,15 +109,16 @@ Attention MultiheadAttention::operator()(const Tensor& query, const Tensor& key,
     k = linear(key, weight_part(k_, 1), bias_part(1));
     v = linear(value, weight_part(v_, 2), bias_part(2));
   }
-  AttentionOptions o{.mask = call.attention_mask,
+  AttentionOptions o{.attention_mask = call.attention_mask,
                      .bias = call.attention_bias,
                      .causal = call.causal,
                      .dropout = training() ? dropout_ : 0,
                      .generator = generator_};
-  if (o.mask.defined()) op.check_dtype(o.mask, DType::boolean);
+  if (o.attention_mask.defined()) op.check_dtype(o.attention_mask, DType::boolean);
   if (o.bias.defined()) op.check_same_dtype(o.bias, query);
   const Shape scores{b, heads_, t, s};
-  for (const auto& [name, given] : {std::pair{"attention_mask", &o.mask}, std::pair{"attention_bias", &o.bias}})
+  for (const auto& [name, given] :
+       {std::pair{"attention_mask", &o.attention_mask}, std::pair{"attention_bias", &o.bias}})
     if (Shape both; given->defined() && (!broadcast(given->shape(), scores, both) || both != scores))
       op.fail_shape(name + (" " + given->shape().str()) + " does not broadcast to the scores " + scores.str() +
                     " of query " + query.shape().str() + " and key " + key.shape().str());
@@ -127,7 +128,7 @@ Attention MultiheadAttention::operator()(const Tensor& query, const Tensor& key,
       op.fail_shape("key_padding_mask " + call.key_padding_mask.shape().str() + " must be [" + std::to_string(b) +
                     ", " + std::to_string(s) + "]");
     const Tensor padding = reshape(call.key_padding_mask, {b, 1, 1, s});
-    o.mask = o.mask.defined() ? logical_or(o.mask, padding) : padding;
+    o.attention_mask = o.attention_mask.defined() ? logical_or(o.attention_mask, padding) : padding;
   }
   const auto add_key = [&](const Tensor& key_part, const Tensor& value_part) {
     k = cat({k, expand(key_part, {b, 1, d_})}, 1);

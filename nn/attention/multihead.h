@@ -18,8 +18,8 @@ struct MultiheadOptions {
 
 struct MultiheadCall {
   bool causal = false;
-  Tensor key_padding_mask{};  ///< [b, s] bool: true is padding, never seen
-  Tensor attention_mask{};    ///< bool, [t, s] or broadcast to [b, h, t, s]: true is not seen
+  Tensor key_padding_mask{};  ///< [b, s] bool: true hides
+  Tensor attention_mask{};    ///< bool, [t, s] or broadcast to [b, h, t, s]: true hides
   Tensor attention_bias{};    ///< floating, added to the scores: [t, s] or broadcast to [b, h, t, s]
   bool need_weights = false;
   bool average_weights = true;  ///< over the heads

@@ -41,8 +41,10 @@ Gpt2::SelfAttention::SelfAttention(const Gpt2Config& c, std::int64_t layer, Here
 
 Tensor Gpt2::SelfAttention::operator()(const Tensor& x, const Tensor& attention_mask) const {
   const Tensors qkv = chunk(c_attn(x), 3, 2);  // queries, keys, values
-  const AttentionOptions o{
-      .mask = attention_mask, .causal = true, .scale = scale, .dropout = training() ? config.attention_dropout : 0};
+  const AttentionOptions o{.attention_mask = attention_mask,
+                           .causal = true,
+                           .scale = scale,
+                           .dropout = training() ? config.attention_dropout : 0};
   return c_proj(multihead_attention(qkv[0], qkv[1], qkv[2], config.heads, o).output);
 }
 
