@@ -13,7 +13,7 @@
 #include "autograd/ops/movement.h"
 #include "autograd/ops/reduce.h"
 #include "autograd/runtime/error.h"
-#include "autograd/tape/tape.h"
+#include "autograd/tape/modes.h"
 #include "nn/init.h"
 #include "nn/layers/containers.h"
 #include "nn/layers/dropout.h"
