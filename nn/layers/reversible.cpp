@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "autograd/ops/elementwise.h"
+#include "autograd/tape/grad.h"
 #include "autograd/tape/op.h"
 #include "autograd/tape/replay.h"
 

@@ -11,7 +11,7 @@
 #include "autograd/ops/movement.h"
 #include "autograd/ops/reduce.h"
 #include "autograd/runtime/error.h"
-#include "autograd/tape/tape.h"
+#include "autograd/tape/modes.h"
 #include "nn/init.h"
 #include "nn/internal/check.h"
 #include "nn/internal/evaluating.h"

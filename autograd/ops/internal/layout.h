@@ -2,7 +2,7 @@
 #pragma once
 
 #include "autograd/ops/movement.h"
-#include "autograd/tape/tape.h"
+#include "autograd/tensor/tensor.h"
 
 namespace attune::detail {
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "autograd/kernels/attention/chunked_attention.h"
-#include "autograd/tape/tape.h"
+#include "autograd/tensor/tensor.h"
 
 namespace attune::detail {
 
