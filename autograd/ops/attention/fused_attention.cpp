@@ -3,11 +3,11 @@
 #include <limits>
 
 #include "autograd/kernels/attention/attention.h"
-#include "autograd/ops/attention/internal/heads.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/internal/apply.h"
 #include "autograd/ops/internal/second_derivative.h"
+#include "autograd/ops/internal/views.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/random.h"
 #include "autograd/ops/softmax.h"

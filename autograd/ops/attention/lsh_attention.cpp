@@ -5,10 +5,10 @@
 #include <limits>
 
 #include "autograd/ops/attention/internal/chunked_attention.h"
-#include "autograd/ops/attention/internal/heads.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/internal/apply.h"
+#include "autograd/ops/internal/views.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/norm.h"
 #include "autograd/ops/random.h"
