@@ -1,5 +1,6 @@
 #include "nn/gradcheck.h"
 
+#include "autograd/tape/modes.h"
 #include "autograd/tape/replay.h"
 
 namespace attune::nn {

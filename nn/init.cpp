@@ -7,7 +7,7 @@
 #include "autograd/ops/inplace.h"
 #include "autograd/ops/random.h"
 #include "autograd/runtime/error.h"
-#include "autograd/tape/tape.h"
+#include "autograd/tape/modes.h"
 
 namespace attune::nn::init {
 

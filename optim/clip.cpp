@@ -8,7 +8,7 @@
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/movement.h"
 #include "autograd/runtime/error.h"
-#include "autograd/tape/tape.h"
+#include "autograd/tape/modes.h"
 
 namespace attune::optim {
 

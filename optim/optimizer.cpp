@@ -8,7 +8,8 @@
 #include "autograd/ops/movement.h"
 #include "autograd/runtime/error.h"
 #include "autograd/runtime/frame.h"
-#include "autograd/tape/tape.h"
+#include "autograd/tape/modes.h"
+#include "autograd/tape/node.h"
 
 namespace attune::optim {
 

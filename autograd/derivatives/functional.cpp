@@ -9,7 +9,11 @@
 #include "autograd/ops/movement.h"
 #include "autograd/ops/random.h"
 #include "autograd/ops/reduce.h"
+#include "autograd/runtime/error.h"
 #include "autograd/runtime/philox.h"
+#include "autograd/tape/grad.h"
+#include "autograd/tape/modes.h"
+#include "autograd/tape/node.h"
 
 namespace attune {
 

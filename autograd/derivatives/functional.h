@@ -4,7 +4,7 @@
 #include <functional>
 #include <string>
 
-#include "autograd/tape/tape.h"
+#include "autograd/tensor/tensor.h"
 
 namespace attune {
 

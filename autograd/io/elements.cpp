@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "autograd/ops/movement.h"
-#include "autograd/tape/tape.h"
+#include "autograd/tape/modes.h"
 
 static_assert(std::endian::native == std::endian::little, "safetensors and npy hold little-endian elements");
 

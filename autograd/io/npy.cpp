@@ -9,7 +9,7 @@
 #include "autograd/io/internal/elements.h"
 #include "autograd/ops/movement.h"
 #include "autograd/runtime/error.h"
-#include "autograd/tape/tape.h"
+#include "autograd/tape/modes.h"
 
 namespace attune {
 

@@ -11,7 +11,8 @@
 #include <vector>
 
 #include "autograd/runtime/dispatch.h"
-#include "autograd/tape/tape.h"
+#include "autograd/tape/node.h"
+#include "autograd/tensor/tensor.h"
 
 namespace attune {
 

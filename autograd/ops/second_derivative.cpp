@@ -1,5 +1,6 @@
 #include "autograd/ops/internal/second_derivative.h"
 
+#include "autograd/tape/grad.h"
 #include "autograd/tape/op.h"
 
 namespace attune::detail {

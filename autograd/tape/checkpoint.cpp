@@ -1,5 +1,8 @@
+#include "autograd/tape/checkpoint.h"
+
 #include <algorithm>
 
+#include "autograd/tape/grad.h"
 #include "autograd/tape/op.h"
 #include "autograd/tape/replay.h"
 

@@ -4,6 +4,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "autograd/runtime/error.h"
 #include "autograd/tape/internal/node_access.h"
 
 namespace attune {

@@ -2,7 +2,7 @@
 #include "autograd/runtime/error.h"
 #include "autograd/tape/internal/node_access.h"
 #include "autograd/tape/internal/thread_state.h"
-#include "autograd/tape/tape.h"
+#include "autograd/tape/modes.h"
 
 namespace attune {
 
@@ -66,22 +66,9 @@ void Tensor::retain_grad(Here here) {
   impl_->owns_grad_slot = true;
 }
 
-void Tensor::backward(Here here) const { backward(BackwardOptions{}, here); }
-
-void Tensor::backward(const BackwardOptions& options, Here here) const { Sweep::run(*this, options, here); }
-
 Tensor Tensor::detach() const {
   checked(*this);
   return alias(*this, false);
-}
-
-int Tensor::register_hook(std::function<Tensor(const Tensor&)> hook, Here here) {
-  if (!requires_grad()) throw GradError("register_hook: the tensor requires no gradient", here);
-  return NodeAccess::add_hook(*impl_->node, impl_->slot, std::move(hook));
-}
-
-void Tensor::remove_hook(int id) {
-  if (requires_grad()) NodeAccess::remove_hook(*impl_->node, id);
 }
 
 }  // namespace attune

@@ -12,7 +12,7 @@
 
 #include "autograd/runtime/frame.h"
 #include "autograd/runtime/watch.h"
-#include "autograd/tape/tape.h"
+#include "autograd/tape/modes.h"
 
 namespace attune {
 

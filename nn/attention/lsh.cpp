@@ -3,8 +3,8 @@
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/movement.h"
 #include "autograd/runtime/error.h"
+#include "autograd/tape/modes.h"
 #include "autograd/tape/replay.h"
-#include "autograd/tape/tape.h"
 
 namespace attune::nn {
 

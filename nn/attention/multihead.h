@@ -51,4 +51,10 @@ class MultiheadAttention : public Module {
   Linear& out_;
 };
 
+/// Attention in `heads` heads at once: q [b, t, h d], k [b, s, h d], v [b, s, h d'] to the output [b, t, h d'] and, if
+/// they are needed, the weights [b, h, t, s]. Throws as scaled_dot_product_attention does.
+Attention multihead_attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads,
+                              const AttentionOptions& options = {}, bool need_weights = false,
+                              Here here = Here::current());
+
 }  // namespace attune::nn

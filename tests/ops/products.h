@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "autograd/tape/op.h"
+#include "autograd/tape/checkpoint.h"
 #include "tests/ops/op_table.h"
 
 namespace attune::tests {

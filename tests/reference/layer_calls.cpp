@@ -44,7 +44,7 @@ Tensors convolution(Arguments& a) {
     if (v.size() > 1) throw std::runtime_error(std::string(name) + " has more than one number");
     return v.empty() ? otherwise : v[0];
   };
-  Conv1dOptions options{.stride = one(3, "stride", 1)};
+  Conv1dCall options{.stride = one(3, "stride", 1)};
   if (a.has(4, "padding") && a.at(4, "padding").value.is_string()) {
     const std::string padding = a.text(4, "padding", "");
     if (padding != "same" && padding != "valid") throw std::runtime_error("the padding " + padding + " is not known");

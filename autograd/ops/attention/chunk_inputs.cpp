@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "autograd/ops/create.h"
+#include "autograd/ops/internal/views.h"
 #include "autograd/ops/movement.h"
 
 namespace attune::detail {
@@ -40,7 +41,7 @@ ChunkInputs padded_to_chunks(const ChunkInputs& x, std::int64_t chunk) {
   ChunkInputs y{
       pad(x.q, 1, 0, extra), pad(x.k, 1, 0, extra), pad(x.v, 1, 0, extra), {}, contiguous(pad(mask, 1, 0, extra, 1))};
   if (x.buckets.defined()) {
-    const auto* bucket = static_cast<const std::int32_t*>(x.buckets.raw());
+    const auto* bucket = elements<const std::int32_t>(x.buckets);
     const std::int32_t last = x.buckets.numel() == 0 ? 0 : *std::max_element(bucket, bucket + x.buckets.numel());
     y.buckets = contiguous(pad(x.buckets, 3, 0, extra, last + 1));
   }

@@ -4,11 +4,12 @@
 #include <limits>
 
 #include "autograd/kernels/attention/buckets.h"
-#include "autograd/ops/attention/internal/heads.h"
+#include "autograd/ops/attention/internal/attention_sums.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/internal/apply.h"
 #include "autograd/ops/internal/second_derivative.h"
+#include "autograd/ops/internal/views.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/softmax.h"
 
@@ -24,11 +25,6 @@ Heads<T> heads_of(const Tensor& x) {
   return heads_at<T>(x, 0, 2, 1);
 }
 
-template <class T>
-const T* elements_or_null(const Tensor& x) {
-  return x.defined() ? static_cast<const T*>(x.raw()) : nullptr;
-}
-
 ChunkPlan plan_of(const Tensor& q, const Tensor& order, const Tensor& buckets, const Tensor& key_padding_mask,
                   const ChunkSettings& o) {
   return {.settings = o,
@@ -36,21 +32,68 @@ ChunkPlan plan_of(const Tensor& q, const Tensor& order, const Tensor& buckets, c
           .heads = q.size(2),
           .length = q.size(1),
           .head_dim = q.size(3),
-          .order = elements_or_null<std::int32_t>(order),
-          .buckets = elements_or_null<std::int32_t>(buckets),
-          .key_padding_mask = elements_or_null<bool>(key_padding_mask)};
+          .order = elements<const std::int32_t>(order),
+          .buckets = elements<const std::int32_t>(buckets),
+          .key_padding_mask = elements<const bool>(key_padding_mask)};
 }
 
 /// [b, h, R, n] positions sorted by bucket in each round; undefined without buckets.
 Tensor order_of(const Tensor& buckets) {
   if (!buckets.defined()) return {};
   Tensor order = empty(buckets.shape(), DType::int32);
-  const auto* b = static_cast<const std::int32_t*>(buckets.raw());
+  const auto* b = elements<const std::int32_t>(buckets);
   const std::int64_t limit = buckets.numel() == 0 ? 1 : std::int64_t{1} + *std::max_element(b, b + buckets.numel());
   kernels::bucket_order(b, buckets.size(0) * buckets.size(1), buckets.size(2), buckets.size(3), limit,
                         elements<std::int32_t>(order));
   return order;
 }
+
+// ---- by its definition, with n x n matrices
+
+/// [b, h, n, n] each.
+struct Meetings {
+  Tensor counts;  ///< how often a query sees a key
+  Tensor kept;    ///< the mean dropout factor over these times, or undefined
+};
+
+Meetings meetings(const Tensor& q, const Tensor& buckets, const Tensor& key_padding_mask, const ChunkSettings& o,
+                  bool drops) {
+  const Shape pairs{q.size(0), q.size(2), q.size(1), q.size(1)};
+  Meetings m{empty(pairs, DType::int32), drops ? empty(pairs, DType::float64) : Tensor()};
+  kernels::chunked_attention_counts(plan_of(q, order_of(buckets), buckets, key_padding_mask, o),
+                                    elements<std::int32_t>(m.counts), elements<double>(m.kept));
+  return m;
+}
+
+Tensor weights_of(const Tensor& q, const Tensor& k, const Tensor& counts, const ChunkSettings& o) {
+  Tensor scores = o.scale * matmul(permute(q, {0, 2, 1, 3}), permute(k, {0, 2, 3, 1}));
+  if (o.self_last) {
+    const Tensor own = to(eye(q.size(1)), DType::boolean);
+    scores = where(own, (o.self_replaced ? 0 * scores.detach() : scores) - o.self_penalty, scores);
+  }
+  if (!o.correct_duplicates) scores = scores + log(maximum(to(counts, q.dtype()), 1));
+  return softmax(masked_fill(scores, eq(counts, 0), -std::numeric_limits<double>::infinity()), -1);
+}
+
+}  // namespace
+
+Tensor chunked_weights(const Tensor& q, const Tensor& k, const Tensor& buckets, const Tensor& key_padding_mask,
+                       const ChunkSettings& o) {
+  return weights_of(q, k, meetings(q, buckets, key_padding_mask, o, false).counts, o);
+}
+
+Tensor chunked_attention_composed(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& buckets,
+                                  const Tensor& key_padding_mask, const ChunkSettings& o, Here here) {
+  const Op op{"chunked_attention_composed", here};
+  const Meetings m = meetings(q, buckets, key_padding_mask, o, o.dropout > 0);
+  Tensor weights = weights_of(q, k, m.counts, o);
+  if (m.kept.defined()) weights = weights * to(m.kept, weights.dtype());
+  return permute(matmul(weights, permute(v, {0, 2, 1, 3})), {0, 2, 1, 3});
+}
+
+// ---- in chunks
+
+namespace {
 
 Tensors chunked_attention_grad(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& dout, const Tensor& out,
                                const Tensor& sums, const Tensor& order, const Tensor& buckets,
@@ -105,49 +148,6 @@ Tensor chunked_attention(const Tensor& q, const Tensor& k, const Tensor& v, cons
        key_padding_mask = Saved(key_padding_mask), o](const Tensors& dys, const Needs&, const Tensors& ys) {
         return chunked_attention_grad(q, k, v, dys[0], ys[0], sums, order, buckets, key_padding_mask, o, {});
       });
-}
-
-namespace {
-
-/// [b, h, n, n] each.
-struct Meetings {
-  Tensor counts;  ///< how often a query sees a key
-  Tensor kept;    ///< the mean dropout factor over these times, if there is dropout
-};
-
-Meetings meetings(const Tensor& q, const Tensor& buckets, const Tensor& key_padding_mask, const ChunkSettings& o) {
-  const Shape pairs{q.size(0), q.size(2), q.size(1), q.size(1)};
-  Meetings m{empty(pairs, DType::int32), o.dropout > 0 ? empty(pairs, DType::float64) : Tensor()};
-  kernels::chunked_attention_counts(plan_of(q, order_of(buckets), buckets, key_padding_mask, o),
-                                    elements<std::int32_t>(m.counts),
-                                    m.kept.defined() ? elements<double>(m.kept) : nullptr);
-  return m;
-}
-
-Tensor weights_of(const Tensor& q, const Tensor& k, const Tensor& counts, const ChunkSettings& o) {
-  Tensor scores = o.scale * matmul(permute(q, {0, 2, 1, 3}), permute(k, {0, 2, 3, 1}));
-  if (o.self_last) {
-    const Tensor own = to(eye(q.size(1)), DType::boolean);
-    scores = where(own, (o.self_replaced ? 0 * scores.detach() : scores) - o.self_penalty, scores);
-  }
-  if (!o.correct_duplicates) scores = scores + log(maximum(to(counts, q.dtype()), 1));
-  return softmax(masked_fill(scores, eq(counts, 0), -std::numeric_limits<double>::infinity()), -1);
-}
-
-}  // namespace
-
-Tensor chunked_weights(const Tensor& q, const Tensor& k, const Tensor& buckets, const Tensor& key_padding_mask,
-                       const ChunkSettings& o) {
-  return weights_of(q, k, meetings(q, buckets, key_padding_mask, o).counts, o);
-}
-
-Tensor chunked_attention_composed(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& buckets,
-                                  const Tensor& key_padding_mask, const ChunkSettings& o, Here here) {
-  const Op op{"chunked_attention_composed", here};
-  const Meetings m = meetings(q, buckets, key_padding_mask, o);
-  Tensor weights = weights_of(q, k, m.counts, o);
-  if (m.kept.defined()) weights = weights * to(m.kept, weights.dtype());
-  return permute(matmul(weights, permute(v, {0, 2, 1, 3})), {0, 2, 1, 3});
 }
 
 }  // namespace attune::detail

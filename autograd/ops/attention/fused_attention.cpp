@@ -2,11 +2,12 @@
 
 #include <limits>
 
-#include "autograd/ops/attention/internal/heads.h"
+#include "autograd/ops/attention/internal/attention_sums.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/internal/apply.h"
 #include "autograd/ops/internal/second_derivative.h"
+#include "autograd/ops/internal/views.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/random.h"
 #include "autograd/ops/softmax.h"
@@ -36,7 +37,7 @@ ScoreTerm<T> term_of(const Tensor& x, const Shape& scores) {
   if (!x.defined()) return {};
   const Strides s = broadcast_strides(x.shape(), x.strides(), scores);
   const int r = scores.rank();
-  return {static_cast<const T*>(x.raw()), r > 3 ? s[r - 4] : 0, r > 2 ? s[r - 3] : 0, s[r - 2], s[r - 1]};
+  return {elements<const T>(x), r > 3 ? s[r - 4] : 0, r > 2 ? s[r - 3] : 0, s[r - 2], s[r - 1]};
 }
 
 template <class T>

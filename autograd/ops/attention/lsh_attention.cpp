@@ -6,10 +6,10 @@
 
 #include "autograd/kernels/attention/buckets.h"
 #include "autograd/ops/attention/internal/chunk_inputs.h"
-#include "autograd/ops/attention/internal/heads.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/internal/apply.h"
+#include "autograd/ops/internal/views.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/norm.h"
 #include "autograd/ops/random.h"
@@ -83,7 +83,7 @@ Tensor checked_buckets(const Op& op, const Tensor& qk, const Tensor& buckets, co
     op.fail_shape("buckets " + buckets.shape().str() + " must be [batch, heads, hashes = " + std::to_string(o.hashes) +
                   ", length] of " + qk.shape().str());
   Tensor dense = contiguous(buckets);
-  const auto* b = static_cast<const std::int32_t*>(dense.raw());
+  const auto* b = detail::elements<const std::int32_t>(dense);
   constexpr std::int32_t most = 1 << 26;  // sorting counts them all
   for (std::int64_t i = 0; i < dense.numel(); ++i) {
     if (b[i] < 0) op.fail_index("bucket " + std::to_string(b[i]) + " is negative");
@@ -196,7 +196,7 @@ Tensor lsh_buckets(const Tensor& qk, const Tensor& rotations, const LshOptions& 
                          .rounds = o.hashes,
                          .factors = factors.begin(),
                          .factor_count = factors.size(),
-                         .key_padding_mask = padding.defined() ? static_cast<const bool*>(padding.raw()) : nullptr};
+                         .key_padding_mask = detail::elements<const bool>(padding)};
   detail::with_floating(qk.dtype(), [&](auto zero) {
     using T = decltype(zero);
     kernels::hash_buckets(plan, detail::heads_at<const T>(x, 0, 2, 1),

@@ -4,7 +4,8 @@
 
 #include <functional>
 
-#include "autograd/tape/tape.h"
+#include "autograd/tape/grad.h"
+#include "autograd/tensor/tensor.h"
 
 namespace attune::detail {
 

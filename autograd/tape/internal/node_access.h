@@ -1,17 +1,15 @@
-// The doors between tensor.cpp, op.cpp and the tape. Internal to autograd/.
+// What the tape's own files do with a node and others may not.
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <vector>
 
-#include "autograd/tape/tape.h"
+#include "autograd/tape/node.h"
+#include "autograd/tape/tracing.h"
 #include "autograd/tensor/internal/tensor_impl.h"
 
 namespace attune {
-
-// What the sweep itself computes with, in recorded form. Defined in ops/, which builds on the tape.
-Tensor add_gradients(const Tensor& a, const Tensor& b, Here here);
-Tensor copy_gradient(const Tensor& g, Here here);
-Tensor sum_to(const Tensor& x, const Shape& shape, Here here);
 
 /// What few nodes have: hooks, handles that want the gradient of an output, a trace, a way to make the output again.
 struct Node::Extras {
@@ -34,6 +32,7 @@ struct Node::Extras {
 
 struct NodeAccess {
   static std::uint64_t next_sequence();  ///< of the next node; all that exist have lower ones
+  static bool has_extras(const Node& n) { return static_cast<bool>(n.extras_); }
   static Node::Extras& extras(Node& n) {
     if (!n.extras_) n.extras_ = std::make_unique<Node::Extras>();
     return *n.extras_;
@@ -52,8 +51,6 @@ struct NodeAccess {
   static void make_leaf(TensorImpl& t, Here here);
   static void own_gradient(Node& n, TensorImpl* t) { extras(n).owners.push_back({t->slot, t}); }
   static void forget_owner(Node& n, const TensorImpl* t) noexcept;
-  static int add_hook(Node& n, std::uint32_t slot, std::function<Tensor(const Tensor&)> call);
-  static void remove_hook(Node& n, int id);
   static void add_output(Node& n, std::uint32_t slot, const Tensor& y);
   static std::span<Edge> edges(Node& n) { return {n.edges_, n.edge_count_}; }
   static void set_trace(Node& n, Trace t) { extras(n).trace = std::make_unique<Trace>(std::move(t)); }

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "autograd/runtime/memory.h"
-#include "autograd/tape/tape.h"
+#include "autograd/tape/node.h"
 
 namespace attune {
 

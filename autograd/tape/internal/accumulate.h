@@ -1,7 +1,7 @@
-// What the sweep does with the memory of gradients where nothing is recorded.
+// What the sweep does with the memory of gradients if nothing is recorded.
 #pragma once
 
-#include "autograd/tape/tape.h"
+#include "autograd/tape/node.h"
 
 namespace attune {
 
@@ -9,7 +9,7 @@ namespace attune {
 void add_in_place(const Tensor& into, const Tensor& x, Here here);
 /// A dense copy.
 Tensor dense_copy(const Tensor& x);
-/// A tensor of an output's shape and dtype with one value everywhere (0 where the dtype is not a float).
+/// A tensor of an output's shape and dtype with one value everywhere (0 if the dtype is not a float).
 Tensor filled(const OutputInfo& info, double value);
 
 }  // namespace attune

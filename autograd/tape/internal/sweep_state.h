@@ -1,0 +1,43 @@
+// A running sweep. The algorithm is in sweep.cpp; what stands beside it has a place of its own: captures for grad(), hooks,
+// accumulation, the search for NaN.
+#pragma once
+
+#include "autograd/tape/internal/captures.h"
+#include "autograd/tape/internal/pending.h"
+#include "autograd/tape/sweep.h"
+
+namespace attune {
+
+struct Sweep::State {
+  State(const BackwardOptions& options, bool watched, Here here);
+
+  /// Lets a cotangent (undefined: one) set out from `root`. `what` names the caller in errors.
+  void start(const Tensor& root, const Tensor& cotangent, const char* what);
+  /// Runs the next node. There must be one.
+  void step();
+
+  const bool retain, create;
+  const bool in_place;  // gradients may be added to in place
+  const bool watched;   // by somebody who steps: received and sent are kept until the next step
+  const Here here;
+  PendingNodes pending;
+  Tensors received, sent;
+  Captures* captures = nullptr;  // of grad(); grad() of the leaves stays untouched then
+
+ private:
+  void collect(Node* node, std::uint32_t slot, Tensor g);
+  void arrive(Node& node, Pending& p);
+  void run(Node& node, Pending& p);
+  void hand_on(const Node& node);
+  Tensor fitted(const Node& node, std::size_t input, Tensor dx) const;
+
+  // In accumulate.cpp.
+  void add(Collected& into, const Tensor& g) const;
+  void give_to_handles(Node& node, Pending& p) const;
+  void give(TensorImpl& handle, Tensor g) const;
+};
+
+/// In hooks.cpp: lets the hooks of a node see, and replace, its gradients.
+void run_hooks(Node& node, Pending& p);
+
+}  // namespace attune

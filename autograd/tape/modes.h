@@ -1,0 +1,51 @@
+// Modes of the calling thread, each until its guard goes.
+#pragma once
+
+namespace attune {
+
+bool grad_enabled();
+
+class GradMode {
+ public:
+  explicit GradMode(bool on) noexcept;
+  ~GradMode();
+  GradMode(const GradMode&) = delete;
+  GradMode& operator=(const GradMode&) = delete;
+
+ private:
+  bool before_;
+};
+/// Operations are plain arithmetic: nothing is recorded.
+struct NoGrad : GradMode {
+  NoGrad() noexcept : GradMode(false) {}
+};
+struct EnableGrad : GradMode {
+  EnableGrad() noexcept : GradMode(true) {}
+};
+
+/// Every floating result, forward and backward, is searched for NaN and infinity; the first one throws AnomalyError with
+/// the operation's name and call site.
+class DetectAnomaly {
+ public:
+  DetectAnomaly() noexcept;
+  ~DetectAnomaly();
+  DetectAnomaly(const DetectAnomaly&) = delete;
+  DetectAnomaly& operator=(const DetectAnomaly&) = delete;
+
+ private:
+  bool before_;
+};
+
+/// Nodes recorded under this guard keep a Trace (tape/tracing.h).
+class Tracing {
+ public:
+  Tracing() noexcept;
+  ~Tracing();
+  Tracing(const Tracing&) = delete;
+  Tracing& operator=(const Tracing&) = delete;
+
+ private:
+  bool before_;
+};
+
+}  // namespace attune

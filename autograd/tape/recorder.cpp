@@ -1,0 +1,63 @@
+#include "autograd/tape/recorder.h"
+
+#include <cstdio>
+
+#include "autograd/tape/internal/node_access.h"
+#include "autograd/tape/internal/thread_state.h"
+#include "autograd/tape/rule_node.h"
+
+namespace attune::detail {
+
+void Recorder::count_bytes(const Tensors& xs, const Tensors& ys) {
+  std::int64_t bytes = 0;
+  const auto add = [&bytes](const Tensor& t) {
+    if (t.defined()) bytes += t.numel() * static_cast<std::int64_t>(size_of(t.dtype()));
+  };
+  for (const Tensor& x : xs) {
+    for (const Tensor& y : ys)
+      if (x.defined() && y.defined() && x.same_storage(y)) return;
+    add(x);
+  }
+  for (const Tensor& y : ys) add(y);
+  watch::bytes.fetch_add(bytes, std::memory_order_relaxed);
+}
+
+bool Recorder::tracing() { return thread_state.tracing; }
+
+void Recorder::connect_input(Node& node, std::size_t i, const Tensor& x) {
+  if (!x.defined() || !x.node()) return;
+  NodeAccess::edges(node)[i] = Edge{Ref<Node>(x.node()), x.slot()};
+}
+
+void Recorder::attach(Ref<Node> node, std::uint32_t slot, const Tensor& y) {
+  NodeAccess::add_output(*node, slot, y);
+  if (!is_floating(y.dtype())) return;  // an output of indices or flags: no gradient flows through it
+  y.impl()->node = std::move(node);
+  y.impl()->slot = slot;
+}
+
+Trace Recorder::begin_trace(const Tensors& ys) const {
+  Trace t;
+  for (const Frame* f = this; f; f = f->parent())
+    t.stack.insert(t.stack.begin(), CallSite{f->module_path(), f->name(), f->here()});
+  for (const Tensor& y : ys) t.outputs.push_back(y.detach());
+  return t;
+}
+
+void Recorder::set_trace(Node& node, Trace t) { NodeAccess::set_trace(node, std::move(t)); }
+
+Tensor rewrap_saved(const Tensor& x, Node* node, std::uint32_t slot) { return rewrap(x, node, slot); }
+
+// ---- arguments as text
+
+std::string text(bool v) { return v ? "true" : "false"; }
+std::string text(std::int64_t v) { return std::to_string(v); }
+std::string text(const Scalar& v) { return v.integral() ? text(v.integer()) : text(v.real()); }
+std::string text(const Dims& v) { return v.str(); }
+std::string text(double v) {
+  char s[32];
+  std::snprintf(s, sizeof s, "%g", v);
+  return s;
+}
+
+}  // namespace attune::detail
