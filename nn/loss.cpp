@@ -4,8 +4,8 @@
 
 namespace attune::nn {
 
-CrossEntropyLoss::CrossEntropyLoss(const CrossEntropyOptions& options, Here here) : options_(options) {
-  detail::probability(options.label_smoothing, "CrossEntropyLoss", "label_smoothing", here);
+CrossEntropyLoss::CrossEntropyLoss(const CrossEntropyOptions& options, Here here) : Module(here), options_(options) {
+  detail::Check("CrossEntropyLoss", *this).probability(options.label_smoothing, "label_smoothing");
 }
 
 Tensor CrossEntropyLoss::operator()(const Tensor& logits, const Tensor& target, Here here) const {

@@ -1,6 +1,5 @@
 #include "nn/module.h"
 
-#include <algorithm>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -13,14 +12,24 @@
 
 namespace attune::nn {
 
+Module::Module(Here here) : site_(here) {
+  if (const Frame* top = Frame::top(); top && top->site().line != 0) site_ = top->site();
+}
+
 Module::~Module() = default;
 
 void Module::check_name(const std::string& name) const {
-  if (name.empty() || name.find('.') != std::string::npos)
-    throw ValueError("module: the name \"" + name + "\" is empty or has a dot");
-  const bool taken = std::any_of(entries_.begin(), entries_.end(), [&](const auto& e) { return e->name == name; }) ||
-                     std::any_of(children_.begin(), children_.end(), [&](const auto& c) { return c->name_ == name; });
-  if (taken) throw ValueError("module: the name \"" + name + "\" is taken");
+  const std::string dots = "." + name + ".";
+  if (dots.find("..") != std::string::npos)
+    throw ValueError("module: the name \"" + name + "\" " + (name.empty() ? "is empty" : "has an empty part"));
+  const auto check = [&](const std::string& other) {
+    if (other == name) throw ValueError("module: the name \"" + name + "\" is taken");
+    for (const auto& [above, below] : {std::pair{other, name}, std::pair{name, other}})
+      if (below.starts_with(above + "."))
+        throw ValueError("module: the name \"" + below + "\" lies below \"" + above + "\"");
+  };
+  for (const auto& e : entries_) check(e->name);
+  for (const auto& c : children_) check(c->name_);
 }
 
 void Module::adopt(std::string name, std::unique_ptr<Module> module) {
@@ -33,7 +42,7 @@ void Module::adopt(std::string name, std::unique_ptr<Module> module) {
 Tensor& Module::parameter(std::string name, Tensor value, Here here) {
   check_name(name);
   if (!value.defined()) throw ValueError("module: the parameter \"" + name + "\" is undefined");
-  value.requires_grad_(true, Frame::top() ? Frame::top()->site() : here);
+  value.requires_grad_(true, site_.line != 0 ? site_ : here);
   entries_.push_back(std::make_shared<Entry>(std::move(name), std::move(value), true, true));
   return entries_.back()->value;
 }

@@ -26,7 +26,8 @@ struct LoadOptions {
   bool strict = true;  ///< missing and unexpected entries are an error; otherwise they are passed over
 };
 
-/// A child's name, and the line that gives it.
+/// A child's name, and the line that gives it. The name may be a path, "output.dense": that of a child for which a
+/// published state has a module between that does nothing but hold it.
 struct ChildName {
   ChildName(const char* n, Here h = Here::current()) : name(n), here(h) {}
   ChildName(std::string n, Here h = Here::current()) : name(std::move(n)), here(h) {}
@@ -34,9 +35,17 @@ struct ChildName {
   Here here;
 };
 
+/// A module knows the line of the user's code that made the outermost one: errors in constructors and leaves on a tape
+/// name it. A module made inside another (by child(), or by add() of a list) has it from there; the outermost one from
+/// its own constructor's last parameter,
+///
+///     explicit Block(std::int64_t d, Here here = Here::current()) : Module(here) {}
+///
+/// or, without one, each child from the line that names it.
 class Module {
  public:
-  Module() = default;
+  Module() : Module(Here{}) {}
+  explicit Module(Here here);
   virtual ~Module();
   Module(const Module&) = delete;
   Module& operator=(const Module&) = delete;
@@ -63,7 +72,7 @@ class Module {
   /// f() with these tensors (any tensors, recorded ones too, in the order of parameters()) in the place of the
   /// parameters, which come back afterwards: a module as a function of its parameters, for gradcheck, jvp and
   /// derivatives through an update. Blocks that the backward pass runs again (checkpoint, reversible) find them again.
-  /// Throws ValueError and ShapeError where `values` do not fit.
+  /// Throws ValueError and ShapeError if `values` do not fit.
   Tensors with_parameters(const Tensors& values, const std::function<Tensors()>& f, Here here = Here::current());
 
   /// Parameters and persistent buffers by path, sharing storage with the module.
@@ -75,25 +84,26 @@ class Module {
   void save(const std::string& path, Here here = Here::current()) const;
   void load(const std::string& path, const LoadOptions& options = {}, Here here = Here::current());
 
-  std::string path() const;  ///< from the root: "encoder.layers.0"; "" at the root
+  std::string path() const;            ///< from the root: "encoder.layers.0"; "" at the root
+  Here site() const { return site_; }  ///< the line that made the outermost module, if it is known
 
  protected:
-  /// Makes and owns a child. Throws ValueError for an empty or taken name or one with a dot.
+  /// Makes and owns a child. Throws ValueError for a name with an empty part and for one that is taken, or that lies
+  /// below another one of this module or above it.
   template <class M, class... Args>
   M& child(ChildName name, Args&&... args) {
-    const Frame frame("module", name.here,
-                      Frame::Kind::module);  // what its constructor refuses is refused at that line
+    const Frame frame("module", site_.line != 0 ? site_ : name.here, Frame::Kind::module);
     auto made = std::make_unique<M>(std::forward<Args>(args)...);
     M& m = *made;
     adopt(std::move(name.name), std::move(made));
     return m;
   }
   /// Registers a trainable tensor and returns it, at an address that stays. The same handle may be registered in
-  /// several places (tied): it is then one parameter. On a tape it is a leaf at the line that made the outermost
-  /// module, or at `here`. Throws ValueError for a bad name or an undefined tensor, DTypeError unless floating,
-  /// GradError for a recorded tensor.
+  /// several places (tied): it is then one parameter. On a tape it is a leaf at site(), or at `here` if that is not
+  /// known. Throws ValueError for a bad name or an undefined tensor, DTypeError unless floating, GradError for a
+  /// recorded tensor.
   Tensor& parameter(std::string name, Tensor value, Here here = Here::current());
-  /// Registers a tensor that is saved (where persistent) but not trained, likewise.
+  /// Registers a tensor that is saved (if persistent) but not trained, likewise.
   Tensor& buffer(std::string name, Tensor value, bool persistent = true);
 
   void adopt(std::string name, std::unique_ptr<Module> module);
@@ -112,6 +122,7 @@ class Module {
   void each_entry(const std::string& prefix, Visit&& visit) const;
   void check_name(const std::string& name) const;
 
+  Here site_;
   std::string name_;
   Module* parent_ = nullptr;
   bool training_ = true;

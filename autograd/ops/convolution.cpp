@@ -86,7 +86,7 @@ void check_option(const Op& op, const char* what, std::int64_t value, std::int64
 
 }  // namespace
 
-Tensor conv1d(const Tensor& x, const Tensor& w, const Tensor& bias, const Conv1dOptions& o, Here here) {
+Tensor conv1d(const Tensor& x, const Tensor& w, const Tensor& bias, const Conv1dCall& o, Here here) {
   const Op op{"conv1d", here};
   op.check_floating(x);
   op.check_same_dtype(x, w);

@@ -305,7 +305,7 @@ Tensor one_hot(const Tensor& indices, std::int64_t classes, DType dtype, Here he
   return y;
 }
 
-Sorted sort(const Tensor& x, std::int64_t axis, bool descending, Here here) {
+SortResult sort(const Tensor& x, std::int64_t axis, bool descending, Here here) {
   const Op op{"sort", here};
   const int a = row_axis(op, x, axis);
   const Around s = around(x.shape(), a);
@@ -331,7 +331,7 @@ Tensor argsort(const Tensor& x, std::int64_t axis, bool descending, Here here) {
   return sort(x.detach(), row_axis(op, x, axis), descending).indices;
 }
 
-Sorted topk(const Tensor& x, std::int64_t k, std::int64_t axis, bool largest, Here here) {
+SortResult topk(const Tensor& x, std::int64_t k, std::int64_t axis, bool largest, Here here) {
   const Op op{"topk", here};
   const int a = row_axis(op, x, axis);
   const std::int64_t n = around(x.shape(), a).n;

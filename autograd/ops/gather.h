@@ -38,15 +38,16 @@ Tensor embedding(const Tensor& table, const Tensor& indices, std::int64_t paddin
 /// indices [...] to [..., classes] with a one at each index.
 Tensor one_hot(const Tensor& indices, std::int64_t classes, DType dtype = DType::float32, Here here = Here::current());
 
-struct Sorted {
+struct SortResult {
   Tensor values;
   Tensor indices;  ///< int64, off the tape
 };
 /// Sorted along an axis, stable; NaN is the largest.
-Sorted sort(const Tensor& x, std::int64_t axis = -1, bool descending = false, Here here = Here::current());
+SortResult sort(const Tensor& x, std::int64_t axis = -1, bool descending = false, Here here = Here::current());
 Tensor argsort(const Tensor& x, std::int64_t axis = -1, bool descending = false, Here here = Here::current());
 /// The k largest (smallest) elements along an axis, in falling (rising) order.
-Sorted topk(const Tensor& x, std::int64_t k, std::int64_t axis = -1, bool largest = true, Here here = Here::current());
+SortResult topk(const Tensor& x, std::int64_t k, std::int64_t axis = -1, bool largest = true,
+                Here here = Here::current());
 /// A bool mask, true at the k largest elements along an axis.
 Tensor topk_mask(const Tensor& x, std::int64_t k, std::int64_t axis = -1, Here here = Here::current());
 

@@ -263,8 +263,8 @@ Tensor checked_lengths(const Op& op, const Tensor& lengths, std::int64_t steps, 
 
 enum class Form { sequence, step };  // x [T, B, gates] or [B, gates]
 
-Recurrent run(const Op& op, Cell cell, Form form_of_x, const Tensor& x, const Tensor& h0, const Tensor& c0,
-              const Tensor& w_hh, const Tensor& b_hh, const Tensor& w_hr, const RecurrentOptions& o) {
+RecurrentResult run(const Op& op, Cell cell, Form form_of_x, const Tensor& x, const Tensor& h0, const Tensor& c0,
+                    const Tensor& w_hh, const Tensor& b_hh, const Tensor& w_hr, const RecurrentCall& o) {
   const bool step = form_of_x == Form::step;
   op.check_floating(x);
   op.check_same_dtype(x, w_hh);
@@ -306,28 +306,28 @@ Cell cell_of(const Op& op, Activation f) {
 
 }  // namespace
 
-Recurrent lstm(const Tensor& x, const Tensor& h0, const Tensor& c0, const Tensor& w_hh, const Tensor& b_hh,
-               const Tensor& w_hr, const RecurrentOptions& o, Here here) {
+RecurrentResult lstm(const Tensor& x, const Tensor& h0, const Tensor& c0, const Tensor& w_hh, const Tensor& b_hh,
+                     const Tensor& w_hr, const RecurrentCall& o, Here here) {
   const Op op{"lstm", here};
   return run(op, Cell::lstm, Form::sequence, x, h0, c0, w_hh, b_hh, w_hr, o);
 }
 
-Recurrent gru(const Tensor& x, const Tensor& h0, const Tensor& w_hh, const Tensor& b_hh, const RecurrentOptions& o,
-              Here here) {
+RecurrentResult gru(const Tensor& x, const Tensor& h0, const Tensor& w_hh, const Tensor& b_hh, const RecurrentCall& o,
+                    Here here) {
   const Op op{"gru", here};
   return run(op, Cell::gru, Form::sequence, x, h0, {}, w_hh, b_hh, {}, o);
 }
 
-Recurrent rnn(const Tensor& x, const Tensor& h0, const Tensor& w_hh, const Tensor& b_hh, Activation f,
-              const RecurrentOptions& o, Here here) {
+RecurrentResult rnn(const Tensor& x, const Tensor& h0, const Tensor& w_hh, const Tensor& b_hh, Activation f,
+                    const RecurrentCall& o, Here here) {
   const Op op{"rnn", here};
   return run(op, cell_of(op, f), Form::sequence, x, h0, {}, w_hh, b_hh, {}, o);
 }
 
 LstmState lstm_cell(const Tensor& x, const LstmState& state, const Tensor& w_hh, const Tensor& b_hh, const Tensor& w_hr,
-                    const RecurrentOptions& o, Here here) {
+                    const RecurrentCall& o, Here here) {
   const Op op{"lstm_cell", here};
-  const Recurrent r = run(op, Cell::lstm, Form::step, x, state.h, state.c, w_hh, b_hh, w_hr, o);
+  const RecurrentResult r = run(op, Cell::lstm, Form::step, x, state.h, state.c, w_hh, b_hh, w_hr, o);
   return {r.h, r.c};
 }
 

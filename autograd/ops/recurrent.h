@@ -10,7 +10,7 @@
 
 namespace attune {
 
-struct RecurrentOptions {
+struct RecurrentCall {
   bool reverse = false;  ///< from the last step to the first; outputs stay where their inputs are
   /// [B] integers in [0, T], or undefined. Steps from lengths[b] on are padding: they leave the state as it is and put
   /// out zeros. A reversed pass thus begins at step lengths[b] - 1.
@@ -19,10 +19,10 @@ struct RecurrentOptions {
   double projection_clip = 0;  ///< LSTM with w_hr: likewise h
 };
 
-struct Recurrent {
-  Tensor y;  ///< [T, B, P]: h after each step
-  Tensor h;  ///< [B, P]: h after the last step
-  Tensor c;  ///< [B, H]: the cell after the last step; undefined but for an LSTM
+struct RecurrentResult {
+  Tensor output;  ///< [T, B, P]: h after each step
+  Tensor h;       ///< [B, P]: h after the last step
+  Tensor c;       ///< [B, H]: the cell after the last step; undefined but for an LSTM
 };
 
 /// i, f, o = sigmoid, g = tanh of the gates x_t + h w_hh^T + b_hh (rows in the order i, f, g, o), c = f c + i g,
@@ -30,15 +30,15 @@ struct Recurrent {
 /// may be undefined: zeros.
 /// All three throw ShapeError where the shapes do not fit, DTypeError unless all are the same floating dtype (lengths
 /// integer), ValueError for a length outside [0, T] and clips that do not fit.
-Recurrent lstm(const Tensor& x, const Tensor& h0, const Tensor& c0, const Tensor& w_hh, const Tensor& b_hh = {},
-               const Tensor& w_hr = {}, const RecurrentOptions& options = {}, Here here = Here::current());
+RecurrentResult lstm(const Tensor& x, const Tensor& h0, const Tensor& c0, const Tensor& w_hh, const Tensor& b_hh = {},
+                     const Tensor& w_hr = {}, const RecurrentCall& call = {}, Here here = Here::current());
 /// r, z = sigmoid(x + h w^T + b), n = tanh(x_n + r (h w_n^T + b_n)), h = (1 - z) n + z h; rows in the order r, z, n.
 /// x [T, B, 3 H], h0 [B, H] or undefined.
-Recurrent gru(const Tensor& x, const Tensor& h0, const Tensor& w_hh, const Tensor& b_hh = {},
-              const RecurrentOptions& options = {}, Here here = Here::current());
+RecurrentResult gru(const Tensor& x, const Tensor& h0, const Tensor& w_hh, const Tensor& b_hh = {},
+                    const RecurrentCall& call = {}, Here here = Here::current());
 /// h = f(x + h w_hh^T + b_hh), f tanh or relu (ValueError for any other). x [T, B, H], h0 [B, H] or undefined.
-Recurrent rnn(const Tensor& x, const Tensor& h0, const Tensor& w_hh, const Tensor& b_hh = {},
-              Activation f = Activation::tanh, const RecurrentOptions& options = {}, Here here = Here::current());
+RecurrentResult rnn(const Tensor& x, const Tensor& h0, const Tensor& w_hh, const Tensor& b_hh = {},
+                    Activation f = Activation::tanh, const RecurrentCall& call = {}, Here here = Here::current());
 
 struct LstmState {
   Tensor h;  ///< [B, P]
@@ -47,7 +47,7 @@ struct LstmState {
 
 /// One step, for decoding: x [B, G H], the states [B, ...] or undefined. The same numbers as a sequence of one step.
 LstmState lstm_cell(const Tensor& x, const LstmState& state, const Tensor& w_hh, const Tensor& b_hh = {},
-                    const Tensor& w_hr = {}, const RecurrentOptions& options = {}, Here here = Here::current());
+                    const Tensor& w_hr = {}, const RecurrentCall& call = {}, Here here = Here::current());
 Tensor gru_cell(const Tensor& x, const Tensor& h, const Tensor& w_hh, const Tensor& b_hh = {},
                 Here here = Here::current());
 Tensor rnn_cell(const Tensor& x, const Tensor& h, const Tensor& w_hh, const Tensor& b_hh = {},

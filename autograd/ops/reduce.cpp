@@ -225,7 +225,7 @@ Tensor position_of(const Op& op, bool largest, const Tensor& x, std::int64_t axi
   return y;
 }
 
-Extremes extreme_along(const Tensor& at, const Tensor& x, std::int64_t axis, bool keep_axis) {
+ExtremeResult extreme_along(const Tensor& at, const Tensor& x, std::int64_t axis, bool keep_axis) {
   const Tensor values = gather(x, axis, at);
   if (keep_axis || x.rank() == 0) return {values, at};
   return {squeeze(values, axis), squeeze(at, axis)};
@@ -242,11 +242,11 @@ Tensor argmin(const Tensor& x, std::int64_t axis, bool keep_axis, Here here) {
   return position_of(op, false, x, axis, keep_axis);
 }
 
-Extremes max(const Tensor& x, std::int64_t axis, bool keep_axis, Here here) {
+ExtremeResult max(const Tensor& x, std::int64_t axis, bool keep_axis, Here here) {
   const Op op{"max", here};
   return extreme_along(position_of(op, true, x.detach(), axis, true), x, axis, keep_axis);
 }
-Extremes min(const Tensor& x, std::int64_t axis, bool keep_axis, Here here) {
+ExtremeResult min(const Tensor& x, std::int64_t axis, bool keep_axis, Here here) {
   const Op op{"min", here};
   return extreme_along(position_of(op, false, x.detach(), axis, true), x, axis, keep_axis);
 }

@@ -17,23 +17,23 @@ Tensor amin(const Tensor& x, const Dims& axes = {}, bool keep_axes = false, Here
 /// The first position (int64) of the largest or smallest element along an axis.
 Tensor argmax(const Tensor& x, std::int64_t axis = -1, bool keep_axis = false, Here here = Here::current());
 Tensor argmin(const Tensor& x, std::int64_t axis = -1, bool keep_axis = false, Here here = Here::current());
-struct Extremes {
+struct ExtremeResult {
   Tensor values;
   Tensor indices;  ///< int64, off the tape: the first position of the value, which alone gets the gradient
 };
 /// Largest (smallest) elements along one axis, with their positions.
-Extremes max(const Tensor& x, std::int64_t axis, bool keep_axis = false, Here here = Here::current());
-Extremes min(const Tensor& x, std::int64_t axis, bool keep_axis = false, Here here = Here::current());
+ExtremeResult max(const Tensor& x, std::int64_t axis, bool keep_axis = false, Here here = Here::current());
+ExtremeResult min(const Tensor& x, std::int64_t axis, bool keep_axis = false, Here here = Here::current());
 /// The sum of what is not NaN; NaN elements get no gradient.
 Tensor nansum(const Tensor& x, const Dims& axes = {}, bool keep_axes = false, Here here = Here::current());
 /// sum((x - mean)^2) / (n - correction); two passes.
 Tensor var(const Tensor& x, const Dims& axes = {}, double correction = 1, bool keep_axes = false,
            Here here = Here::current());
-struct VarMean {
+struct VarMeanResult {
   Tensor var, mean;
 };
-VarMean var_mean(const Tensor& x, const Dims& axes = {}, double correction = 1, bool keep_axes = false,
-                 Here here = Here::current());
+VarMeanResult var_mean(const Tensor& x, const Dims& axes = {}, double correction = 1, bool keep_axes = false,
+                       Here here = Here::current());
 /// sqrt(var), with gradient 0 where it is 0.
 Tensor std_dev(const Tensor& x, const Dims& axes = {}, double correction = 1, bool keep_axes = false,
                Here here = Here::current());

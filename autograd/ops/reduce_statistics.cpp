@@ -58,7 +58,7 @@ Tensor nansum(const Tensor& x, const Dims& axes, bool keep_axes, Here here) {
   return sum(where(ne(x, x), 0, x), axes, keep_axes);
 }
 
-VarMean var_mean(const Tensor& x, const Dims& axes, double correction, bool keep_axes, Here here) {
+VarMeanResult var_mean(const Tensor& x, const Dims& axes, double correction, bool keep_axes, Here here) {
   const Op op{"var_mean", here};
   op.check_floating(x);
   const double n = reduced_count(op, x, axes);

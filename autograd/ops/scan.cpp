@@ -5,7 +5,7 @@
 
 namespace attune {
 
-Scan scan(const ScanStep& step, const Tensors& init, const Tensors& xs, bool reverse, Here here) {
+ScanResult scan(const ScanStep& step, const Tensors& init, const Tensors& xs, bool reverse, Here here) {
   const Op op{"scan", here};
   if (xs.empty()) op.fail_value("needs at least one input");
   std::vector<Tensors> inputs;  // of each argument, by step
@@ -23,7 +23,7 @@ Scan scan(const ScanStep& step, const Tensors& init, const Tensors& xs, bool rev
     const std::size_t t = reverse ? steps - 1 - i : i;
     Tensors now;
     for (const Tensors& x : inputs) now.push_back(x[t]);
-    Scan next = step(state, now);
+    ScanResult next = step(state, now);
     if (i == 0) ys.assign(next.ys.size(), Tensors(steps));
     if (next.state.size() != init.size() || next.ys.size() != ys.size())
       op.fail_value("step " + std::to_string(t) + " gave " + std::to_string(next.state.size()) + " states and " +
@@ -32,7 +32,7 @@ Scan scan(const ScanStep& step, const Tensors& init, const Tensors& xs, bool rev
     state = std::move(next.state);
     for (std::size_t k = 0; k < ys.size(); ++k) ys[k][t] = std::move(next.ys[k]);
   }
-  Scan out{std::move(state), {}};
+  ScanResult out{std::move(state), {}};
   for (const Tensors& y : ys) out.ys.push_back(stack(y));
   return out;
 }

@@ -34,7 +34,7 @@ Tensor AdditiveAttention::precompute(const Tensor& keys, Here here) const {
 }
 
 AdditiveResult AdditiveAttention::operator()(const Tensor& query, const Tensor& keys, const Tensor& precomputed,
-                                             const Tensor& mask, Here here) const {
+                                             const Tensor& key_padding_mask, Here here) const {
   const Scope scope(*this, "AdditiveAttention", here);
   const Op op{"additive_attention", here};
   op.check_floating(query);
@@ -49,11 +49,12 @@ AdditiveResult AdditiveAttention::operator()(const Tensor& query, const Tensor& 
   const Tensor q = linear(single ? unsqueeze(query, 1) : query, query_weight);      // [b, t, hidden]
   const Tensor k = precomputed.defined() ? precomputed : linear(keys, key_weight);  // [b, n, hidden]
   Tensor scores = matmul(tanh(unsqueeze(q, 2) + unsqueeze(k, 1)), score_weight);    // [b, t, n]
-  if (mask.defined()) {
-    op.check_dtype(mask, DType::boolean);
-    if (mask.shape() != Shape{keys.size(0), keys.size(1)})
-      op.fail_shape("the mask " + mask.shape().str() + " does not fit the keys " + keys.shape().str());
-    scores = masked_fill(scores, unsqueeze(logical_not(mask), 1), -std::numeric_limits<double>::infinity());
+  if (key_padding_mask.defined()) {
+    op.check_dtype(key_padding_mask, DType::boolean);
+    if (key_padding_mask.shape() != Shape{keys.size(0), keys.size(1)})
+      op.fail_shape("key_padding_mask " + key_padding_mask.shape().str() + " does not fit the keys " +
+                    keys.shape().str());
+    scores = masked_fill(scores, unsqueeze(key_padding_mask, 1), -std::numeric_limits<double>::infinity());
   }
   const Tensor weights = softmax(scores, -1);
   const Tensor context = matmul(weights, keys);

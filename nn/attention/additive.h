@@ -20,11 +20,11 @@ class AdditiveAttention : public Module {
 
   /// U h_j for keys [b, n, k]: computed once for all queries of a sequence.
   Tensor precompute(const Tensor& keys, Here here = Here::current()) const;
-  /// query [b, q] or [b, t, q], keys [b, n, k], their precompute() or undefined, and `mask` [b, n] bool, true where a
-  /// key may be attended to (undefined: all). A query without any such key gets zero weights and a zero context, with
-  /// zero gradients. Throws ShapeError and DTypeError.
+  /// query [b, q] or [b, t, q], keys [b, n, k], their precompute() or undefined, and key_padding_mask [b, n] bool
+  /// or undefined, true hides. A query that sees nothing gets zero weights and a zero context, with zero gradients.
+  /// Throws ShapeError and DTypeError.
   AdditiveResult operator()(const Tensor& query, const Tensor& keys, const Tensor& precomputed = {},
-                            const Tensor& mask = {}, Here here = Here::current()) const;
+                            const Tensor& key_padding_mask = {}, Here here = Here::current()) const;
 
   Tensor& query_weight;  ///< W [hidden, q]
   Tensor& key_weight;    ///< U [hidden, k]

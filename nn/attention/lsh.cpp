@@ -24,8 +24,6 @@ Tensor split_heads(const Tensor& y, std::int64_t heads, std::int64_t head_dim) {
   return reshape(y, {y.size(0), y.size(1), heads, head_dim});
 }
 
-Tensor inverted(const Tensor& mask) { return mask.defined() ? logical_not(mask) : Tensor(); }
-
 void check_input(const char* type, const Tensor& x, std::int64_t d, Here here) {
   if (x.rank() != 3 || x.size(2) != d)
     throw ShapeError(
@@ -49,7 +47,6 @@ LshResult LshSelfAttention::operator()(const Tensor& x, const LshCall& call, Her
   check_input("LshSelfAttention", x, query_key_.weight.size(1), here);
   const std::int64_t b = x.size(0), n = x.size(1);
   const Tensor qk = split_heads(query_key_(x), heads_, head_dim_), v = split_heads(value_(x), heads_, head_dim_);
-  const Tensor valid = inverted(call.key_padding_mask);
   Tensor buckets;
   LshOptions o = options;
   if (!training()) o.dropout = 0;
@@ -58,12 +55,12 @@ LshResult LshSelfAttention::operator()(const Tensor& x, const LshCall& call, Her
       if (call.buckets.defined()) return call.buckets;
       const Tensor rotations =
           call.rotations.defined() ? call.rotations : lsh_rotations(o, b, heads_, head_dim_, n, x.dtype());
-      return lsh_buckets(qk, rotations, o, valid);
+      return lsh_buckets(qk, rotations, o, call.key_padding_mask);
     });
   }
   const RandomKey key = o.dropout > 0 ? default_generator().next() : RandomKey{};
   if (call.full) o.chunk = std::max<std::int64_t>(n, 1);
-  const Tensor y = lsh_attention(qk, v, buckets, o, valid, key);
+  const Tensor y = lsh_attention(qk, v, buckets, o, call.key_padding_mask, key);
   const Tensor joined = reshape(y, {b, n, heads_ * head_dim_});
   return {output_ ? (*output_)(joined) : joined, buckets};
 }
@@ -73,8 +70,7 @@ Tensor LshSelfAttention::weights(const Tensor& x, const Tensor& buckets, const T
   const Scope scope(*this, "LshSelfAttention", here);
   check_input("LshSelfAttention", x, query_key_.weight.size(1), here);
   const NoGrad off;
-  return lsh_attention_weights(split_heads(query_key_(x), heads_, head_dim_), buckets, options,
-                               inverted(key_padding_mask));
+  return lsh_attention_weights(split_heads(query_key_(x), heads_, head_dim_), buckets, options, key_padding_mask);
 }
 
 LocalSelfAttention::LocalSelfAttention(std::int64_t d, std::int64_t heads, const LocalOptions& o,
@@ -95,7 +91,7 @@ Tensor LocalSelfAttention::operator()(const Tensor& x, const Tensor& key_padding
   if (!training()) o.dropout = 0;
   const RandomKey key = o.dropout > 0 ? default_generator().next() : RandomKey{};
   const Tensor y = local_attention(split_heads(query_(x), heads_, head_dim_), split_heads(key_(x), heads_, head_dim_),
-                                   split_heads(value_(x), heads_, head_dim_), o, inverted(key_padding_mask), key);
+                                   split_heads(value_(x), heads_, head_dim_), o, key_padding_mask, key);
   const Tensor joined = reshape(y, {x.size(0), x.size(1), heads_ * head_dim_});
   return output_ ? (*output_)(joined) : joined;
 }

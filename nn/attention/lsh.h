@@ -14,7 +14,7 @@ struct HeadOptions {
 };
 
 struct LshCall {
-  Tensor key_padding_mask{};  ///< [b, n] bool: true is padding
+  Tensor key_padding_mask{};  ///< [b, n] bool: true hides
   Tensor rotations{};         ///< given instead of drawn: see lsh_rotations
   Tensor buckets{};           ///< given instead of computed: see lsh_buckets
   bool full = false;          ///< attend to everything: shared-QK attention without hashing
@@ -49,7 +49,7 @@ class LocalSelfAttention : public Module {
  public:
   LocalSelfAttention(std::int64_t d_model, std::int64_t heads, const LocalOptions& options = {},
                      const HeadOptions& shape = {}, Here here = Here::current());
-  /// x [b, n, d_model]; key_padding_mask [b, n] bool, true is padding.
+  /// x [b, n, d_model]; key_padding_mask [b, n] bool, true hides.
   Tensor operator()(const Tensor& x, const Tensor& key_padding_mask = {}, Here here = Here::current()) const;
 
   LocalOptions options;

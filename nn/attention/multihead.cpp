@@ -33,10 +33,10 @@ void see_more_keys(AttentionOptions& o, std::int64_t t, std::int64_t s, std::int
   };
   if (o.causal) {  // query i is the i-th of the last t of the given keys
     const Tensor future = triu(ones({t, s}, DType::boolean), s - t + 1);
-    o.mask = o.mask.defined() ? logical_or(o.mask, future) : future;
+    o.attention_mask = o.attention_mask.defined() ? logical_or(o.attention_mask, future) : future;
     o.causal = false;
   }
-  if (o.mask.defined()) o.mask = widened(o.mask);
+  if (o.attention_mask.defined()) o.attention_mask = widened(o.attention_mask);
   if (o.bias.defined()) o.bias = widened(o.bias);
 }
 
@@ -96,9 +96,6 @@ Attention MultiheadAttention::operator()(const Tensor& query, const Tensor& key,
                   " do not fit [b, t, " + std::to_string(d_) + "], [b, s, ..], [b, s, ..]");
   const std::int64_t b = query.size(0), t = query.size(1), s = key.size(1);
   const auto bias_part = [&](std::int64_t i) { return bias_ ? slice(*bias_, 0, i * d_, (i + 1) * d_) : Tensor(); };
-  const auto heads_of = [&](const Tensor& y, std::int64_t n) {
-    return permute(reshape(y, {b, n, heads_, d_ / heads_}), {0, 2, 1, 3});
-  };
   Tensor q, k, v;
   if (joint_ && query.impl() == key.impl() && key.impl() == value.impl()) {
     const Tensor all = linear(query, *in_, bias_ ? *bias_ : Tensor());  // one product for all three
@@ -112,15 +109,16 @@ Attention MultiheadAttention::operator()(const Tensor& query, const Tensor& key,
     k = linear(key, weight_part(k_, 1), bias_part(1));
     v = linear(value, weight_part(v_, 2), bias_part(2));
   }
-  AttentionOptions o{.mask = call.attention_mask,
+  AttentionOptions o{.attention_mask = call.attention_mask,
                      .bias = call.attention_bias,
                      .causal = call.causal,
                      .dropout = training() ? dropout_ : 0,
                      .generator = generator_};
-  if (o.mask.defined()) op.check_dtype(o.mask, DType::boolean);
+  if (o.attention_mask.defined()) op.check_dtype(o.attention_mask, DType::boolean);
   if (o.bias.defined()) op.check_same_dtype(o.bias, query);
   const Shape scores{b, heads_, t, s};
-  for (const auto& [name, given] : {std::pair{"attention_mask", &o.mask}, std::pair{"attention_bias", &o.bias}})
+  for (const auto& [name, given] :
+       {std::pair{"attention_mask", &o.attention_mask}, std::pair{"attention_bias", &o.bias}})
     if (Shape both; given->defined() && (!broadcast(given->shape(), scores, both) || both != scores))
       op.fail_shape(name + (" " + given->shape().str()) + " does not broadcast to the scores " + scores.str() +
                     " of query " + query.shape().str() + " and key " + key.shape().str());
@@ -130,7 +128,7 @@ Attention MultiheadAttention::operator()(const Tensor& query, const Tensor& key,
       op.fail_shape("key_padding_mask " + call.key_padding_mask.shape().str() + " must be [" + std::to_string(b) +
                     ", " + std::to_string(s) + "]");
     const Tensor padding = reshape(call.key_padding_mask, {b, 1, 1, s});
-    o.mask = o.mask.defined() ? logical_or(o.mask, padding) : padding;
+    o.attention_mask = o.attention_mask.defined() ? logical_or(o.attention_mask, padding) : padding;
   }
   const auto add_key = [&](const Tensor& key_part, const Tensor& value_part) {
     k = cat({k, expand(key_part, {b, 1, d_})}, 1);
@@ -140,10 +138,24 @@ Attention MultiheadAttention::operator()(const Tensor& query, const Tensor& key,
   if (zero_attention_) add_key(zeros({1, 1, d_}, k.dtype()), zeros({1, 1, d_}, v.dtype()));
   const std::int64_t keys = k.size(1);
   if (keys > s) see_more_keys(o, t, s, keys - s);
-  const Attention a =
-      scaled_dot_product_attention(heads_of(q, t), heads_of(k, keys), heads_of(v, keys), o, call.need_weights);
-  const Tensor merged = reshape(permute(a.output, {0, 2, 1, 3}), {b, t, d_});
-  return {out_(merged), a.weights.defined() && call.average_weights ? mean(a.weights, {1}) : a.weights};
+  const Attention a = multihead_attention(q, k, v, heads_, o, call.need_weights);
+  return {out_(a.output), a.weights.defined() && call.average_weights ? mean(a.weights, {1}) : a.weights};
+}
+
+Attention multihead_attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads,
+                              const AttentionOptions& o, bool need_weights, Here here) {
+  const Op op{"multihead_attention", here};
+  op.check_defined(q);
+  op.check_defined(k);
+  op.check_defined(v);
+  for (const Tensor& x : {q, k, v})
+    if (heads < 1 || x.rank() != 3 || x.size(2) % heads != 0)
+      op.fail_shape(x.shape().str() + " must be [b, n, " + std::to_string(heads) + " d]");
+  const auto heads_of = [&](const Tensor& x) {
+    return permute(reshape(x, {x.size(0), x.size(1), heads, x.size(2) / heads}), {0, 2, 1, 3});
+  };
+  const Attention a = scaled_dot_product_attention(heads_of(q), heads_of(k), heads_of(v), o, need_weights);
+  return {flatten(permute(a.output, {0, 2, 1, 3}), 2, 3), a.weights};
 }
 
 }  // namespace attune::nn

@@ -18,8 +18,8 @@ struct MultiheadOptions {
 
 struct MultiheadCall {
   bool causal = false;
-  Tensor key_padding_mask{};  ///< [b, s] bool: true is padding, never seen
-  Tensor attention_mask{};    ///< bool, [t, s] or broadcast to [b, h, t, s]: true is not seen
+  Tensor key_padding_mask{};  ///< [b, s] bool: true hides
+  Tensor attention_mask{};    ///< bool, [t, s] or broadcast to [b, h, t, s]: true hides
   Tensor attention_bias{};    ///< floating, added to the scores: [t, s] or broadcast to [b, h, t, s]
   bool need_weights = false;
   bool average_weights = true;  ///< over the heads
@@ -50,5 +50,11 @@ class MultiheadAttention : public Module {
          *bias_v_ = nullptr;
   Linear& out_;
 };
+
+/// Attention in `heads` heads at once: q [b, t, h d], k [b, s, h d], v [b, s, h d'] to the output [b, t, h d'] and, if
+/// they are needed, the weights [b, h, t, s]. Throws as scaled_dot_product_attention does.
+Attention multihead_attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads,
+                              const AttentionOptions& options = {}, bool need_weights = false,
+                              Here here = Here::current());
 
 }  // namespace attune::nn

@@ -1,4 +1,4 @@
-// Checks of constructor arguments, shared by the layers. Internal to nn/.
+// Checks of constructors' arguments, shared by the layers. Internal to nn/.
 #pragma once
 
 #include <cmath>
@@ -6,8 +6,43 @@
 #include <string>
 
 #include "autograd/runtime/error.h"
+#include "nn/module.h"
 
 namespace attune::nn::detail {
+
+/// Gives back what it is asked about, or throws ValueError, "Linear: out = -3 must be at least 1", at the line that made
+/// the module.
+class Check {
+ public:
+  Check(const char* type, Here here) : type_(type), here_(here) {}
+  Check(const char* type, const Module& m) : Check(type, m.site()) {}
+
+  [[noreturn]] void fail(const std::string& what) const { throw ValueError(type_ + (": " + what), here_); }
+  std::int64_t at_least(std::int64_t least, std::int64_t n, const char* what) const {
+    if (n < least) fail(what + (" = " + std::to_string(n)) + " must be at least " + std::to_string(least));
+    return n;
+  }
+  /// In [0, 1].
+  double probability(double p, const char* what) const {
+    if (!(p >= 0 && p <= 1)) fail(what + (" = " + std::to_string(p)) + " is not in [0, 1]");
+    return p;
+  }
+  /// Finite and not negative.
+  double epsilon(double eps) const {
+    if (!(eps >= 0 && std::isfinite(eps))) fail("eps = " + std::to_string(eps) + " must be finite and not negative");
+    return eps;
+  }
+  /// The size of a head: d_model / heads, which must then be whole.
+  std::int64_t head_dim(std::int64_t d_model, std::int64_t heads) const {
+    if (d_model % heads != 0)
+      fail("heads = " + std::to_string(heads) + " does not divide d_model = " + std::to_string(d_model));
+    return d_model / heads;
+  }
+
+ private:
+  const char* type_;
+  Here here_;
+};
 
 /// n, where it is at least `least`. Throws ValueError: "Linear: out = -3 must be at least 1".
 inline std::int64_t at_least(std::int64_t least, std::int64_t n, const char* type, const char* what, Here here) {

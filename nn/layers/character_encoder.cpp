@@ -9,20 +9,21 @@
 namespace attune::nn {
 
 CharacterEncoder::CharacterEncoder(std::int64_t characters, const CharacterEncoderOptions& o, Here here)
-    : activation_(o.activation),
-      embedding_(child<Embedding>({"embedding", here}, characters, o.char_dim,
-                                  EmbeddingOptions{.padding_index = o.padding_index}, here)) {
-  if (o.filters.empty()) throw ValueError("CharacterEncoder: needs at least one filter", here);
-  detail::at_least(0, o.projection, "CharacterEncoder", "projection", here);
+    : Module(here),
+      activation_(o.activation),
+      embedding_(
+          child<Embedding>("embedding", characters, o.char_dim, EmbeddingOptions{.padding_index = o.padding_index})) {
+  const detail::Check check{"CharacterEncoder", *this};
+  if (o.filters.empty()) check.fail("needs at least one filter");
+  check.at_least(0, o.projection, "projection");
   for (const CharacterFilter& f : o.filters) {
     const std::string name = "conv" + std::to_string(convolutions_.size());
-    convolutions_.push_back(&child<Conv1d>({name, here}, o.char_dim, f.count, f.width, Conv1dLayerOptions{}, here));
+    convolutions_.push_back(&child<Conv1d>(name, o.char_dim, f.count, f.width));
     out_ += f.count;
   }
-  if (detail::at_least(0, o.highway.layers, "CharacterEncoder", "highway.layers", here) > 0)
-    highway_ = &child<Highway>({"highway", here}, out_, o.highway, here);
+  if (check.at_least(0, o.highway.layers, "highway.layers") > 0) highway_ = &child<Highway>("highway", out_, o.highway);
   if (o.projection == 0) return;
-  projection_ = &child<Linear>({"projection", here}, out_, o.projection, LinearOptions{}, here);
+  projection_ = &child<Linear>("projection", out_, o.projection);
   out_ = o.projection;
 }
 

@@ -17,41 +17,13 @@ namespace attune::nn {
 ///     mlp.add<nn::Linear>(256, 10);
 class Sequential : public Module {
  public:
-  /// Appends a module made of these arguments and returns it. What its constructor refuses, it refuses at the line of
-  /// this call. (A pack cannot be followed by a default argument, hence a function for each number of arguments; beyond
-  /// four there is no line.)
-  template <class M>
-  M& add(Here here = Here::current()) {
-    return append<M>(here);
-  }
-  template <class M, class A>
-  M& add(A&& a, Here here = Here::current()) {
-    return append<M>(here, std::forward<A>(a));
-  }
-  template <class M, class A, class B>
-  M& add(A&& a, B&& b, Here here = Here::current()) {
-    return append<M>(here, std::forward<A>(a), std::forward<B>(b));
-  }
-  template <class M, class A, class B, class C>
-  M& add(A&& a, B&& b, C&& c, Here here = Here::current()) {
-    return append<M>(here, std::forward<A>(a), std::forward<B>(b), std::forward<C>(c));
-  }
-  template <class M, class A, class B, class C, class D>
-  M& add(A&& a, B&& b, C&& c, D&& d, Here here = Here::current()) {
-    return append<M>(here, std::forward<A>(a), std::forward<B>(b), std::forward<C>(c), std::forward<D>(d));
-  }
+  explicit Sequential(Here here = Here::current()) : Module(here) {}
+  /// Appends a module made of these arguments and returns it. Its line, for errors and parameters, is the one that made
+  /// the outermost module around it: that of the Sequential itself if nothing is.
   template <class M, class... Args>
-  M& add(Args&&... args) requires(sizeof...(Args) > 4) {
-    return append<M>(Here{}, std::forward<Args>(args)...);
-  }
-  std::size_t size() const { return steps_.size(); }
-  Tensor operator()(const Tensor& x, Here here = Here::current()) const;
-
- private:
-  template <class M, class... Args>
-  M& append(Here here, Args&&... args) {
+  M& add(Args&&... args) {
     static_assert(std::is_invocable_r_v<Tensor, M&, const Tensor&>, "a step maps a tensor to a tensor");
-    M& m = child<M>({std::to_string(steps_.size()), here}, std::forward<Args>(args)...);
+    M& m = child<M>(std::to_string(steps_.size()), std::forward<Args>(args)...);
     // A user's module need not take a call site.
     if constexpr (std::is_invocable_r_v<Tensor, M&, const Tensor&, Here>)
       steps_.push_back([&m](const Tensor& x) { return m(x, Here{}); });
@@ -59,7 +31,10 @@ class Sequential : public Module {
       steps_.push_back([&m](const Tensor& x) { return m(x); });
     return m;
   }
+  std::size_t size() const { return steps_.size(); }
+  Tensor operator()(const Tensor& x, Here here = Here::current()) const;
 
+ private:
   std::vector<std::function<Tensor(const Tensor&)>> steps_;
 };
 
@@ -67,27 +42,12 @@ class Sequential : public Module {
 template <class M>
 class ModuleList : public Module {
  public:
-  /// Appends a module made of these arguments and returns it, as Sequential does.
-  M& add(Here here = Here::current()) { return append(here); }
-  template <class A>
-  M& add(A&& a, Here here = Here::current()) {
-    return append(here, std::forward<A>(a));
-  }
-  template <class A, class B>
-  M& add(A&& a, B&& b, Here here = Here::current()) {
-    return append(here, std::forward<A>(a), std::forward<B>(b));
-  }
-  template <class A, class B, class C>
-  M& add(A&& a, B&& b, C&& c, Here here = Here::current()) {
-    return append(here, std::forward<A>(a), std::forward<B>(b), std::forward<C>(c));
-  }
-  template <class A, class B, class C, class D>
-  M& add(A&& a, B&& b, C&& c, D&& d, Here here = Here::current()) {
-    return append(here, std::forward<A>(a), std::forward<B>(b), std::forward<C>(c), std::forward<D>(d));
-  }
+  explicit ModuleList(Here here = Here::current()) : Module(here) {}
+  /// Appends a module made of these arguments and returns it. Its line is the list's, as in a Sequential.
   template <class... Args>
-  M& add(Args&&... args) requires(sizeof...(Args) > 4) {
-    return append(Here{}, std::forward<Args>(args)...);
+  M& add(Args&&... args) {
+    items_.push_back(&child<M>(std::to_string(items_.size()), std::forward<Args>(args)...));
+    return *items_.back();
   }
   std::size_t size() const { return items_.size(); }
   /// Throws IndexError.
@@ -101,12 +61,6 @@ class ModuleList : public Module {
   auto end() const { return items_.end(); }
 
  private:
-  template <class... Args>
-  M& append(Here here, Args&&... args) {
-    items_.push_back(&child<M>({std::to_string(items_.size()), here}, std::forward<Args>(args)...));
-    return *items_.back();
-  }
-
   std::vector<M*> items_;
 };
 
@@ -118,13 +72,13 @@ class ModuleList : public Module {
 template <class M>
 class ModuleDict : public Module {
  public:
-  /// Appends a module made of these arguments and returns it. Throws ValueError for an empty or taken name or one with
-  /// a dot.
+  explicit ModuleDict(Here here = Here::current()) : Module(here) {}
+  /// Appends a module made of these arguments and returns it. Its line is the dictionary's, as in a Sequential. Throws
+  /// ValueError for a name that child() would refuse.
   template <class... Args>
-  M& add(ChildName name, Args&&... args) {
-    const std::string key = name.name;
-    M& m = child<M>(std::move(name), std::forward<Args>(args)...);
-    items_.emplace_back(key, &m);
+  M& add(const std::string& name, Args&&... args) {
+    M& m = child<M>(name, std::forward<Args>(args)...);
+    items_.emplace_back(name, &m);
     return m;
   }
   std::size_t size() const { return items_.size(); }

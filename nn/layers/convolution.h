@@ -9,7 +9,7 @@ namespace attune::nn {
 /// What lies beyond the ends: zeros, the row mirrored at its last element, its last element, or its other end.
 enum class PaddingMode : std::uint8_t { zeros, reflect, replicate, circular };
 
-struct Conv1dLayerOptions {
+struct Conv1dOptions {
   std::int64_t stride = 1;
   std::int64_t padding = valid_padding;  ///< elements on either side, or same_padding
   std::int64_t dilation = 1;
@@ -20,20 +20,20 @@ struct Conv1dLayerOptions {
 
 /// conv1d of x [N, in, L] or [in, L] with weight [out, in / groups, kernel] and bias [out], both drawn from
 /// U(-1/sqrt(n), 1/sqrt(n)), n = kernel in / groups. Throws ValueError for options out of range; calls
-/// throw ShapeError where a padding mode needs more elements than x has.
+/// throw ShapeError if a padding mode needs more elements than x has.
 class Conv1d : public Module {
  public:
-  Conv1d(std::int64_t in, std::int64_t out, std::int64_t kernel, const Conv1dLayerOptions& options = {},
+  Conv1d(std::int64_t in, std::int64_t out, std::int64_t kernel, const Conv1dOptions& options = {},
          Here here = Here::current());
   Tensor operator()(const Tensor& x, Here here = Here::current()) const;
 
   Tensor& weight;
-  Tensor bias() const { return bias_ ? *bias_ : Tensor(); }  ///< undefined where there is none
+  Tensor bias() const { return bias_ ? *bias_ : Tensor(); }  ///< undefined if there is none
 
  private:
-  Conv1dOptions options_;
+  Conv1dCall call_;
   PaddingMode mode_;
-  std::int64_t before_ = 0, after_ = 0;  // what the layer adds itself, where the mode is not zeros
+  std::int64_t before_ = 0, after_ = 0;  // what the layer adds itself if the mode is not zeros
   Tensor* bias_ = nullptr;
 };
 

@@ -6,7 +6,7 @@
 namespace attune::nn {
 
 Dropout::Dropout(double p, Generator& g, Here here)
-    : p_(detail::probability(p, "Dropout", "p", here)), generator_(&g) {}
+    : Module(here), p_(detail::Check("Dropout", *this).probability(p, "p")), generator_(&g) {}
 
 Tensor Dropout::operator()(const Tensor& x, Here here) const {
   const Scope scope(*this, "Dropout", here);

@@ -8,16 +8,23 @@
 
 namespace attune::nn {
 
+namespace {
+
+Shape sizes(const detail::Check& check, std::int64_t n, std::int64_t d) {
+  return {check.at_least(1, n, "n"), check.at_least(1, d, "d")};
+}
+
+}  // namespace
+
 Embedding::Embedding(std::int64_t n, std::int64_t d, const EmbeddingOptions& o, Here here)
-    : weight(parameter(
-          "weight",
-          zeros({detail::at_least(1, n, "Embedding", "n", here), detail::at_least(1, d, "Embedding", "d", here)}),
-          here)),
-      padding_index_(detail::at_least(-1, o.padding_index, "Embedding", "padding_index", here)) {
+    : Module(here),
+      weight(parameter("weight", zeros(sizes({"Embedding", *this}, n, d)))),
+      padding_index_(o.padding_index) {
+  const detail::Check check{"Embedding", *this};
+  check.at_least(-1, padding_index_, "padding_index");
   if (padding_index_ >= n)
-    throw ValueError("Embedding: padding_index = " + std::to_string(padding_index_) + " is out of range for " +
-                         std::to_string(n) + " rows",
-                     here);
+    check.fail("padding_index = " + std::to_string(padding_index_) + " is out of range for " + std::to_string(n) +
+               " rows");
   init::normal_(weight, 0, 1);
   if (padding_index_ < 0) return;
   Tensor row = select(weight.detach(), 0, padding_index_);

@@ -9,7 +9,7 @@
 namespace attune::nn {
 
 Tensor in_chunks(const Tensor& x, std::int64_t chunks, const std::function<Tensor(const Tensor&)>& f, Here here) {
-  detail::at_least(1, chunks, "in_chunks", "chunks", here);
+  detail::Check("in_chunks", here).at_least(1, chunks, "chunks");
   if (chunks == 1 || x.size(1, here) <= 1) return f(x);
   Tensors pieces;
   for (const Tensor& piece : chunk(x, std::min(chunks, x.size(1)), 1)) pieces.push_back(f(piece));
@@ -23,11 +23,11 @@ Tensor feed_forward(const Tensor& x, const Linear& up, const Linear& down, const
 }
 
 FeedForward::FeedForward(std::int64_t d, std::int64_t d_ff, const FeedForwardOptions& o, Here here)
-    : chunks_(detail::at_least(1, o.chunks, "FeedForward", "chunks", here)),
-      linear1_(
-          child<Linear>({"linear1", here}, d, d_ff, LinearOptions{.bias = o.bias, .activation = o.activation}, here)),
-      linear2_(child<Linear>({"linear2", here}, d_ff, d, LinearOptions{.bias = o.bias}, here)),
-      dropout_(child<Dropout>({"dropout", here}, o.dropout, o.generator ? *o.generator : default_generator(), here)) {}
+    : Module(here),
+      chunks_(detail::Check("FeedForward", *this).at_least(1, o.chunks, "chunks")),
+      linear1_(child<Linear>("linear1", d, d_ff, LinearOptions{.bias = o.bias, .activation = o.activation})),
+      linear2_(child<Linear>("linear2", d_ff, d, LinearOptions{.bias = o.bias})),
+      dropout_(child<Dropout>("dropout", o.dropout, o.generator ? *o.generator : default_generator())) {}
 
 Tensor FeedForward::operator()(const Tensor& x, Here here) const {
   const Scope scope(*this, "FeedForward", here);
@@ -35,11 +35,12 @@ Tensor FeedForward::operator()(const Tensor& x, Here here) const {
 }
 
 GatedFeedForward::GatedFeedForward(std::int64_t d, std::int64_t d_ff, const GatedFeedForwardOptions& o, Here here)
-    : chunks_(detail::at_least(1, o.chunks, "GatedFeedForward", "chunks", here)),
-      gate_(child<Linear>({"gate", here}, d, d_ff, LinearOptions{.bias = o.bias, .activation = o.activation}, here)),
-      up_(child<Linear>({"up", here}, d, d_ff, LinearOptions{.bias = o.bias}, here)),
-      down_(child<Linear>({"down", here}, d_ff, d, LinearOptions{.bias = o.bias}, here)),
-      dropout_(child<Dropout>({"dropout", here}, o.dropout, o.generator ? *o.generator : default_generator(), here)) {}
+    : Module(here),
+      chunks_(detail::Check("GatedFeedForward", *this).at_least(1, o.chunks, "chunks")),
+      gate_(child<Linear>("gate", d, d_ff, LinearOptions{.bias = o.bias, .activation = o.activation})),
+      up_(child<Linear>("up", d, d_ff, LinearOptions{.bias = o.bias})),
+      down_(child<Linear>("down", d_ff, d, LinearOptions{.bias = o.bias})),
+      dropout_(child<Dropout>("dropout", o.dropout, o.generator ? *o.generator : default_generator())) {}
 
 Tensor GatedFeedForward::operator()(const Tensor& x, Here here) const {
   const Scope scope(*this, "GatedFeedForward", here);

@@ -9,11 +9,12 @@
 
 namespace attune::nn {
 
-Highway::Highway(std::int64_t d, const HighwayOptions& o, Here here) : activation_(o.activation) {
-  detail::at_least(1, d, "Highway", "d", here);
-  detail::at_least(1, o.layers, "Highway", "layers", here);
+Highway::Highway(std::int64_t d, const HighwayOptions& o, Here here) : Module(here), activation_(o.activation) {
+  const detail::Check check{"Highway", *this};
+  check.at_least(1, d, "d");
+  check.at_least(1, o.layers, "layers");
   for (std::int64_t i = 0; i < o.layers; ++i) {
-    Linear& l = child<Linear>({std::to_string(i), here}, d, 2 * d, LinearOptions{}, here);
+    Linear& l = child<Linear>(std::to_string(i), d, 2 * d);
     Tensor gate = slice(l.bias().detach(), 0, d);
     init::constant_(gate, o.gate_bias);
     layers_.push_back(&l);

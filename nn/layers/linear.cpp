@@ -8,16 +8,20 @@
 
 namespace attune::nn {
 
+namespace {
+
+Shape sizes(const detail::Check& check, std::int64_t in, std::int64_t out) {
+  return {check.at_least(1, out, "out"), check.at_least(1, in, "in")};
+}
+
+}  // namespace
+
 Linear::Linear(std::int64_t in, std::int64_t out, const LinearOptions& o, Here here)
-    : weight(parameter(
-          "weight",
-          zeros({detail::at_least(1, out, "Linear", "out", here), detail::at_least(1, in, "Linear", "in", here)}),
-          here)),
-      activation_(o.activation) {
+    : Module(here), weight(parameter("weight", zeros(sizes({"Linear", *this}, in, out)))), activation_(o.activation) {
   const double bound = 1 / std::sqrt(static_cast<double>(in));
   init::uniform_(weight, -bound, bound);
   if (o.bias) {
-    bias_ = &parameter("bias", zeros({out}), here);
+    bias_ = &parameter("bias", zeros({out}));
     init::uniform_(*bias_, -bound, bound);
   }
 }

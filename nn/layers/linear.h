@@ -19,7 +19,7 @@ class Linear : public Module {
   Tensor operator()(const Tensor& x, Here here = Here::current()) const;
 
   Tensor& weight;
-  Tensor bias() const { return bias_ ? *bias_ : Tensor(); }  ///< undefined where there is none
+  Tensor bias() const { return bias_ ? *bias_ : Tensor(); }  ///< undefined if there is none
 
  private:
   Tensor* bias_ = nullptr;

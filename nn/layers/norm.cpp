@@ -7,12 +7,14 @@
 namespace attune::nn {
 
 LayerNorm::LayerNorm(const Shape& shape, const LayerNormOptions& o, Here here)
-    : shape_(shape), eps_(detail::epsilon(o.eps, "LayerNorm", here)) {
-  if (shape.empty()) throw ValueError("LayerNorm: needs at least one size", here);
-  for (const std::int64_t n : shape) detail::at_least(1, n, "LayerNorm", "a size", here);
+    : Module(here), shape_(shape), eps_(o.eps) {
+  const detail::Check check{"LayerNorm", *this};
+  check.epsilon(eps_);
+  if (shape.empty()) check.fail("needs at least one size");
+  for (const std::int64_t n : shape) check.at_least(1, n, "a size");
   if (!o.affine) return;
-  weight_ = &parameter("weight", ones(shape), here);
-  if (o.bias) bias_ = &parameter("bias", zeros(shape), here);
+  weight_ = &parameter("weight", ones(shape));
+  if (o.bias) bias_ = &parameter("bias", zeros(shape));
 }
 
 Tensor LayerNorm::operator()(const Tensor& x, Here here) const {
@@ -23,8 +25,9 @@ Tensor LayerNorm::operator()(const Tensor& x, Here here) const {
 }
 
 RMSNorm::RMSNorm(std::int64_t d, double eps, Here here)
-    : weight(parameter("weight", ones({detail::at_least(1, d, "RMSNorm", "d", here)}), here)),
-      eps_(detail::epsilon(eps, "RMSNorm", here)) {}
+    : Module(here),
+      weight(parameter("weight", ones({detail::Check("RMSNorm", *this).at_least(1, d, "d")}))),
+      eps_(detail::Check("RMSNorm", *this).epsilon(eps)) {}
 
 Tensor RMSNorm::operator()(const Tensor& x, Here here) const {
   const Scope scope(*this, "RMSNorm", here);

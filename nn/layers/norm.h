@@ -20,7 +20,7 @@ class LayerNorm : public Module {
       : LayerNorm(Shape{d}, options, here) {}
   Tensor operator()(const Tensor& x, Here here = Here::current()) const;
 
-  Tensor weight() const { return weight_ ? *weight_ : Tensor(); }  ///< undefined where there is none
+  Tensor weight() const { return weight_ ? *weight_ : Tensor(); }  ///< undefined if there is none
   Tensor bias() const { return bias_ ? *bias_ : Tensor(); }
 
  private:

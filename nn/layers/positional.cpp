@@ -15,9 +15,9 @@ namespace attune::nn {
 
 namespace {
 
-Tensor table(const char* type, const Shape& shape, double std, Here here) {
+Tensor table(const detail::Check& check, const Shape& shape, double std) {
   for (std::int64_t s : shape)
-    if (s < 1) throw ValueError(std::string(type) + ": sizes must be at least 1, got " + shape.str(), here);
+    if (s < 1) check.fail("sizes must be at least 1, got " + shape.str());
   Tensor t = zeros(shape);
   return init::normal_(t, 0, std);
 }
@@ -48,7 +48,7 @@ Tensor sinusoidal_positions(std::int64_t n, std::int64_t d, DType dtype, Here he
 }
 
 SinusoidalPositionEmbedding::SinusoidalPositionEmbedding(std::int64_t most, std::int64_t d, Here here)
-    : table_(sinusoidal_positions(most, d, DType::float64, here)) {}
+    : Module(here), table_(sinusoidal_positions(most, d, DType::float64, site())) {}
 
 Tensor SinusoidalPositionEmbedding::operator()(std::int64_t n, std::int64_t offset, DType dtype, Here here) const {
   const Scope scope(*this, "SinusoidalPositionEmbedding", here);
@@ -56,7 +56,7 @@ Tensor SinusoidalPositionEmbedding::operator()(std::int64_t n, std::int64_t offs
 }
 
 LearnedPositionEmbedding::LearnedPositionEmbedding(std::int64_t most, std::int64_t d, double std, Here here)
-    : weight(parameter("weight", table("LearnedPositionEmbedding", {most, d}, std, here), here)) {}
+    : Module(here), weight(parameter("weight", table({"LearnedPositionEmbedding", *this}, {most, d}, std))) {}
 
 Tensor LearnedPositionEmbedding::operator()(std::int64_t n, std::int64_t offset, Here here) const {
   const Scope scope(*this, "LearnedPositionEmbedding", here);
@@ -64,11 +64,11 @@ Tensor LearnedPositionEmbedding::operator()(std::int64_t n, std::int64_t offset,
 }
 
 RotaryEmbedding::RotaryEmbedding(std::int64_t most, std::int64_t d, const RotaryOptions& o, Here here)
-    : pairs_(o.pairs) {
-  detail::at_least(0, most, "RotaryEmbedding", "most", here);
-  if (detail::at_least(2, d, "RotaryEmbedding", "d", here) % 2 != 0)
-    throw ValueError("RotaryEmbedding: d = " + std::to_string(d) + " must be even", here);
-  if (!(o.base > 0)) throw ValueError("RotaryEmbedding: base = " + std::to_string(o.base) + " must be above 0", here);
+    : Module(here), pairs_(o.pairs) {
+  const detail::Check check{"RotaryEmbedding", *this};
+  check.at_least(0, most, "most");
+  if (check.at_least(2, d, "d") % 2 != 0) check.fail("d = " + std::to_string(d) + " must be even");
+  if (!(o.base > 0)) check.fail("base = " + std::to_string(o.base) + " must be above 0");
   std::vector<double> cosines, sines;
   for (std::int64_t p = 0; p < most; ++p)
     for (std::int64_t i = 0; i < d; i += 2) {
@@ -98,15 +98,15 @@ Tensor RotaryEmbedding::operator()(const Tensor& x, std::int64_t offset, Here he
 
 Tensor relative_position_buckets(std::int64_t t, std::int64_t s, const RelativeBiasOptions& o, std::int64_t offset,
                                  Here here) {
-  const char* const name = "relative_position_buckets";
-  detail::at_least(0, t, name, "t", here);
-  detail::at_least(0, s, name, "s", here);
-  detail::at_least(0, offset, name, "offset", here);
+  const detail::Check check{"relative_position_buckets", here};
+  check.at_least(0, t, "t");
+  check.at_least(0, s, "s");
+  check.at_least(0, offset, "offset");
   const std::int64_t least = o.bidirectional ? 4 : 2;
-  if (detail::at_least(least, o.buckets, name, "buckets", here) % 2 != 0)
-    throw ValueError(std::string(name) + ": buckets = " + std::to_string(o.buckets) + " must be even", here);
+  if (check.at_least(least, o.buckets, "buckets") % 2 != 0)
+    check.fail("buckets = " + std::to_string(o.buckets) + " must be even");
   const std::int64_t buckets = o.bidirectional ? o.buckets / 2 : o.buckets, exact = buckets / 2;
-  detail::at_least(exact + 1, o.max_distance, name, "max_distance", here);
+  check.at_least(exact + 1, o.max_distance, "max_distance");
   // In float32, as the published code has it: bucket boundaries follow its rounding.
   const auto per_log = static_cast<float>(std::log(static_cast<double>(o.max_distance) / static_cast<double>(exact)));
   std::vector<std::int64_t> out;
@@ -124,8 +124,10 @@ Tensor relative_position_buckets(std::int64_t t, std::int64_t s, const RelativeB
 }
 
 RelativePositionBias::RelativePositionBias(std::int64_t heads, const RelativeBiasOptions& o, Here here)
-    : weight(parameter("weight", table("RelativePositionBias", {o.buckets, heads}, o.std, here), here)), options_(o) {
-  relative_position_buckets(0, 0, o, 0, here);  // checks the options
+    : Module(here),
+      weight(parameter("weight", table({"RelativePositionBias", *this}, {o.buckets, heads}, o.std))),
+      options_(o) {
+  relative_position_buckets(0, 0, o, 0, site());  // checks the options
 }
 
 Tensor RelativePositionBias::operator()(std::int64_t t, std::int64_t s, std::int64_t offset, Here here) const {
@@ -135,12 +137,13 @@ Tensor RelativePositionBias::operator()(std::int64_t t, std::int64_t s, std::int
 
 AxialPositionEmbedding::AxialPositionEmbedding(std::int64_t n1, std::int64_t n2, std::int64_t d1, std::int64_t d2,
                                                double std, Here here)
-    : n1_(n1),
+    : Module(here),
+      n1_(n1),
       n2_(n2),
       d1_(d1),
       d2_(d2),
-      rows_(parameter("0", table("AxialPositionEmbedding", {n1, 1, d1}, std, here), here)),
-      columns_(parameter("1", table("AxialPositionEmbedding", {1, n2, d2}, std, here), here)) {}
+      rows_(parameter("0", table({"AxialPositionEmbedding", *this}, {n1, 1, d1}, std))),
+      columns_(parameter("1", table({"AxialPositionEmbedding", *this}, {1, n2, d2}, std))) {}
 
 Tensor AxialPositionEmbedding::operator()(std::int64_t n, Here here) const {
   const Scope scope(*this, "AxialPositionEmbedding", here);

@@ -60,9 +60,8 @@ struct RelativeBiasOptions {
   double std = 1;                   ///< of the initial table
 };
 
-/// The bucket (int64 [t, s]) of each key's distance from each query, queries at offset .. offset + t - 1, keys at 0 ..
-/// s
-/// - 1: a bucket each for near ones, then logarithmically wider ones (Raffel et al. 2019). Throws ValueError.
+/// The bucket (int64 [t, s]) of each key's distance from each query, queries at offset .. offset + t - 1, keys at
+/// 0 .. s - 1: a bucket each for near ones, then logarithmically wider ones (Raffel et al. 2019). Throws ValueError.
 Tensor relative_position_buckets(std::int64_t t, std::int64_t s, const RelativeBiasOptions& options = {},
                                  std::int64_t offset = 0, Here here = Here::current());
 

@@ -52,64 +52,75 @@ Pulled pull(const std::function<Tensor(const Tensor&)>& f, const std::vector<Ten
 
 Tensor plus(const Tensor& a, const Tensor& b) { return b.defined() ? a + b : a; }
 
+TwoStreams forward(const std::vector<ReversibleBlock>& blocks, const TwoStreams& x, std::vector<BlockLog>& logs) {
+  const NoGrad off;
+  TwoStreams y{x.first.detach(), x.second.detach()};
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    {
+      const ReplayLog::Recording recording(logs[i].f);
+      y.first = y.first + blocks[i].f(y.second);
+    }
+    const ReplayLog::Recording recording(logs[i].g);
+    y.second = y.second + blocks[i].g(y.first);
+  }
+  return y;
+}
+
+/// What the backward pass needs beside the outputs and their gradients.
+struct Stack {
+  std::vector<ReversibleBlock> blocks;
+  std::vector<BlockLog> logs;                          // of each block
+  std::vector<Saved> parameters;                       // the inputs from the third on
+  std::unordered_map<const Node*, std::size_t> place;  // of a parameter among the inputs
+};
+
+/// The gradients of the inputs x1, x2 and all parameters, block by block from the last.
+Tensors backward(const Stack& stack, const TwoStreams& y, const TwoStreams& dy) {
+  for (const Saved& p : stack.parameters) p.get();  // refuses those that were changed in between
+  Tensors dxs(2 + stack.parameters.size());
+  const auto give = [&](const std::vector<Tensor>& parameters, const Tensors& found) {
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      if (!found[i].defined()) continue;
+      Tensor& total = dxs[stack.place.at(parameters[i].node())];
+      total = total.defined() ? total + found[i] : found[i];
+    }
+  };
+  Tensor z1 = y.first, z2 = y.second, d1 = dy.first, d2 = dy.second;
+  for (std::size_t i = stack.blocks.size(); i-- > 0;) {
+    const ReversibleBlock& block = stack.blocks[i];
+    const Pulled g = pull(block.g, block.g_parameters, stack.logs[i].g, z1, d2);
+    z2 = z2 - g.value;
+    d1 = plus(d1, g.dx);
+    give(block.g_parameters, g.dparameters);
+    const Pulled f = pull(block.f, block.f_parameters, stack.logs[i].f, z2, d1);
+    z1 = z1 - f.value;
+    d2 = plus(d2, f.dx);
+    give(block.f_parameters, f.dparameters);
+  }
+  dxs[0] = d1;
+  dxs[1] = d2;
+  return dxs;
+}
+
 /// The stack as one operation; the inputs are x1, x2 and all parameters, each once.
 Tensors run_stack(const Tensors& inputs, const std::vector<ReversibleBlock>& blocks, Here here) {
   const Op op{"reversible_blocks", here};
-  auto logs = std::make_shared<std::vector<BlockLog>>(blocks.size());
-  Tensor y1, y2;
-  {
-    const NoGrad off;
-    y1 = inputs[0].detach();
-    y2 = inputs[1].detach();
-    for (std::size_t i = 0; i < blocks.size(); ++i) {
-      {
-        const ReplayLog::Recording recording((*logs)[i].f);
-        y1 = y1 + blocks[i].f(y2);
-      }
-      const ReplayLog::Recording recording((*logs)[i].g);
-      y2 = y2 + blocks[i].g(y1);
-    }
-    if (blocks.empty()) y1 = y1.detach(), y2 = y2.detach();
-  }
-  std::vector<Saved> seen;  // refuses parameters that were changed in between
-  std::unordered_map<const Node*, std::size_t> place;
+  auto stack = std::make_shared<Stack>();
+  stack->logs.resize(blocks.size());
+  const TwoStreams y = forward(blocks, {inputs[0], inputs[1]}, stack->logs);
   for (std::size_t i = 2; i < inputs.size(); ++i) {
-    seen.emplace_back(inputs[i]);
-    if (inputs[i].node()) place.emplace(inputs[i].node(), i);
+    stack->parameters.emplace_back(inputs[i]);
+    if (inputs[i].node()) stack->place.emplace(inputs[i].node(), i);
   }
   // The node holds the parameters without their gradients, which may have been computed by it.
-  std::vector<ReversibleBlock> kept = blocks;
-  for (ReversibleBlock& block : kept)
+  stack->blocks = blocks;
+  for (ReversibleBlock& block : stack->blocks)
     for (std::vector<Tensor>* parameters : {&block.f_parameters, &block.g_parameters})
       for (Tensor& p : *parameters) p = Saved(p);
-  return op.record_joint(Tensors{y1, y2}, of<run_stack>(inputs, kept),
+  return op.record_joint(Tensors{y.first, y.second}, of<run_stack>(inputs, stack->blocks),
                          "block by block from the last: x2 = y2 - G(y1), x1 = y1 - F(x2), and their gradients",
-                         [blocks = kept, logs, seen = std::move(seen), place = std::move(place), count = inputs.size()](
-                             const Tensors& dys, const Needs&, const Tensors& ys) {
-                           for (const Saved& s : seen) s.get();
-                           Tensors dxs(count);
-                           Tensor z1 = ys[0], z2 = ys[1], d1 = dys[0], d2 = dys[1];
-                           const auto give = [&](const std::vector<Tensor>& parameters, const Tensors& found) {
-                             for (std::size_t i = 0; i < parameters.size(); ++i) {
-                               if (!found[i].defined()) continue;
-                               Tensor& total = dxs[place.at(parameters[i].node())];
-                               total = total.defined() ? total + found[i] : found[i];
-                             }
-                           };
-                           for (std::size_t i = blocks.size(); i-- > 0;) {
-                             const ReversibleBlock& block = blocks[i];
-                             const Pulled g = pull(block.g, block.g_parameters, (*logs)[i].g, z1, d2);
-                             z2 = z2 - g.value;
-                             d1 = plus(d1, g.dx);
-                             give(block.g_parameters, g.dparameters);
-                             const Pulled f = pull(block.f, block.f_parameters, (*logs)[i].f, z2, d1);
-                             z1 = z1 - f.value;
-                             d2 = plus(d2, f.dx);
-                             give(block.f_parameters, f.dparameters);
-                           }
-                           dxs[0] = d1;
-                           dxs[1] = d2;
-                           return dxs;
+                         [stack](const Tensors& dys, const Needs&, const Tensors& ys) {
+                           return backward(*stack, {ys[0], ys[1]}, {dys[0], dys[1]});
                          });
 }
 

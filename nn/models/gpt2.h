@@ -1,10 +1,12 @@
 // The GPT-2 language model (Radford et al. 2019): learned positions, pre-norm blocks of causal self-attention and
-// feed-forward, a head tied to the token embeddings. Parameters carry Hugging Face's names below "transformer.";
-// projections are stored as [in, out].
+// feed-forward, a head tied to the token embeddings. Children carry Hugging Face's names.
 #pragma once
 
-#include "autograd/ops/matmul.h"
-#include "nn/module.h"
+#include "nn/layers/containers.h"
+#include "nn/layers/dropout.h"
+#include "nn/layers/embedding.h"
+#include "nn/layers/norm.h"
+#include "nn/models/blocks.h"
 
 namespace attune::nn {
 
@@ -22,34 +24,68 @@ struct Gpt2Config {
   double std = 0.02;                    ///< of the weights; 1 / sqrt(2 layers) of it in the blocks' output projections
   bool scale_by_head_dim = true;        ///< scores are divided by sqrt(d_model / heads)
   bool scale_by_inverse_layer = false;  ///< scores of layer i are divided by i + 1
+
+  double output_std() const;
 };
 
-class Gpt2 : public Module {
- public:
+/// Hugging Face's config.json (a GPT-2's) as a Gpt2Config. Throws FileError.
+Gpt2Config gpt2_config_from_file(const std::string& path, Here here = Here::current());
+
+struct Gpt2 : Module {
   /// Throws ValueError for sizes that do not fit.
   explicit Gpt2(const Gpt2Config& config, Here here = Here::current());
-  ~Gpt2() override;
+
+  /// Logits [b, n, vocabulary] of tokens [b, n] int64; in key_padding_mask [b, n] bool true hides. Throws ShapeError for
+  /// a sequence longer than the positions.
+  Tensor operator()(const Tensor& tokens, const Tensor& key_padding_mask = {}, Here here = Here::current()) const;
+  /// Mean cross-entropy of predicting token i + 1 at position i; targets of -100 are ignored.
+  Tensor loss(const Tensor& logits, const Tensor& labels, Here here = Here::current()) const;
 
   /// Loads a file with the published names, with or without "transformer." before them, passing over what is no weight
   /// there (causal masks, the tied head). Throws as load() does.
   void load_published(const std::string& path, Here here = Here::current());
 
-  /// Logits [b, n, vocabulary] of tokens [b, n] int64; key_padding_mask [b, n] bool, true is padding. Throws ShapeError
-  /// for a sequence longer than the positions.
-  Tensor operator()(const Tensor& tokens, const Tensor& key_padding_mask = {}, Here here = Here::current()) const;
-  /// Mean cross-entropy of predicting token i + 1 at position i; targets of -100 are ignored.
-  Tensor loss(const Tensor& logits, const Tensor& labels, Here here = Here::current()) const;
+  struct SelfAttention : Module {
+    SelfAttention(const Gpt2Config& c, std::int64_t layer, Here here = Here::current());
+    Tensor operator()(const Tensor& x, const Tensor& attention_mask) const;
 
-  const Gpt2Config& config() const { return config_; }
+    const Gpt2Config config;
+    const double scale;
+    Projection& c_attn = child<Projection>("c_attn", config.d_model, 3 * config.d_model, config.std);
+    Projection& c_proj = child<Projection>("c_proj", config.d_model, config.d_model, config.output_std());
+  };
 
- private:
-  struct Parts;  // the tree of children, with the published names
+  struct FeedForward : Module {
+    explicit FeedForward(const Gpt2Config& c, Here here = Here::current()) : Module(here), config(c) {}
+    Tensor operator()(const Tensor& x) const { return c_proj(c_fc(x)); }
 
-  Gpt2Config config_;
-  std::unique_ptr<Parts> parts_;
+    const Gpt2Config config;
+    Projection& c_fc = child<Projection>("c_fc", config.d_model, config.d_ff, config.std, config.activation);
+    Projection& c_proj = child<Projection>("c_proj", config.d_ff, config.d_model, config.output_std());
+  };
+
+  struct Block : Module {
+    Block(const Gpt2Config& c, std::int64_t i, Here here = Here::current()) : Module(here), config(c), layer(i) {}
+    Tensor operator()(const Tensor& x, const Tensor& attention_mask) const {
+      const Tensor h = x + dropout(attn(ln_1(x), attention_mask));
+      return h + dropout(mlp(ln_2(h)));
+    }
+
+    const Gpt2Config config;
+    const std::int64_t layer;
+    LayerNorm& ln_1 = child<LayerNorm>("ln_1", config.d_model, LayerNormOptions{.eps = config.eps});
+    SelfAttention& attn = child<SelfAttention>("attn", config, layer);
+    LayerNorm& ln_2 = child<LayerNorm>("ln_2", config.d_model, LayerNormOptions{.eps = config.eps});
+    FeedForward& mlp = child<FeedForward>("mlp", config);
+    Dropout& dropout = child<Dropout>("dropout", config.dropout);
+  };
+
+  const Gpt2Config config;
+  Embedding& wte = child<Embedding>("transformer.wte", config.vocabulary, config.d_model);
+  Embedding& wpe = child<Embedding>("transformer.wpe", config.positions, config.d_model);
+  Dropout& drop = child<Dropout>("transformer.drop", config.embedding_dropout);
+  ModuleList<Block>& h = child<ModuleList<Block>>("transformer.h");
+  LayerNorm& ln_f = child<LayerNorm>("transformer.ln_f", config.d_model, LayerNormOptions{.eps = config.eps});
 };
-
-/// Hugging Face's config.json (a GPT-2's) as a Gpt2Config. Throws FileError.
-Gpt2Config gpt2_config_from_file(const std::string& path, Here here = Here::current());
 
 }  // namespace attune::nn

@@ -1,82 +1,27 @@
 #include "nn/models/reformer.h"
 
 #include <algorithm>
-#include <fstream>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "autograd/io/safetensors.h"
-#include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/loss.h"
+#include "autograd/ops/matmul.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/reduce.h"
 #include "autograd/runtime/error.h"
 #include "autograd/tape/modes.h"
 #include "nn/init.h"
-#include "nn/layers/containers.h"
-#include "nn/layers/dropout.h"
-#include "nn/layers/embedding.h"
+#include "nn/internal/check.h"
+#include "nn/internal/evaluating.h"
 #include "nn/layers/feed_forward.h"
-#include "nn/layers/linear.h"
-#include "nn/layers/norm.h"
-#include "nn/layers/reversible.h"
-#include "nn/models/internal/published.h"
+#include "nn/models/blocks.h"
+#include "nn/models/internal/config_json.h"
 
 namespace attune::nn {
 
 namespace {
-
-using detail::Named;
-
-struct AttentionPart : Module {
-  AttentionPart(const ReformerConfig& c, ReformerAttention kind)
-      : norm(child<LayerNorm>("layer_norm", c.d_model, LayerNormOptions{.eps = c.eps})),
-        dropout(child<Dropout>("dropout", c.dropout)) {
-    const HeadOptions shape{.head_dim = c.head_dim, .project_output = false};
-    const std::int64_t head_dim = c.head_dim == 0 ? c.d_model / c.heads : c.head_dim;
-    if (kind == ReformerAttention::lsh)
-      lsh = &child<LshSelfAttention>("self_attention", c.d_model, c.heads, c.lsh, shape);
-    else
-      local = &child<LocalSelfAttention>("self_attention", c.d_model, c.heads, c.local, shape);
-    output =
-        &child<Named>("output").child<Linear>("dense", c.heads * head_dim, c.d_model, LinearOptions{.bias = false});
-  }
-  Tensor operator()(const Tensor& x, const LshCall& call) const {
-    const Tensor h = norm(x);
-    return dropout((*output)(lsh ? (*lsh)(h, call).output : (*local)(h, call.key_padding_mask)));
-  }
-  LayerNorm& norm;
-  Dropout& dropout;
-  LshSelfAttention* lsh = nullptr;
-  LocalSelfAttention* local = nullptr;
-  Linear* output;
-};
-
-struct FeedForwardPart : Module {
-  explicit FeedForwardPart(const ReformerConfig& c)
-      : norm(child<LayerNorm>("layer_norm", c.d_model, LayerNormOptions{.eps = c.eps})),
-        up(child<Named>("dense").child<Linear>("dense", c.d_model, c.d_ff, LinearOptions{.activation = c.activation})),
-        down(child<Named>("output").child<Linear>("dense", c.d_ff, c.d_model)),
-        dropout(child<Dropout>("dropout", c.dropout)),
-        chunks(c.ff_chunks) {}
-  Tensor operator()(const Tensor& x) const {
-    return in_chunks(x, chunks, [&](const Tensor& piece) { return dropout(down(dropout(up(norm(piece))))); });
-  }
-  LayerNorm& norm;
-  Linear &up, &down;
-  Dropout& dropout;
-  std::int64_t chunks;
-};
-
-struct LayerPart : Module {
-  LayerPart(const ReformerConfig& c, ReformerAttention kind)
-      : attention(child<AttentionPart>("attention", c, kind)),
-        feed_forward(child<FeedForwardPart>("feed_forward", c)) {}
-  AttentionPart& attention;
-  FeedForwardPart& feed_forward;
-};
 
 std::int64_t chunk_of(const ReformerConfig& c, ReformerAttention kind) {
   return kind == ReformerAttention::lsh ? c.lsh.chunk : c.local.chunk;
@@ -86,8 +31,7 @@ bool causal(const ReformerConfig& c, ReformerAttention kind) {
   return kind == ReformerAttention::lsh ? c.lsh.causal : c.local.causal;
 }
 
-void check(const ReformerConfig& c, Here here) {
-  const auto fail = [&](const std::string& what) { throw ValueError("Reformer: " + what, here); };
+ReformerConfig checked(const detail::Check& check, ReformerConfig c) {
   for (const auto& [name, value] : {std::pair{"vocabulary", c.vocabulary},
                                     {"d_model", c.d_model},
                                     {"d_ff", c.d_ff},
@@ -96,19 +40,19 @@ void check(const ReformerConfig& c, Here here) {
                                     {"axial_rows", c.axial_rows},
                                     {"axial_columns", c.axial_columns},
                                     {"ff_chunks", c.ff_chunks}})
-    if (value < 1) fail(std::string(name) + " = " + std::to_string(value) + " must be at least 1");
-  if (c.layers.empty()) fail("needs at least one layer");
+    check.at_least(1, value, name);
+  if (c.layers.empty()) check.fail("needs at least one layer");
   for (ReformerAttention kind : c.layers) {
     constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();  // two chunks' common multiple then fits
     if (chunk_of(c, kind) < 1 || chunk_of(c, kind) > most)
-      fail("chunk = " + std::to_string(chunk_of(c, kind)) + " is not in 1.." + std::to_string(most));
-    if (causal(c, kind) != causal(c, c.layers[0])) fail("some layers are causal and some are not");
+      check.fail("chunk = " + std::to_string(chunk_of(c, kind)) + " is not in 1.." + std::to_string(most));
+    if (causal(c, kind) != causal(c, c.layers[0])) check.fail("some layers are causal and some are not");
   }
-  if (c.head_dim < 0 || (c.head_dim == 0 && c.d_model % c.heads != 0))
-    fail("heads = " + std::to_string(c.heads) + " does not divide d_model = " + std::to_string(c.d_model));
+  if (check.at_least(0, c.head_dim, "head_dim") == 0) c.head_dim = check.head_dim(c.d_model, c.heads);
   if (c.axial && (c.axial_row_dim < 1 || c.axial_row_dim >= c.d_model))
-    fail("axial_row_dim = " + std::to_string(c.axial_row_dim) +
-         " must lie between 1 and d_model - 1 = " + std::to_string(c.d_model - 1));
+    check.fail("axial_row_dim = " + std::to_string(c.axial_row_dim) +
+               " must lie between 1 and d_model - 1 = " + std::to_string(c.d_model - 1));
+  return c;
 }
 
 /// The length that all layers can cut into whole chunks; a sequence within one chunk is left as it is.
@@ -127,7 +71,7 @@ struct Sequence {
 };
 
 /// x [b, n, d] and its masks, padded for all layers. A mask that hides nothing is none.
-Sequence padded(const ReformerConfig& c, Tensor x, ReformerCall call, Here here) {
+Sequence padded(const ReformerConfig& c, const Tensor& x, ReformerCall call, Here here) {
   const std::int64_t b = x.size(0), n = x.size(1), more = padded_length(c, n) - n;
   const auto widen = [&](Tensor& mask) {
     if (!mask.defined()) return;
@@ -137,140 +81,116 @@ Sequence padded(const ReformerConfig& c, Tensor x, ReformerCall call, Here here)
     if (more > 0) mask = cat({mask, ones({b, more}, DType::boolean)}, 1);
   };
   Tensor& common = call.key_padding_mask;
-  if (common.defined() || more == 0)
-    widen(common);
-  else
-    common = cat({zeros({b, n}, DType::boolean), ones({b, more}, DType::boolean)}, 1);
+  if (!common.defined() && more > 0) common = zeros({b, n}, DType::boolean);
+  widen(common);
   for (LshCall& each : call.attention) widen(each.key_padding_mask);
   if (common.defined() && !any(common)) common = Tensor();
   if (more == 0) return {x, call};
   return {cat({x, zeros({b, more, x.size(2)}, x.dtype())}, 1), call};
 }
 
-/// While it lives, a module and all below are in evaluation mode; then each is in its own again.
-class Evaluating {
- public:
-  explicit Evaluating(Module& m) {
-    for (const auto& [name, module] : m.named_modules()) before_.emplace_back(module, module->training());
-    m.eval();
-  }
-  ~Evaluating() {
-    for (const auto& [module, on] : before_) module->train(on);  // a module comes before those below it
-  }
-  Evaluating(const Evaluating&) = delete;
-  Evaluating& operator=(const Evaluating&) = delete;
-
- private:
-  std::vector<std::pair<Module*, bool>> before_;
-};
+/// The call of one layer, which has the common mask unless it has its own.
+LshCall call_of(const ReformerCall& call, std::size_t layer) {
+  LshCall own = layer < call.attention.size() ? call.attention[layer] : LshCall{};
+  if (!own.key_padding_mask.defined()) own.key_padding_mask = call.key_padding_mask;
+  return own;
+}
 
 }  // namespace
 
-struct Reformer::Parts {
-  Parts(Named& model, Named& head, const ReformerConfig& c) {
-    Named& embeddings = model.child<Named>("embeddings");
-    words = &embeddings.child<Embedding>("word_embeddings", c.vocabulary, c.d_model);
-    init::normal_(words->weight, 0, c.embedding_std);
-    Named& places = embeddings.child<Named>("position_embeddings");
-    if (c.axial)
-      axial = &places.child<AxialPositionEmbedding>("weights", c.axial_rows, c.axial_columns, c.axial_row_dim,
-                                                    c.d_model - c.axial_row_dim, c.axial_std);
-    else
-      learned = &places.child<LearnedPositionEmbedding>("embedding", c.positions, c.d_model, c.embedding_std);
-    dropout = &embeddings.child<Dropout>("dropout", c.dropout);
-    Named& encoder = model.child<Named>("encoder");
-    layers = &encoder.child<ModuleList<LayerPart>>("layers");
-    for (ReformerAttention kind : c.layers) layers->add(c, kind);
-    norm = &encoder.child<LayerNorm>("layer_norm", 2 * c.d_model, LayerNormOptions{.eps = c.eps});
-    decoder = &head.child<Linear>("decoder", 2 * c.d_model, c.vocabulary, LinearOptions{.bias = false});
-    bias = &head.parameter("bias", zeros({c.vocabulary}));
-  }
-
-  Tensor embed(const Tensor& tokens, Here here) const {
-    if (tokens.rank() != 2)
-      throw ShapeError("Reformer: tokens must be [batch, length], got " + tokens.shape().str(), here);
-    const std::int64_t n = tokens.size(1);
-    return (*dropout)((*words)(tokens) + (axial ? (*axial)(n) : (*learned)(n)));
-  }
-
-  static LshCall call_of(const ReformerCall& call, std::size_t layer) {
-    LshCall own = layer < call.attention.size() ? call.attention[layer] : LshCall{};
-    if (!own.key_padding_mask.defined()) own.key_padding_mask = call.key_padding_mask;
-    return own;
-  }
-
-  std::vector<ReversibleBlock> blocks(const ReformerCall& call, std::size_t count) const {
-    std::vector<ReversibleBlock> out;
-    for (std::size_t i = 0; i < count; ++i) {
-      const LayerPart& layer = (*layers)[i];
-      out.push_back({[&layer, own = call_of(call, i)](const Tensor& x) { return layer.attention(x, own); },
-                     [&layer](const Tensor& x) { return layer.feed_forward(x); }, layer.attention.parameters(),
-                     layer.feed_forward.parameters()});
-    }
-    return out;
-  }
-
-  Embedding* words;
-  AxialPositionEmbedding* axial = nullptr;
-  LearnedPositionEmbedding* learned = nullptr;
-  Dropout* dropout;
-  ModuleList<LayerPart>* layers;
-  LayerNorm* norm;
-  Linear* decoder;
-  Tensor* bias;
-};
-
-Reformer::Reformer(const ReformerConfig& config, Here here) : config_(config) {
-  check(config, here);
-  const Frame frame("Reformer", here);
-  Named& model = child<Named>("reformer");
-  parts_ = std::make_unique<Parts>(model, child<Named>("lm_head"), config);
+Reformer::Embeddings::Embeddings(const ReformerConfig& c, Here here) : Module(here), config(c) {
+  init::normal_(words.weight, 0, c.embedding_std);
+  if (c.axial)
+    axial = &child<AxialPositionEmbedding>("position_embeddings.weights", c.axial_rows, c.axial_columns,
+                                           c.axial_row_dim, c.d_model - c.axial_row_dim, c.axial_std);
+  else
+    learned =
+        &child<LearnedPositionEmbedding>("position_embeddings.embedding", c.positions, c.d_model, c.embedding_std);
 }
 
-Reformer::~Reformer() = default;
+Tensor Reformer::Embeddings::operator()(const Tensor& tokens) const {
+  if (tokens.rank() != 2) throw ShapeError("Reformer: tokens must be [batch, length], got " + tokens.shape().str());
+  const std::int64_t n = tokens.size(1);
+  return dropout(words(tokens) + (axial ? (*axial)(n) : (*learned)(n)));
+}
+
+Reformer::Attention::Attention(const ReformerConfig& c, ReformerAttention kind, Here here) : Module(here), config(c) {
+  const HeadOptions shape{.head_dim = c.head_dim, .project_output = false};
+  if (kind == ReformerAttention::lsh)
+    lsh = &child<LshSelfAttention>("self_attention", c.d_model, c.heads, c.lsh, shape);
+  else
+    local = &child<LocalSelfAttention>("self_attention", c.d_model, c.heads, c.local, shape);
+  output = &child<Linear>("output.dense", c.heads * c.head_dim, c.d_model, LinearOptions{.bias = false});
+}
+
+LshResult Reformer::Attention::operator()(const Tensor& x, const LshCall& call) const {
+  const Tensor h = norm(x);
+  const LshResult heads = lsh ? (*lsh)(h, call) : LshResult{(*local)(h, call.key_padding_mask), {}};
+  return {dropout((*output)(heads.output)), heads.buckets};
+}
+
+Tensor Reformer::FeedForward::operator()(const Tensor& x) const {
+  return in_chunks(x, config.ff_chunks, [&](const Tensor& t) { return dropout(down(dropout(up(norm(t))))); });
+}
+
+Reformer::Encoder::Encoder(const ReformerConfig& c, Here here) : Module(here), config(c) {
+  for (ReformerAttention kind : c.layers) layers.add(c, kind);
+}
+
+std::vector<ReversibleBlock> Reformer::Encoder::blocks(const ReformerCall& call, std::size_t count) const {
+  std::vector<ReversibleBlock> out;
+  for (std::size_t i = 0; i < count; ++i) {
+    const Layer& layer = layers[i];
+    out.push_back({[&layer, own = call_of(call, i)](const Tensor& x) { return layer.attention(x, own).output; },
+                   [&layer](const Tensor& x) { return layer.feed_forward(x); }, layer.attention.parameters(),
+                   layer.feed_forward.parameters()});
+  }
+  return out;
+}
+
+Tensor Reformer::Head::operator()(const Tensor& x) const { return linear(x, decoder.weight, bias); }
+
+Reformer::Reformer(const ReformerConfig& c, Here here) : Module(here), config(checked({"Reformer", *this}, c)) {}
 
 Tensor Reformer::operator()(const Tensor& tokens, const ReformerCall& call, Here here) {
   const Scope scope(*this, "Reformer", here);
-  const auto [x, own] = padded(config_, parts_->embed(tokens, here), call, here);
-  const TwoStreams y = reversible_blocks(parts_->blocks(own, parts_->layers->size()), {x, x}, config_.reversible);
-  Tensor h = (*parts_->dropout)((*parts_->norm)(cat({y.first, y.second}, 2)));
+  const auto [x, own] = padded(config, embeddings(tokens), call, here);
+  const TwoStreams y = reversible_blocks(encoder.blocks(own, encoder.layers.size()), {x, x}, config.reversible);
+  Tensor h = embeddings.dropout(encoder.norm(cat({y.first, y.second}, 2)));
   if (x.size(1) > tokens.size(1)) h = slice(h, 1, 0, tokens.size(1));
-  return linear(h, parts_->decoder->weight, *parts_->bias);
+  return head(h);
 }
 
 Tensor Reformer::loss(const Tensor& logits, const Tensor& labels, Here here) const {
   const Scope scope(*this, "Reformer", here);
-  if (causal(config_, config_.layers[0])) return detail::next_token_loss("Reformer", logits, labels, here);
-  return cross_entropy(logits, labels, {}, here);
+  if (causal(config, config.layers[0])) return next_token_loss("Reformer", logits, labels, here);
+  return cross_entropy(logits, labels);
 }
 
 std::vector<Tensor> Reformer::buckets(const Tensor& tokens, const ReformerCall& call, Here here) {
   const Scope scope(*this, "Reformer", here);
   const NoGrad off;
-  const auto [x, padded_call] = padded(config_, parts_->embed(tokens, here), call, here);
-  const auto blocks = parts_->blocks(padded_call, parts_->layers->size());
+  const auto [x, own] = padded(config, embeddings(tokens), call, here);
   std::vector<Tensor> out;
   TwoStreams y{x, x};
-  for (std::size_t i = 0; i < blocks.size(); ++i) {
-    const AttentionPart& part = (*parts_->layers)[i].attention;
-    LshCall own = parts_->call_of(padded_call, i);
-    out.push_back(part.lsh ? (*part.lsh)(part.norm(y.second), own).buckets : Tensor());
-    if (out.back().defined()) own.buckets = out.back();
-    y.first = y.first + part(y.second, own);
-    y.second = y.second + blocks[i].g(y.first);
+  for (std::size_t i = 0; i < encoder.layers.size(); ++i) {
+    const LshResult attended = encoder.layers[i].attention(y.second, call_of(own, i));
+    out.push_back(attended.buckets);
+    y.first = y.first + attended.output;
+    y.second = y.second + encoder.layers[i].feed_forward(y.first);
   }
   return out;
 }
 
-Reformer::Pattern Reformer::attention_pattern(const Tensor& tokens, std::size_t layer, Here here) {
+AttentionPatternResult Reformer::attention_pattern(const Tensor& tokens, std::size_t layer, Here here) {
   const Scope scope(*this, "Reformer", here);
-  LshSelfAttention& attention = lsh_attention(layer, here);
+  const LshSelfAttention& attention = lsh_attention(layer, here);
   const NoGrad off;
-  const Evaluating evaluating(*this);
-  const auto [x, call] = padded(config_, parts_->embed(tokens, here), {}, here);
-  const TwoStreams y = reversible_blocks(parts_->blocks(call, layer), {x, x}, false);
-  const Tensor h = (*parts_->layers)[layer].attention.norm(y.second);
-  const LshCall own = parts_->call_of(call, layer);
+  const detail::Evaluating evaluating(*this);
+  const auto [x, call] = padded(config, embeddings(tokens), {}, here);
+  const TwoStreams y = reversible_blocks(encoder.blocks(call, layer), {x, x}, false);
+  const Tensor h = encoder.layers[layer].attention.norm(y.second);
+  const LshCall own = call_of(call, layer);
   const Tensor buckets = attention(h, own).buckets;
   const Tensor weights = attention.weights(h, buckets, own.key_padding_mask);
   const std::int64_t n = tokens.size(1);
@@ -278,10 +198,10 @@ Reformer::Pattern Reformer::attention_pattern(const Tensor& tokens, std::size_t 
 }
 
 LshSelfAttention& Reformer::lsh_attention(std::size_t layer, Here here) {
-  const std::size_t count = parts_->layers->size();
+  const std::size_t count = encoder.layers.size();
   if (layer >= count)
     throw IndexError("Reformer: there is no layer " + std::to_string(layer) + " of " + std::to_string(count), here);
-  LshSelfAttention* found = (*parts_->layers)[layer].attention.lsh;
+  LshSelfAttention* found = encoder.layers[layer].attention.lsh;
   if (!found) throw ValueError("Reformer: layer " + std::to_string(layer) + " is no LSH layer", here);
   return *found;
 }
@@ -295,54 +215,56 @@ void Reformer::load_published(const std::string& path, Here here) {
 }
 
 ReformerConfig reformer_config_from_file(const std::string& path, Here here) {
-  std::ifstream file(path);
-  if (!file) throw FileError(path + ": cannot be opened", here);
-  try {
-    const nlohmann::json j = nlohmann::json::parse(file);
-    ReformerConfig c;
-    c.vocabulary = j.at("vocab_size");
-    c.d_model = j.at("hidden_size");
-    c.d_ff = j.at("feed_forward_size");
-    c.heads = j.at("num_attention_heads");
-    c.head_dim = j.at("attention_head_size");
-    c.layers.clear();
-    for (const auto& kind : j.at("attn_layers"))
-      c.layers.push_back(kind == "lsh" ? ReformerAttention::lsh : ReformerAttention::local);
-    c.lsh = LshOptions::hugging_face();
-    c.lsh.hashes = j.at("num_hashes");
-    c.lsh.chunk = j.at("lsh_attn_chunk_length");
-    c.lsh.chunks_before = j.at("lsh_num_chunks_before");
-    c.lsh.chunks_after = j.at("lsh_num_chunks_after");
-    c.lsh.causal = j.at("is_decoder");
-    c.lsh.max_length = j.at("max_position_embeddings");
-    c.lsh.dropout = j.at("lsh_attention_probs_dropout_prob");
-    const auto& buckets = j.at("num_buckets");
-    if (buckets.is_array())
-      c.lsh.buckets = buckets.get<std::vector<std::int64_t>>();
-    else if (buckets.is_number())
-      c.lsh.buckets = {buckets.get<std::int64_t>()};
-    c.local.chunk = j.at("local_attn_chunk_length");
-    c.local.chunks_before = j.at("local_num_chunks_before");
-    c.local.chunks_after = j.at("local_num_chunks_after");
-    c.local.causal = j.at("is_decoder");
-    c.local.ring = true;
-    c.local.dropout = j.at("local_attention_probs_dropout_prob");
-    c.axial = j.value("axial_pos_embds", true);
-    c.positions = j.at("max_position_embeddings");
-    if (c.axial) {
-      c.axial_rows = j.at("axial_pos_shape").at(0);
-      c.axial_columns = j.at("axial_pos_shape").at(1);
-      c.axial_row_dim = j.at("axial_pos_embds_dim").at(0);
-      c.axial_std = j.at("axial_norm_std");
-    }
-    c.embedding_std = j.at("initializer_range");
-    c.activation = detail::activation_named(j.at("hidden_act"), "hidden_act", path, here);
-    c.dropout = j.at("hidden_dropout_prob");
-    c.eps = j.at("layer_norm_eps");
-    return c;
-  } catch (const nlohmann::json::exception& e) {
-    throw FileError(path + ": no Reformer configuration: " + e.what(), here);
+  using detail::Key;
+  ReformerConfig c;
+  c.lsh = LshOptions::hugging_face();
+  c.local.ring = true;
+  std::vector<std::string> kinds;
+  std::vector<std::int64_t> buckets, axial_shape, axial_dims;
+  detail::read_config(path,
+                      {{"vocab_size", &c.vocabulary},
+                       {"hidden_size", &c.d_model},
+                       {"feed_forward_size", &c.d_ff},
+                       {"num_attention_heads", &c.heads},
+                       {"attention_head_size", &c.head_dim},
+                       {"attn_layers", &kinds},
+                       {"num_hashes", &c.lsh.hashes},
+                       {"num_buckets", &buckets, Key::optional},
+                       {"lsh_attn_chunk_length", &c.lsh.chunk},
+                       {"lsh_num_chunks_before", &c.lsh.chunks_before},
+                       {"lsh_num_chunks_after", &c.lsh.chunks_after},
+                       {"lsh_attention_probs_dropout_prob", &c.lsh.dropout},
+                       {"local_attn_chunk_length", &c.local.chunk},
+                       {"local_num_chunks_before", &c.local.chunks_before},
+                       {"local_num_chunks_after", &c.local.chunks_after},
+                       {"local_attention_probs_dropout_prob", &c.local.dropout},
+                       {"is_decoder", &c.lsh.causal},
+                       {"is_decoder", &c.local.causal},
+                       {"max_position_embeddings", &c.positions},
+                       {"max_position_embeddings", &c.lsh.max_length},
+                       {"axial_pos_embds", &c.axial, Key::optional},
+                       {"axial_pos_shape", &axial_shape, Key::optional},
+                       {"axial_pos_embds_dim", &axial_dims, Key::optional},
+                       {"axial_norm_std", &c.axial_std, Key::optional},
+                       {"initializer_range", &c.embedding_std},
+                       {"hidden_act", &c.activation},
+                       {"hidden_dropout_prob", &c.dropout},
+                       {"layer_norm_eps", &c.eps}},
+                      here);
+  const auto refuse = [&](const std::string& what) { throw FileError(path + ": " + what, here); };
+  c.layers.clear();
+  for (const std::string& kind : kinds) {
+    if (kind != "lsh" && kind != "local") refuse("\"attn_layers\" has \"" + kind + "\", neither \"lsh\" nor \"local\"");
+    c.layers.push_back(kind == "lsh" ? ReformerAttention::lsh : ReformerAttention::local);
   }
+  c.lsh.buckets = buckets;
+  if (!c.axial) return c;
+  if (axial_shape.size() != 2 || axial_dims.size() != 2)
+    refuse("\"axial_pos_shape\" and \"axial_pos_embds_dim\" must have two numbers each");
+  c.axial_rows = axial_shape[0];
+  c.axial_columns = axial_shape[1];
+  c.axial_row_dim = axial_dims[0];
+  return c;
 }
 
 }  // namespace attune::nn

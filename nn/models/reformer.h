@@ -1,10 +1,15 @@
 // The Reformer language model (Kitaev, Kaiser and Levskaya 2020): axial positions, reversible layers of LSH or local
-// attention and feed-forward, an output over both streams. Parameters carry Hugging Face's names below "reformer." and
-// "lm_head.".
+// attention and feed-forward, an output over both streams. Children carry Hugging Face's names.
 #pragma once
 
+#include "autograd/ops/create.h"
 #include "nn/attention/lsh.h"
+#include "nn/layers/containers.h"
+#include "nn/layers/dropout.h"
+#include "nn/layers/embedding.h"
+#include "nn/layers/norm.h"
 #include "nn/layers/positional.h"
+#include "nn/layers/reversible.h"
 
 namespace attune::nn {
 
@@ -20,7 +25,7 @@ struct ReformerConfig {
   LshOptions lsh{};
   LocalOptions local{};
   bool axial = true;                                 ///< positions by rows and columns; false: a learned vector each
-  std::int64_t positions = 4096;                     ///< where they are not axial
+  std::int64_t positions = 4096;                     ///< if they are not axial
   std::int64_t axial_rows = 64, axial_columns = 64;  ///< positions up to their product
   std::int64_t axial_row_dim = 64;                   ///< of d_model; the columns have the rest
   double axial_std = 1;
@@ -32,52 +37,115 @@ struct ReformerConfig {
   bool reversible = true;      ///< recompute activations; false keeps them
 };
 
+/// Hugging Face's config.json (a Reformer's) as a ReformerConfig. Throws FileError.
+ReformerConfig reformer_config_from_file(const std::string& path, Here here = Here::current());
+
 struct ReformerCall {
-  Tensor key_padding_mask{};         ///< [b, n] bool: true is padding
-  std::vector<LshCall> attention{};  ///< one a layer where given; of a local one the mask alone counts;
-                                     ///< buckets are of the padded length, as buckets() gives them
+  /// [b, n] bool: true hides.
+  Tensor key_padding_mask{};
+  /// None, or one a layer; of a local layer's the mask alone counts. Buckets are of the padded length, as buckets()
+  /// gives them.
+  std::vector<LshCall> attention{};
 };
 
-class Reformer : public Module {
- public:
+/// What a layer attends to.
+struct AttentionPatternResult {
+  Tensor weights;  ///< [b, h, n, n]
+  Tensor buckets;  ///< [b, h, hashes, n]; undefined if none were needed
+};
+
+struct Reformer : Module {
   /// Throws ValueError for sizes that do not fit.
   explicit Reformer(const ReformerConfig& config, Here here = Here::current());
-  ~Reformer() override;
-
-  /// Loads a file with the published names, passing over what is no weight there (mask constants, the head's tied
-  /// bias). Throws as load() does.
-  void load_published(const std::string& path, Here here = Here::current());
 
   /// Logits [b, n, vocabulary] of tokens [b, n] int64. A length that the layers' chunks do not divide is padded for all
   /// layers alike, and cut again at the end.
   Tensor operator()(const Tensor& tokens, const ReformerCall& call = {}, Here here = Here::current());
-  /// Mean cross-entropy of predicting token i + 1 at position i, or, where attention is not causal, the label of
-  /// position i itself (masked tokens); targets of -100 are ignored.
+  /// Mean cross-entropy of predicting token i + 1 at position i, or, if attention is not causal, the label of position i
+  /// itself (masked tokens); targets of -100 are ignored.
   Tensor loss(const Tensor& logits, const Tensor& labels, Here here = Here::current()) const;
 
   /// The buckets [b, h, hashes, n] of every layer (undefined for local layers and short sequences) for these tokens,
   /// off the tape; n is the padded length.
   std::vector<Tensor> buckets(const Tensor& tokens, const ReformerCall& call = {}, Here here = Here::current());
-
-  /// The attention probabilities [b, h, n, n] and the buckets [b, h, hashes, n] of an LSH layer for tokens [b, n], in
-  /// evaluation mode; n is the given length.
-  struct Pattern {
-    Tensor weights, buckets;
-  };
-  Pattern attention_pattern(const Tensor& tokens, std::size_t layer, Here here = Here::current());
-
-  const ReformerConfig& config() const { return config_; }
-  /// Throws ValueError for a local layer, IndexError where there is none.
+  /// The attention probabilities and buckets of an LSH layer for tokens [b, n], in evaluation mode and off the tape; n is
+  /// the given length.
+  AttentionPatternResult attention_pattern(const Tensor& tokens, std::size_t layer, Here here = Here::current());
+  /// Throws ValueError for a local layer, IndexError if there is none.
   LshSelfAttention& lsh_attention(std::size_t layer, Here here = Here::current());
 
- private:
-  struct Parts;  // the tree of children, with the published names
+  /// Loads a file with the published names, passing over what is no weight there (mask constants, the head's tied
+  /// bias). Throws as load() does.
+  void load_published(const std::string& path, Here here = Here::current());
 
-  ReformerConfig config_;
-  std::unique_ptr<Parts> parts_;
+  struct Embeddings : Module {
+    explicit Embeddings(const ReformerConfig& c, Here here = Here::current());
+    Tensor operator()(const Tensor& tokens) const;
+
+    const ReformerConfig config;
+    Embedding& words = child<Embedding>("word_embeddings", config.vocabulary, config.d_model);
+    AxialPositionEmbedding* axial = nullptr;
+    LearnedPositionEmbedding* learned = nullptr;
+    Dropout& dropout = child<Dropout>("dropout", config.dropout);
+  };
+
+  struct Attention : Module {
+    Attention(const ReformerConfig& c, ReformerAttention kind, Here here = Here::current());
+    LshResult operator()(const Tensor& x, const LshCall& call) const;
+
+    const ReformerConfig config;
+    LayerNorm& norm = child<LayerNorm>("layer_norm", config.d_model, LayerNormOptions{.eps = config.eps});
+    LshSelfAttention* lsh = nullptr;
+    LocalSelfAttention* local = nullptr;
+    Linear* output = nullptr;
+    Dropout& dropout = child<Dropout>("dropout", config.dropout);
+  };
+
+  struct FeedForward : Module {
+    explicit FeedForward(const ReformerConfig& c, Here here = Here::current()) : Module(here), config(c) {}
+    Tensor operator()(const Tensor& x) const;
+
+    const ReformerConfig config;
+    LayerNorm& norm = child<LayerNorm>("layer_norm", config.d_model, LayerNormOptions{.eps = config.eps});
+    Linear& up =
+        child<Linear>("dense.dense", config.d_model, config.d_ff, LinearOptions{.activation = config.activation});
+    Linear& down = child<Linear>("output.dense", config.d_ff, config.d_model);
+    Dropout& dropout = child<Dropout>("dropout", config.dropout);
+  };
+
+  struct Layer : Module {
+    Layer(const ReformerConfig& c, ReformerAttention kind, Here here = Here::current())
+        : Module(here),
+          attention(child<Attention>("attention", c, kind)),
+          feed_forward(child<FeedForward>("feed_forward", c)) {}
+
+    Attention& attention;
+    FeedForward& feed_forward;
+  };
+
+  struct Encoder : Module {
+    explicit Encoder(const ReformerConfig& c, Here here = Here::current());
+    /// Its first `count` layers.
+    std::vector<ReversibleBlock> blocks(const ReformerCall& call, std::size_t count) const;
+
+    const ReformerConfig config;
+    ModuleList<Layer>& layers = child<ModuleList<Layer>>("layers");
+    LayerNorm& norm = child<LayerNorm>("layer_norm", 2 * config.d_model, LayerNormOptions{.eps = config.eps});
+  };
+
+  struct Head : Module {
+    explicit Head(const ReformerConfig& c, Here here = Here::current()) : Module(here), config(c) {}
+    Tensor operator()(const Tensor& x) const;
+
+    const ReformerConfig config;
+    Tensor& bias = parameter("bias", zeros({config.vocabulary}));
+    Linear& decoder = child<Linear>("decoder", 2 * config.d_model, config.vocabulary, LinearOptions{.bias = false});
+  };
+
+  const ReformerConfig config;
+  Embeddings& embeddings = child<Embeddings>("reformer.embeddings", config);
+  Encoder& encoder = child<Encoder>("reformer.encoder", config);
+  Head& head = child<Head>("lm_head", config);
 };
-
-/// Hugging Face's config.json (a Reformer's) as a ReformerConfig. Throws FileError.
-ReformerConfig reformer_config_from_file(const std::string& path, Here here = Here::current());
 
 }  // namespace attune::nn

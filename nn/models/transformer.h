@@ -5,12 +5,13 @@
 #include <optional>
 
 #include "nn/attention/multihead.h"
-#include "nn/layers/containers.h"
-#include "nn/layers/dropout.h"
-#include "nn/layers/linear.h"
-#include "nn/layers/norm.h"
 
 namespace attune::nn {
+
+class Dropout;
+class LayerNorm;
+template <class M>
+class ModuleList;
 
 struct TransformerOptions {
   std::int64_t d_ff = 2048;
@@ -19,7 +20,7 @@ struct TransformerOptions {
   bool pre_norm = false;
   double eps = 1e-5;
   std::int64_t ff_chunks = 1;        ///< pieces along the sequence for the feed-forward part; the result is the same
-  std::optional<bool> final_norm{};  ///< a norm after a stack's last layer; default: where pre_norm
+  std::optional<bool> final_norm{};  ///< a norm after a stack's last layer; default: if pre_norm
   Generator* generator = nullptr;    ///< of the dropout; null: the default one
 };
 

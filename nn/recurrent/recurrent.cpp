@@ -14,78 +14,82 @@ namespace attune::nn {
 
 namespace {
 
-void check_activation(Activation f, const char* name, Here here) {
-  if (f != Activation::tanh && f != Activation::relu)
-    throw ValueError(std::string(name) + ": the activation must be tanh or relu", here);
+void check_activation(const detail::Check& check, Activation f) {
+  if (f != Activation::tanh && f != Activation::relu) check.fail("the activation must be tanh or relu");
 }
 
 Tensor or_none(const Tensor* t) { return t ? *t : Tensor(); }
 
-/// Both biases of a step in one, where nothing comes between them: added to the inputs once.
+/// Both biases of a step in one, if nothing comes between them: added to the inputs once.
 Tensor joint_bias(const Tensor* b_ih, const Tensor* b_hh) { return b_ih ? *b_ih + *b_hh : Tensor(); }
 
 }  // namespace
 
-RecurrentNet::RecurrentNet(const Config& c, Here here) : config_(c) {
-  detail::at_least(1, c.in, c.name, "in", here);
-  detail::at_least(1, c.hidden, c.name, "hidden", here);
-  detail::at_least(1, c.layers, c.name, "layers", here);
-  detail::at_least(0, c.proj_size, c.name, "proj_size", here);
-  detail::probability(c.dropout, c.name, "dropout", here);
-  if (c.proj_size >= c.hidden)
-    throw ValueError(std::string(c.name) + ": proj_size = " + std::to_string(c.proj_size) +
-                         " must be below hidden = " + std::to_string(c.hidden),
-                     here);
-  if (!(c.cell_clip >= 0 && c.projection_clip >= 0))
-    throw ValueError(std::string(c.name) + ": clips must not be negative", here);
-  if (c.projection_clip > 0 && c.proj_size == 0)
-    throw ValueError(std::string(c.name) + ": projection_clip needs a proj_size", here);
-  check_activation(c.activation, c.name, here);
-  const double bound = 1 / std::sqrt(static_cast<double>(c.hidden));
-  const std::int64_t rows = c.gates * c.hidden, out = c.proj_size > 0 ? c.proj_size : c.hidden;
-  const std::int64_t ways = c.bidirectional ? 2 : 1;
-  for (std::int64_t i = 0; i < c.layers * ways; ++i) {
-    const std::string end = "_l" + std::to_string(i / ways) + (i % ways == 1 ? "_reverse" : "");
-    const auto make = [&](const char* name, const Shape& shape) {
-      Tensor& w = parameter(name + end, zeros(shape), here);
+RecurrentNet::RecurrentNet(const char* name, Cell cell, std::int64_t in, std::int64_t hidden, const RecurrentOptions& o,
+                           Here here)
+    : Module(here),
+      name_(name),
+      cell_(cell),
+      in_(in),
+      hidden_(hidden),
+      options_(o),
+      ways_(o.bidirectional ? 2 : 1),
+      out_(o.proj_size > 0 ? o.proj_size : hidden) {
+  const detail::Check check{name, *this};
+  check.at_least(1, in, "in");
+  check.at_least(1, hidden, "hidden");
+  check.at_least(1, o.layers, "layers");
+  check.at_least(0, o.proj_size, "proj_size");
+  check.probability(o.dropout, "dropout");
+  if (cell != Cell::lstm && (o.proj_size != 0 || o.cell_clip != 0 || o.projection_clip != 0))
+    check.fail("proj_size, cell_clip and projection_clip are an LSTM's");
+  if (cell != Cell::rnn && o.activation != Activation::tanh) check.fail("the activation is an RNN's to choose");
+  if (o.proj_size >= hidden)
+    check.fail("proj_size = " + std::to_string(o.proj_size) + " must be below hidden = " + std::to_string(hidden));
+  if (!(o.cell_clip >= 0 && o.projection_clip >= 0)) check.fail("clips must not be negative");
+  if (o.projection_clip > 0 && o.proj_size == 0) check.fail("projection_clip needs a proj_size");
+  check_activation(check, o.activation);
+  const double bound = 1 / std::sqrt(static_cast<double>(hidden));
+  const std::int64_t gates = cell == Cell::lstm ? 4 : cell == Cell::gru ? 3 : 1, rows = gates * hidden;
+  for (std::int64_t i = 0; i < o.layers * ways_; ++i) {
+    const std::string end = "_l" + std::to_string(i / ways_) + (i % ways_ == 1 ? "_reverse" : "");
+    const auto make = [&](const char* what, const Shape& shape) {
+      Tensor& w = parameter(what + end, zeros(shape));
       init::uniform_(w, -bound, bound);
       return &w;
     };
     Weights w{};
-    w.w_ih = make("weight_ih", {rows, i < ways ? c.in : ways * out});
-    w.w_hh = make("weight_hh", {rows, out});
-    if (c.bias) {
+    w.w_ih = make("weight_ih", {rows, i < ways_ ? in : ways_ * out_});
+    w.w_hh = make("weight_hh", {rows, out_});
+    if (o.bias) {
       w.b_ih = make("bias_ih", {rows});
       w.b_hh = make("bias_hh", {rows});
     }
-    if (c.proj_size > 0) w.w_hr = make("weight_hr", {out, c.hidden});
+    if (o.proj_size > 0) w.w_hr = make("weight_hr", {out_, hidden});
     weights_.push_back(w);
   }
-  if (c.dropout > 0)
-    dropout_ = &child<Dropout>({"dropout", here}, c.dropout, c.generator ? *c.generator : default_generator(), here);
+  if (o.dropout > 0) dropout_ = &child<Dropout>("dropout", o.dropout, o.generator ? *o.generator : default_generator());
 }
 
-Recurrent RecurrentNet::one_way(const Tensor& x, const LstmState& initial, const Weights& w,
-                                const RecurrentOptions& o) const {
-  if (config_.gates == 3) return gru(linear(x, *w.w_ih, or_none(w.b_ih)), initial.h, *w.w_hh, or_none(w.b_hh), o);
+RecurrentResult RecurrentNet::one_way(const Tensor& x, const LstmState& initial, const Weights& w,
+                                      const RecurrentCall& call) const {
+  if (cell_ == Cell::gru) return gru(linear(x, *w.w_ih, or_none(w.b_ih)), initial.h, *w.w_hh, or_none(w.b_hh), call);
   const Tensor gates = linear(x, *w.w_ih, joint_bias(w.b_ih, w.b_hh));
-  if (config_.gates == 1) return rnn(gates, initial.h, *w.w_hh, {}, config_.activation, o);
-  return lstm(gates, initial.h, initial.c, *w.w_hh, {}, or_none(w.w_hr), o);
+  if (cell_ == Cell::rnn) return rnn(gates, initial.h, *w.w_hh, {}, options_.activation, call);
+  return lstm(gates, initial.h, initial.c, *w.w_hh, {}, or_none(w.w_hr), call);
 }
 
-RecurrentOutput RecurrentNet::run(const Tensor& x, const LstmState& initial, const Tensor& lengths, Here here) const {
-  const Scope scope(*this, config_.name, here);
-  const Op op{config_.name, here};
-  const Config& c = config_;
+RecurrentResult RecurrentNet::run(const Tensor& x, const LstmState& initial, const Tensor& lengths, Here here) const {
+  const Scope scope(*this, name_, here);
+  const Op op{name_, here};
   op.check_floating(x);
-  const bool single = x.rank() == 2;
-  if ((!single && x.rank() != 3) || x.size(-1) != c.in)
-    op.fail_shape("x " + x.shape().str() + " must be " + (c.batch_first ? "[B, T, " : "[T, B, ") +
-                  std::to_string(c.in) + "] or [T, " + std::to_string(c.in) + "]");
+  const bool single = x.rank() == 2, batch_first = options_.batch_first;
+  if ((!single && x.rank() != 3) || x.size(-1) != in_)
+    op.fail_shape("x " + x.shape().str() + " must be " + (batch_first ? "[B, T, " : "[T, B, ") + std::to_string(in_) +
+                  "] or [T, " + std::to_string(in_) + "]");
   if (single && lengths.defined()) op.fail_shape("lengths are for batches, x is " + x.shape().str());
-  Tensor now = single ? unsqueeze(x, 1) : c.batch_first ? transpose(x, 0, 1) : x;  // [T, B, ..]
+  Tensor now = single ? unsqueeze(x, 1) : batch_first ? transpose(x, 0, 1) : x;  // [T, B, ..]
   const std::int64_t batch = now.size(1), count = static_cast<std::int64_t>(weights_.size());
-  const std::int64_t ways = c.bidirectional ? 2 : 1, out = c.proj_size > 0 ? c.proj_size : c.hidden;
   // The initial states one by one, [B, ..] each.
   const auto states = [&](const char* what, const Tensor& s, std::int64_t size) {
     if (!s.defined()) return Tensors(weights_.size());
@@ -94,55 +98,39 @@ RecurrentOutput RecurrentNet::run(const Tensor& x, const LstmState& initial, con
     if (s.shape() != fits) op.fail_shape(std::string(what) + " " + s.shape().str() + " must be " + fits.str());
     return unbind(single ? unsqueeze(s, 1) : s, 0);
   };
-  const Tensors h0 = states("h0", initial.h, out), c0 = states("c0", initial.c, c.hidden);
+  const Tensors h0 = states("h0", initial.h, out_), c0 = states("c0", initial.c, hidden_);
   Tensors hs, cs;
   for (std::size_t i = 0; i < weights_.size();) {
-    Tensors ys;
-    for (std::int64_t way = 0; way < ways; ++way, ++i) {
-      const Recurrent r = one_way(
-          now, {h0[i], c0[i]}, weights_[i],
-          {.reverse = way == 1, .lengths = lengths, .cell_clip = c.cell_clip, .projection_clip = c.projection_clip});
-      ys.push_back(r.y);
+    Tensors outputs;
+    for (std::int64_t way = 0; way < ways_; ++way, ++i) {
+      const RecurrentResult r = one_way(now, {h0[i], c0[i]}, weights_[i],
+                                        {.reverse = way == 1,
+                                         .lengths = lengths,
+                                         .cell_clip = options_.cell_clip,
+                                         .projection_clip = options_.projection_clip});
+      outputs.push_back(r.output);
       hs.push_back(r.h);
       cs.push_back(r.c);
     }
-    now = ways == 1 ? ys[0] : cat(ys, 2);
+    now = ways_ == 1 ? outputs[0] : cat(outputs, 2);
     if (dropout_ && i < weights_.size()) now = (*dropout_)(now);
   }
   const auto together = [&](const Tensors& s) { return single ? squeeze(stack(s), 1) : stack(s); };
-  return {single          ? squeeze(now, 1)
-          : c.batch_first ? transpose(now, 0, 1)
-                          : now,
-          together(hs), c.gates == 4 ? together(cs) : Tensor()};
+  now = single ? squeeze(now, 1) : batch_first ? transpose(now, 0, 1) : now;
+  return {now, together(hs), cell_ == Cell::lstm ? together(cs) : Tensor()};
 }
 
-RecurrentOutput RecurrentNet::run_step(const Tensor& x, const LstmState& state, Here here) const {
-  const Scope scope(*this, config_.name, here);
-  const Op op{config_.name, here};
+RecurrentResult RecurrentNet::run_step(const Tensor& x, const LstmState& state, Here here) const {
+  const Scope scope(*this, name_, here);
+  const Op op{name_, here};
   op.check_defined(x);
-  if (config_.bidirectional) op.fail_value("a bidirectional network has no single steps");
-  if (x.rank() != 2)
-    op.fail_shape("x " + x.shape().str() + " of a step must be [B, " + std::to_string(config_.in) + "]");
-  const int time = config_.batch_first ? 1 : 0;
-  RecurrentOutput r = run(unsqueeze(x, time), state, {}, {});
+  if (options_.bidirectional) op.fail_value("a bidirectional network has no single steps");
+  if (x.rank() != 2) op.fail_shape("x " + x.shape().str() + " of a step must be [B, " + std::to_string(in_) + "]");
+  const int time = options_.batch_first ? 1 : 0;
+  RecurrentResult r = run(unsqueeze(x, time), state, {}, {});
   r.output = squeeze(r.output, time);
   return r;
 }
-
-LSTM::LSTM(std::int64_t in, std::int64_t hidden, const LSTMOptions& o, Here here)
-    : RecurrentNet({"LSTM", 4, in, hidden, o.layers, o.bias, o.batch_first, o.bidirectional, o.dropout, o.proj_size,
-                    o.cell_clip, o.projection_clip, Activation::tanh, o.generator},
-                   here) {}
-
-GRU::GRU(std::int64_t in, std::int64_t hidden, const GRUOptions& o, Here here)
-    : RecurrentNet({"GRU", 3, in, hidden, o.layers, o.bias, o.batch_first, o.bidirectional, o.dropout, 0, 0, 0,
-                    Activation::tanh, o.generator},
-                   here) {}
-
-RNN::RNN(std::int64_t in, std::int64_t hidden, const RNNOptions& o, Here here)
-    : RecurrentNet({"RNN", 1, in, hidden, o.layers, o.bias, o.batch_first, o.bidirectional, o.dropout, 0, 0, 0,
-                    o.activation, o.generator},
-                   here) {}
 
 namespace {
 
@@ -156,16 +144,15 @@ Tensor uniform(const Shape& shape, std::int64_t hidden) {
 
 RecurrentCell::RecurrentCell(const char* name, std::int64_t gates, std::int64_t in, std::int64_t hidden, bool bias,
                              Here here)
-    : name_(name),
-      weight_ih_(parameter("weight_ih",
-                           uniform({gates * detail::at_least(1, hidden, name, "hidden", here),
-                                    detail::at_least(1, in, name, "in", here)},
-                                   hidden),
-                           here)),
-      weight_hh_(parameter("weight_hh", uniform({gates * hidden, hidden}, hidden), here)) {
+    : Module(here),
+      name_(name),
+      weight_ih_(parameter("weight_ih", uniform({gates * detail::Check(name, *this).at_least(1, hidden, "hidden"),
+                                                 detail::Check(name, *this).at_least(1, in, "in")},
+                                                hidden))),
+      weight_hh_(parameter("weight_hh", uniform({gates * hidden, hidden}, hidden))) {
   if (!bias) return;
-  bias_ih_ = &parameter("bias_ih", uniform({gates * hidden}, hidden), here);
-  bias_hh_ = &parameter("bias_hh", uniform({gates * hidden}, hidden), here);
+  bias_ih_ = &parameter("bias_ih", uniform({gates * hidden}, hidden));
+  bias_hh_ = &parameter("bias_hh", uniform({gates * hidden}, hidden));
 }
 
 Tensor RecurrentCell::projected(const Tensor& x, Here here) const {
@@ -213,7 +200,7 @@ Tensor GRUCell::operator()(const Tensor& x, const Tensor& h, Here here) const {
 
 RNNCell::RNNCell(std::int64_t in, std::int64_t hidden, Activation activation, const CellOptions& o, Here here)
     : RecurrentCell("RNNCell", 1, in, hidden, o.bias, here), activation_(activation) {
-  check_activation(activation, name_, here);
+  check_activation({name_, *this}, activation);
 }
 
 Tensor RNNCell::operator()(const Tensor& x, const Tensor& h, Here here) const {

@@ -10,111 +10,92 @@
 
 namespace attune::nn {
 
-struct LSTMOptions {
+struct RecurrentOptions {
   std::int64_t layers = 1;
+  Activation activation = Activation::tanh;  ///< or relu; an RNN's
   bool bias = true;
   bool batch_first = false;  ///< sequences are [B, T, ...] instead of [T, B, ...]; states are the same either way
   double dropout = 0;        ///< of each layer's output but the last one's, while training
   bool bidirectional = false;
-  std::int64_t proj_size = 0;      ///< h is projected to this size, below H (Sak et al. 2014); 0: not
-  double cell_clip = 0;            ///< bounds |c|; 0: not
-  double projection_clip = 0;      ///< bounds the projected |h|; 0: not
+  std::int64_t proj_size = 0;      ///< an LSTM's: h is projected to this size, below H (Sak et al. 2014); 0: not
+  double cell_clip = 0;            ///< an LSTM's: bounds |c|; 0: not
+  double projection_clip = 0;      ///< an LSTM's: bounds the projected |h|; 0: not
   Generator* generator = nullptr;  ///< of the dropout; null: the default one
-};
-
-struct GRUOptions {
-  std::int64_t layers = 1;
-  bool bias = true;
-  bool batch_first = false;
-  double dropout = 0;
-  bool bidirectional = false;
-  Generator* generator = nullptr;
-};
-
-struct RNNOptions {
-  std::int64_t layers = 1;
-  Activation activation = Activation::tanh;  ///< or relu
-  bool bias = true;
-  bool batch_first = false;
-  double dropout = 0;
-  bool bidirectional = false;
-  Generator* generator = nullptr;
-};
-
-struct RecurrentOutput {
-  Tensor output;  ///< [T, B, D P] (or batch_first) of the last layer: forward, then backward; [B, P] from step()
-  Tensor h;       ///< [L D, B, P]: the last states, layer 0 forward, layer 0 backward, layer 1 forward, ...
-  Tensor c;       ///< [L D, B, H] of an LSTM
 };
 
 /// What LSTM, GRU and RNN share. x is [T, B, I] (or batch_first), or [T, I] for one sequence, which takes the B out of
 /// all shapes. Undefined initial states are zeros. `lengths` [B] are the steps of padded sequences, in [0, T] and in
 /// any order: padding puts out zeros, the last state is that of a sequence's own last step, and the backward direction
-/// begins there. Constructors throw ValueError for options out of range; calls throw ShapeError, DTypeError and, for
-/// lengths, ValueError.
+/// begins there.
+///
+/// A result's output is [T, B, D P] (or batch_first) of the last layer, forward, then backward; h is [L D, B, P], the
+/// last states of layer 0 forward, layer 0 backward, layer 1 forward, ...; an LSTM's c is [L D, B, H]. step() is one
+/// step, for decoding: x [B, I], output [B, P]; it throws ValueError if the network is bidirectional.
+///
+/// Constructors throw ValueError for options out of range or of another kind of network; calls throw ShapeError,
+/// DTypeError and, for lengths, ValueError.
 class RecurrentNet : public Module {
  protected:
-  struct Config {
-    const char* name;
-    std::int64_t gates, in, hidden, layers;
-    bool bias, batch_first, bidirectional;
-    double dropout;
-    std::int64_t proj_size;
-    double cell_clip, projection_clip;
-    Activation activation;
-    Generator* generator;
-  };
-  RecurrentNet(const Config& c, Here here);
-  RecurrentOutput run(const Tensor& x, const LstmState& initial, const Tensor& lengths, Here here) const;
-  RecurrentOutput run_step(const Tensor& x, const LstmState& state, Here here) const;
+  enum class Cell : std::uint8_t { rnn, gru, lstm };
+  /// `name` is a literal.
+  RecurrentNet(const char* name, Cell cell, std::int64_t in, std::int64_t hidden, const RecurrentOptions& options,
+               Here here);
+  RecurrentResult run(const Tensor& x, const LstmState& initial, const Tensor& lengths, Here here) const;
+  RecurrentResult run_step(const Tensor& x, const LstmState& state, Here here) const;
 
  private:
   struct Weights {
     Tensor *w_ih, *w_hh, *b_ih, *b_hh, *w_hr;
   };
-  Recurrent one_way(const Tensor& x, const LstmState& initial, const Weights& w, const RecurrentOptions& o) const;
+  RecurrentResult one_way(const Tensor& x, const LstmState& initial, const Weights& w, const RecurrentCall& call) const;
 
-  Config config_;
+  const char* name_;
+  Cell cell_;
+  std::int64_t in_, hidden_;
+  RecurrentOptions options_;
+  std::int64_t ways_, out_;       // D, P
   std::vector<Weights> weights_;  // [L D]
   Dropout* dropout_ = nullptr;
 };
 
 class LSTM : public RecurrentNet {
  public:
-  LSTM(std::int64_t in, std::int64_t hidden, const LSTMOptions& options = {}, Here here = Here::current());
+  LSTM(std::int64_t in, std::int64_t hidden, const RecurrentOptions& options = {}, Here here = Here::current())
+      : RecurrentNet("LSTM", Cell::lstm, in, hidden, options, here) {}
   /// initial.h [L D, B, P], initial.c [L D, B, H].
-  RecurrentOutput operator()(const Tensor& x, const LstmState& initial = {}, const Tensor& lengths = {},
+  RecurrentResult operator()(const Tensor& x, const LstmState& initial = {}, const Tensor& lengths = {},
                              Here here = Here::current()) const {
     return run(x, initial, lengths, here);
   }
-  /// One step, for decoding: x [B, I], output [B, P]. Not where it is bidirectional (ValueError).
-  RecurrentOutput step(const Tensor& x, const LstmState& state = {}, Here here = Here::current()) const {
+  RecurrentResult step(const Tensor& x, const LstmState& state = {}, Here here = Here::current()) const {
     return run_step(x, state, here);
   }
 };
 
 class GRU : public RecurrentNet {
  public:
-  GRU(std::int64_t in, std::int64_t hidden, const GRUOptions& options = {}, Here here = Here::current());
+  GRU(std::int64_t in, std::int64_t hidden, const RecurrentOptions& options = {}, Here here = Here::current())
+      : RecurrentNet("GRU", Cell::gru, in, hidden, options, here) {}
   /// h0 [L D, B, H].
-  RecurrentOutput operator()(const Tensor& x, const Tensor& h0 = {}, const Tensor& lengths = {},
+  RecurrentResult operator()(const Tensor& x, const Tensor& h0 = {}, const Tensor& lengths = {},
                              Here here = Here::current()) const {
     return run(x, {h0, {}}, lengths, here);
   }
-  RecurrentOutput step(const Tensor& x, const Tensor& h = {}, Here here = Here::current()) const {
+  RecurrentResult step(const Tensor& x, const Tensor& h = {}, Here here = Here::current()) const {
     return run_step(x, {h, {}}, here);
   }
 };
 
 class RNN : public RecurrentNet {
  public:
-  RNN(std::int64_t in, std::int64_t hidden, const RNNOptions& options = {}, Here here = Here::current());
+  RNN(std::int64_t in, std::int64_t hidden, const RecurrentOptions& options = {}, Here here = Here::current())
+      : RecurrentNet("RNN", Cell::rnn, in, hidden, options, here) {}
   /// h0 [L D, B, H].
-  RecurrentOutput operator()(const Tensor& x, const Tensor& h0 = {}, const Tensor& lengths = {},
+  RecurrentResult operator()(const Tensor& x, const Tensor& h0 = {}, const Tensor& lengths = {},
                              Here here = Here::current()) const {
     return run(x, {h0, {}}, lengths, here);
   }
-  RecurrentOutput step(const Tensor& x, const Tensor& h = {}, Here here = Here::current()) const {
+  RecurrentResult step(const Tensor& x, const Tensor& h = {}, Here here = Here::current()) const {
     return run_step(x, {h, {}}, here);
   }
 };
@@ -136,7 +117,7 @@ struct CellOptions {
   bool bias = true;
 };
 
-/// One step of a cell: x [B, I] or [I], states [B, H] or [H], zeros where undefined.
+/// One step of a cell: x [B, I] or [I], states [B, H] or [H], zeros if undefined.
 class LSTMCell : public RecurrentCell {
  public:
   LSTMCell(std::int64_t in, std::int64_t hidden, const CellOptions& options = {}, Here here = Here::current());

@@ -54,7 +54,7 @@ sparse gradients.
 def signatures(root):
     """name -> its declarations, without `Here`."""
     found = {}
-    for header in sorted((root / "autograd" / "ops").glob("*.h")):
+    for header in sorted((root / "autograd" / "ops").rglob("*.h")):
         text = re.sub(r"//.*", "", header.read_text())
         for match in re.finditer(r"^(?:inline )?(\w+) (\w+)\(((?:[^()]|\([^()]*\))*)\);", text, re.M):
             arguments = re.sub(r",?\s*Here here( = (Here::current\(\)|\{\}))?", "", match[3])

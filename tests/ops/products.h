@@ -206,7 +206,8 @@ inline Rows product_rows() {
          const Tensor mask = eq(arange(s), unsqueeze(arange(t), 1));
          return {
              scaled_dot_product_attention(x[0], x[1], x[2], {.causal = true}).output,
-             scaled_dot_product_attention(x[0], x[1], x[2], {.mask = mask, .bias = x[3], .scale = 0.7}).output,
+             scaled_dot_product_attention(x[0], x[1], x[2], {.attention_mask = mask, .bias = x[3], .scale = 0.7})
+                 .output,
              scaled_dot_product_attention(x[0], x[1], x[2], {.bias = x[3], .dropout = 0.3, .generator = &g}).output};
        },
        .shapes = {{{1, 2, 3, 2}, {1, 2, 4, 2}, {1, 2, 4, 3}, {3, 4}},

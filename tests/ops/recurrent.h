@@ -17,7 +17,9 @@ inline Tensor lengths_for(const Tensor& x) {
   return index_tensor(v);
 }
 
-inline Tensors parts(const Recurrent& r) { return r.c.defined() ? Tensors{r.y, r.h, r.c} : Tensors{r.y, r.h}; }
+inline Tensors parts(const RecurrentResult& r) {
+  return r.c.defined() ? Tensors{r.output, r.h, r.c} : Tensors{r.output, r.h};
+}
 
 }  // namespace detail
 
@@ -83,9 +85,10 @@ inline Rows recurrent_rows() {
        .bench = {{32, 16, 384}, {16, 128}, {384, 128}, {384}}},
       {.name = "rnn",
        .call = [](const Tensors& x) -> Tensors {
-         const Recurrent a = rnn(x[0], x[1], x[2], x[3], Activation::tanh, {.lengths = detail::lengths_for(x[0])}),
-                         b = rnn(x[0], x[1], x[2]);
-         return {a.y, a.h, b.y, b.h};
+         const RecurrentResult a = rnn(x[0], x[1], x[2], x[3], Activation::tanh,
+                                       {.lengths = detail::lengths_for(x[0])}),
+                               b = rnn(x[0], x[1], x[2]);
+         return {a.output, a.h, b.output, b.h};
        },
        .shapes = {{{3, 2, 2}, {2, 2}, {2, 2}, {2}},
                   {{1, 1, 1}, {1, 1}, {1, 1}, {1}},

@@ -173,7 +173,7 @@ inline Rows reduce_rows() {
        .bench = large},
       {.name = "var_mean",
        .call = [](const Tensors& x) -> Tensors {
-         const VarMean m = var_mean(x[0], {-1}, 0);
+         const VarMeanResult m = var_mean(x[0], {-1}, 0);
          return {m.var, m.mean};
        },
        .shapes = and_rows_of_nothing(shapes),

@@ -62,12 +62,12 @@ Built conv1d_layer(Config& c) {
   }
   return on_one_input(std::make_unique<nn::Conv1d>(c.integer("in_channels"), c.integer("out_channels"),
                                                    c.single("kernel_size", 0),
-                                                   nn::Conv1dLayerOptions{.stride = c.single("stride", 1),
-                                                                          .padding = padding,
-                                                                          .dilation = c.single("dilation", 1),
-                                                                          .groups = c.single("groups", 1),
-                                                                          .bias = c.get<bool>("bias", true),
-                                                                          .padding_mode = mode->second}));
+                                                   nn::Conv1dOptions{.stride = c.single("stride", 1),
+                                                                     .padding = padding,
+                                                                     .dilation = c.single("dilation", 1),
+                                                                     .groups = c.single("groups", 1),
+                                                                     .bias = c.get<bool>("bias", true),
+                                                                     .padding_mode = mode->second}));
 }
 
 // ---- recurrent
@@ -78,10 +78,8 @@ Activation nonlinearity(Config& c) {
   return name == "tanh" ? Activation::tanh : Activation::relu;
 }
 
-/// Options that LSTM, GRU and RNN share.
-template <class Options>
-Options recurrent_options(Config& c) {
-  Options o;
+nn::RecurrentOptions recurrent_options(Config& c) {
+  nn::RecurrentOptions o;
   o.layers = c.get<int64_t>("num_layers", 1);
   o.bias = c.get<bool>("bias", true);
   o.batch_first = c.get<bool>("batch_first", false);
@@ -100,7 +98,7 @@ Built recurrent_layer(Config& c, std::unique_ptr<M> m, State state) {
   auto run = [&m = *m, batch_first, lengths, total, state](Inputs& in) -> Tensors {
     Tensor steps = in.any({"lengths"});
     if (!steps.defined() && !lengths.empty()) steps = index_tensor(lengths);
-    nn::RecurrentOutput r = m(in.needed({"x", "input"}), state(in), steps);
+    RecurrentResult r = m(in.needed({"x", "input"}), state(in), steps);
     if (steps.defined()) {  // pad_packed_sequence pads to the longest
       const std::vector<int64_t> all = steps.to_vector<int64_t>();
       const int64_t longest = total > 0 ? total : *std::max_element(all.begin(), all.end());
@@ -115,20 +113,20 @@ Tensor hidden_state(Inputs& in) { return in.any({"h0", "hx", "h_0"}); }
 LstmState lstm_states(Inputs& in) { return {hidden_state(in), in.any({"c0", "cx", "c_0"})}; }
 
 Built lstm_layer(Config& c) {
-  auto o = recurrent_options<nn::LSTMOptions>(c);
+  auto o = recurrent_options(c);
   o.proj_size = c.get<int64_t>("proj_size", 0);
   return recurrent_layer(c, std::make_unique<nn::LSTM>(c.integer("input_size"), c.integer("hidden_size"), o),
                          lstm_states);
 }
 
 Built gru_layer(Config& c) {
-  const auto o = recurrent_options<nn::GRUOptions>(c);
+  const auto o = recurrent_options(c);
   return recurrent_layer(c, std::make_unique<nn::GRU>(c.integer("input_size"), c.integer("hidden_size"), o),
                          hidden_state);
 }
 
 Built rnn_layer(Config& c) {
-  auto o = recurrent_options<nn::RNNOptions>(c);
+  auto o = recurrent_options(c);
   o.activation = nonlinearity(c);
   return recurrent_layer(c, std::make_unique<nn::RNN>(c.integer("input_size"), c.integer("hidden_size"), o),
                          hidden_state);

@@ -42,9 +42,9 @@ Tensors along_axis(Arguments& a) {
   expect_no_other_dtype(a, 2);
   return {F(a.tensor(0), a.axis(1, "dim", -1), Here::current())};
 }
-template <Extremes (*F)(const Tensor&, std::int64_t, bool, Here)>
+template <ExtremeResult (*F)(const Tensor&, std::int64_t, bool, Here)>
 Tensors extremes(Arguments& a) {
-  const Extremes e = F(a.tensor(0), a.axis(1, "dim", 0), a.flag(2, "keepdim", false), Here::current());
+  const ExtremeResult e = F(a.tensor(0), a.axis(1, "dim", 0), a.flag(2, "keepdim", false), Here::current());
   return {e.values, e.indices};
 }
 /// The second one's name is one of these.
@@ -246,7 +246,7 @@ std::map<std::string, ReferenceCall> reduction_calls() {
       {"var_mean",
        [](Arguments& a) -> Tensors {
          const Moments m = moments(a);
-         const VarMean both = var_mean(a.tensor(0), m.axes, m.correction, m.keep);
+         const VarMeanResult both = var_mean(a.tensor(0), m.axes, m.correction, m.keep);
          return {both.var, both.mean};
        }},
   };

@@ -87,7 +87,7 @@ std::map<std::string, ReferenceCall> index_calls() {
       {"sort",
        [](Arguments& a) -> Tensors {
          a.flag(named_only, "stable", false);  // always
-         const Sorted s = sort(a.tensor(0), a.axis(1, "dim", -1), a.flag(2, "descending", false));
+         const SortResult s = sort(a.tensor(0), a.axis(1, "dim", -1), a.flag(2, "descending", false));
          return {s.values, s.indices};
        }},
       {"take_along_dim",
@@ -99,7 +99,7 @@ std::map<std::string, ReferenceCall> index_calls() {
       {"topk",
        [](Arguments& a) -> Tensors {
          a.flag(4, "sorted", true);  // always
-         const Sorted s = topk(a.tensor(0), a.integer(1, "k", 1), a.axis(2, "dim", -1), a.flag(3, "largest", true));
+         const SortResult s = topk(a.tensor(0), a.integer(1, "k", 1), a.axis(2, "dim", -1), a.flag(3, "largest", true));
          return {s.values, s.indices};
        }},
   };

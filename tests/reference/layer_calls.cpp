@@ -44,7 +44,7 @@ Tensors convolution(Arguments& a) {
     if (v.size() > 1) throw std::runtime_error(std::string(name) + " has more than one number");
     return v.empty() ? otherwise : v[0];
   };
-  Conv1dOptions options{.stride = one(3, "stride", 1)};
+  Conv1dCall options{.stride = one(3, "stride", 1)};
   if (a.has(4, "padding") && a.at(4, "padding").value.is_string()) {
     const std::string padding = a.text(4, "padding", "");
     if (padding != "same" && padding != "valid") throw std::runtime_error("the padding " + padding + " is not known");
@@ -63,9 +63,9 @@ Tensors attention(Arguments& a) {
   a.flag(5, "need_attn_weights", false);  // PyTorch returns them either way
   AttentionOptions options{.dropout = p};
   // PyTorch's query i sees the keys up to i; Attune's is the i-th of the last queries.
-  if (a.flag(6, "is_causal", false)) options.mask = triu(ones({query.size(-2), key.size(-2)}, boolean), 1);
+  if (a.flag(6, "is_causal", false)) options.attention_mask = triu(ones({query.size(-2), key.size(-2)}, boolean), 1);
   if (mask.defined() && mask.dtype() == boolean)
-    options.mask = logical_not(mask);  // PyTorch's is true where a key is seen
+    options.attention_mask = logical_not(mask);  // PyTorch's is true where a key is seen
   else if (mask.defined())
     options.bias = mask;
   const Attention y = scaled_dot_product_attention(query, key, a.tensor(2, "value"), options, true);

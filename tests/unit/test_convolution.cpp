@@ -11,7 +11,7 @@ namespace {
 
 struct Case {
   Shape x, w;
-  Conv1dOptions o;
+  Conv1dCall o;
 };
 const std::vector<Case> cases = {
     {{2, 3, 9}, {4, 3, 3}, {.padding = 1}},

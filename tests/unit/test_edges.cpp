@@ -286,7 +286,7 @@ TEST_CASE("edges: a masked attention row is zeros, with zero gradients, in both 
   const Tensor q = randn({1, 2, 3, 4}, float64).requires_grad_();
   Tensor mask = zeros({3, 3}, boolean);
   copy_(mask, tensor({1, 1, 1, 0, 0, 1, 0, 0, 0}, {3, 3}, boolean));
-  const Tensor y = scaled_dot_product_attention(q, q, q, {.mask = mask}).output;
+  const Tensor y = scaled_dot_product_attention(q, q, q, {.attention_mask = mask}).output;
   for (double v : index(y, {ellipsis, 0, Slice{}}).to_vector<double>()) CHECK(v == 0);
   const Tensor dq = grad({sum(square(y))}, {q}, {.create_graph = true})[0];
   const Tensor ddq = grad({sum(square(dq))}, {q})[0];

@@ -250,7 +250,7 @@ TEST_CASE("the gradient of sort goes back to where its elements came from") {
 
 TEST_CASE("topk gives the largest in falling order") {
   const Tensor x = tensor({3, 1, 2, 5, 9, 4}, {2, 3}, float64);
-  const Sorted two = topk(x, 2);
+  const SortResult two = topk(x, 2);
   CHECK(same(two.values, {2, 2}, {3, 2, 9, 5}));
   CHECK(same(two.indices, {2, 2}, {0, 2, 1, 0}));
   CHECK(same(topk(x, 1, 0).values, {1, 3}, {5, 9, 4}));

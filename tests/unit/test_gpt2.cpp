@@ -88,5 +88,51 @@ TEST_CASE("GPT-2 refuses what does not fit") {
         "FileError: /nowhere/config.json: cannot be opened");
 }
 
+TEST_CASE("published configurations: what is missing or of another type is refused by file and key") {
+  const Folder folder;
+  const std::string path = folder / "config.json";
+  const std::map<std::string, std::string> good{
+      {"vocab_size", "11"},    {"n_positions", "8"},     {"n_embd", "12"},      {"n_head", "3"},
+      {"n_layer", "2"},        {"attn_pdrop", "0"},      {"resid_pdrop", "0.5"}, {"embd_pdrop", "0.1"},
+      {"n_inner", "null"},     {"n_ctx", "\"unread\""}, {"layer_norm_epsilon", "1e-5"},
+      {"initializer_range", "0.02"}, {"activation_function", "\"gelu_new\""}};
+  const auto read = [&](std::map<std::string, std::string> entries, const std::string& key, const std::string& value) {
+    entries[key] = value;
+    std::string text;
+    for (const auto& [name, each] : entries)
+      if (!each.empty()) text += (text.empty() ? "{\"" : ", \"") + name + "\": " + each;
+    put(path, text + "}");
+    return nn::gpt2_config_from_file(path);
+  };
+  const nn::Gpt2Config c = read(good, "scale_attn_weights", "false");
+  CHECK(c.vocabulary == 11);
+  CHECK(c.d_ff == 0);
+  CHECK(c.dropout == 0.5);
+  CHECK(c.activation == Activation::gelu_tanh);
+  CHECK(!c.scale_by_head_dim);
+  CHECK(!c.scale_by_inverse_layer);
+  CHECK(read(good, "n_inner", "20").d_ff == 20);
+  const auto refused = [&](const std::string& key, const std::string& value) {
+    const std::string what = refusal<FileError>([&] { read(good, key, value); });
+    CHECK(what.starts_with(path + ": "));
+    return what.substr(std::min(what.size(), path.size() + 2));
+  };
+  CHECK(refused("n_embd", "") == "\"n_embd\" is missing");
+  CHECK(refused("n_embd", "12.5") == "\"n_embd\" is 12.5, not a whole number of 64 bits");
+  CHECK(refused("n_embd", "18446744073709551615") ==
+        "\"n_embd\" is 18446744073709551615, not a whole number of 64 bits");
+  CHECK(refused("n_embd", "true") == "\"n_embd\" is true, not a whole number of 64 bits");
+  CHECK(refused("n_inner", "\"4\"") == "\"n_inner\" is \"4\", not a whole number of 64 bits");
+  CHECK(refused("attn_pdrop", "null") == "\"attn_pdrop\" is null, not a number");
+  CHECK(refused("scale_attn_weights", "1") == "\"scale_attn_weights\" is 1, not true or false");
+  CHECK(refused("activation_function", "\"mish\"") ==
+        "\"activation_function\" is \"mish\", not an activation that is known");
+  CHECK(refused("activation_function", "[]") == "\"activation_function\" is [], not an activation that is known");
+  for (const char* text : {"", "{", "[1]", "3"}) {
+    put(path, text);
+    CHECK(refusal<FileError>([&] { nn::gpt2_config_from_file(path); }) == path + ": is not a JSON object");
+  }
+}
+
 }  // namespace
 }  // namespace attune::tests

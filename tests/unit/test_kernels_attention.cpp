@@ -69,8 +69,8 @@ struct Problem {
     p.dropout = c.dropout;
     p.dropout_key = {7, 11};
     const auto* bits = reinterpret_cast<const bool*>(mask.data());
-    if (c.mask == Mask::keys) p.mask = {bits, c.s, 0, 0, 1};
-    if (c.mask == Mask::pairs || c.mask == Mask::all) p.mask = {bits, c.t * c.s, 0, c.s, 1};
+    if (c.mask == Mask::keys) p.attention_mask = {bits, c.s, 0, 0, 1};
+    if (c.mask == Mask::pairs || c.mask == Mask::all) p.attention_mask = {bits, c.t * c.s, 0, c.s, 1};
     if (c.biased) p.bias = {bias.data(), c.heads * c.t * c.s, c.t * c.s, c.s, 1};
     p.q = rows(q.data(), c.t, c.d);
     p.k = rows(k.data(), c.s, c.d);
@@ -115,7 +115,8 @@ Expected expected(const Problem<T>& x) {
             dot += static_cast<Real>(x.q[at_q + a]) * x.k[place(c.s, j, c.d) + a];
           dot *= static_cast<Real>(p.scale);
           if (c.biased) dot += *p.bias.at(b, h, i, j);
-          const bool hidden = (c.causal && j > i + c.s - c.t) || (p.mask.data && *p.mask.at(b, h, i, j));
+          const bool hidden =
+              (c.causal && j > i + c.s - c.t) || (p.attention_mask.data && *p.attention_mask.at(b, h, i, j));
           factor[n] = kept[static_cast<std::size_t>(((b * c.heads + h) * c.t + i) * padded + j)];
           total += w[n] = hidden ? 0 : std::exp(dot);
         }

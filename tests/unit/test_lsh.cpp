@@ -48,8 +48,8 @@ TEST_CASE("lsh: buckets are the largest of [xR, -xR], offset by round") {
       tensor({1, 0, 0, 1, 0, 1, 1, 0}, {2, 2, 2}, float64);  // [d, R, w]: round 0 keeps (x, y), round 1 gives (y, x)
   CHECK(values(lsh_buckets(x, rotations, o)) == std::vector<double>{0, 1, 2, 3, 5, 4, 7, 6});
   // Padding has a bucket of its own in each round.
-  const Tensor valid = ge(tensor({1, 1, 1, 0}, {1, 4}), 1);
-  CHECK(values(lsh_buckets(x, rotations, o, valid)) == std::vector<double>{0, 1, 2, 4, 6, 5, 8, 9});
+  const Tensor padding = tensor({0, 0, 0, 1}, {1, 4}, boolean);
+  CHECK(values(lsh_buckets(x, rotations, o, padding)) == std::vector<double>{0, 1, 2, 4, 6, 5, 8, 9});
 }
 
 TEST_CASE("lsh: bucket counts by each rule") {
@@ -81,14 +81,14 @@ TEST_CASE("lsh: every variant equals its definition with dense matrices, in valu
         o.chunk = 4;
         o.dropout = hashes == 3 ? 0.25 : 0;
         const Sample s(shape);
-        Tensor valid;
-        if (shape[1] == 16) valid = lt(arange(16), tensor({16, 11}, {2, 1}, int64));
+        Tensor padding;
+        if (shape[1] == 16) padding = ge(arange(16), tensor({16, 11}, {2, 1}, int64));
         Generator g(4);
         const Tensor buckets =
-            lsh_buckets(s.qk, lsh_rotations(o, shape[0], shape[2], shape[3], shape[1], float64, g), o, valid);
+            lsh_buckets(s.qk, lsh_rotations(o, shape[0], shape[2], shape[3], shape[1], float64, g), o, padding);
         const RandomKey key{3, 9};
-        const Tensor fused = lsh_attention(s.qk, s.v, buckets, o, valid, key),
-                     composed = lsh_attention_composed(s.qk, s.v, buckets, o, valid, key);
+        const Tensor fused = lsh_attention(s.qk, s.v, buckets, o, padding, key),
+                     composed = lsh_attention_composed(s.qk, s.v, buckets, o, padding, key);
         // Scores near -1e5 have eleven digits left behind the point.
         CHECK(difference(fused, composed) < 1e-9);
         const Tensor c = randn(shape, float64, g);
@@ -178,7 +178,7 @@ TEST_CASE("local: equals its definition, and dense attention under the matching 
                future = gt(position, unsqueeze(position, 1));
   const auto heads = [](const Tensor& x) { return permute(x, {0, 2, 1, 3}); };
   const Tensor dense =
-      scaled_dot_product_attention(heads(q), heads(k), heads(v), {.mask = logical_or(far, future)}).output;
+      scaled_dot_product_attention(heads(q), heads(k), heads(v), {.attention_mask = logical_or(far, future)}).output;
   CHECK(difference(heads(local_attention(q, k, v, o)), dense) < 1e-12);
 }
 
@@ -198,10 +198,10 @@ TEST_CASE("lsh: wrong calls") {
   CHECK(refusal<IndexError>([&] {
           lsh_attention(s.qk, s.v, full({1, 1, 1, 8}, 2147483647, int32), o);
         }) == "lsh_attention: bucket 2147483647 is not below 67108864");
-  Tensor valid = ones({1, 8}, boolean);
+  Tensor padding = zeros({1, 8}, boolean);
   const Tensor qk = s.qk.detach().requires_grad_(), buckets = zeros({1, 1, 1, 8}, int32);
-  const Tensor y = sum(lsh_attention(qk, s.v, buckets, o, valid));
-  *valid.mutable_data<bool>() = false;  // between the forward and the backward pass
+  const Tensor y = sum(lsh_attention(qk, s.v, buckets, o, padding));
+  *padding.mutable_data<bool>() = true;  // between the forward and the backward pass
   CHECK_THROWS_AS(y.backward(), GradError);
   o.hashes = 0;
   CHECK(refusal<ValueError>([&] {

@@ -50,10 +50,12 @@ TEST_CASE("scaled_dot_product_attention: values") {
       for (const bool biased : {false, true})
         for (const double scale : {0.0, 0.7}) {
           INFO(causal, masked, biased, scale);
-          const Attention a = scaled_dot_product_attention(
-              q, k, v,
-              {.mask = masked ? mask : Tensor(), .bias = biased ? bias : Tensor(), .causal = causal, .scale = scale},
-              true);
+          const Attention a = scaled_dot_product_attention(q, k, v,
+                                                           {.attention_mask = masked ? mask : Tensor(),
+                                                            .bias = biased ? bias : Tensor(),
+                                                            .causal = causal,
+                                                            .scale = scale},
+                                                           true);
           REQUIRE(a.output.shape() == Shape{2, 3, 4, 7});
           REQUIRE(a.weights.shape() == Shape{2, 3, 4, 6});
           for (std::int64_t b = 0; b < 2; ++b)
@@ -80,7 +82,8 @@ TEST_CASE("scaled_dot_product_attention: values") {
 TEST_CASE("scaled_dot_product_attention: gradients, and rows that see nothing") {
   const Tensor hidden = flags({0, 1, 1, 1, 1, 1, 1, 0, 0}, {3, 3});  // the second query sees nothing
   const auto f = [&](const Tensors& in) {
-    const Attention a = scaled_dot_product_attention(in[0], in[1], in[2], {.mask = hidden, .bias = in[3]}, true);
+    const Attention a =
+        scaled_dot_product_attention(in[0], in[1], in[2], {.attention_mask = hidden, .bias = in[3]}, true);
     return Tensors{a.output, a.weights};
   };
   const Tensors inputs{normal_leaf({2, 3, 2}, 1), normal_leaf({2, 3, 2}, 2), normal_leaf({2, 3, 4}, 3),
@@ -94,14 +97,15 @@ TEST_CASE("scaled_dot_product_attention: gradients, and rows that see nothing") 
   CHECK(amax(abs(select(dq, 1, 2))).item() > 0);
 
   // Everything hidden: nothing but zeros, forward and backward, and no NaN.
-  const Tensors gone =
-      grad({scaled_dot_product_attention(inputs[0], inputs[1], inputs[2], {.mask = flags({1}, {1, 1})}).output},
-           {inputs[0], inputs[1], inputs[2]}, {.cotangents = {ones({2, 3, 4}, float64)}});
+  const Tensors gone = grad(
+      {scaled_dot_product_attention(inputs[0], inputs[1], inputs[2], {.attention_mask = flags({1}, {1, 1})}).output},
+      {inputs[0], inputs[1], inputs[2]}, {.cotangents = {ones({2, 3, 4}, float64)}});
   for (const Tensor& g : gone) CHECK(same(g, zeros_like(g)));
   // A bias of -inf hides as a mask does.
   const Tensor minus = masked_fill(zeros({3, 3}, float64), hidden, -inf);
-  CHECK(same(scaled_dot_product_attention(inputs[0], inputs[1], inputs[2], {.bias = minus}).output.detach(),
-             scaled_dot_product_attention(inputs[0], inputs[1], inputs[2], {.mask = hidden}).output.detach()));
+  CHECK(
+      same(scaled_dot_product_attention(inputs[0], inputs[1], inputs[2], {.bias = minus}).output.detach(),
+           scaled_dot_product_attention(inputs[0], inputs[1], inputs[2], {.attention_mask = hidden}).output.detach()));
 }
 
 TEST_CASE("scaled_dot_product_attention: causal is the triangular mask, bit for bit") {
@@ -112,7 +116,7 @@ TEST_CASE("scaled_dot_product_attention: causal is the triangular mask, bit for 
     const Tensor q = normal({2, t, 4}, 1), k = normal({2, s, 4}, 2), v = normal({2, s, 3}, 3);
     const Tensor y = scaled_dot_product_attention(q, k, v, {.causal = true}).output;
     CHECK(y.shape() == Shape{2, t, 3});
-    CHECK(same(y, scaled_dot_product_attention(q, k, v, {.mask = upper_triangle(t, s)}).output));
+    CHECK(same(y, scaled_dot_product_attention(q, k, v, {.attention_mask = upper_triangle(t, s)}).output));
   }
   // The last row of a causal attention over all positions is what one new query sees of them.
   const Tensor q = normal({1, 6, 4}, 1), k = normal({1, 6, 4}, 2);
@@ -154,12 +158,13 @@ TEST_CASE("scaled_dot_product_attention: dropout and errors") {
   CHECK(thrown([&] { scaled_dot_product_attention(q, q, normal({4, 19, 3})); }).starts_with("ShapeError: " + op));
   CHECK(thrown([&] { scaled_dot_product_attention(q, q, to(v, float32)); }).starts_with("DTypeError: " + op));
   CHECK(thrown([&] {
-          scaled_dot_product_attention(q, q, v, {.mask = zeros({20, 20})});
+          scaled_dot_product_attention(q, q, v, {.attention_mask = zeros({20, 20})});
         }).starts_with("DTypeError: " + op));
   CHECK(thrown([&] {
-          scaled_dot_product_attention(q, q, v, {.mask = zeros({20, 19}, boolean)});
-        }) == "ShapeError: " + op +
-                  "the mask [20, 19] does not broadcast to the scores [4, 20, 20] of q [4, 20, 3] and k [4, 20, 3]");
+          scaled_dot_product_attention(q, q, v, {.attention_mask = zeros({20, 19}, boolean)});
+        }) ==
+        "ShapeError: " + op +
+            "attention_mask [20, 19] does not broadcast to the scores [4, 20, 20] of q [4, 20, 3] and k [4, 20, 3]");
   CHECK(thrown([&] {
           scaled_dot_product_attention(q, q, v, {.bias = zeros({2, 4, 20, 20}, float64)});
         }) ==
@@ -340,10 +345,10 @@ TEST_CASE("AdditiveAttention") {
   nn::AdditiveAttention m(3, 4, 5);
   randomize(m);
   const Tensor queries = normal({2, 3, 3}, 1), keys = normal({2, 6, 4}, 2);
-  const Tensor mask = flags({1, 1, 1, 1, 0, 0, 1, 0, 1, 1, 1, 1}, {2, 6});  // true: may be attended to
+  const Tensor padding = flags({0, 0, 0, 0, 1, 1, 0, 1, 0, 0, 0, 0}, {2, 6});
   for (const bool masked : {false, true}) {
-    const nn::AdditiveResult r = m(queries, keys, {}, masked ? mask : Tensor());
-    const Plain q(queries), k(keys), w(m.query_weight), u(m.key_weight), v(m.score_weight), may(mask);
+    const nn::AdditiveResult r = m(queries, keys, {}, masked ? padding : Tensor());
+    const Plain q(queries), k(keys), w(m.query_weight), u(m.key_weight), v(m.score_weight), hidden(padding);
     Plain weights({2, 3, 6}), context({2, 3, 4});
     for (std::int64_t b = 0; b < 2; ++b)
       for (std::int64_t t = 0; t < 3; ++t) {
@@ -356,7 +361,7 @@ TEST_CASE("AdditiveAttention") {
             for (std::int64_t i = 0; i < 4; ++i) z += u[{c, i}] * k[{b, j, i}];
             e += v[{c}] * std::tanh(z);
           }
-          weights[{b, t, j}] = masked && may[{b, j}] == 0 ? 0 : std::exp(e);
+          weights[{b, t, j}] = masked && hidden[{b, j}] != 0 ? 0 : std::exp(e);
           total += weights[{b, t, j}];
         }
         for (std::int64_t j = 0; j < 6; ++j) {
@@ -366,16 +371,16 @@ TEST_CASE("AdditiveAttention") {
       }
     CHECK(close(r.weights, weights));
     CHECK(close(r.context, context));
-    const nn::AdditiveResult again = m(queries, keys, m.precompute(keys), masked ? mask : Tensor());
+    const nn::AdditiveResult again = m(queries, keys, m.precompute(keys), masked ? padding : Tensor());
     CHECK(same(again.context, r.context.detach()));
-    const nn::AdditiveResult one = m(select(queries, 1, 1), keys, {}, masked ? mask : Tensor());
+    const nn::AdditiveResult one = m(select(queries, 1, 1), keys, {}, masked ? padding : Tensor());
     CHECK(close(one.context, Plain(select(r.context, 1, 1))));
     CHECK(close(one.weights, Plain(select(r.weights, 1, 1))));
   }
   // A sentence of padding alone: zeros, and zero gradients.
-  const Tensor none = flags({0, 0, 0, 1, 0, 1}, {2, 3});
+  const Tensor padding_alone = flags({1, 1, 1, 0, 1, 0}, {2, 3});
   const auto f = [&](const Tensors& in) {
-    const nn::AdditiveResult r = m(in[0], in[1], m.precompute(in[1]), none);
+    const nn::AdditiveResult r = m(in[0], in[1], m.precompute(in[1]), padding_alone);
     return Tensors{r.context, r.weights};
   };
   const Tensors inputs{normal_leaf({2, 2, 3}, 3), normal_leaf({2, 3, 4}, 4)};
@@ -407,7 +412,7 @@ TEST_CASE("AdditiveAttention") {
         "ShapeError: additive_attention: query [3, 3] and keys [2, 6, 4] do not fit [b, q] or [b, t, q] and [b, n, k]");
   CHECK(thrown([&] {
           m(queries, keys, {}, flags({1, 1}, {2, 1}));
-        }) == "ShapeError: additive_attention: the mask [2, 1] does not fit the keys [2, 6, 4]");
+        }) == "ShapeError: additive_attention: key_padding_mask [2, 1] does not fit the keys [2, 6, 4]");
   CHECK(thrown([&] { m(queries, keys, keys); }) ==
         "ShapeError: additive_attention: precomputed [2, 6, 4] must be [2, 6, 5]");
   CHECK(thrown([&] { m(queries, keys, {}, zeros({2, 6})); }).starts_with("DTypeError: additive_attention: "));

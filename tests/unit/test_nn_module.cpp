@@ -107,6 +107,33 @@ TEST_CASE("module: the tree and its paths") {
   CHECK(thrown([&] { net.layers[2]; }) == "IndexError: ModuleList: 2 is out of range for 2 modules");
 }
 
+TEST_CASE("module: a child's name may be a path without a module at each of its parts") {
+  struct Deep : nn::Module {
+    nn::Linear& query = child<nn::Linear>("self.query", 2, 2);
+    nn::Linear& dense = child<nn::Linear>("output.dense", 2, 3, nn::LinearOptions{.bias = false});
+    nn::LayerNorm& norm = child<nn::LayerNorm>("output.norm", 3);
+  };
+  struct Outer : nn::Module {
+    nn::ModuleList<Deep>& layers = child<nn::ModuleList<Deep>>("encoder.layer");
+    Outer() { layers.add(); }
+  };
+  Outer m;
+  const std::string at = "encoder.layer.0.";
+  CHECK(names_of(m.named_parameters()) == Names{at + "self.query.weight", at + "self.query.bias",
+                                                at + "output.dense.weight", at + "output.norm.weight",
+                                                at + "output.norm.bias"});
+  Names names;
+  for (const auto& [name, each] : m.named_modules()) {
+    names.push_back(name);
+    CHECK(each->path() == name);
+  }
+  CHECK(names ==
+        Names{"", "encoder.layer", "encoder.layer.0", at + "self.query", at + "output.dense", at + "output.norm"});
+  Outer other;
+  other.load_state_dict(m.state_dict());
+  CHECK(same(other.layers[0].dense.weight, m.layers[0].dense.weight));
+}
+
 TEST_CASE("a dictionary of modules keeps names and order") {
   nn::ModuleDict<nn::Linear> heads;
   heads.add("tags", 2, 3);
@@ -134,8 +161,16 @@ TEST_CASE("module: bad registrations") {
     CHECK(thrown([&] { m.buffer(name, ones({1})); }) == text);
     CHECK(thrown([&] { m.child<nn::ReLU>(name); }) == text);
   }
-  CHECK(thrown([&] { m.child<nn::ReLU>("x.y"); }) == "ValueError: module: the name \"x.y\" is empty or has a dot");
-  CHECK(thrown([&] { m.parameter("", ones({1})); }) == "ValueError: module: the name \"\" is empty or has a dot");
+  CHECK(thrown([&] { m.parameter("", ones({1})); }) == "ValueError: module: the name \"\" is empty");
+  for (const char* name : {".", ".x", "x.", "x..y"})
+    CHECK(thrown([&] { m.child<nn::ReLU>(name); }) ==
+          std::string("ValueError: module: the name \"") + name + "\" has an empty part");
+  m.child<nn::ReLU>("x.y");
+  CHECK(thrown([&] { m.child<nn::ReLU>("x.y"); }) == "ValueError: module: the name \"x.y\" is taken");
+  CHECK(thrown([&] { m.child<nn::ReLU>("x"); }) == "ValueError: module: the name \"x.y\" lies below \"x\"");
+  CHECK(thrown([&] { m.parameter("x.y.z", ones({1})); }) ==
+        "ValueError: module: the name \"x.y.z\" lies below \"x.y\"");
+  CHECK(thrown([&] { m.child<nn::ReLU>("a.z"); }) == "ValueError: module: the name \"a.z\" lies below \"a\"");
   CHECK(thrown([&] { m.parameter("p", Tensor()); }) == "ValueError: module: the parameter \"p\" is undefined");
   CHECK(thrown([&] { m.buffer("p", Tensor()); }) == "ValueError: module: the buffer \"p\" is undefined");
   CHECK(thrown([&] { m.parameter("p", ones({1}, int64)); }) ==
@@ -283,8 +318,7 @@ TEST_CASE("module: one error for everything that does not fit, and nothing chang
   state["layers.1.scale"] = zeros({1});
   const std::string misshaped =
       "\n  misshaped: layers.0.scale (expected [4] float32, found nothing), layers.0.seen (expected [2] int64, found "
-      "[2] "
-      "float32), layers.0.up.weight (expected [4, 3] float32, found [4, 2] float32)";
+      "[2] float32), layers.0.up.weight (expected [4, 3] float32, found [4, 2] float32)";
   const std::string text = whole_message([&] { net.load_state_dict(state); });
   CHECK(text ==
         "load_state_dict: the state does not fit the module\n  missing: last, layers.0.up.bias\n  unexpected: "

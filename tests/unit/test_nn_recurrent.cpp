@@ -69,7 +69,7 @@ bool same_bits(const Tensor& a, const Tensor& b) {
          std::memcmp(x.raw(), y.raw(), static_cast<std::size_t>(x.numel()) * size_of(x.dtype())) == 0;
 }
 
-Tensors all_of(const nn::RecurrentOutput& r) {
+Tensors all_of(const RecurrentResult& r) {
   return r.c.defined() ? Tensors{r.output, r.h, r.c} : Tensors{r.output, r.h};
 }
 
@@ -86,27 +86,28 @@ TEST_CASE("rnn: layers in both directions agree with loops, and states come in P
         const std::int64_t proj = kind == 4 ? 2 : 0, out = proj > 0 ? proj : hidden;
         const Tensor h0 = normal({layers * ways, batch, out}, 2), c0 = normal({layers * ways, batch, hidden}, 3);
         std::unique_ptr<nn::Module> m;
-        nn::RecurrentOutput got;
+        RecurrentResult got;
         const auto run = [&](auto made, const auto& state) {
           made->to(float64);
           got = (*made)(x, state);
           m = std::move(made);
         };
         if (kind < 2)
-          run(std::make_unique<nn::RNN>(in, hidden,
-                                        nn::RNNOptions{.layers = layers,
-                                                       .activation = kind == 1 ? Activation::relu : Activation::tanh,
-                                                       .bias = biased,
-                                                       .bidirectional = both}),
+          run(std::make_unique<nn::RNN>(
+                  in, hidden,
+                  nn::RecurrentOptions{.layers = layers,
+                                       .activation = kind == 1 ? Activation::relu : Activation::tanh,
+                                       .bias = biased,
+                                       .bidirectional = both}),
               h0);
         else if (kind == 2)
           run(std::make_unique<nn::GRU>(in, hidden,
-                                        nn::GRUOptions{.layers = layers, .bias = biased, .bidirectional = both}),
+                                        nn::RecurrentOptions{.layers = layers, .bias = biased, .bidirectional = both}),
               h0);
         else
           run(std::make_unique<nn::LSTM>(
                   in, hidden,
-                  nn::LSTMOptions{.layers = layers, .bias = biased, .bidirectional = both, .proj_size = proj}),
+                  nn::RecurrentOptions{.layers = layers, .bias = biased, .bidirectional = both, .proj_size = proj}),
               LstmState{h0, c0});
         const nn::StateDict w = m->state_dict();
         CHECK(w.size() == static_cast<std::size_t>(layers * ways * ((biased ? 4 : 2) + (proj > 0))));
@@ -135,11 +136,11 @@ TEST_CASE("rnn: with lengths each sequence is computed as if it were alone") {
   const Tensor x = normal({steps, 4, in});
   const auto check = [&](auto& m, auto state_of) {
     m.to(float64);
-    const nn::RecurrentOutput all = m(x, state_of(-1), index_tensor(lengths));
+    const RecurrentResult all = m(x, state_of(-1), index_tensor(lengths));
     for (std::int64_t b = 0; b < 4; ++b) {
       const std::int64_t len = lengths[static_cast<std::size_t>(b)];
       INFO("sequence ", b, " of ", len);
-      const nn::RecurrentOutput one = m(slice(slice(x, 1, b, b + 1), 0, 0, len), state_of(b));
+      const RecurrentResult one = m(slice(slice(x, 1, b, b + 1), 0, 0, len), state_of(b));
       const auto of = [&](const Tensor& t) { return slice(t, 1, b, b + 1).detach(); };
       CHECK(close(slice(of(all.output), 0, 0, len), Plain(one.output)));
       const Tensor rest = slice(of(all.output), 0, len);
@@ -194,8 +195,8 @@ TEST_CASE("rnn: decoding step by step equals the sequence") {
   const Tensor x = normal({4, 2, 3});
   const auto check = [&](auto& m, auto next) {
     m.to(float64);
-    const nn::RecurrentOutput all = m(x);
-    nn::RecurrentOutput r;
+    const RecurrentResult all = m(x);
+    RecurrentResult r;
     for (std::int64_t t = 0; t < 4; ++t) {
       r = next(select(x, 0, t), r);
       CHECK(close(r.output.detach(), Plain(select(all.output, 0, t).detach())));
@@ -204,11 +205,11 @@ TEST_CASE("rnn: decoding step by step equals the sequence") {
     if (all.c.defined()) CHECK(close(r.c.detach(), Plain(all.c.detach())));
   };
   nn::LSTM a(3, 4, {.layers = 2, .proj_size = 2});
-  check(a, [&](const Tensor& xt, const nn::RecurrentOutput& r) { return a.step(xt, {r.h, r.c}); });
+  check(a, [&](const Tensor& xt, const RecurrentResult& r) { return a.step(xt, {r.h, r.c}); });
   nn::GRU b(3, 4, {.layers = 2});
-  check(b, [&](const Tensor& xt, const nn::RecurrentOutput& r) { return b.step(xt, r.h); });
+  check(b, [&](const Tensor& xt, const RecurrentResult& r) { return b.step(xt, r.h); });
   nn::RNN c(3, 4, {.layers = 2});
-  check(c, [&](const Tensor& xt, const nn::RecurrentOutput& r) { return c.step(xt, r.h); });
+  check(c, [&](const Tensor& xt, const RecurrentResult& r) { return c.step(xt, r.h); });
   nn::GRU both(3, 4, {.bidirectional = true});
   CHECK(thrown([&] { both.step(zeros({2, 3})); }) == "ValueError: GRU: a bidirectional network has no single steps");
   CHECK(thrown([&] { b.step(zeros({1, 2, 3}, float64)); }) == "ShapeError: GRU: x [1, 2, 3] of a step must be [B, 3]");
@@ -230,7 +231,7 @@ TEST_CASE("rnn: cells are a layer's steps, with and without a batch") {
   for (nn::Module* m : std::vector<nn::Module*>{&whole, &cell, &whole_gru, &gru_of, &whole_rnn, &rnn_of})
     m->to(float64);
   const Tensor x = normal({1, 2, 3}), h = normal({1, 2, 4}, 2), c = normal({1, 2, 4}, 3);
-  const nn::RecurrentOutput r = whole(x, {h, c});
+  const RecurrentResult r = whole(x, {h, c});
   const LstmState s = cell(select(x, 0, 0), {select(h, 0, 0), select(c, 0, 0)});
   CHECK(close(s.h.detach(), Plain(select(r.h, 0, 0).detach())));
   CHECK(close(s.c.detach(), Plain(select(r.c, 0, 0).detach())));
@@ -261,23 +262,23 @@ TEST_CASE("rnn: batch_first, single sequences, strided inputs and empty sizes") 
   first.load_state_dict(m.state_dict());
   m.to(float64), first.to(float64);
   const Tensor x = normal({5, 2, 3});
-  const nn::RecurrentOutput a = m(x), b = first(contiguous(transpose(x, 0, 1)));
+  const RecurrentResult a = m(x), b = first(contiguous(transpose(x, 0, 1)));
   CHECK(close(transpose(b.output, 0, 1).detach(), Plain(a.output.detach())));
   CHECK(close(b.h.detach(), Plain(a.h.detach())));
   for (const Tensor& same_x : layouts(x)) CHECK(close(m(same_x).output.detach(), Plain(a.output.detach())));
-  const nn::RecurrentOutput one = m(select(x, 1, 1), {zeros({4, 4}, float64), zeros({4, 4}, float64)});
+  const RecurrentResult one = m(select(x, 1, 1), {zeros({4, 4}, float64), zeros({4, 4}, float64)});
   CHECK(one.output.shape() == Shape{5, 8});
   CHECK(one.h.shape() == Shape{4, 4});
   CHECK(close(one.output.detach(), Plain(select(a.output, 1, 1).detach())));
   CHECK(close(one.c.detach(), Plain(select(a.c, 1, 1).detach())));
 
   const Tensor h0 = normal_leaf({4, 2, 4}, 2), c0 = normal_leaf({4, 2, 4}, 3);
-  const nn::RecurrentOutput none = m(zeros({0, 2, 3}, float64), {h0, c0});
+  const RecurrentResult none = m(zeros({0, 2, 3}, float64), {h0, c0});
   CHECK(none.output.shape() == Shape{0, 2, 8});
   CHECK(same(none.h.detach(), h0.detach()));
   CHECK(same(none.c.detach(), c0.detach()));
   CHECK(same(grad({none.h}, {h0}, {.cotangents = {normal({4, 2, 4}, 5)}})[0], normal({4, 2, 4}, 5)));
-  const nn::RecurrentOutput nobody = m(zeros({5, 0, 3}, float64), {}, index_tensor(std::vector<std::int64_t>{}));
+  const RecurrentResult nobody = m(zeros({5, 0, 3}, float64), {}, index_tensor(std::vector<std::int64_t>{}));
   CHECK(nobody.output.shape() == Shape{5, 0, 8});
   CHECK(nobody.h.shape() == Shape{4, 0, 4});
   const Tensor w = m.parameters()[1];
@@ -322,7 +323,7 @@ TEST_CASE("rnn: dropout lies between layers, in training only") {
   plain.load_state_dict(m.state_dict());
   again.load_state_dict(m.state_dict());
   const Tensor x = randn({4, 2, 3});
-  const nn::RecurrentOutput a = m(x), b = plain(x);
+  const RecurrentResult a = m(x), b = plain(x);
   CHECK(same(a.output, again(x).output));
   CHECK(!same(a.output, b.output));
   CHECK(same(select(a.h, 0, 0), select(b.h, 0, 0)));  // the first layer's input is whole

@@ -58,29 +58,55 @@ TEST_CASE("module: parameters are leaves at the line that made the outermost mod
   const Inner inner;
   for (const nn::Module* m : {static_cast<const nn::Module*>(&outer), static_cast<const nn::Module*>(&inner)})
     for (const std::string& site : lines(*m)) CHECK(site.starts_with("test_nn_sites.cpp:"));
-  nn::Sequential steps;
   line = __LINE__ + 1;
+  nn::Sequential steps;
   steps.add<nn::Linear>(2, 2);
   CHECK(lines(steps) == at(line));
-  nn::ModuleList<nn::Linear> list;
   line = __LINE__ + 1;
+  nn::ModuleList<nn::Linear> list;
   list.add(2, 2);
   CHECK(lines(list) == at(line));
+  line = __LINE__ + 1;
+  nn::ModuleDict<nn::Linear> named;
+  named.add("one", 2, 2);
+  CHECK(lines(named) == at(line));
   line = __LINE__ + 1;
   nn::Gpt2 gpt2({.vocabulary = 3, .positions = 4, .d_model = 2, .heads = 1, .layers = 2});
   CHECK(lines(gpt2) == at(line));
 }
 
-TEST_CASE("module: what a container's add refuses is refused at the line of the call") {
+TEST_CASE("module: a user's module that takes a call site hands it to all below") {
+  struct Inner : nn::Module {
+    explicit Inner(std::int64_t d) : linear(child<nn::Linear>("linear", d, d)), scale(parameter("scale", ones({2}))) {}
+    nn::Linear& linear;
+    Tensor& scale;
+  };
+  struct Outer : nn::Module {
+    explicit Outer(std::int64_t d, Here here = Here::current()) : Module(here), d(d) { list.add(d); }
+    const std::int64_t d;
+    Inner& inner = child<Inner>("inner", d);
+    nn::ModuleList<Inner>& list = child<nn::ModuleList<Inner>>("list");
+  };
+  const int line = __LINE__ + 1;
+  Outer outer(2);
+  const std::string at = "test_nn_sites.cpp:" + std::to_string(line);
+  for (const Tensor& p : outer.parameters()) CHECK(p.node()->site().str() == at);
+  for (const auto& [name, module] : outer.named_modules()) CHECK(module->site().str() == at);
+  outer.list.add(3);  // also later
+  for (const Tensor& p : outer.parameters()) CHECK(p.node()->site().str() == at);
+  CHECK(nn::Linear(2, 2, {}, Here{"user.cpp", 7}).weight.node()->site().str() == "user.cpp:7");
+}
+
+TEST_CASE("module: what a container's add refuses is refused at the line that made the container") {
   struct Many : nn::Module {
     Many(int a, int b, int c, int d, int e) : sum(a + b + c + d + e) {}
     Tensor operator()(const Tensor& x) const { return sum * x; }
     int sum;
   };
+  const int line = __LINE__ + 1;
   nn::Sequential steps;
   nn::ModuleList<nn::Linear> list;
-  nn::ModuleList<nn::LSTM> recurrent;
-  // One statement a line: compilers disagree about the lines inside a macro's argument.
+  nn::ModuleDict<nn::LSTM> recurrent;
   const auto line_of = [](auto&& f) {
     try {
       f();
@@ -90,18 +116,14 @@ TEST_CASE("module: what a container's add refuses is refused at the line of the 
     }
     return std::string("nothing thrown");
   };
-  const int first = __LINE__ + 2;
-  const std::vector<std::string> lines{
-      line_of([&] { steps.add<nn::Dropout>(2.0); }),
-      line_of([&] { steps.add<nn::Linear>(0, 2); }),
-      line_of([&] { steps.add<nn::Conv1d>(2, 2, 0, nn::Conv1dLayerOptions{}); }),
-      line_of([&] { list.add(0, 2); }),
-      line_of([&] { recurrent.add(2, 3, nn::LSTMOptions{.layers = 0}); }),
-  };
-  for (std::size_t i = 0; i < lines.size(); ++i) CHECK(lines[i] == std::to_string(first + static_cast<int>(i)));
-  // A caller that passes its own caller's line on.
-  CHECK(line_of([&] { list.add(0, 2, Here{"user.cpp", 7}); }) == "7");
+  const std::string first = std::to_string(line), second = std::to_string(line + 1), third = std::to_string(line + 2);
+  CHECK(line_of([&] { steps.add<nn::Dropout>(2.0); }) == first);
+  CHECK(line_of([&] { steps.add<nn::Linear>(0, 2); }) == first);
+  CHECK(line_of([&] { steps.add<nn::Conv1d>(2, 2, 0, nn::Conv1dOptions{}); }) == first);
+  CHECK(line_of([&] { list.add(0, 2); }) == second);
+  CHECK(line_of([&] { recurrent.add("lstm", 2, 3, nn::RecurrentOptions{.layers = 0}); }) == third);
   CHECK(steps.size() == 0);
   CHECK(list.size() == 0);
+  CHECK(recurrent.size() == 0);
   CHECK(steps.add<Many>(1, 2, 3, 4, 5).sum == 15);
 }

@@ -11,13 +11,13 @@ TEST_CASE("rnn: the third order agrees with the formulas written with scan") {
     const Tensors g = chunk(x[0] + matmul(s[0], transpose(w)), 4, 1);
     const Tensor c = sigmoid(g[1]) * s[1] + sigmoid(g[0]) * tanh(g[2]);
     const Tensor h = sigmoid(g[3]) * tanh(c);
-    return Scan{{h, c}, {h}};
+    return ScanResult{{h, c}, {h}};
   };
   const auto gru_step = [&](const Tensors& s, const Tensors& x, const Tensor& w) {
     const Tensors a = chunk(x[0], 3, 1), u = chunk(matmul(s[0], transpose(w)), 3, 1);
     const Tensor r = sigmoid(a[0] + u[0]), z = sigmoid(a[1] + u[1]), m = tanh(a[2] + r * u[2]);
     const Tensor h = m + z * (s[0] - m);
-    return Scan{{h}, {h}};
+    return ScanResult{{h}, {h}};
   };
   for (const bool is_lstm : {true, false})
     for (const bool reverse : {true, false}) {
@@ -37,8 +37,9 @@ TEST_CASE("rnn: the third order agrees with the formulas written with scan") {
         }
         return all;
       };
-      const Tensors fused = orders(is_lstm ? lstm(inputs[0], inputs[1], c0, inputs[2], {}, {}, {.reverse = reverse}).y
-                                           : gru(inputs[0], inputs[1], inputs[2], {}, {.reverse = reverse}).y);
+      const Tensors fused =
+          orders(is_lstm ? lstm(inputs[0], inputs[1], c0, inputs[2], {}, {}, {.reverse = reverse}).output
+                         : gru(inputs[0], inputs[1], inputs[2], {}, {.reverse = reverse}).output);
       const Tensors plain = orders(
           scan([&](const Tensors& s,
                    const Tensors& x) { return is_lstm ? lstm_step(s, x, inputs[2]) : gru_step(s, x, inputs[2]); },
@@ -52,7 +53,7 @@ TEST_CASE("rnn: the third order agrees with the formulas written with scan") {
 TEST_CASE("rnn: what is saved is checked, and memory is freed with the outputs") {
   Tensor x = normal({3, 2, 4});
   const Tensor w = normal_leaf({4, 4}, 2);
-  const Tensor y = rnn(x, {}, w).y;
+  const Tensor y = rnn(x, {}, w).output;
   fill_(x, 0);
   CHECK(thrown([&] { sum(y).backward(); }).starts_with("GradError: rnn: a tensor [3, 2, 4] that it saved"));
   const std::int64_t live = memory_stats().live_blocks;
@@ -68,10 +69,10 @@ TEST_CASE("rnn: scan") {
   const Tensor xs = normal_leaf({4, 2}), ks = normal({4}, 2), s0 = normal_leaf({2}, 3);
   const ScanStep step = [](const Tensors& s, const Tensors& x) {
     const Tensor h = s[0] * x[1] + x[0];
-    return Scan{{h}, {h, 2 * x[0]}};
+    return ScanResult{{h}, {h, 2 * x[0]}};
   };
   for (const bool reverse : {false, true}) {
-    const Scan r = scan(step, {s0}, {xs, ks}, reverse);
+    const ScanResult r = scan(step, {s0}, {xs, ks}, reverse);
     REQUIRE(r.ys.size() == 2);
     Plain h(s0.detach()), y({4, 2});
     for (std::int64_t i = 0; i < 4; ++i)
@@ -84,7 +85,7 @@ TEST_CASE("rnn: scan") {
     CHECK(close(r.state[0].detach(), h));
     CHECK(gradcheck([&](const Tensors& in) { return scan(step, {in[1]}, {in[0], ks}, reverse).ys; }, {xs, s0}) == "");
   }
-  const Scan none = scan(step, {s0}, {zeros({0, 2}, float64), zeros({0}, float64)});
+  const ScanResult none = scan(step, {s0}, {zeros({0, 2}, float64), zeros({0}, float64)});
   CHECK(none.ys.empty());
   CHECK(none.state[0].impl() == s0.impl());
   CHECK(thrown([&] { scan(step, {s0}, {}); }) == "ValueError: scan: needs at least one input");
@@ -93,6 +94,6 @@ TEST_CASE("rnn: scan") {
         }) == "ShapeError: scan: the inputs [4, 2] and [3] differ in their steps");
   CHECK(thrown([&] { scan(step, {s0}, {scalar(1)}); }) == "ShapeError: scan: an input of rank 0 has no steps");
   CHECK(thrown([&] {
-          scan([](const Tensors&, const Tensors& x) { return Scan{{}, {x[0]}}; }, {s0}, {xs});
+          scan([](const Tensors&, const Tensors& x) { return ScanResult{{}, {x[0]}}; }, {s0}, {xs});
         }) == "ValueError: scan: step 0 gave 0 states and 1 outputs, not 1 and 1");
 }

@@ -4,6 +4,8 @@
 
 #include "nn/nn.h"
 #include "optim/optim.h"
+#include "autograd/trace/profile.h"
+#include "tests/unit/file_checks.h"
 #include "tests/unit/plain.h"
 
 namespace attune::tests {
@@ -226,6 +228,49 @@ TEST_CASE("reformer: masks of layers are padded, and what is shown is what is co
   CHECK(same(pattern.buckets, slice(used, 3, 0, 10)));
   CHECK(pattern.weights.shape() == Shape{2, c.heads, 10, 10});
   CHECK(amax(abs(sum(pattern.weights, {3}) - 1)).item() < 1e-5);
+}
+
+TEST_CASE("reformer: buckets and patterns hash, and attend, once a layer") {
+  const auto calls = [](const Profile& profile, const std::string& name) {
+    std::int64_t count = 0;
+    for (const ProfileRow& row : profile.rows())
+      if (row.name == name) count += row.calls;
+    return count;
+  };
+  nn::Reformer model(small_config(3));
+  const Tensor tokens = zeros({1, 16}, int64);
+  {
+    const Profile profile;
+    model.buckets(tokens);
+    CHECK(calls(profile, "lsh_buckets") == 3);
+    CHECK(calls(profile, "lsh_attention") == 3);
+  }
+  const Profile profile;
+  model.attention_pattern(tokens, 2);
+  CHECK(calls(profile, "lsh_buckets") == 3);
+  CHECK(calls(profile, "lsh_attention") == 2);
+  CHECK(calls(profile, "lsh_attention_weights") == 1);
+}
+
+TEST_CASE("reformer: a published configuration with what no Reformer has") {
+  const std::string source = std::string(ATTUNE_TEST_DATA) + "/models/reformer_lsh_tiny/config.json";
+  const nn::ReformerConfig c = nn::reformer_config_from_file(source);
+  CHECK(c.layers == std::vector<nn::ReformerAttention>(2, nn::ReformerAttention::lsh));
+  CHECK(c.axial_columns == 8);
+  const Folder folder;
+  const std::string path = folder / "config.json", text = get(source);
+  const auto with = [&](const std::string& from, const std::string& to) {
+    std::string changed = text;
+    changed.replace(changed.find(from), from.size(), to);
+    put(path, changed);
+    return refusal<FileError>([&] { nn::reformer_config_from_file(path); });
+  };
+  CHECK(with("\"lsh\"", "\"linear\"") ==
+        path + ": \"attn_layers\" has \"linear\", neither \"lsh\" nor \"local\"");
+  CHECK(with("\"axial_pos_shape\": [", "\"axial_pos_shape\": [2,") ==
+        path + ": \"axial_pos_shape\" and \"axial_pos_embds_dim\" must have two numbers each");
+  CHECK(with("\"num_buckets\": ", "\"num_buckets\": false, \"x\": ") ==
+        path + ": \"num_buckets\" is false, not a whole number of 64 bits");
 }
 
 TEST_CASE("reformer: wrong configurations and inputs") {

@@ -95,7 +95,9 @@ TEST_CASE("third derivatives: attention and cells made of several operations") {
                v = randn({1, 2, 3, 4}, float64, g);
   const Tensor mask = tensor({1, 1, 1, 0, 1, 1, 0, 0, 0}, {3, 3}, boolean);
   check(
-      [&](const Tensors& x) { return Tensors{scaled_dot_product_attention(x[0], x[1], x[2], {.mask = mask}).output}; },
+      [&](const Tensors& x) {
+        return Tensors{scaled_dot_product_attention(x[0], x[1], x[2], {.attention_mask = mask}).output};
+      },
       {q, k, v});
   nn::LSTMCell lstm(3, 2);
   nn::GRUCell gru(3, 2);

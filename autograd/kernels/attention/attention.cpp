@@ -67,7 +67,7 @@ void apply_terms(const Queries<T>& x, Size key, Size keys, T* s) {
             std::isinf(b) ? b : std::clamp(unit * b, std::numeric_limits<T>::lowest(), std::numeric_limits<T>::max());
       }
     }
-  if (const ScoreTerm<bool>& mask = p.mask; mask.data != nullptr) {
+  if (const ScoreTerm<bool>& mask = p.attention_mask; mask.data != nullptr) {
     if (mask.row_stride == 0) {
       const bool* from = mask.at(x.b, x.h, 0, key);
       for (Size r = 0; r < keys; ++r)

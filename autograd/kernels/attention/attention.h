@@ -24,11 +24,11 @@ struct ScoreTerm {
 template <class T>
 struct AttentionPlan {
   std::int64_t batch = 0, heads = 0, queries = 0, keys = 0, head_dim = 0, value_dim = 0;
-  bool causal = false;   // query i sees keys up to i + s - t
-  double scale = 1;      // of the scores
-  ScoreTerm<bool> mask;  // true is not seen
-  ScoreTerm<T> bias;     // added to the scores
-  double dropout = 0;    // of the probabilities: kernels::dropout of the matrix [b h t, s], rows padded to whole blocks
+  bool causal = false;             // query i sees keys up to i + s - t
+  double scale = 1;                // of the scores
+  ScoreTerm<bool> attention_mask;  // true hides
+  ScoreTerm<T> bias;               // added to the scores
+  double dropout = 0;  // of the probabilities: kernels::dropout of the matrix [b h t, s], rows padded to whole blocks
   RandomKey dropout_key;  // of four
   Heads<const T> q, k, v;
 };

@@ -18,7 +18,7 @@ ChunkWindow::ChunkWindow(const ChunkPlan& plan, std::int64_t task)
       per_round_(plan.length / plan.chunk),
       order_(plan.order ? plan.order + task * plan.rounds * plan.length : nullptr),
       all_buckets_(plan.bucket ? plan.bucket + task * plan.rounds * plan.length : nullptr),
-      key_valid_(plan.key_valid ? plan.key_valid + task / plan.heads * plan.length : nullptr),
+      key_padding_mask_(plan.key_padding_mask ? plan.key_padding_mask + task / plan.heads * plan.length : nullptr),
       queries_(at(plan.chunk)) {
   if (!order_) {
     identity_.resize(at(plan.length));
@@ -43,7 +43,7 @@ bool ChunkWindow::find_rounds_apart() const {
     const std::int32_t* buckets = all_buckets_ + round * plan_.length;
     std::int32_t low = std::numeric_limits<std::int32_t>::max(), high = -1;
     for (std::int64_t i = 0; i < plan_.length; ++i) {
-      if (key_valid_ && !key_valid_[i]) continue;  // nobody else sees it
+      if (key_padding_mask_ && key_padding_mask_[i]) continue;  // nobody else sees it
       low = std::min(low, buckets[i]);
       high = std::max(high, buckets[i]);
     }
@@ -78,9 +78,6 @@ void ChunkWindow::move_to(std::int64_t chunk) {
   for (std::int64_t o = -plan_.before; o <= plan_.after; ++o)
     if (o != 0 || !plan_.own_chunk_first) append_keys(chunk + o);
   drop_unseen_keys();
-  if (!key_valid_) return;
-  valid_.resize(keys_.size());
-  for (std::size_t c = 0; c < keys_.size(); ++c) valid_[c] = key_valid_[keys_[c]];
 }
 
 void ChunkWindow::drop_unseen_keys() {
@@ -136,7 +133,7 @@ void chunked_attention_counts(const ChunkPlan& plan, std::int32_t* counts, doubl
             const bool own = plan.self_last && key == query;
             if (plan.causal && key > query) continue;
             if (plan.same_bucket && plan.bucket && w.key_buckets()[c] != w.query_bucket(i)) continue;
-            if (!own && w.keys_valid() && !w.keys_valid()[c]) continue;
+            if (!own && w.is_padding(c)) continue;
             const std::int64_t pair = (task * n + query) * n + key;
             if (kept) kept[pair] += (factors[at(c)] - kept[pair]) / (counts[pair] + 1);
             ++counts[pair];

@@ -42,7 +42,8 @@ class ChunkWindow {
   const std::int32_t* offsets() const { return offsets_.data(); }
   std::int64_t whole_columns() const { return (plan_.before + 1 + plan_.after) * plan_.chunk; }
   const std::int32_t* key_buckets() const { return key_buckets_.data(); }  // [columns]
-  const std::uint8_t* keys_valid() const { return valid_.empty() ? nullptr : valid_.data(); }
+  /// Whether the c-th key is padding, which only itself may see.
+  bool is_padding(std::int64_t c) const { return key_padding_mask_ && key_padding_mask_[keys()[c]]; }
 
   /// The i-th query's row of dropout factors' random numbers.
   std::int64_t dropout_row_number(std::int64_t i) const { return (task_ * chunks() + chunk_) * plan_.chunk + i; }
@@ -65,12 +66,11 @@ class ChunkWindow {
   const std::int32_t* order_;              // of this task, or null
   const std::int32_t* all_buckets_;        // of this task, or null
   const std::int32_t* buckets_ = nullptr;  // of the current chunk's round
-  const bool* key_valid_;
+  const bool* key_padding_mask_;           // of this example, or null
   std::vector<std::int32_t> identity_;
   std::vector<Place> places_;  // [n, R]
   bool rounds_apart_ = false;
   std::vector<std::int32_t> queries_, keys_, key_buckets_, offsets_;
-  std::vector<std::uint8_t> valid_;
 };
 
 }  // namespace attune::kernels

@@ -131,8 +131,8 @@ class ChunkTile {
   /// What is not seen becomes -inf, a query's own score falls, and a pair that meets N times loses log N.
   void mask_row(Size r) {
     T* row = s + r * tile_queries;
-    const bool valid = !window.keys_valid() || window.keys_valid()[r], by_bucket = window.by_bucket();
-    if (!valid && !p.self_last) {
+    const bool padding = window.is_padding(r), by_bucket = window.by_bucket();
+    if (padding && !p.self_last) {
       std::fill_n(row, width, hidden<T>);
       return;
     }
@@ -145,7 +145,7 @@ class ChunkTile {
     for (Size i = 0; i < width; i += lanes(d)) {
       const auto query = hn::LoadU(di, positions_ + i);
       const auto own = hn::Eq(position, query);
-      auto seen = valid ? hn::Eq(bucket, hn::LoadU(di, buckets_ + i)) : own;
+      auto seen = padding ? own : hn::Eq(bucket, hn::LoadU(di, buckets_ + i));
       if (p.causal) seen = hn::AndNot(hn::Gt(position, query), seen);
       if (hn::AllFalse(di, seen)) {
         hn::StoreU(none, d, row + i);

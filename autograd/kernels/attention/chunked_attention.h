@@ -29,8 +29,8 @@ struct ChunkPlan {
   double scale = 1;
   const std::int32_t* order = nullptr;   // [b, h, R, n]: order[r][s] is the position at place s; null: 0..n-1
   const std::int32_t* bucket = nullptr;  // [b, h, R, n] by position; null: all the same
-  const bool* key_valid =
-      nullptr;         // [b, n]: keys that may be seen (a query always has itself where self_last); null: all
+  // [b, n]: true hides a key, but never a query from itself if self_last; null: none
+  const bool* key_padding_mask = nullptr;
   double dropout = 0;  // of the probabilities
   RandomKey dropout_key;
 };
@@ -47,7 +47,7 @@ void chunked_attention_grad(const ChunkPlan& plan, Heads<const T> q, Heads<const
                             Heads<const T> out, const T* largest, const T* inverse, Heads<const T> dout, Heads<T> dq,
                             Heads<T> dk, Heads<T> dv);
 
-/// How often each query sees each key: counts [b, h, n, n], by the plan's rules (causality, buckets, valid keys,
+/// How often each query sees each key: counts [b, h, n, n], by the plan's rules (causality, buckets, padding,
 /// windows), self included; and, where `kept` is not null, the mean dropout factor over these times (0 where there are
 /// none).
 void chunked_attention_counts(const ChunkPlan& plan, std::int32_t* counts, double* kept);
@@ -61,7 +61,7 @@ struct HashPlan {
   std::int64_t batch = 0, heads = 0, length = 0, head_dim = 0, rounds = 1;
   const std::int64_t* factors = nullptr;  // even; one factor is the paper's plain hash
   int factor_count = 0;
-  const bool* valid = nullptr;  // [b, n]: others have a bucket of their own; null: all
+  const bool* key_padding_mask = nullptr;  // [b, n]: true has a bucket of its own; null: none
 };
 
 /// buckets [b, h, R, n] of vectors x: sum_f argmax([x r_f; -x r_f]) prod(factors before f), plus the buckets of the

@@ -78,12 +78,12 @@ void hash_positions(const HashPlan& p, Size b, Size h, Size first, Heads<const T
       scale *= p.factors[f];
       row += half;
     }
-    // Keys that may not be seen have a bucket of their own, and each round its own buckets.
-    const Size in_round = scale + (p.valid ? 1 : 0);
+    // Padding has a bucket of its own, and each round its own buckets.
+    const Size in_round = scale + (p.key_padding_mask ? 1 : 0);
     std::int32_t* out = buckets + ((b * p.heads + h) * p.rounds + round) * p.length + first;
     for (Size i = 0; i < count; ++i) {
-      const Size own = p.valid && !p.valid[b * p.length + first + i] ? scale : found[i];
-      out[i] = static_cast<std::int32_t>(own + round * in_round);
+      const bool padding = p.key_padding_mask && p.key_padding_mask[b * p.length + first + i];
+      out[i] = static_cast<std::int32_t>((padding ? scale : found[i]) + round * in_round);
     }
   }
 }

@@ -42,19 +42,19 @@ Attention scaled_dot_product_attention(const Tensor& q, const Tensor& k, const T
   Shape scores = joint;
   scores.push_back(q.size(-2));
   scores.push_back(k.size(-2));
-  const auto check_fits = [&](const char* what, const Tensor& x) {
+  const auto check_fits = [&](const std::string& what, const Tensor& x) {
     Shape both;
     if (!broadcast(x.shape(), scores, both) || both != scores)
-      op.fail_shape(std::string("the ") + what + " " + x.shape().str() + " does not broadcast to the scores " +
-                    scores.str() + " of q " + q.shape().str() + " and k " + k.shape().str());
+      op.fail_shape(what + (" " + x.shape().str()) + " does not broadcast to the scores " + scores.str() + " of q " +
+                    q.shape().str() + " and k " + k.shape().str());
   };
   if (o.bias.defined()) {
     op.check_same_dtype(o.bias, q);
-    check_fits("bias", o.bias);
+    check_fits("the bias", o.bias);
   }
-  if (o.mask.defined()) {
-    op.check_dtype(o.mask, DType::boolean);
-    check_fits("mask", o.mask);
+  if (o.attention_mask.defined()) {
+    op.check_dtype(o.attention_mask, DType::boolean);
+    check_fits("attention_mask", o.attention_mask);
   }
   if (!broadcast(joint, leading(v), joint))
     op.fail_shape("the leading axes of v " + v.shape().str() + " do not broadcast with those of the scores " +
@@ -63,9 +63,10 @@ Attention scaled_dot_product_attention(const Tensor& q, const Tensor& k, const T
   if (f.scale == 0) f.scale = 1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(q.size(-1), 1)));
   if (f.dropout > 0) f.dropout_key = (o.generator ? *o.generator : default_generator()).next();
   if (!need_weights && joint.rank() + 2 <= most_axes)
-    return {detail::fused_attention(spread(q, joint), spread(k, joint), spread(v, joint), o.mask, o.bias, f, here),
+    return {detail::fused_attention(spread(q, joint), spread(k, joint), spread(v, joint), o.attention_mask, o.bias, f,
+                                    here),
             Tensor()};
-  const Tensor weights = detail::attention_weights(q, k, o.mask, o.bias, f);
+  const Tensor weights = detail::attention_weights(q, k, o.attention_mask, o.bias, f);
   return {detail::attention_output(weights, v, f), need_weights ? weights : Tensor()};
 }
 

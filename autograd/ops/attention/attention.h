@@ -7,11 +7,11 @@
 namespace attune {
 
 struct AttentionOptions {
-  Tensor mask{};        ///< bool, broadcast to [..., t, s]: true is not seen
-  Tensor bias{};        ///< added to the scores, broadcast to [..., t, s]
-  bool causal = false;  ///< query i sees keys up to i + s - t
-  double scale = 0;     ///< of the scores; 0: 1 / sqrt(d)
-  double dropout = 0;   ///< of the probabilities
+  Tensor attention_mask{};  ///< bool, broadcast to [..., t, s]: true hides
+  Tensor bias{};            ///< added to the scores, broadcast to [..., t, s]
+  bool causal = false;      ///< query i sees keys up to i + s - t
+  double scale = 0;         ///< of the scores; 0: 1 / sqrt(d)
+  double dropout = 0;       ///< of the probabilities
   Generator* generator = nullptr;
 };
 
@@ -21,7 +21,7 @@ struct Attention {
 };
 
 /// softmax(scale q k^T + bias) v: q [..., t, d], k [..., s, d], v [..., s, v], leading axes broadcast. A query that
-/// sees nothing gives zeros, with zero gradients. Throws ShapeError where shapes, mask or bias do not fit, DTypeError
+/// sees nothing gives zeros, with zero gradients. Throws ShapeError if shapes, mask or bias do not fit, DTypeError
 /// unless q, k, v and the bias have one floating dtype, ValueError for a dropout outside [0, 1].
 Attention scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                                        const AttentionOptions& options = {}, bool need_weights = false,

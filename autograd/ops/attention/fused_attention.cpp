@@ -42,8 +42,8 @@ ScoreTerm<T> term_of(const Tensor& x, const Shape& scores) {
 }
 
 template <class T>
-AttentionPlan<T> plan_of(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask, const Tensor& bias,
-                         const FusedAttentionOptions& o) {
+AttentionPlan<T> plan_of(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& attention_mask,
+                         const Tensor& bias, const FusedAttentionOptions& o) {
   const Shape scores = scores_shape(q, k);
   AttentionPlan<T> p;
   p.batch = q.rank() > 3 ? q.size(-4) : 1;
@@ -54,7 +54,7 @@ AttentionPlan<T> plan_of(const Tensor& q, const Tensor& k, const Tensor& v, cons
   p.value_dim = v.size(-1);
   p.causal = o.causal;
   p.scale = o.scale;
-  p.mask = term_of<bool>(mask, scores);
+  p.attention_mask = term_of<bool>(attention_mask, scores);
   p.bias = term_of<T>(bias, scores);
   p.dropout = o.dropout;
   p.dropout_key = o.dropout_key;
@@ -85,32 +85,33 @@ AttentionSums<T> sums_of(const Tensor& sums) {
 }
 
 /// dq, dk, dv, and the bias's gradient in the scores' shape where it is wanted.
-Tensors fused_attention_grad(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask, const Tensor& bias,
-                             const Tensor& dout, const Tensor& out, const Tensor& sums, const FusedAttentionOptions& o,
-                             bool wants_bias, Here here) {
+Tensors fused_attention_grad(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& attention_mask,
+                             const Tensor& bias, const Tensor& dout, const Tensor& out, const Tensor& sums,
+                             const FusedAttentionOptions& o, bool wants_bias, Here here) {
   const Op op{"scaled_dot_product_attention_grad", here};
   const Tensor qd = with_dense_rows(q), kd = with_dense_rows(k), vd = with_dense_rows(v), gd = with_dense_rows(dout);
   Tensors grads{laid_out_like(q, q.size(-1)), laid_out_like(k, k.size(-1)), laid_out_like(v, v.size(-1))};
   if (wants_bias) grads.push_back(op.empty(scores_shape(q, k), q.dtype()));
   with_floating(q.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    kernels::attention_grad<T>(plan_of<T>(qd, kd, vd, mask, bias, o), heads_of<const T>(out), sums_of<const T>(sums),
-                               heads_of<const T>(gd), heads_of<T>(grads[0]), heads_of<T>(grads[1]),
-                               heads_of<T>(grads[2]), wants_bias ? elements<T>(grads[3]) : nullptr);
+    kernels::attention_grad<T>(plan_of<T>(qd, kd, vd, attention_mask, bias, o), heads_of<const T>(out),
+                               sums_of<const T>(sums), heads_of<const T>(gd), heads_of<T>(grads[0]),
+                               heads_of<T>(grads[1]), heads_of<T>(grads[2]),
+                               wants_bias ? elements<T>(grads[3]) : nullptr);
   });
   // For second derivatives: out and the sums are functions of the others, so the composed form takes no notice of them.
   return op.record_joint(
-      std::move(grads), of<fused_attention_grad>(q, k, v, mask, bias, dout, out, sums, o, wants_bias),
+      std::move(grads), of<fused_attention_grad>(q, k, v, attention_mask, bias, dout, out, sums, o, wants_bias),
       "differentiates the composed form",
-      [q = Saved(q), k = Saved(k), v = Saved(v), mask = Saved(mask), bias = Saved(bias), dout = Saved(dout), o,
-       wants_bias](const Tensors& gs, const Needs&) {
+      [q = Saved(q), k = Saved(k), v = Saved(v), attention_mask = Saved(attention_mask), bias = Saved(bias),
+       dout = Saved(dout), o, wants_bias](const Tensors& gs, const Needs&) {
         const bool biased = bias.get().defined();
         Tensors inputs{q.get(), k.get(), v.get(), dout.get()};
         if (biased) inputs.push_back(bias.get());
         const Tensors d = differentiate_composition(
             [&](const Tensors& in) {
               const Tensor term = biased ? expand(in[4], scores_shape(in[0], in[1])) : Tensor();
-              const Tensor y = fused_attention_composed(in[0], in[1], in[2], mask, term, o, {});
+              const Tensor y = fused_attention_composed(in[0], in[1], in[2], attention_mask, term, o, {});
               Tensors of_these{in[0], in[1], in[2]};
               if (wants_bias) of_these.push_back(term);
               return grad({y}, of_these, {.cotangents = {in[3]}, .create_graph = true, .allow_unused = true});
@@ -122,8 +123,8 @@ Tensors fused_attention_grad(const Tensor& q, const Tensor& k, const Tensor& v, 
 
 }  // namespace
 
-Tensor fused_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask, const Tensor& bias,
-                       const FusedAttentionOptions& o, Here here) {
+Tensor fused_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& attention_mask,
+                       const Tensor& bias, const FusedAttentionOptions& o, Here here) {
   const Op op{"scaled_dot_product_attention", here};
   const Tensor qd = with_dense_rows(q), kd = with_dense_rows(k), vd = with_dense_rows(v);
   Tensor out = laid_out_like(q, v.size(-1));
@@ -132,23 +133,24 @@ Tensor fused_attention(const Tensor& q, const Tensor& k, const Tensor& v, const 
   Tensor sums = op.empty({2, rows}, q.dtype());
   with_floating(q.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    kernels::attention<T>(plan_of<T>(qd, kd, vd, mask, bias, o), heads_of<T>(out), sums_of<T>(sums));
+    kernels::attention<T>(plan_of<T>(qd, kd, vd, attention_mask, bias, o), heads_of<T>(out), sums_of<T>(sums));
   });
-  return op.record_joint(std::move(out), of<fused_attention, fused_attention_composed>(q, k, v, mask, bias, o),
-                         "dv = p^T dy, ds = p (dy v^T - dy . y), dq = scale ds k, dk = scale ds^T q",
-                         [q = Saved(q), k = Saved(k), v = Saved(v), mask = Saved(mask), bias = Saved(bias), sums, o](
-                             const Tensors& dys, const Needs& needs, const Tensors& ys) {
-                           Tensors d = fused_attention_grad(q, k, v, mask, bias, dys[0], ys[0], sums, o, needs[4], {});
-                           return Tensors{d[0], d[1], d[2], {}, needs[4] ? d[3] : Tensor()};
-                         });
+  return op.record_joint(
+      std::move(out), of<fused_attention, fused_attention_composed>(q, k, v, attention_mask, bias, o),
+      "dv = p^T dy, ds = p (dy v^T - dy . y), dq = scale ds k, dk = scale ds^T q",
+      [q = Saved(q), k = Saved(k), v = Saved(v), attention_mask = Saved(attention_mask), bias = Saved(bias), sums, o](
+          const Tensors& dys, const Needs& needs, const Tensors& ys) {
+        Tensors d = fused_attention_grad(q, k, v, attention_mask, bias, dys[0], ys[0], sums, o, needs[4], {});
+        return Tensors{d[0], d[1], d[2], {}, needs[4] ? d[3] : Tensor()};
+      });
 }
 
-Tensor attention_weights(const Tensor& q, const Tensor& k, const Tensor& mask, const Tensor& bias,
+Tensor attention_weights(const Tensor& q, const Tensor& k, const Tensor& attention_mask, const Tensor& bias,
                          const FusedAttentionOptions& o) {
   const std::int64_t t = q.size(-2), s = k.size(-2);
   Tensor scores = matmul(o.scale * q, transpose(k));
   if (bias.defined()) scores = scores + bias;
-  Tensor hidden = mask;
+  Tensor hidden = attention_mask;
   if (o.causal) {
     const Tensor future = gt(arange(s), unsqueeze(arange(t), 1) + (s - t));
     hidden = hidden.defined() ? logical_or(hidden, future) : future;
@@ -165,10 +167,10 @@ Tensor attention_output(const Tensor& weights, const Tensor& v, const FusedAtten
   return matmul(slice(kept, -1, 0, s), v);
 }
 
-Tensor fused_attention_composed(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask,
+Tensor fused_attention_composed(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& attention_mask,
                                 const Tensor& bias, const FusedAttentionOptions& o, Here here) {
   const Op op{"scaled_dot_product_attention_composed", here};
-  return attention_output(attention_weights(q, k, mask, bias, o), v, o);
+  return attention_output(attention_weights(q, k, attention_mask, bias, o), v, o);
 }
 
 }  // namespace attune::detail

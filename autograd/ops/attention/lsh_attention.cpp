@@ -74,25 +74,27 @@ void check_heads(const Op& op, const Tensor& x, const Tensor& like, const char* 
   op.check_same_dtype(x, like);
 }
 
-Tensor checked_valid(const Op& op, const Tensor& key_valid, const Tensor& x) {
-  if (!key_valid.defined()) return {};
-  op.check_dtype(key_valid, DType::boolean);
-  if (key_valid.shape() != Shape{x.size(0), x.size(1)})
-    op.fail_shape("key_valid " + key_valid.shape().str() + " must be [batch, length] of " + x.shape().str());
-  return contiguous(key_valid);
+Tensor checked_padding(const Op& op, const Tensor& key_padding_mask, const Tensor& x) {
+  if (!key_padding_mask.defined()) return {};
+  op.check_dtype(key_padding_mask, DType::boolean);
+  if (key_padding_mask.shape() != Shape{x.size(0), x.size(1)})
+    op.fail_shape("key_padding_mask " + key_padding_mask.shape().str() + " must be [batch, length] of " +
+                  x.shape().str());
+  return contiguous(key_padding_mask);
 }
 
 /// The three inputs, padded so that the chunk divides the length; what is added is never seen.
 struct Padded {
-  Tensor q, k, v, buckets, key_valid;
+  Tensor q, k, v, buckets, key_padding_mask;
 };
 
-Padded padded(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& buckets, const Tensor& key_valid,
+Padded padded(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& buckets, const Tensor& key_padding_mask,
               std::int64_t chunk) {
   const std::int64_t n = q.size(1), extra = (chunk - n % chunk) % chunk;
-  if (extra == 0) return {q, k, v, buckets, key_valid};
+  if (extra == 0) return {q, k, v, buckets, key_padding_mask};
   Padded p{pad(q, 1, 0, extra), pad(k, 1, 0, extra), pad(v, 1, 0, extra), buckets, {}};
-  p.key_valid = contiguous(pad(key_valid.defined() ? key_valid : full({q.size(0), n}, 1, DType::boolean), 1, 0, extra));
+  p.key_padding_mask = contiguous(
+      pad(key_padding_mask.defined() ? key_padding_mask : zeros({q.size(0), n}, DType::boolean), 1, 0, extra, 1));
   if (buckets.defined()) {
     const auto* b = static_cast<const std::int32_t*>(buckets.raw());
     const std::int32_t last = buckets.numel() == 0 ? 0 : *std::max_element(b, b + buckets.numel());
@@ -140,17 +142,17 @@ Tensor checked_buckets(const Op& op, const Tensor& qk, const Tensor& buckets, co
 }
 
 Tensor lsh_with(const Op& op, Core core, const Tensor& qk, const Tensor& v, const Tensor& buckets, const LshOptions& o,
-                const Tensor& key_valid, RandomKey key) {
+                const Tensor& key_padding_mask, RandomKey key) {
   check(op, o);
   check_heads(op, qk, qk, "qk");
   check_heads(op, v, qk, "v");
   const std::int64_t n = qk.size(1);
   const bool full = n <= o.chunk || !buckets.defined();
-  const Tensor valid = checked_valid(op, key_valid, qk);
+  const Tensor padding = checked_padding(op, key_padding_mask, qk);
   const Tensor k = rms_norm(qk, {}, o.norm_epsilon);
   const ChunkedOptions c = chunked_options(op, o, qk, full, key);
-  const Padded p = padded(qk, k, v, full ? Tensor() : checked_buckets(op, qk, buckets, o), valid, c.chunk);
-  const Tensor y = core(p.q, p.k, p.v, p.buckets, p.key_valid, c, op.here());
+  const Padded p = padded(qk, k, v, full ? Tensor() : checked_buckets(op, qk, buckets, o), padding, c.chunk);
+  const Tensor y = core(p.q, p.k, p.v, p.buckets, p.key_padding_mask, c, op.here());
   return y.size(1) == n ? y : slice(y, 1, 0, n);
 }
 
@@ -205,7 +207,8 @@ Tensor lsh_rotations(const LshOptions& o, std::int64_t batch, std::int64_t heads
   }
 }
 
-Tensor lsh_buckets(const Tensor& qk, const Tensor& rotations, const LshOptions& o, const Tensor& key_valid, Here here) {
+Tensor lsh_buckets(const Tensor& qk, const Tensor& rotations, const LshOptions& o, const Tensor& key_padding_mask,
+                   Here here) {
   const Op op{"lsh_buckets", here};
   check(op, o);
   check_heads(op, qk, qk, "qk");
@@ -220,7 +223,7 @@ Tensor lsh_buckets(const Tensor& qk, const Tensor& rotations, const LshOptions& 
     op.fail_shape("rotations " + rotations.shape().str() + " must be [batch, heads, head size = " + std::to_string(d) +
                   ", hashes = " + std::to_string(o.hashes) + ", half the buckets = " + std::to_string(width) +
                   "], the first one or two axes optional, for vectors " + qk.shape().str());
-  const Tensor valid = checked_valid(op, key_valid, qk);
+  const Tensor padding = checked_padding(op, key_padding_mask, qk);
   const NoGrad off;
   // Directions as rows: [.., R w, d].
   const Tensor directions = contiguous(transpose(flatten(rotations.detach(), -2, -1)));
@@ -233,7 +236,7 @@ Tensor lsh_buckets(const Tensor& qk, const Tensor& rotations, const LshOptions& 
                          .rounds = o.hashes,
                          .factors = factors.begin(),
                          .factor_count = factors.size(),
-                         .valid = valid.defined() ? static_cast<const bool*>(valid.raw()) : nullptr};
+                         .key_padding_mask = padding.defined() ? static_cast<const bool*>(padding.raw()) : nullptr};
   detail::with_floating(qk.dtype(), [&](auto zero) {
     using T = decltype(zero);
     kernels::hash_buckets(plan, detail::heads_at<const T>(x, 0, 2, 1),
@@ -244,22 +247,22 @@ Tensor lsh_buckets(const Tensor& qk, const Tensor& rotations, const LshOptions& 
 }
 
 Tensor lsh_attention(const Tensor& qk, const Tensor& v, const Tensor& buckets, const LshOptions& o,
-                     const Tensor& key_valid, RandomKey key, Here here) {
+                     const Tensor& key_padding_mask, RandomKey key, Here here) {
   const Op op{"lsh_attention", here};
   if (!buckets.defined() && qk.defined() && qk.rank() == 4 && qk.size(1) > o.chunk)
     op.fail_value("buckets are undefined; only a length up to the chunk of " + std::to_string(o.chunk) +
                   " needs none, got " + qk.shape().str());
-  return lsh_with(op, detail::chunked_attention, qk, v, buckets, o, key_valid, key);
+  return lsh_with(op, detail::chunked_attention, qk, v, buckets, o, key_padding_mask, key);
 }
 
 Tensor lsh_attention_composed(const Tensor& qk, const Tensor& v, const Tensor& buckets, const LshOptions& o,
-                              const Tensor& key_valid, RandomKey key, Here here) {
+                              const Tensor& key_padding_mask, RandomKey key, Here here) {
   const Op op{"lsh_attention_composed", here};
-  return lsh_with(op, detail::chunked_attention_composed, qk, v, buckets, o, key_valid, key);
+  return lsh_with(op, detail::chunked_attention_composed, qk, v, buckets, o, key_padding_mask, key);
 }
 
-Tensor lsh_attention_weights(const Tensor& qk, const Tensor& buckets, const LshOptions& o, const Tensor& key_valid,
-                             Here here) {
+Tensor lsh_attention_weights(const Tensor& qk, const Tensor& buckets, const LshOptions& o,
+                             const Tensor& key_padding_mask, Here here) {
   const Op op{"lsh_attention_weights", here};
   check(op, o);
   check_heads(op, qk, qk, "qk");
@@ -268,8 +271,8 @@ Tensor lsh_attention_weights(const Tensor& qk, const Tensor& buckets, const LshO
   const Tensor k = rms_norm(qk, {}, o.norm_epsilon);
   const ChunkedOptions c = chunked_options(op, o, qk, full, {});
   const Padded p = padded(qk, k, k, full ? Tensor() : checked_buckets(op, qk, buckets, o),
-                          checked_valid(op, key_valid, qk), c.chunk);
-  const Tensor w = detail::chunked_weights(p.q, p.k, p.buckets, p.key_valid, c);
+                          checked_padding(op, key_padding_mask, qk), c.chunk);
+  const Tensor w = detail::chunked_weights(p.q, p.k, p.buckets, p.key_padding_mask, c);
   return slice(slice(w, 2, 0, n), 3, 0, n);
 }
 
@@ -278,7 +281,7 @@ Tensor lsh_attention_weights(const Tensor& qk, const Tensor& buckets, const LshO
 namespace {
 
 Tensor local_with(const Op& op, Core core, const Tensor& q, const Tensor& k, const Tensor& v, const LocalOptions& o,
-                  const Tensor& key_valid, RandomKey key) {
+                  const Tensor& key_padding_mask, RandomKey key) {
   check_heads(op, q, q, "q");
   check_heads(op, k, q, "k");
   check_heads(op, v, q, "v");
@@ -302,23 +305,23 @@ Tensor local_with(const Op& op, Core core, const Tensor& q, const Tensor& k, con
   c.scale = 1 / std::sqrt(static_cast<double>(q.size(3)));
   c.dropout = o.dropout;
   c.dropout_key = key;
-  const Padded p = padded(q, k, v, {}, checked_valid(op, key_valid, q), c.chunk);
-  const Tensor y = core(p.q, p.k, p.v, {}, p.key_valid, c, op.here());
+  const Padded p = padded(q, k, v, {}, checked_padding(op, key_padding_mask, q), c.chunk);
+  const Tensor y = core(p.q, p.k, p.v, {}, p.key_padding_mask, c, op.here());
   return y.size(1) == n ? y : slice(y, 1, 0, n);
 }
 
 }  // namespace
 
 Tensor local_attention(const Tensor& q, const Tensor& k, const Tensor& v, const LocalOptions& o,
-                       const Tensor& key_valid, RandomKey key, Here here) {
+                       const Tensor& key_padding_mask, RandomKey key, Here here) {
   const Op op{"local_attention", here};
-  return local_with(op, detail::chunked_attention, q, k, v, o, key_valid, key);
+  return local_with(op, detail::chunked_attention, q, k, v, o, key_padding_mask, key);
 }
 
 Tensor local_attention_composed(const Tensor& q, const Tensor& k, const Tensor& v, const LocalOptions& o,
-                                const Tensor& key_valid, RandomKey key, Here here) {
+                                const Tensor& key_padding_mask, RandomKey key, Here here) {
   const Op op{"local_attention_composed", here};
-  return local_with(op, detail::chunked_attention_composed, q, k, v, o, key_valid, key);
+  return local_with(op, detail::chunked_attention_composed, q, k, v, o, key_padding_mask, key);
 }
 
 }  // namespace attune

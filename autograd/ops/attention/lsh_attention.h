@@ -69,26 +69,28 @@ Tensor lsh_rotations(const LshOptions& options, std::int64_t batch, std::int64_t
                      std::int64_t length, DType dtype, Generator& g = default_generator(), Here here = Here::current());
 
 /// Buckets [b, h, R, n] int32 of the raw vectors qk [b, n, h, d]: argmax([xR; -xR]), offset by round so that rounds
-/// never share one. Positions where key_valid [b, n] (bool, may be undefined) is false get a bucket of their own. Off
-/// the tape.
-Tensor lsh_buckets(const Tensor& qk, const Tensor& rotations, const LshOptions& options, const Tensor& key_valid = {},
-                   Here here = Here::current());
+/// never share one. Positions that key_padding_mask [b, n] hides (bool, may be undefined) get a bucket of their own.
+/// Off the tape.
+Tensor lsh_buckets(const Tensor& qk, const Tensor& rotations, const LshOptions& options,
+                   const Tensor& key_padding_mask = {}, Here here = Here::current());
 
 /// Shared-QK attention within LSH buckets: qk [b, n, h, d], v [b, n, h, d], buckets [b, h, R, n] as lsh_buckets gives
-/// them (constants), key_valid [b, n] bool or undefined; [b, n, h, d]. Softmaxes of the rounds are combined by their
-/// logsumexp. A query sees itself only where nothing else is valid. Where n <= m it is full shared-QK attention.
+/// them (constants), key_padding_mask [b, n] bool or undefined, true hides; [b, n, h, d]. Softmaxes of the rounds are
+/// combined by their logsumexp. A query sees itself only if it sees nothing else. If n <= m it is full shared-QK
+/// attention.
 Tensor lsh_attention(const Tensor& qk, const Tensor& v, const Tensor& buckets, const LshOptions& options,
-                     const Tensor& key_valid = {}, RandomKey dropout_key = {}, Here here = Here::current());
+                     const Tensor& key_padding_mask = {}, RandomKey dropout_key = {}, Here here = Here::current());
 
 /// The same by its definition, with n x n matrices: the fused kernel's composed twin. Undefined buckets: full shared-QK
 /// attention.
 Tensor lsh_attention_composed(const Tensor& qk, const Tensor& v, const Tensor& buckets, const LshOptions& options,
-                              const Tensor& key_valid = {}, RandomKey dropout_key = {}, Here here = Here::current());
+                              const Tensor& key_padding_mask = {}, RandomKey dropout_key = {},
+                              Here here = Here::current());
 
 /// The probabilities [b, h, n, n] that lsh_attention applies to v. Undefined buckets: those of full shared-QK
 /// attention.
 Tensor lsh_attention_weights(const Tensor& qk, const Tensor& buckets, const LshOptions& options,
-                             const Tensor& key_valid = {}, Here here = Here::current());
+                             const Tensor& key_padding_mask = {}, Here here = Here::current());
 
 struct LocalOptions {
   std::int64_t chunk = 64;  ///< m; a length that it does not divide is padded inside
@@ -100,11 +102,13 @@ struct LocalOptions {
   double dropout = 0;
 };
 
-/// softmax(q k^T / sqrt(d)) v within windows of chunks: q, k, v [b, n, h, d].
+/// softmax(q k^T / sqrt(d)) v within windows of chunks: q, k, v [b, n, h, d], key_padding_mask [b, n] bool or undefined,
+/// true hides.
 Tensor local_attention(const Tensor& q, const Tensor& k, const Tensor& v, const LocalOptions& options,
-                       const Tensor& key_valid = {}, RandomKey dropout_key = {}, Here here = Here::current());
+                       const Tensor& key_padding_mask = {}, RandomKey dropout_key = {}, Here here = Here::current());
 /// The same by its definition, with n x n matrices.
 Tensor local_attention_composed(const Tensor& q, const Tensor& k, const Tensor& v, const LocalOptions& options,
-                                const Tensor& key_valid = {}, RandomKey dropout_key = {}, Here here = Here::current());
+                                const Tensor& key_padding_mask = {}, RandomKey dropout_key = {},
+                                Here here = Here::current());
 
 }  // namespace attune

@@ -15,15 +15,15 @@ struct ChunkedOptions {
   RandomKey dropout_key;
 };
 
-/// q, k, v [b, n, h, d], the chunk dividing n; buckets [b, h, R, n] int32 dense or undefined; key_valid [b, n] bool
-/// dense or undefined.
+/// q, k, v [b, n, h, d], the chunk dividing n; buckets [b, h, R, n] int32 dense or undefined; key_padding_mask
+/// [b, n] bool dense or undefined: true hides.
 Tensor chunked_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& buckets,
-                         const Tensor& key_valid, const ChunkedOptions& options, Here here);
+                         const Tensor& key_padding_mask, const ChunkedOptions& options, Here here);
 /// Its composition from dense matrices.
 Tensor chunked_attention_composed(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& buckets,
-                                  const Tensor& key_valid, const ChunkedOptions& options, Here here);
+                                  const Tensor& key_padding_mask, const ChunkedOptions& options, Here here);
 /// The probabilities [b, h, n, n] before dropout.
-Tensor chunked_weights(const Tensor& q, const Tensor& k, const Tensor& buckets, const Tensor& key_valid,
+Tensor chunked_weights(const Tensor& q, const Tensor& k, const Tensor& buckets, const Tensor& key_padding_mask,
                        const ChunkedOptions& options);
 
 }  // namespace attune::detail

@@ -12,15 +12,15 @@ struct FusedAttentionOptions {
   RandomKey dropout_key;
 };
 
-/// q [..., t, d], k [..., s, d], v [..., s, v] with the same leading axes, two at the most; mask (bool) and bias
-/// undefined or broadcast to [..., t, s].
-Tensor fused_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask, const Tensor& bias,
-                       const FusedAttentionOptions& options, Here here);
+/// q [..., t, d], k [..., s, d], v [..., s, v] with the same leading axes, two at the most; attention_mask (bool, true
+/// hides) and bias undefined or broadcast to [..., t, s].
+Tensor fused_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& attention_mask,
+                       const Tensor& bias, const FusedAttentionOptions& options, Here here);
 /// Its composition from dense matrices; leading axes broadcast.
-Tensor fused_attention_composed(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask,
+Tensor fused_attention_composed(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& attention_mask,
                                 const Tensor& bias, const FusedAttentionOptions& options, Here here);
 /// The probabilities [..., t, s] before dropout, and the output made of them.
-Tensor attention_weights(const Tensor& q, const Tensor& k, const Tensor& mask, const Tensor& bias,
+Tensor attention_weights(const Tensor& q, const Tensor& k, const Tensor& attention_mask, const Tensor& bias,
                          const FusedAttentionOptions& options);
 Tensor attention_output(const Tensor& weights, const Tensor& v, const FusedAttentionOptions& options);
 

@@ -1,0 +1,53 @@
+#include "nn/models/blocks.h"
+
+#include "autograd/ops/create.h"
+#include "autograd/ops/loss.h"
+#include "autograd/ops/matmul.h"
+#include "autograd/ops/movement.h"
+#include "autograd/runtime/error.h"
+#include "nn/init.h"
+#include "nn/internal/check.h"
+
+namespace attune::nn {
+
+namespace {
+
+Shape sizes(const detail::Check& check, std::int64_t in, std::int64_t out) {
+  return {check.at_least(1, in, "in"), check.at_least(1, out, "out")};
+}
+
+}  // namespace
+
+Projection::Projection(std::int64_t in, std::int64_t out, double std, Activation activation, Here here)
+    : Module(here),
+      weight(parameter("weight", zeros(sizes({"Projection", *this}, in, out)))),
+      bias(parameter("bias", zeros({out}))),
+      activation_(activation) {
+  init::normal_(weight, 0, std);
+}
+
+Tensor Projection::operator()(const Tensor& x, Here here) const {
+  const Scope scope(*this, "Projection", here);
+  return linear(x, transpose(weight, 0, 1), bias, activation_);
+}
+
+Tensor hidden_keys(const char* model, const Tensor& tokens, const Tensor& key_padding_mask, Here here) {
+  const std::string name = model;
+  if (tokens.rank() != 2)
+    throw ShapeError(name + ": tokens must be [batch, length], got " + tokens.shape().str(), here);
+  if (!key_padding_mask.defined()) return {};
+  if (key_padding_mask.shape() != tokens.shape())
+    throw ShapeError(name + ": key_padding_mask " + key_padding_mask.shape().str() + " must be " + tokens.shape().str(),
+                     here);
+  return reshape(key_padding_mask, {tokens.size(0), 1, 1, tokens.size(1)});
+}
+
+Tensor next_token_loss(const char* model, const Tensor& logits, const Tensor& labels, Here here) {
+  if (logits.rank() != 3 || labels.shape() != Shape{logits.size(0), logits.size(1)})
+    throw ShapeError(
+        std::string(model) + ": labels " + labels.shape().str() + " do not fit logits " + logits.shape().str(), here);
+  const std::int64_t n = logits.size(1);
+  return cross_entropy(slice(logits, 1, 0, n - 1), slice(labels, 1, 1, n));
+}
+
+}  // namespace attune::nn

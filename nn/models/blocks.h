@@ -1,0 +1,40 @@
+// What several models are made of. The names of their parts are each model's own, so a block is a class of its own there,
+// written with these.
+#pragma once
+
+#include "autograd/ops/elementwise.h"
+#include "autograd/runtime/activation.h"
+#include "nn/module.h"
+
+namespace attune::nn {
+
+/// y = activation(x W + b): x [..., in], weight [in, out] from N(0, std^2), bias [out] zeros: a Linear whose weight is
+/// stored the other way round, as in the GPT family's files. Throws ValueError for sizes below 1.
+class Projection : public Module {
+ public:
+  Projection(std::int64_t in, std::int64_t out, double std, Activation activation = Activation::none,
+             Here here = Here::current());
+  Tensor operator()(const Tensor& x, Here here = Here::current()) const;
+
+  Tensor &weight, &bias;
+
+ private:
+  Activation activation_;
+};
+
+/// A sublayer of a Transformer with its residual connection and its norm, which comes before the sublayer or, as in
+/// Vaswani et al. 2017, after the sum.
+template <class Norm, class F>
+Tensor residual(const Tensor& x, const Norm& norm, bool pre_norm, F&& sublayer) {
+  return pre_norm ? x + sublayer(norm(x)) : norm(x + sublayer(x));
+}
+
+/// A key_padding_mask [b, n] of tokens [b, n] as an attention_mask [b, 1, 1, n]; undefined stays so. Throws ShapeError
+/// under the model's name if either has another shape.
+Tensor hidden_keys(const char* model, const Tensor& tokens, const Tensor& key_padding_mask, Here here);
+
+/// Mean cross-entropy of predicting token i + 1 at position i: logits [b, n, vocabulary], labels [b, n] int64, of which
+/// -100 is ignored. Throws ShapeError under the model's name.
+Tensor next_token_loss(const char* model, const Tensor& logits, const Tensor& labels, Here here);
+
+}  // namespace attune::nn
