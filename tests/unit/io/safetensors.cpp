@@ -316,15 +316,15 @@ TEST_CASE("files: an exhausted memory budget is said of the file, at the caller'
   int line = __LINE__ + 1;
   std::string what = said([&] { load_npy(dir / "array"); });
   CHECK(what.rfind((dir / "array") + ": " + requested, 0) == 0);
-  CHECK(what.ends_with("\n  at test_io.cpp:" + std::to_string(line)));
+  CHECK(what.ends_with("\n  at safetensors.cpp:" + std::to_string(line)));
   line = __LINE__ + 1;
   what = said([&] { model.load(dir / "model"); });
   CHECK(what.rfind((dir / "model") + ": " + requested, 0) == 0);
-  CHECK(what.ends_with("\n  at test_io.cpp:" + std::to_string(line)));
+  CHECK(what.ends_with("\n  at safetensors.cpp:" + std::to_string(line)));
   line = __LINE__ + 1;
   what = said([&] { save_npy(dir / "array", transpose(model.weight)); });
   CHECK(what.rfind("contiguous: " + requested, 0) == 0);
-  CHECK(what.ends_with("\n  at test_io.cpp:" + std::to_string(line)));
+  CHECK(what.ends_with("\n  at safetensors.cpp:" + std::to_string(line)));
   CHECK(get(dir / "model") == bytes);
   CHECK(dir.files() == 2);
   CHECK(model.weight.to_vector<double>() == before);

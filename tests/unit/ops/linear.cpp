@@ -214,7 +214,7 @@ TEST_CASE("linear: a layer after a large activation keeps the activation's argum
     fill_(h, 1);
   }
   const std::string said = thrown([&] { sum(y).backward(); });
-  CHECK(said.starts_with("GradError: linear: its input, the output of gelu at test_linear.cpp:"));
+  CHECK(said.starts_with("GradError: linear: its input, the output of gelu at linear.cpp:"));
   CHECK(said.find("gelu: a tensor [128, 96] that it saved for backward was changed in place") != std::string::npos);
 }
 
@@ -244,7 +244,7 @@ TEST_CASE("linear: an operation's output is made again as itself, or refused") {
     allow_remake(y, [other] { return other; });
     CHECK(thrown([&] {
             sum(linear(y, w)).backward();
-          }).starts_with("GradError: linear: its input, the output of sigmoid at test_linear.cpp:"));
+          }).starts_with("GradError: linear: its input, the output of sigmoid at linear.cpp:"));
   }
 }
 

@@ -40,7 +40,7 @@ TEST_CASE("anomaly mode searches sums of gradients, in the name and at the line 
   const double huge = 1e308;
   const int line = __LINE__ + 1;
   const Tensor y = exp(x);
-  const std::string at = "\n  at test_anomaly.cpp:" + std::to_string(line);
+  const std::string at = "\n  at anomaly.cpp:" + std::to_string(line);
   for (const bool create_graph : {false, true})
     CHECK(failure([&] {
             (y * huge + y * huge + 1).backward({.gradient = leaf({1}).detach(), .create_graph = create_graph});
@@ -54,7 +54,7 @@ TEST_CASE("anomaly mode searches sums of gradients, in the name and at the line 
   sum(w * huge).backward();
   CHECK(failure([&] { sum(w * huge).backward(); }) ==
         "leaf: infinity in the backward pass, in the sum of this pass's gradient and earlier ones, at element 0 of "
-        "[1]\n  at test_anomaly.cpp:" +
+        "[1]\n  at anomaly.cpp:" +
             std::to_string(leaf_line));
   CHECK(failure([&] {
           exp(x).backward({.gradient = tensor({NAN}, float64)});

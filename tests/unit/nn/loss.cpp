@@ -159,7 +159,7 @@ TEST_CASE("losses: modules are the functions with fixed options") {
   } catch (const ShapeError& e) {
     what = e.what();
   }
-  CHECK(what == "mse_loss: shapes differ: [2, 3] and [2]\n  at test_nn_loss.cpp:" + std::to_string(__LINE__ - 4));
+  CHECK(what == "mse_loss: shapes differ: [2, 3] and [2]\n  at loss.cpp:" + std::to_string(__LINE__ - 4));
 }
 
 }  // namespace attune::tests

@@ -17,7 +17,7 @@ TEST_CASE("module: what a child's constructor refuses is refused at the line tha
   } catch (const ValueError& e) {
     what = e.what();
   }
-  CHECK(what.find("Linear: in = -1 must be at least 1\n  at test_nn_sites.cpp:") == 0);
+  CHECK(what.find("Linear: in = -1 must be at least 1\n  at module_sites.cpp:") == 0);
 }
 
 TEST_CASE("module: parameters are leaves at the line that made the outermost module") {
@@ -26,7 +26,7 @@ TEST_CASE("module: parameters are leaves at the line that made the outermost mod
     for (const Tensor& p : m.parameters()) all.insert(p.node()->site().str());
     return all;
   };
-  const auto at = [](int line) { return std::set<std::string>{"test_nn_sites.cpp:" + std::to_string(line)}; };
+  const auto at = [](int line) { return std::set<std::string>{"module_sites.cpp:" + std::to_string(line)}; };
   int line = __LINE__ + 1;
   nn::Linear linear(2, 3);
   CHECK(lines(linear) == at(line));
@@ -57,7 +57,7 @@ TEST_CASE("module: parameters are leaves at the line that made the outermost mod
   CHECK(lines(outer).size() == 1);
   const Inner inner;
   for (const nn::Module* m : {static_cast<const nn::Module*>(&outer), static_cast<const nn::Module*>(&inner)})
-    for (const std::string& site : lines(*m)) CHECK(site.starts_with("test_nn_sites.cpp:"));
+    for (const std::string& site : lines(*m)) CHECK(site.starts_with("module_sites.cpp:"));
   line = __LINE__ + 1;
   nn::Sequential steps;
   steps.add<nn::Linear>(2, 2);
@@ -89,7 +89,7 @@ TEST_CASE("module: a user's module that takes a call site hands it to all below"
   };
   const int line = __LINE__ + 1;
   Outer outer(2);
-  const std::string at = "test_nn_sites.cpp:" + std::to_string(line);
+  const std::string at = "module_sites.cpp:" + std::to_string(line);
   for (const Tensor& p : outer.parameters()) CHECK(p.node()->site().str() == at);
   for (const auto& [name, module] : outer.named_modules()) CHECK(module->site().str() == at);
   outer.list.add(3);  // also later

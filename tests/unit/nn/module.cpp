@@ -387,7 +387,7 @@ TEST_CASE("module: errors and the tape show the user's line") {
     text = e.what();
     CHECK(e.where().line == line);
   }
-  CHECK(text.ends_with("at test_nn_module.cpp:" + std::to_string(line)));
+  CHECK(text.ends_with("at module.cpp:" + std::to_string(line)));
 
   const Tracing on;
   line = __LINE__ + 1;

@@ -154,7 +154,7 @@ TEST_CASE("conv1d: wrong calls") {
   } catch (const Error& e) {
     what = e.what();
   }
-  CHECK(what.ends_with("test_convolution.cpp:" + std::to_string(line)));
+  CHECK(what.ends_with("convolution.cpp:" + std::to_string(line)));
 }
 
 TEST_CASE("Conv1d") {

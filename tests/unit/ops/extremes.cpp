@@ -313,7 +313,7 @@ TEST_CASE("extremes: jvp refuses tangents that do not fit, at the caller's line"
     try {
       jvp(f, {x}, {v});
     } catch (const ShapeError& e) {
-      CHECK(e.where().str() == "test_extremes.cpp:" + std::to_string(line));
+      CHECK(e.where().str() == "extremes.cpp:" + std::to_string(line));
       const std::string what = e.what();
       return what.substr(0, what.find('\n'));
     }

@@ -47,7 +47,7 @@ TEST_CASE("tape: records in order of execution and shows name, shape, rule and l
   CHECK(tape.index_of(tape[1].edges()[1].node.get()) == 0);
   CHECK(tape[0].sequence() < tape[1].sequence());
   CHECK(tape[1].sequence() < tape[2].sequence());
-  CHECK(tape.str().find("%1 = mul(%0, %0) [2]  da = b dy, db = a dy  at test_tape.cpp:" + std::to_string(line)) !=
+  CHECK(tape.str().find("%1 = mul(%0, %0) [2]  da = b dy, db = a dy  at tape.cpp:" + std::to_string(line)) !=
         std::string::npos);
 }
 
@@ -223,14 +223,14 @@ TEST_CASE("tape: an in-place change of a saved tensor is refused, with both line
   } catch (const GradError& e) {
     what = e.what();
   }
-  CHECK(what == "mul: a tensor [2] that it saved for backward was changed in place\n  recorded at test_tape.cpp:" +
-                    std::to_string(recorded) + "\n  changed at test_tape.cpp:" + std::to_string(changed));
+  CHECK(what == "mul: a tensor [2] that it saved for backward was changed in place\n  recorded at tape.cpp:" +
+                    std::to_string(recorded) + "\n  changed at tape.cpp:" + std::to_string(changed));
 }
 
 TEST_CASE("tape: in-place changes are refused on recorded tensors, leaves and overlapping memory") {
   Tensor x = leaf({1, 2});
   Tensor y = x * 2;
-  CHECK(refusal<GradError>([&] { fill_(y, 0); }).find("fill_: a recorded tensor (from mul at test_tape.cpp:") == 0);
+  CHECK(refusal<GradError>([&] { fill_(y, 0); }).find("fill_: a recorded tensor (from mul at tape.cpp:") == 0);
   CHECK(refusal<GradError>([&] { add_(x, 1); }) ==
         "add_: a leaf that requires a gradient is changed in place only under NoGrad");
   Tensor wide = expand(zeros({1}), {3});
@@ -373,7 +373,7 @@ TEST_CASE("tape: a wrong gradient is found, and said where") {
   };
   const std::string what = gradcheck(wrong, {tensor({1.0}, float64).requires_grad_()});
   CHECK(what.find("gradcheck: input 0 [1], element 0: the gradient is ") == 0);
-  CHECK(what.find("(wrong at test_tape.cpp:") != std::string::npos);
+  CHECK(what.find("(wrong at tape.cpp:") != std::string::npos);
 }
 
 TEST_CASE("tape: an exhausted memory budget throws before anything changes") {

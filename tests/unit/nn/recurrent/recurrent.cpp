@@ -424,5 +424,5 @@ TEST_CASE("rnn: wrong calls name the layer, the shapes and the line") {
   } catch (const Error& e) {
     what = e.what();
   }
-  CHECK(what.ends_with("test_nn_recurrent.cpp:" + std::to_string(line)));
+  CHECK(what.ends_with("recurrent.cpp:" + std::to_string(line)));
 }
