@@ -1,8 +1,7 @@
-// Derivatives of functions and checks of modules.
+// Derivatives of functions: jacobian, hessian, hvp.
 
 #include <doctest/doctest.h>
 
-#include "nn/nn.h"
 #include "tests/unit/plain.h"
 
 namespace attune::tests {
@@ -38,32 +37,6 @@ TEST_CASE("jacobian, hessian and hvp of known functions") {
         "ShapeError: hessian: the function's value must have one element, got [3]");
   CHECK(thrown([&] { hvp(cubes, x, zeros({2}, float64)); }) == "ShapeError: hvp: the vector [2] differs from x [3]");
   CHECK(thrown([&] { jacobian(cubes, arange(3)); }) == "DTypeError: jacobian: needs float32 or float64, got int64 [3]");
-}
-
-TEST_CASE("gradcheck of modules: one line, frozen choices, and the parameter's name in a failure") {
-  default_generator().seed(3);
-  nn::Linear dense(3, 2);
-  dense.to(float64);
-  CHECK(nn::gradcheck(dense, randn({4, 3}, float64)) == "");
-
-  nn::LSTM recurrent(3, 2);
-  recurrent.to(float64);
-  CHECK(nn::gradcheck(recurrent, [&](const Tensors& in) { return Tensors{recurrent(in[0]).output}; },
-                      {randn({3, 2, 3}, float64)}) == "");
-
-  // Buckets and dropout masks of a whole layer stay as they were first drawn.
-  nn::LshSelfAttention lsh(8, 2, {.hashes = 2, .chunk = 4, .dropout = 0.2});
-  lsh.to(float64);
-  CHECK(nn::gradcheck(lsh, [&](const Tensors& in) { return Tensors{lsh(in[0]).output}; },
-                      {randn({1, 16, 8}, float64)}) == "");
-
-  struct Wrong : nn::Module {
-    Tensor& scale = parameter("scale", ones({2}, float64));
-    Tensor operator()(const Tensor& x) { return x * gradient_reversal(scale); }
-  } wrong;
-  const std::string failure = nn::gradcheck(wrong, ones({2}, float64));
-  CHECK(failure.find("gradcheck: scale [2], element 0: the gradient is ") == 0);
-  CHECK(failure.find("mul at functional.cpp:") != std::string::npos);
 }
 
 }  // namespace attune::tests

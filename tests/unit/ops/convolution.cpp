@@ -1,4 +1,4 @@
-// conv1d by loops and by a composition of slices and products, in every order; the layers around it.
+// conv1d by loops and by a composition of slices and products, in every order.
 
 #include <cstring>
 
@@ -13,6 +13,7 @@ struct Case {
   Shape x, w;
   Conv1dCall o;
 };
+
 const std::vector<Case> cases = {
     {{2, 3, 9}, {4, 3, 3}, {.padding = 1}},
     {{2, 4, 11}, {6, 2, 3}, {.stride = 2, .dilation = 2, .groups = 2}},
@@ -32,6 +33,7 @@ const std::vector<Case> cases = {
 std::int64_t zeros_before(const Case& c) {
   return c.o.padding == same_padding ? c.o.dilation * (c.w[2] - 1) / 2 : c.o.padding;
 }
+
 std::int64_t out_length(const Case& c) {
   const std::int64_t reach = c.o.dilation * (c.w[2] - 1);
   return c.o.padding == same_padding ? c.x[2] : (c.x[2] + 2 * c.o.padding - reach - 1) / c.o.stride + 1;
@@ -155,97 +157,4 @@ TEST_CASE("conv1d: wrong calls") {
     what = e.what();
   }
   CHECK(what.ends_with("convolution.cpp:" + std::to_string(line)));
-}
-
-TEST_CASE("Conv1d") {
-  nn::Conv1d m(4, 6, 3, {.stride = 2, .padding = 1, .groups = 2}), plain(2, 3, 2, {.bias = false});
-  CHECK(m.weight.shape() == Shape{6, 2, 3});
-  CHECK(plain.parameters().size() == 1);
-  for (const Tensor& p : m.parameters())
-    for (double v : p.to_vector<double>()) CHECK(std::abs(v) <= 1 / std::sqrt(6.0));
-  CHECK(check_gradients(m, [&](const Tensors& in) { return Tensors{m(in[0])}; }, {normal_leaf({2, 4, 5})}) == "");
-  CHECK(check_gradients(plain, [&](const Tensors& in) { return Tensors{plain(in[0])}; }, {normal_leaf({2, 4})}) == "");
-  nn::Conv1d mirror(2, 3, 3, {.padding = 4, .padding_mode = nn::PaddingMode::reflect}),
-      ring(2, 3, 3, {.padding = 4, .padding_mode = nn::PaddingMode::circular});
-  CHECK(mirror(zeros({2, 5})).shape() == Shape{3, 11});
-  CHECK(ring(zeros({2, 4})).shape() == Shape{3, 10});
-  CHECK(thrown([&] { mirror(zeros({2, 4})); }) == "ShapeError: Conv1d: x [2, 4] is too short to be padded by 4");
-  CHECK(thrown([&] { ring(zeros({2, 3})); }) == "ShapeError: Conv1d: x [2, 3] is too short to be padded by 4");
-  // What is wrong with x is said of x, not of what padding makes of it.
-  CHECK(thrown([&] { ring(zeros({1, 3, 8})); }) == "ShapeError: Conv1d: x [1, 3, 8] must be [N, 2, L] or [2, L]");
-  CHECK(thrown([&] { ring(zeros({8})); }) == "ShapeError: Conv1d: x [8] must be [N, 2, L] or [2, L]");
-  CHECK(thrown([&] { ring(Tensor()); }) == "ValueError: Conv1d: an input is undefined");
-  CHECK(thrown([] {
-          nn::Conv1d(2, 3, 3, {.padding = std::int64_t{1} << 40, .padding_mode = nn::PaddingMode::replicate});
-        }) == "ValueError: Conv1d: padding = 1099511627776 is beyond 32 bits");
-  CHECK(thrown([] {
-          nn::Conv1d(
-              2, 3, 3,
-              {.padding = same_padding, .dilation = std::int64_t{1} << 62, .padding_mode = nn::PaddingMode::circular});
-        }) == "ValueError: Conv1d: dilation = 4611686018427387904 and kernel = 3 reach beyond 32 bits");
-  CHECK(thrown([] {
-          nn::Conv1d(2, 3, 5, {.padding = 1, .padding_mode = nn::PaddingMode::replicate})(zeros({2, 1}));
-        }) == "ShapeError: Conv1d: a window of 5 is longer than x [2, 1] padded by 1 and 1");
-  CHECK(thrown([] { nn::Conv1d(3, 4, 0); }) == "ValueError: Conv1d: kernel = 0 must be at least 1");
-  CHECK(thrown([] { nn::Conv1d(3, 4, 2, {.groups = 2}); }) ==
-        "ValueError: Conv1d: groups = 2 does not divide in = 3 and out = 4");
-  CHECK(thrown([] { nn::Conv1d(3, 4, 2, {.stride = 2, .padding = same_padding}); }) ==
-        "ValueError: Conv1d: same_padding needs a stride of 1, not 2");
-}
-
-TEST_CASE("MaxOverTime, Highway") {
-  const nn::MaxOverTime longest;
-  CHECK(same(longest(tensor({1, 5, 2, -4, -3, -9}, {1, 2, 3}, float64)), {1, 2}, {5, -3}));
-  CHECK_THROWS_AS(longest(zeros({2, 3, 0})), ShapeError);
-
-  nn::Highway m(3, {.layers = 2, .activation = Activation::tanh, .gate_bias = -1});
-  m.to(float64);
-  nn::StateDict state = m.state_dict();
-  CHECK(state.at("0.weight").shape() == Shape{6, 3});
-  CHECK(same(slice(state.at("1.bias"), 0, 3), {3}, {-1, -1, -1}));
-  const Tensor x = normal({4, 3});
-  Plain y(x);
-  for (const char* layer : {"0", "1"}) {
-    const Plain w(state.at(std::string(layer) + ".weight")), b(state.at(std::string(layer) + ".bias")), old = y;
-    for_indices(y.shape, [&](const Dims& at) {
-      double f = b[{at[1]}], t = b[{at[1] + 3}];
-      for (std::int64_t i = 0; i < 3; ++i)
-        f += w[{at[1], i}] * old[{at[0], i}], t += w[{at[1] + 3, i}] * old[{at[0], i}];
-      const double gate = 1 / (1 + std::exp(-t));
-      y[at] = gate * std::tanh(f) + (1 - gate) * old[at];
-    });
-  }
-  CHECK(close(m(x).detach(), y));
-  CHECK(check_gradients(m, [&](const Tensors& in) { return Tensors{m(in[0])}; }, {normal_leaf({2, 3})}) == "");
-  CHECK(thrown([] { nn::Highway(3, {.layers = 0}); }) == "ValueError: Highway: layers = 0 must be at least 1");
-}
-
-TEST_CASE("CharacterEncoder") {
-  nn::CharacterEncoder m(20, {.char_dim = 3,
-                              .filters = {{1, 2}, {3, 4}},
-                              .activation = Activation::tanh,
-                              .highway = {.layers = 1},
-                              .projection = 5,
-                              .padding_index = 0});
-  m.to(float64);
-  CHECK(m.out() == 5);
-  const Tensor words = index_tensor({1, 2, 3, 0, 4, 5, 6, 7, 8, 9, 1, 0}, {1, 3, 4});
-  const Tensor y = m(words);
-  CHECK(y.shape() == Shape{1, 3, 5});
-  // A word alone is encoded the same.
-  CHECK(close(m(select(select(words, 0, 0), 0, 1)).detach(), Plain(select(select(y, 0, 0), 0, 1).detach())));
-  CHECK(m(zeros({0, 4}, int64)).shape() == Shape{0, 5});
-  nn::CharacterEncoder small(9, {.char_dim = 2, .filters = {{2, 3}}, .highway = {.layers = 0}, .projection = 0});
-  CHECK(small.out() == 3);
-  CHECK(check_gradients(small,
-                        [&](const Tensors&) {
-                          return Tensors{small(index_tensor({1, 2, 3, 4, 5, 6}, {2, 3}))};
-                        },
-                        {}) == "");
-  CHECK(nn::CharacterEncoder(262).out() == 512);
-  CHECK(thrown([&] {
-          small(index_tensor({1}, {1, 1}));
-        }) == "ShapeError: conv1d: a window of 2 is longer than the padded length 1 of x [1, 2, 1]");
-  CHECK(thrown([] { nn::CharacterEncoder(9, {.filters = {}}); }) ==
-        "ValueError: CharacterEncoder: needs at least one filter");
 }

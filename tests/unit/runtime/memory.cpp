@@ -1,23 +1,16 @@
-// The memory pool, threads and random numbers.
+// The memory pool: sizes, counts, budget, threads.
 
 #include <doctest/doctest.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
-#include <chrono>
-#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
-#include <limits>
-#include <random>
 #include <thread>
 #include <vector>
 
-#include "autograd/kernels/random.h"
-#include "autograd/runtime/philox.h"
 #include "tests/unit/plain.h"
 
 namespace attune::tests {
@@ -125,15 +118,6 @@ TEST_CASE("pool: the budget refuses, names what was asked and what is there, and
   CHECK(memory_stats().live_bytes == live);
 }
 
-TEST_CASE("shape: a zero-size shape may have strides beyond 64 bits") {
-  const Shape vast{0, std::int64_t{1} << 62, std::int64_t{1} << 62};
-  const Tensor x = zeros(vast);
-  CHECK(numel(vast) == 0);
-  CHECK(x.is_contiguous());
-  CHECK((x + x).shape() == vast);
-  CHECK(contiguous(permute(x, {2, 0, 1})).is_contiguous());
-}
-
 TEST_CASE("pool: requests beyond any memory throw") {
   for (int power : {40, 47, 50, 60, 63})
     CHECK(refusal<MemoryError>([=] { pool::allocate(std::size_t{1} << power); }).find("memory: the system has no ") ==
@@ -217,134 +201,5 @@ TEST_CASE("memory: a sweep's own tables are not given back to the system and fet
   CHECK(faults() - before < 200);
 }
 #endif
-
-TEST_CASE("threads: as many as asked for, more than there are cores too") {
-  const int before = num_threads();
-  set_num_threads(4);
-  CHECK(num_threads() == 4);
-  std::atomic<int> present{0};
-  parallel_for(4, 1, [&](std::int64_t, std::int64_t) {  // every piece waits for all four
-    ++present;
-    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-    while (present < 4 && std::chrono::steady_clock::now() < give_up) std::this_thread::yield();
-  });
-  CHECK(present == 4);
-  std::atomic<int> strayed{0};
-  parallel_for(4, 1, [&](std::int64_t, std::int64_t) {
-    const auto outer = std::this_thread::get_id();
-    parallel_for(100, 1, [&](std::int64_t, std::int64_t) { strayed += std::this_thread::get_id() != outer; });
-  });
-  CHECK(strayed == 0);
-  int calls = 0;
-  parallel_for(0, 1, [&](std::int64_t, std::int64_t) { ++calls; });
-  parallel_for(-3, 1, [&](std::int64_t, std::int64_t) { ++calls; });
-  CHECK(calls == 0);
-  set_num_threads(before);
-}
-
-TEST_CASE("threads: every piece runs once, whatever the numbers of pieces and threads") {
-  const int before = num_threads();
-  for (int threads : {2, 5, 33, 100})
-    for (std::int64_t pieces : {2, 7, 31, 33, 1000}) {
-      INFO(threads, " threads, ", pieces, " pieces");
-      set_num_threads(threads);
-      std::vector<std::atomic<int>> runs(static_cast<std::size_t>(pieces));
-      parallel_for(pieces, 1, [&](std::int64_t begin, std::int64_t) { ++runs[static_cast<std::size_t>(begin)]; });
-      CHECK(std::all_of(runs.begin(), runs.end(), [](const auto& n) { return n == 1; }));
-      CHECK(refusal<ValueError>([&] {
-              parallel_for(pieces, 1, [&](std::int64_t begin, std::int64_t) {
-                if (begin >= pieces / 2) throw ValueError(std::to_string(begin));
-              });
-            }) == std::to_string(pieces / 2));
-    }
-  set_num_threads(4);
-  std::atomic<int> runs{0};
-#pragma omp parallel num_threads(2)  // where OpenMP gives each caller one thread of the four
-  parallel_for(50, 1, [&](std::int64_t, std::int64_t) { ++runs; });
-  CHECK(runs == 100);
-  set_num_threads(before);
-}
-
-TEST_CASE("threads: after an exception the next loop runs as ever") {
-  const int before = num_threads();
-  set_num_threads(2);
-  for (int round = 0; round < 10; ++round) {
-    CHECK(refusal<ValueError>([] {
-            parallel_for(8, 1, [](std::int64_t begin, std::int64_t) { throw ValueError(std::to_string(begin)); });
-          }) == "0");
-    std::atomic<int> done{0};
-    parallel_for(8, 1, [&](std::int64_t, std::int64_t) { ++done; });
-    CHECK(done == 8);
-  }
-  set_num_threads(before);
-}
-
-TEST_CASE("threads: pieces depend on the sizes alone, and the lowest failure wins") {
-  const int before = num_threads();
-  for (int threads : {1, 2, 4}) {
-    set_num_threads(threads);
-    std::atomic<std::int64_t> sum{0}, pieces{0};
-    parallel_for(1000, 64, [&](std::int64_t begin, std::int64_t end) {
-      CHECK(begin % 64 == 0);
-      for (std::int64_t i = begin; i < end; ++i) sum += i;
-      ++pieces;
-      parallel_for(10, 1, [&](std::int64_t, std::int64_t) {});  // inside another one: on this thread
-    });
-    CHECK(sum == 499'500);
-    CHECK(pieces == 16);
-    CHECK(refusal<ValueError>([] {
-            parallel_for(100, 1, [](std::int64_t begin, std::int64_t) {
-              if (begin >= 30) throw ValueError("piece " + std::to_string(begin));
-            });
-          }) == "piece 30");
-  }
-  set_num_threads(before);
-  CHECK(refusal<ValueError>([] { set_num_threads(0); }) == "set_num_threads: 0 threads; it takes 1 to 4096");
-}
-
-TEST_CASE("random: Philox4x32-10 gives the published numbers") {
-  using Words = std::array<std::uint32_t, 4>;
-  CHECK(philox({0, 0}, 0) == Words{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8});
-  CHECK(philox({~0ull, ~0ull}, ~0ull) == Words{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd});
-  CHECK(philox({0x299f31d0a4093822, 0x0370734413198a2e}, 0x85a308d3243f6a88) ==
-        Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1});
-}
-
-TEST_CASE("random: moments, ranges and replay") {
-  Generator g(4);
-  const RandomKey state = g.state();
-  for (DType dtype : {float32, float64}) {
-    const Tensor z = randn({100'000}, dtype, g), u = rand({100'000}, dtype, g);
-    CHECK(std::abs(mean(z).item()) < 0.02);
-    CHECK(var(z).item() == doctest::Approx(1).epsilon(0.02));
-    CHECK(mean(square(square(z))).item() == doctest::Approx(3).epsilon(0.05));
-    CHECK(amin(u).item() >= 0);
-    CHECK(amax(u).item() < 1);
-    CHECK(mean(u).item() == doctest::Approx(0.5).epsilon(0.01));
-  }
-  g.set_state(state);
-  const std::vector<double> once = randn({5}, float32, g).to_vector<double>();
-  g.set_state(state);
-  CHECK(randn({5}, float32, g).to_vector<double>() == once);
-  std::vector<int> counts(7);
-  for (std::int64_t v : randint(-3, 4, {70'000}, g).to_vector<std::int64_t>())
-    ++counts.at(static_cast<std::size_t>(v + 3));
-  for (int c : counts) CHECK(std::abs(c - 10'000) < 500);
-  std::vector<std::int64_t> order = randperm(1000, g).to_vector<std::int64_t>();
-  CHECK(order[0] + order[1] + order[2] != 3);
-  std::sort(order.begin(), order.end());
-  for (std::size_t i = 0; i < order.size(); ++i) CHECK(order[i] == static_cast<std::int64_t>(i));
-}
-
-TEST_CASE("random: dropout keeps the share and the mean, and its gradient has the same mask") {
-  const Tensor x = ones({100'000}).requires_grad_();
-  const Tensor y = dropout_at(x, 0.3, {1, 2});
-  CHECK(mean(y).item() == doctest::Approx(1).epsilon(0.02));
-  CHECK(mean(to(eq(y, 0), float32)).item() == doctest::Approx(0.3).epsilon(0.02));
-  sum(y).backward();
-  CHECK(all(eq(x.grad(), y.detach())));
-  CHECK(all(eq(dropout_at(x, 1, {1, 2}), 0)));
-  CHECK(all(eq(dropout_at(x, 0, {1, 2}), 1)));
-}
 
 }  // namespace attune::tests

@@ -1,16 +1,10 @@
-// Grad mode, detached and undefined tensors, and threads.
+// The modes of a thread, and threads that share parameters.
 
 #include <doctest/doctest.h>
-#include <pthread.h>
 
-#include <cmath>
 #include <thread>
 
-#include "autograd/tape/op.h"
 #include "autograd/tape/grad.h"
-#include "autograd/tape/sweep.h"
-#include "autograd/tape/tape.h"
-#include "autograd/tape/replay.h"
 #include "tests/unit/plain.h"
 
 namespace attune::tests {

@@ -1,16 +1,9 @@
 // Operations as a user writes them: recorded, named and checked as the library's own.
 
 #include <doctest/doctest.h>
-#include <pthread.h>
 
-#include <cmath>
-#include <thread>
-
-#include "autograd/tape/op.h"
 #include "autograd/tape/grad.h"
-#include "autograd/tape/sweep.h"
-#include "autograd/tape/tape.h"
-#include "autograd/tape/replay.h"
+#include "autograd/tape/op.h"
 #include "tests/unit/plain.h"
 
 namespace attune::tests {
@@ -59,7 +52,7 @@ TEST_CASE("tape: a wrong gradient is found, and said where") {
   };
   const std::string what = gradcheck(wrong, {tensor({1.0}, float64).requires_grad_()});
   CHECK(what.find("gradcheck: input 0 [1], element 0: the gradient is ") == 0);
-  CHECK(what.find("(wrong at tape.cpp:") != std::string::npos);
+  CHECK(what.find("(wrong at op.cpp:") != std::string::npos);
 }
 
 TEST_CASE("an operation may return its input: the input keeps its place on the tape") {

@@ -4,13 +4,9 @@
 #include <pthread.h>
 
 #include <cmath>
-#include <thread>
 
-#include "autograd/tape/op.h"
 #include "autograd/tape/grad.h"
 #include "autograd/tape/sweep.h"
-#include "autograd/tape/tape.h"
-#include "autograd/tape/replay.h"
 #include "tests/unit/plain.h"
 
 namespace attune::tests {

@@ -1,16 +1,9 @@
-// The tape's promises, one by one.
+// A tape as a value: what it records and shows; detached and undefined tensors.
 
 #include <doctest/doctest.h>
-#include <pthread.h>
 
-#include <cmath>
-#include <thread>
-
-#include "autograd/tape/op.h"
 #include "autograd/tape/grad.h"
-#include "autograd/tape/sweep.h"
 #include "autograd/tape/tape.h"
-#include "autograd/tape/replay.h"
 #include "tests/unit/plain.h"
 
 namespace attune::tests {
