@@ -25,6 +25,7 @@ struct Expected {
 
 }  // namespace
 
+// Long: a table, one row a loss.
 TEST_CASE("losses: values and gradients are PyTorch's") {
   const Expected rows[]{
       {[](const Tensor& x) { return smooth_l1_loss(x, b(), 0.7); },

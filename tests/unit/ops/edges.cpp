@@ -1,14 +1,18 @@
 // The table of edges: a row for each convention at kinks, ties, zeros, infinities and masks, and a test for each kind
 // of mistake that other frameworks have shipped. Those that have a file of their own:
 //
-//   test_tape.cpp         saved tensors changed in place, through a view and under NoGrad too; in-place on expanded
-//                         memory; gradient buffers that are shared; cycles of create_graph; a chain of 10^6 nodes;
-//                         backward inside backward; grad mode and threads; masks of recomputed blocks
-//   test_ops.cpp          operands and cotangents that are not dense; the bits at any number of threads
-//   test_third_order.cpp  saved statistics that are constants to the third derivative
-//   test_gemm.cpp         zero sizes and leading dimensions beyond int at the BLAS
-//   test_runtime.cpp      numbers of elements beyond 64 bits
-//   test_op_errors.cpp    ranks, sizes, dtypes and axes that do not fit
+//   tape/saved.cpp                saved tensors changed in place, through a view and under NoGrad too; in-place on
+//                                 expanded memory
+//   tape/sweep.cpp                gradient buffers that are shared; cycles of create_graph; a chain of 10^6 nodes;
+//                                 backward inside backward
+//   tape/modes.cpp                grad mode and threads
+//   tape/checkpoint.cpp           masks of recomputed blocks
+//   kernels/gemm.cpp              zero sizes and leading dimensions beyond int at the BLAS
+//   runtime/memory.cpp            numbers of elements beyond 64 bits
+//   ops/errors.cpp                ranks, sizes, dtypes and axes that do not fit
+//   tests/ops/test_ops.cpp        operands and cotangents that are not dense; the bits at any number of threads
+//   tests/ops/test_third_order.cpp
+//                                 saved statistics that are constants to the third derivative
 
 #include <doctest/doctest.h>
 
@@ -45,6 +49,7 @@ bool agrees(const Tensor& got, const std::vector<double>& expected) {
 
 Tensor second(double v) { return tensor({v}, float64); }
 
+// Long: a table, one row a convention.
 const std::vector<Edge>& edges() {
   static const std::vector<Edge> rows{
       {"relu at 0", [](const Tensor& x) { return relu(x); }, {-1, 0, 1}, {0, 0, 1}, {0, 0, 1}},

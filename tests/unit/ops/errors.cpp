@@ -1,5 +1,5 @@
-// Wrong calls, made systematically: every argument of every row of the table with another rank, size or dtype, or
-// undefined.
+// Wrong calls, made systematically: every argument of every row of the table with another rank, size or dtype,
+// or undefined.
 
 #include <doctest/doctest.h>
 
@@ -39,7 +39,7 @@ std::vector<Mutation> mutations_of(const Shape& shape) {
   return all;
 }
 
-/// Why a message is not as it should be: "" where it is.
+/// Why a message is not as it should be: "" if it is.
 std::string fault_of(const OpRow& row, const Mutation& m, const std::string& text) {
   // The name at the front may be that of what the row itself calls before the operation, or around it.
   static const std::multimap<std::string, std::string> others{
@@ -83,6 +83,7 @@ TEST_CASE("errors: a wrong argument gives a result, or an exception with the ope
       }
 }
 
+// Long: a table of the operations that take an axis.
 TEST_CASE("errors: an axis outside of a tensor is an IndexError, however far outside") {
   const Tensor x = ones({2, 3}), at = zeros({2, 3}, int64), row = zeros({1}, int64);
   using Along = std::function<void(std::int64_t)>;
