@@ -31,7 +31,7 @@ bool zero_or_undefined(const Tensor& x) {
 /// The tensors of a folder's file in the precision of this run; leaves stand by their names.
 class Case {
  public:
-  /// Floating tensors are rounded to `dtype`, moved by a factor of up to 1 +- `by`, and, where given, widened.
+  /// Floating tensors are rounded to `dtype`, moved by a factor of up to 1 +- `by`, and, if given, widened.
   Case(const json& c, const SafetensorsFile& file, DType dtype, DType widened, double by = 0, double phase = 0)
       : c_(c), file_(file), dtype_(dtype), widened_(widened), by_(by), phase_(phase) {}
   Case(const json& c, const SafetensorsFile& file, DType dtype) : Case(c, file, dtype, dtype) {}

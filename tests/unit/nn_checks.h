@@ -6,7 +6,7 @@
 
 namespace attune::tests {
 
-/// gradcheck of a module's call in its inputs and in all of its parameters, which become float64. "" where all agree.
+/// gradcheck of a module's call in its inputs and in all of its parameters, which become float64. "" if all agree.
 inline std::string check_gradients(nn::Module& m, const Function& f, Tensors inputs, bool second_order = true) {
   m.to(float64);
   const auto count = static_cast<std::ptrdiff_t>(inputs.size());

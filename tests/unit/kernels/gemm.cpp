@@ -135,7 +135,7 @@ TEST_CASE("gemm: a right operand that is kept for many products") {
         if (kernels::has_packed_gemm()) CHECK(same_bits(p.c, want));
         CHECK(error(p.c, Reals(want.begin(), want.end())) <= p.bound());
       }
-      // Another left operand, and where there is but one product nothing is packed.
+      // Another left operand, and if there is but one product nothing is packed.
       Product<float> other(false, trans, 40, 1500, 700, 0, 7);
       other.b = p.b;
       const Reals others = other.expected();

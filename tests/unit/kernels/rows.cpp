@@ -170,7 +170,7 @@ TEST_CASE_TEMPLATE("layer norm and RMS norm", T, float, double) {
             INFO("n = ", n, ", offset = ", offset, ", affine = ", affine, ", centre = ", centre);
             CHECK(error(y, want_y) < 16);
             CHECK(error(rstd, want_rstd) < 4);
-            CHECK(error(dx, want_dx) < 1500);  // where n is small, dx is a difference of terms of size rstd
+            CHECK(error(dx, want_dx) < 1500);  // if n is small, dx is a difference of terms of size rstd
             CHECK(error(dw, want_dw) < 100);
             if (centre) CHECK(error(db, want_db) < 50);
           }

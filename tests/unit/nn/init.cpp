@@ -44,7 +44,7 @@ void check_normal(const Tensor& x, double mean, double std) {
   CHECK(m.low < mean - 2.5 * std);
 }
 
-/// Largest difference of w w^T (or w^T w where w is tall) from gain^2 I.
+/// Largest difference of w w^T (or w^T w if w is tall) from gain^2 I.
 double orthogonality_error(const Tensor& w, double gain) {
   const Tensor flat = reshape(w.detach(), {w.size(0), -1});
   const Tensor rows = flat.size(0) <= flat.size(1) ? flat : transpose(flat);

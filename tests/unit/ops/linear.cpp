@@ -1,7 +1,7 @@
 // linear and its fused epilogue: against plain loops, and against its composition in every order.
 #include "autograd/runtime/memory.h"
-#include "autograd/tape/op.h"
 #include "autograd/tape/grad.h"
+#include "autograd/tape/op.h"
 #include "autograd/tape/sweep.h"
 #include "tests/unit/plain.h"
 

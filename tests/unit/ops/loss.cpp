@@ -1,5 +1,5 @@
-// Losses against plain loops: cross-entropy with ignored targets, smoothing and extreme logits; squared error; binary
-// cross-entropy.
+// Losses against plain loops: cross-entropy with ignored targets, smoothing and extreme logits; squared error;
+// binary cross-entropy.
 #include "tests/unit/plain.h"
 
 using namespace attune;

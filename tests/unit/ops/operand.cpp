@@ -1,4 +1,4 @@
-// Numbers beside tensors: exact where the tensor holds integers, refused where it cannot hold them.
+// Numbers beside tensors: exact if the tensor holds integers, refused if it cannot hold them.
 
 #include <doctest/doctest.h>
 

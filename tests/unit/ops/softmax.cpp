@@ -1,5 +1,5 @@
-// Softmax and its logarithm against plain loops: every axis and layout, extreme logits, masked rows, gradients of all
-// orders.
+// Softmax and its logarithm against plain loops: every axis and layout, extreme logits, masked rows, gradients
+// of all orders.
 #include "tests/unit/plain.h"
 
 using namespace attune;

@@ -24,8 +24,8 @@ TEST_CASE("tape: higher derivatives") {
 }
 
 TEST_CASE("tape: third derivatives through fused operations do not lose their saved statistics") {
-  // Layer norm of two elements is a sign; with eps it is smooth: compare with finite differences of the second
-  // derivative.
+  // Layer norm of two elements is a sign; with eps it is smooth: compare with finite differences of the
+  // second derivative.
   const auto second = [](double v) {
     const Tensor x = leaf({v, 0.3, -0.8});
     const Tensor y = sum(square(layer_norm(x, {}, {}, 0.5)) * tensor({1, 2, 3}, float64));

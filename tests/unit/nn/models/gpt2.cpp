@@ -91,11 +91,19 @@ TEST_CASE("GPT-2 refuses what does not fit") {
 TEST_CASE("published configurations: what is missing or of another type is refused by file and key") {
   const Folder folder;
   const std::string path = folder / "config.json";
-  const std::map<std::string, std::string> good{
-      {"vocab_size", "11"},    {"n_positions", "8"},     {"n_embd", "12"},      {"n_head", "3"},
-      {"n_layer", "2"},        {"attn_pdrop", "0"},      {"resid_pdrop", "0.5"}, {"embd_pdrop", "0.1"},
-      {"n_inner", "null"},     {"n_ctx", "\"unread\""}, {"layer_norm_epsilon", "1e-5"},
-      {"initializer_range", "0.02"}, {"activation_function", "\"gelu_new\""}};
+  const std::map<std::string, std::string> good{{"vocab_size", "11"},
+                                                {"n_positions", "8"},
+                                                {"n_embd", "12"},
+                                                {"n_head", "3"},
+                                                {"n_layer", "2"},
+                                                {"attn_pdrop", "0"},
+                                                {"resid_pdrop", "0.5"},
+                                                {"embd_pdrop", "0.1"},
+                                                {"n_inner", "null"},
+                                                {"n_ctx", "\"unread\""},
+                                                {"layer_norm_epsilon", "1e-5"},
+                                                {"initializer_range", "0.02"},
+                                                {"activation_function", "\"gelu_new\""}};
   const auto read = [&](std::map<std::string, std::string> entries, const std::string& key, const std::string& value) {
     entries[key] = value;
     std::string text;

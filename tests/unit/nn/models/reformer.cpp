@@ -2,9 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include "autograd/trace/profile.h"
 #include "nn/nn.h"
 #include "optim/optim.h"
-#include "autograd/trace/profile.h"
 #include "tests/unit/file_checks.h"
 #include "tests/unit/plain.h"
 
@@ -265,8 +265,7 @@ TEST_CASE("reformer: a published configuration with what no Reformer has") {
     put(path, changed);
     return refusal<FileError>([&] { nn::reformer_config_from_file(path); });
   };
-  CHECK(with("\"lsh\"", "\"linear\"") ==
-        path + ": \"attn_layers\" has \"linear\", neither \"lsh\" nor \"local\"");
+  CHECK(with("\"lsh\"", "\"linear\"") == path + ": \"attn_layers\" has \"linear\", neither \"lsh\" nor \"local\"");
   CHECK(with("\"axial_pos_shape\": [", "\"axial_pos_shape\": [2,") ==
         path + ": \"axial_pos_shape\" and \"axial_pos_embds_dim\" must have two numbers each");
   CHECK(with("\"num_buckets\": ", "\"num_buckets\": false, \"x\": ") ==
