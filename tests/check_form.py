@@ -19,7 +19,7 @@ SOURCES = {".h", ".cpp", ".py", ".sh"}
 def files():
     """The tree's sources and pages: not what builds, runs and tools leave, nor the tests' data."""
     for folder, folders, names in os.walk(ROOT):
-        folders[:] = sorted(f for f in folders if not re.match(r"\.|build|__pycache__|runs$", f))
+        folders[:] = sorted(f for f in folders if not re.match(r"\.|build|__pycache__", f))
         if Path(folder) == ROOT / "tests":
             folders.remove("data")
         yield from (Path(folder, name) for name in sorted(names) if Path(name).suffix in {".md", *SOURCES})
