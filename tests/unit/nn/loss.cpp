@@ -163,4 +163,29 @@ TEST_CASE("losses: modules are the functions with fixed options") {
   CHECK(what == "mse_loss: shapes differ: [2, 3] and [2]\n  at loss.cpp:" + std::to_string(__LINE__ - 4));
 }
 
+TEST_CASE("CrossEntropyLoss") {
+  const Tensor logits = normal({4, 3});
+  const std::int64_t targets[] = {2, -1, 0, 2};
+  const Tensor target = index_tensor({2, -1, 0, 2});
+  const Plain in(logits);
+  for (const double smoothing : {0.0, 0.1}) {
+    double total = 0;
+    for (std::int64_t r = 0; r < 4; ++r) {
+      if (targets[r] == -1) continue;
+      double z = 0;
+      for (std::int64_t c = 0; c < 3; ++c) z += std::exp(in[{r, c}]);
+      for (std::int64_t c = 0; c < 3; ++c)
+        total -= ((c == targets[r] ? 1 - smoothing : 0) + smoothing / 3) * (in[{r, c}] - std::log(z));
+    }
+    nn::CrossEntropyLoss mean({.ignore_index = -1, .label_smoothing = smoothing});
+    nn::CrossEntropyLoss sum_of({.ignore_index = -1, .label_smoothing = smoothing, .reduction = Reduction::sum});
+    CHECK(mean(logits, target).item() == doctest::Approx(total / 3).epsilon(1e-12));
+    CHECK(sum_of(logits, target).item() == doctest::Approx(total).epsilon(1e-12));
+    CHECK(check_gradients(mean, [&](const Tensors& x) { return Tensors{mean(x[0], target)}; }, {normal_leaf({4, 3})}) ==
+          "");
+  }
+  CHECK(thrown([] { nn::CrossEntropyLoss({.label_smoothing = 1.5}); }) ==
+        "ValueError: CrossEntropyLoss: label_smoothing = 1.500000 is not in [0, 1]");
+}
+
 }  // namespace attune::tests

@@ -1,4 +1,4 @@
-// Positions as embeddings, rotations and biases; gated feed-forward layers.
+// Positions as embeddings, rotations and biases.
 
 #include <complex>
 
@@ -6,6 +6,21 @@
 
 using namespace attune;
 using namespace attune::tests;
+
+TEST_CASE("sinusoidal_positions") {
+  const Tensor p = nn::sinusoidal_positions(50, 6, float64);
+  const Plain v(p);
+  Plain expected({50, 6});
+  for_indices(expected.shape, [&](const Dims& at) {
+    const double angle = static_cast<double>(at[0]) / std::pow(10000.0, static_cast<double>(at[1] / 2 * 2) / 6);
+    expected[at] = at[1] % 2 == 0 ? std::sin(angle) : std::cos(angle);
+  });
+  CHECK(close(p, expected, 1e-12));
+  CHECK(nn::sinusoidal_positions(3, 4).dtype() == float32);
+  CHECK(nn::sinusoidal_positions(0, 4).shape() == Shape{0, 4});
+  CHECK(thrown([] { nn::sinusoidal_positions(3, 5); }) ==
+        "ValueError: sinusoidal_positions: n = 3 must not be negative and d = 5 must be even");
+}
 
 TEST_CASE("SinusoidalPositionEmbedding, LearnedPositionEmbedding") {
   const nn::SinusoidalPositionEmbedding fixed(10, 4);
@@ -89,26 +104,4 @@ TEST_CASE("relative_position_buckets, RelativePositionBias") {
         "ValueError: relative_position_buckets: max_distance = 8 must be at least 9");
   CHECK(thrown([] { nn::relative_position_buckets(-1, 2); }) ==
         "ValueError: relative_position_buckets: t = -1 must be at least 0");
-}
-
-TEST_CASE("GatedFeedForward") {
-  const Tensor x = normal({2, 5, 3});
-  for (const Activation f :
-       {Activation::none, Activation::sigmoid, Activation::relu, Activation::gelu, Activation::silu}) {
-    nn::GatedFeedForward m(3, 4, {.activation = f, .bias = f == Activation::relu}),
-        pieces(3, 4, {.activation = f, .bias = f == Activation::relu, .chunks = 3});
-    m.to(float64), pieces.to(float64);
-    pieces.load_state_dict(m.state_dict());
-    const nn::StateDict w = m.state_dict();
-    CHECK(w.size() == (f == Activation::relu ? 6 : 3));
-    const auto through = [&](const std::string& name, const Tensor& in) {
-      return linear(in, w.at(name + ".weight"), f == Activation::relu ? w.at(name + ".bias") : Tensor());
-    };
-    const Tensor expected = through("down", nn::activate(through("gate", x), f) * through("up", x));
-    CHECK(close(m(x).detach(), Plain(expected)));
-    CHECK(close(pieces(x).detach(), Plain(expected)));
-    CHECK(check_gradients(m, [&](const Tensors& in) { return Tensors{m(in[0])}; }, {normal_leaf({1, 2, 3})}) == "");
-  }
-  CHECK(thrown([] { nn::GatedFeedForward(3, 4, {.chunks = 0}); }) ==
-        "ValueError: GatedFeedForward: chunks = 0 must be at least 1");
 }

@@ -213,18 +213,3 @@ TEST_CASE("transformer: names, modes, errors") {
         "ValueError: TransformerEncoder: layers = -1 must be at least 0");
   CHECK(thrown([&] { encoder(zeros({2, 3, 5})); }).starts_with("ShapeError: multihead_attention: query [2, 3, 5]"));
 }
-
-TEST_CASE("sinusoidal_positions") {
-  const Tensor p = nn::sinusoidal_positions(50, 6, float64);
-  const Plain v(p);
-  Plain expected({50, 6});
-  for_indices(expected.shape, [&](const Dims& at) {
-    const double angle = static_cast<double>(at[0]) / std::pow(10000.0, static_cast<double>(at[1] / 2 * 2) / 6);
-    expected[at] = at[1] % 2 == 0 ? std::sin(angle) : std::cos(angle);
-  });
-  CHECK(close(p, expected, 1e-12));
-  CHECK(nn::sinusoidal_positions(3, 4).dtype() == float32);
-  CHECK(nn::sinusoidal_positions(0, 4).shape() == Shape{0, 4});
-  CHECK(thrown([] { nn::sinusoidal_positions(3, 5); }) ==
-        "ValueError: sinusoidal_positions: n = 3 must not be negative and d = 5 must be even");
-}
