@@ -68,7 +68,7 @@ Tensors attention(Arguments& a) {
     options.attention_mask = logical_not(mask);  // PyTorch's is true for the keys that are seen
   else if (mask.defined())
     options.bias = mask;
-  const Attention y = scaled_dot_product_attention(query, key, a.tensor(2, "value"), options, true);
+  const AttentionResult y = scaled_dot_product_attention(query, key, a.tensor(2, "value"), options, true);
   return {y.output, y.weights};
 }
 

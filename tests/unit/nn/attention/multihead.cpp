@@ -50,12 +50,12 @@ TEST_CASE("scaled_dot_product_attention: values") {
       for (const bool biased : {false, true})
         for (const double scale : {0.0, 0.7}) {
           INFO(causal, masked, biased, scale);
-          const Attention a = scaled_dot_product_attention(q, k, v,
-                                                           {.attention_mask = masked ? mask : Tensor(),
-                                                            .bias = biased ? bias : Tensor(),
-                                                            .causal = causal,
-                                                            .scale = scale},
-                                                           true);
+          const AttentionResult a = scaled_dot_product_attention(q, k, v,
+                                                                 {.attention_mask = masked ? mask : Tensor(),
+                                                                  .bias = biased ? bias : Tensor(),
+                                                                  .causal = causal,
+                                                                  .scale = scale},
+                                                                 true);
           REQUIRE(a.output.shape() == Shape{2, 3, 4, 7});
           REQUIRE(a.weights.shape() == Shape{2, 3, 4, 6});
           for (std::int64_t b = 0; b < 2; ++b)
@@ -74,7 +74,7 @@ TEST_CASE("scaled_dot_product_attention: values") {
               CHECK(close(part(a.output), r.output));
             }
         }
-  const Attention plain = scaled_dot_product_attention(q, k, v);
+  const AttentionResult plain = scaled_dot_product_attention(q, k, v);
   CHECK(!plain.weights.defined());
   CHECK(close(plain.output, Plain(scaled_dot_product_attention(q, k, v, {}, true).output)));
 }
@@ -82,7 +82,7 @@ TEST_CASE("scaled_dot_product_attention: values") {
 TEST_CASE("scaled_dot_product_attention: gradients, and rows that see nothing") {
   const Tensor hidden = flags({0, 1, 1, 1, 1, 1, 1, 0, 0}, {3, 3});  // the second query sees nothing
   const auto f = [&](const Tensors& in) {
-    const Attention a =
+    const AttentionResult a =
         scaled_dot_product_attention(in[0], in[1], in[2], {.attention_mask = hidden, .bias = in[3]}, true);
     return Tensors{a.output, a.weights};
   };
@@ -127,13 +127,13 @@ TEST_CASE("scaled_dot_product_attention: causal is the triangular mask, bit for 
 TEST_CASE("scaled_dot_product_attention: dropout and errors") {
   const Tensor q = normal({4, 20, 3}, 1), v = normal({4, 20, 20}, 2);
   Generator g(1), h(1);
-  const Attention a = scaled_dot_product_attention(q, q, v, {.dropout = 0.5, .generator = &g}, true);
+  const AttentionResult a = scaled_dot_product_attention(q, q, v, {.dropout = 0.5, .generator = &g}, true);
   CHECK(close(a.output, Plain(scaled_dot_product_attention(q, q, v, {.dropout = 0.5, .generator = &h}).output)));
   CHECK(!same(a.output, scaled_dot_product_attention(q, q, v, {.dropout = 0.5, .generator = &g}).output));
   CHECK(same(a.weights, scaled_dot_product_attention(q, q, v, {}, true).weights));
   // With an identity for values the output is the dropped weights: each is gone or doubled.
   const Tensor identity = expand(eye(20, float64), {4, 20, 20});
-  const Attention seen = scaled_dot_product_attention(q, q, identity, {.dropout = 0.5, .generator = &g}, true);
+  const AttentionResult seen = scaled_dot_product_attention(q, q, identity, {.dropout = 0.5, .generator = &g}, true);
   const Values kept = seen.output.to_vector<double>(), weights = seen.weights.to_vector<double>();
   std::size_t gone = 0;
   for (std::size_t i = 0; i < kept.size(); ++i) {
@@ -226,11 +226,11 @@ TEST_CASE("MultiheadAttention: values and masks") {
   for (const bool causal : {false, true})
     for (const bool masked : {false, true})
       for (const bool padded : {false, true}) {
-        const Attention a = m(q, kv, kv,
-                              {.causal = causal,
-                               .key_padding_mask = padded ? padding : Tensor(),
-                               .attention_mask = masked ? mask : Tensor(),
-                               .need_weights = true});
+        const AttentionResult a = m(q, kv, kv,
+                                    {.causal = causal,
+                                     .key_padding_mask = padded ? padding : Tensor(),
+                                     .attention_mask = masked ? mask : Tensor(),
+                                     .need_weights = true});
         for (std::int64_t b = 0; b < 2; ++b) {
           const Plain p(padding), hidden(mask);
           const Reference r = multihead_reference(
@@ -242,7 +242,7 @@ TEST_CASE("MultiheadAttention: values and masks") {
           CHECK(close(Plain(select(a.weights, 0, b)), r.weights));
         }
       }
-  const Attention heads = m(q, kv, kv, {.need_weights = true, .average_weights = false});
+  const AttentionResult heads = m(q, kv, kv, {.need_weights = true, .average_weights = false});
   CHECK(heads.weights.shape() == Shape{2, 3, 4, 5});
   CHECK(same(mean(heads.weights, {1}), m(q, kv, kv, {.need_weights = true}).weights));
   CHECK(!m(q, kv, kv).weights.defined());
@@ -262,7 +262,7 @@ TEST_CASE("MultiheadAttention: gradients") {
   // The first sentence is all padding: its outputs are the output's bias.
   const Tensor padding = flags({1, 1, 1, 0, 0, 1}, {2, 3});
   const auto self = [&](const Tensors& in) {
-    const Attention a =
+    const AttentionResult a =
         m(in[0], {.causal = true, .key_padding_mask = padding, .attention_bias = in[1], .need_weights = true});
     return Tensors{a.output, a.weights};
   };

@@ -352,6 +352,11 @@ TEST_CASE("rnn: parameters, their start, and options out of range") {
   CHECK(thrown([] { nn::RNN(3, 4, {.dropout = 2}); }) == "ValueError: RNN: dropout = 2.000000 is not in [0, 1]");
   CHECK(thrown([] { nn::RNN(3, 4, {.activation = Activation::silu}); }) ==
         "ValueError: RNN: the activation must be tanh or relu");
+  const std::string lstm_only = "proj_size, cell_clip and projection_clip are an LSTM's";
+  CHECK(thrown([] { nn::GRU(3, 4, {.proj_size = 2}); }) == "ValueError: GRU: " + lstm_only);
+  CHECK(thrown([] { nn::RNN(3, 4, {.cell_clip = 1}); }) == "ValueError: RNN: " + lstm_only);
+  CHECK(thrown([] { nn::LSTM(3, 4, {.activation = Activation::relu}); }) ==
+        "ValueError: LSTM: the activation is an RNN's to choose");
 }
 
 TEST_CASE("rnn: what is wrong with a cell's x is said before its states are compared with it") {
