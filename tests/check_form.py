@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks what no formatter knows: `check_form.py [--fix]`. With --fix it mends what can be mended.
 
-- No source file has more than 400 lines.
+- No source file has more than 400 lines, and no line more than 120 columns, comments included.
 - No C++ function has more than 80 lines, unless a comment directly above or at its top says why: "Long: ...".
 - Separators are `// ---- title`, without trailing dashes, on a line of their own.
 - Markdown is wrapped at 100 columns; tables, code, headings, and what cannot be broken may be wider.
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FILE_LINES, FUNCTION_LINES, MARKDOWN_COLUMNS = 400, 80, 100
+FILE_LINES, FUNCTION_LINES, COLUMNS, MARKDOWN_COLUMNS = 400, 80, 120, 100
 SOURCES = {".h", ".cpp", ".py", ".sh"}
 
 
@@ -25,7 +25,15 @@ def files():
         yield from (Path(folder, name) for name in sorted(names) if Path(name).suffix in {".md", *SOURCES})
 
 
-# ---- functions
+# ---- sizes
+
+
+def too_large(lines):
+    if len(lines) > FILE_LINES:
+        yield len(lines), f"{len(lines)} lines; a source file has at most {FILE_LINES}"
+    for number, line in enumerate(lines, 1):
+        if len(line) > COLUMNS:
+            yield number, f"{len(line)} columns; a line has at most {COLUMNS}"
 
 
 def without_text(source):
@@ -212,8 +220,8 @@ def check(path, fix):
             path.write_text(mended)
         else:
             yield first_difference(text, mended), fault
-    if path.suffix in SOURCES and (count := mended.count("\n")) > FILE_LINES:
-        yield count, f"{count} lines; a source file has at most {FILE_LINES}"
+    if path.suffix in SOURCES:
+        yield from too_large(mended.splitlines())
     if path.suffix in {".h", ".cpp"}:
         yield from long_functions(mended)
 
