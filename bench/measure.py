@@ -70,7 +70,7 @@ class Programs:
             self.items[workload] = one["items"]
 
     def time_rounds(self, pairs, rounds, seconds):
-        """Alternates over (side, workload) pairs, `rounds` times and, where the rounds lie apart, up to twice as often.
+        """Alternates over (side, workload) pairs, `rounds` times and, if the rounds lie apart, up to twice as often.
         After the first round only the quickest variant goes on."""
         pairs = [p for p in pairs if p not in self.times]
         began = time.monotonic()

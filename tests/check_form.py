@@ -146,7 +146,7 @@ def words(text):
 
 
 def wrapped(paragraph):
-    """The lines of a paragraph or list item, filled anew where one is too long."""
+    """The lines of a paragraph or list item, filled anew if one is too long."""
     if all(len(line) <= MARKDOWN_COLUMNS for line in paragraph):
         return paragraph
     first = re.match(ITEM, paragraph[0])

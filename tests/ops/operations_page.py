@@ -62,9 +62,9 @@ HEAD = """# Operations
 
 Made by `tests/ops/operations_page.py --write` from the table that drives the tests (`tests/ops/`)
 and the headers (`autograd/ops/`), which have the contracts. The last argument of each, `Here`, is
-the call site and left out. Every row is checked against finite differences to second order, and
-where PyTorch has the operation against PyTorch's own test samples (`./dev run reference_ops`).
-"made of" means a composition, whose derivatives are those of its parts.
+the call site and left out. Every row is checked against finite differences to second order and, if
+PyTorch has the operation, against PyTorch's own test samples (`./dev run reference_ops`). "made of"
+means a composition, whose derivatives are those of its parts.
 """
 TAIL = """
 ## Left out
