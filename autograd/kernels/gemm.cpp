@@ -30,7 +30,7 @@ constexpr Size epilogue_elements = 16384;                // stay in cache betwee
 Size pieces(Size n, Size of) { return (n + of - 1) / of; }
 int narrow(Size n) { return static_cast<int>(n); }
 
-/// While it lives, BLAS calls of this thread stay on this thread: the number of threads must not choose BLAS's blocking.
+/// While it lives, BLAS calls of this thread stay on this thread: their number must not choose BLAS's blocking.
 /// OpenBLAS's OpenMP build follows the calling thread's OpenMP setting, which is put back for its owner's sake.
 class OneBlasThread {
  public:
