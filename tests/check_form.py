@@ -36,6 +36,9 @@ def too_large(lines):
             yield number, f"{len(line)} columns; a line has at most {COLUMNS}"
 
 
+# ---- functions
+
+
 def without_text(source):
     """The source with spaces for comments, literals and preprocessor lines: its braces are those of the code."""
     blank = re.compile(
@@ -184,9 +187,7 @@ def mended_markdown(text):
         elif not stripped or re.match(r"[#|<]|\[[^\]]+\]: |---+$", stripped):
             close()
             result.append(line)
-        elif (
-            not paragraph and not item and indent >= content + 4 or (result and not paragraph and indent >= content + 4)
-        ):
+        elif not paragraph and indent >= content + 4:
             result.append(line)  # indented code
         elif item or not paragraph:
             close()
