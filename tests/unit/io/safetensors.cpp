@@ -31,11 +31,10 @@ TEST_CASE("safetensors: every dtype, rank 0, zero sizes and views come back; met
 
 TEST_CASE("safetensors: half precision becomes float32, short integers int32") {
   const Folder dir;
-  put(dir / "h",
-      with_header(
-          R"({"b":{"dtype":"BF16","shape":[2],"data_offsets":[4,8]},"h":{"dtype":"F16","shape":[2],"data_offsets":[0,4]},)"
-          R"("u":{"dtype":"U8","shape":[2],"data_offsets":[8,10]}}   )",
-          std::string("\x00\x3c\x01\x00", 4) + std::string("\xc0\x3f\x80\xff", 4) + "\x07\xff"));
+  put(dir / "h", with_header(R"({"b":{"dtype":"BF16","shape":[2],"data_offsets":[4,8]},)"
+                             R"("h":{"dtype":"F16","shape":[2],"data_offsets":[0,4]},)"
+                             R"("u":{"dtype":"U8","shape":[2],"data_offsets":[8,10]}}   )",
+                             std::string("\x00\x3c\x01\x00", 4) + std::string("\xc0\x3f\x80\xff", 4) + "\x07\xff"));
   const auto t = load_safetensors(dir / "h").tensors;
   CHECK(t.at("h").to_vector<double>() == std::vector<double>{1, 0x1p-24});
   CHECK(t.at("b").to_vector<double>() == std::vector<double>{1.5, -std::numeric_limits<double>::infinity()});

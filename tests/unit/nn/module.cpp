@@ -134,22 +134,6 @@ TEST_CASE("module: a child's name may be a path without a module at each of its 
   CHECK(same(other.layers[0].dense.weight, m.layers[0].dense.weight));
 }
 
-TEST_CASE("a dictionary of modules keeps names and order") {
-  nn::ModuleDict<nn::Linear> heads;
-  heads.add("tags", 2, 3);
-  heads.add("chunks", 2, 4);
-  CHECK(heads.size() == 2);
-  CHECK(heads.contains("tags"));
-  CHECK_FALSE(heads.contains("names"));
-  CHECK(heads["chunks"](ones({1, 2})).shape() == Shape{1, 4});
-  std::string names;
-  for (const auto& item : heads) names += item.first + " ";
-  CHECK(names == "tags chunks ");
-  CHECK(heads.named_parameters()[0].first == "tags.weight");
-  CHECK(thrown([&] { heads["names"]; }) == "ValueError: ModuleDict: there is no module \"names\"");
-  CHECK(thrown([&] { heads.add("tags", 1, 1); }).starts_with("ValueError: "));
-}
-
 TEST_CASE("module: bad registrations") {
   Open m;
   m.parameter("a", ones({1}));

@@ -2,7 +2,6 @@
 
 #include <doctest/doctest.h>
 
-#include "autograd/tape/grad.h"
 #include "tests/unit/plain.h"
 
 namespace attune::tests {

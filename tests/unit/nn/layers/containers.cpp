@@ -1,4 +1,4 @@
-// Sequential: modules in a row.
+// Modules that hold modules: in a row, and by name.
 
 #include "tests/unit/nn_checks.h"
 
@@ -23,4 +23,20 @@ TEST_CASE("Sequential") {
   CHECK(m.named_parameters()[2].first == "3.0.weight");
   CHECK(check_gradients(m, [&](const Tensors& in) { return Tensors{m(in[0])}; }, {normal_leaf({2, 3})}) == "");
   CHECK(nn::Sequential()(x).impl() == x.impl());
+}
+
+TEST_CASE("a dictionary of modules keeps names and order") {
+  nn::ModuleDict<nn::Linear> heads;
+  heads.add("tags", 2, 3);
+  heads.add("chunks", 2, 4);
+  CHECK(heads.size() == 2);
+  CHECK(heads.contains("tags"));
+  CHECK_FALSE(heads.contains("names"));
+  CHECK(heads["chunks"](ones({1, 2})).shape() == Shape{1, 4});
+  std::string names;
+  for (const auto& item : heads) names += item.first + " ";
+  CHECK(names == "tags chunks ");
+  CHECK(heads.named_parameters()[0].first == "tags.weight");
+  CHECK(thrown([&] { heads["names"]; }) == "ValueError: ModuleDict: there is no module \"names\"");
+  CHECK(thrown([&] { heads.add("tags", 1, 1); }).starts_with("ValueError: "));
 }

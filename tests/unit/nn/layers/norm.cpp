@@ -19,16 +19,6 @@ Plain normalized(const Tensor& x, std::size_t n, double eps) {
   return y;
 }
 
-/// Replaces every parameter by normal values: a fresh norm's ones and zeros would hide mistakes.
-void randomize(nn::Module& m) {
-  m.to(float64);
-  std::uint64_t seed = 50;
-  for (Tensor& p : m.parameters()) {
-    const NoGrad off;
-    copy_(p, normal(p.shape(), seed++));
-  }
-}
-
 }  // namespace
 
 TEST_CASE("LayerNorm") {

@@ -7,15 +7,6 @@ using namespace attune::tests;
 
 namespace {
 
-void randomize(nn::Module& m) {
-  m.to(float64);
-  std::uint64_t seed = 70;
-  for (Tensor& p : m.parameters()) {
-    const NoGrad off;
-    copy_(p, 0.5 * normal(p.shape(), seed++));
-  }
-}
-
 nn::TransformerOptions small(bool pre_norm, std::int64_t chunks = 1) {
   return {.d_ff = 5, .dropout = 0, .activation = Activation::gelu, .pre_norm = pre_norm, .ff_chunks = chunks};
 }
