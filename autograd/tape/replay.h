@@ -26,7 +26,8 @@ class ReplayLog {
   }
 
  private:
-  /// The choice that a replay makes next, or null if no block around this one is being replayed. Skips what it had drawn.
+  /// The choice that a replay makes next, or null if no block around this one is being replayed. Skips what it had
+  /// drawn.
   static const Tensor* next();
   /// Into every log that is being recorded inside of it.
   static Tensor keep(const Tensor& x);

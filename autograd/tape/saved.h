@@ -26,8 +26,8 @@ class Saved {
   std::uint32_t version_ = 0;
 };
 
-/// A tensor that a rule needs, or, if the operation that made it keeps its own argument anyway, the way to make it again: a
-/// layer after gelu then keeps one large tensor of the two.
+/// A tensor that a rule needs, or, if the operation that made it keeps its own argument anyway, the way to make it
+/// again: a layer after gelu then keeps one large tensor of the two.
 class SavedOrRemade {
  public:
   explicit SavedOrRemade(const Tensor& x);
@@ -47,9 +47,10 @@ bool worth_remaking(const Tensor& y);
 void set_remake(const Tensor& y, std::function<Tensor()> remake);
 }  // namespace detail
 
-/// Lets users of y make it again instead of keeping it, if it is recorded and large enough to matter. `remake` gives a tensor
-/// of y's shape, dtype and elements and keeps nothing that y's node does not keep: if that was changed in place since, the
-/// users' backward passes fail too. Of an operation's outputs one can be made again, the last that was named.
+/// Lets users of y make it again instead of keeping it, if it is recorded and large enough to matter. `remake` gives a
+/// tensor of y's shape, dtype and elements and keeps nothing that y's node does not keep: if that was changed in place
+/// since, the users' backward passes fail too. Of an operation's outputs one can be made again, the last that was
+/// named.
 template <class F>
 void allow_remake(const Tensor& y, F remake) {
   if (detail::worth_remaking(y)) detail::set_remake(y, std::move(remake));
