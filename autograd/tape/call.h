@@ -39,6 +39,18 @@ std::string argument_text(const A& a) {
     return "...";
 }
 
+template <class A, class Visit>
+void visit_tensors(const A& a, Visit&& visit) {
+  if constexpr (is_tensor<A>)
+    visit(a);
+  else if constexpr (is_tensor_list<A>)
+    for (const Tensor& t : a) visit(t);
+}
+template <class A>
+void append_text(const A& a, std::vector<std::string>& texts) {
+  if constexpr (!is_tensor<A> && !is_tensor_list<A>) texts.push_back(argument_text(a));
+}
+
 /// A copy of an argument that outlives the call; tensors are left out, since replay hands in its own.
 template <class A>
 auto keep(const A& a) {
@@ -78,51 +90,29 @@ struct Call {
 
   template <class Visit>
   void each_tensor(Visit&& visit) const {
-    std::apply(
-        [&](const auto&... a) {
-          (
-              [&] {
-                if constexpr (detail::is_tensor<decltype(a)>)
-                  visit(a);
-                else if constexpr (detail::is_tensor_list<decltype(a)>)
-                  for (const Tensor& t : a) visit(t);
-              }(),
-              ...);
-        },
-        args);
+    std::apply([&](const auto&... a) { (detail::visit_tensors(a, visit), ...); }, args);
   }
 
   void fill_trace(Trace& trace) const {
-    std::apply(
-        [&](const auto&... a) {
-          (
-              [&] {
-                if constexpr (!detail::is_tensor<decltype(a)> && !detail::is_tensor_list<decltype(a)>)
-                  trace.arguments.push_back(detail::argument_text(a));
-              }(),
-              ...);
-        },
-        args);
+    std::apply([&](const auto&... a) { (detail::append_text(a, trace.arguments), ...); }, args);
     trace.replay = replayer<F>();
     if constexpr (!std::is_same_v<decltype(Composed), std::nullptr_t>) trace.composed = replayer<Composed>();
   }
 
  private:
+  /// G on the arguments of this call, but with tensors that are handed in.
   template <auto G>
   Trace::Replay replayer() const {
-    return std::apply(
-        [](const auto&... a) -> Trace::Replay {
-          return [kept = std::make_tuple(detail::keep(a)...)](const Tensors& in) {
-            std::size_t at = 0;
-            return std::apply(
-                [&](const auto&... k) {
-                  std::tuple<decltype(detail::restore<Args>(k, in, at))...> values{detail::restore<Args>(k, in, at)...};
-                  return std::apply([](auto&... v) { return detail::as_list(G(v..., Here{})); }, values);
-                },
-                kept);
-          };
-        },
-        args);
+    auto kept = std::apply([](const auto&... a) { return std::make_tuple(detail::keep(a)...); }, args);
+    return [kept = std::move(kept)](const Tensors& in) {
+      std::size_t at = 0;
+      const auto call = [&](const auto&... k) {
+        // Braces evaluate from left to right, and so take the tensors in order.
+        std::tuple<decltype(detail::restore<Args>(k, in, at))...> values{detail::restore<Args>(k, in, at)...};
+        return std::apply([](auto&... v) { return detail::as_list(G(v..., Here{})); }, values);
+      };
+      return std::apply(call, kept);
+    };
   }
 };
 

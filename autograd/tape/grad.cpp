@@ -75,7 +75,7 @@ Tensors grad(const Tensors& outputs, const Tensors& inputs, const GradOptions& o
     if (outputs[i].defined() && outputs[i].requires_grad() && !captures.wants(outputs[i].node())) continue;
     sweep.start(outputs[i], cotangent, "grad");
   }
-  while (sweep.pending.next()) sweep.step();
+  sweep.finish();
   for (std::size_t i = 0; i < inputs.size(); ++i)
     if (!captures.results[i].defined() && !options.allow_unused)
       throw GradError("grad: no output depends on input " + std::to_string(i) + " " + inputs[i].shape().str() +

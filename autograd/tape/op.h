@@ -68,8 +68,8 @@ class Op : public detail::Recorder {
     Ref<Node> owner = Ref<Node>::adopt(node);
     connect(*node, call);
     node->settle(ys);
-    for (std::size_t i = 0; i < ys.size(); ++i) attach(owner, static_cast<std::uint32_t>(i), ys[i]);
     if (tracing()) trace(*node, call, ys);
+    for (std::size_t i = 0; i < ys.size(); ++i) attach(owner, static_cast<std::uint32_t>(i), ys[i]);
     return ys;
   }
   template <auto F, auto C, class... Args, class Rule>

@@ -17,14 +17,16 @@ namespace attune {
 
 // ---- the algorithm
 
-void Sweep::State::collect(Node* node, std::uint32_t slot, Tensor g) {
-  Collected& c = pending.of(node).at(slot);
-  if (!c.value.defined()) {
-    c.value = std::move(g);
-    return;
-  }
-  add(c, g);
-  if (thread_state.anomaly) search_gradient(*node, "the sum of the gradients that reach it", c.value);
+void Tensor::backward(const BackwardOptions& options, Here here) const {
+  Sweep::State sweep(options, false, here);
+  sweep.start(*this, options.gradient, "backward");
+  sweep.finish();
+}
+
+void Tensor::backward(Here here) const { backward(BackwardOptions{}, here); }
+
+void Sweep::State::finish() {
+  while (pending.next()) step();
 }
 
 void Sweep::State::step() {
@@ -92,7 +94,17 @@ void Sweep::State::hand_on(const Node& node) {
   }
 }
 
-// ---- its ends
+void Sweep::State::collect(Node* node, std::uint32_t slot, Tensor g) {
+  Collected& c = pending.of(node).at(slot);
+  if (!c.value.defined()) {
+    c.value = std::move(g);
+    return;
+  }
+  add(c, g);
+  if (thread_state.anomaly) search_gradient(*node, "the sum of the gradients that reach it", c.value);
+}
+
+// ---- its beginning, and the fit of what rules return
 
 /// Checks a rule's result and undoes the broadcasting of its input.
 Tensor Sweep::State::fitted(const Node& node, std::size_t input, Tensor dx) const {
@@ -139,7 +151,7 @@ Sweep::State::State(const BackwardOptions& options, bool watched_, Here here_)
       watched(watched_),
       here(here_) {}
 
-// ---- the handle, and backward()
+// ---- a sweep that is stepped
 
 Sweep::Sweep(const Tensor& root, const BackwardOptions& options, Here here)
     : state_(std::make_unique<State>(options, true, here)) {
@@ -162,13 +174,5 @@ bool Sweep::step() {
 
 const Tensors& Sweep::received() const { return state_->received; }
 const Tensors& Sweep::sent() const { return state_->sent; }
-
-void Tensor::backward(Here here) const { backward(BackwardOptions{}, here); }
-
-void Tensor::backward(const BackwardOptions& options, Here here) const {
-  Sweep::State sweep(options, false, here);
-  sweep.start(*this, options.gradient, "backward");
-  while (sweep.pending.next()) sweep.step();
-}
 
 }  // namespace attune

@@ -15,6 +15,7 @@ struct Sweep::State {
   void start(const Tensor& root, const Tensor& cotangent, const char* what);
   /// Runs the next node. There must be one.
   void step();
+  void finish();
 
   const bool retain, create;
   const bool in_place;  // gradients may be added to in place
