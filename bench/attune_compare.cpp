@@ -40,21 +40,18 @@ void take_gradients(nn::Module& module, bench::Results& results) {
 // ---- a GPT's training step
 
 struct Gpt : nn::Module {
-  explicit Gpt(const bench::GptSize& s)
-      : token(child<nn::Embedding>("token", s.vocabulary, s.d)),
-        position(child<nn::Embedding>("position", s.length, s.d)),
-        blocks(child<nn::TransformerEncoder>(
-            "blocks", s.layers, s.d, s.heads,
-            nn::TransformerOptions{.d_ff = s.d_ff(), .dropout = 0, .activation = Activation::gelu, .pre_norm = true})),
-        head(child<nn::Linear>("head", s.d, s.vocabulary)) {}
+  explicit Gpt(const bench::GptSize& size) : s(size) {}
+  const bench::GptSize s;
+  nn::Embedding& token = child<nn::Embedding>("token", s.vocabulary, s.d);
+  nn::Embedding& position = child<nn::Embedding>("position", s.length, s.d);
+  nn::TransformerEncoder& blocks = child<nn::TransformerEncoder>(
+      "blocks", s.layers, s.d, s.heads,
+      nn::TransformerOptions{.d_ff = s.d_ff(), .dropout = 0, .activation = Activation::gelu, .pre_norm = true});
+  nn::Linear& head = child<nn::Linear>("head", s.d, s.vocabulary);
 
   Tensor operator()(const Tensor& tokens) {
     return head(blocks(token(tokens) + position(arange(tokens.size(1))), {.causal = true}));
   }
-
-  nn::Embedding &token, &position;
-  nn::TransformerEncoder& blocks;
-  nn::Linear& head;
 };
 
 struct GptTraining {

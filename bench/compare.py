@@ -27,16 +27,28 @@ class Row:
     def __init__(self, name, text, unit, targets, against=None, special=None):
         self.name, self.text, self.unit, self.targets = name, text, unit, targets
         self.against = against or name  # PyTorch's workload
-        self.special = special  # measures it, where it is not the time of a step
+        self.special = special  # measures it, if it is not the time of a step
 
 
 def rows():
-    rowwise = {"ratio": 1.5, "roofline": 0.7}
-    exact = [Row(f"exact_attention/{n}", f"exact causal attention, d 256, 4 heads, n {n}", "us/token",
-                 {"ratio": 6} if n == 8192 else {}) for n in (1024, 8192)]
-    lsh = [Row(f"lsh_attention/{n}", f"LSH attention, 4 hashes, chunk 64, n {n} (PyTorch: exact)", "us/token",
-               {"value": 30} if n == 8192 else {}, against=f"exact_attention/{n}" if n in (1024, 8192) else "none")
-           for n in (1024, 2048, 8192, 16384, 65536)]
+    times = {"ratio": 1.5, "roofline": 0.7}
+    exact = [
+        Row(f"exact_attention/{n}", f"exact causal attention, d 256, 4 heads, n {n}", "us/token", targets)
+        for n, targets in ((1024, {}), (8192, {"ratio": 6}))
+    ]
+    lsh = [
+        Row(
+            f"lsh_attention/{n}",
+            f"LSH attention, 4 hashes, chunk 64, n {n} (PyTorch: exact)",
+            "us/token",
+            {"value": 30} if n == 8192 else {},
+            against=f"exact_attention/{n}" if n in (1024, 8192) else "none",
+        )
+        for n in (1024, 2048, 8192, 16384, 65536)
+    ]
+    gpt_memory = "memory of the GPT step over parameters, gradients and states"
+    exact_memory = "power of n in the memory of exact attention"
+    reversible = "activations of a reversible Reformer, n 16384: 24 layers over 2"
     return [
         Row("gpt_step", "GPT step: 4 layers, d 256, T 256, batch 8", "ms", {"ratio": 1.5, "roofline": 1 / 1.15}),
         Row("small_gpt_step", "GPT step: 4 layers, d 64, T 64, batch 4", "ms", {"ratio": 4}),
@@ -44,19 +56,16 @@ def rows():
         *lsh,
         Row("lstm", "LSTM, T 64, batch 32, d 256", "ms", {"ratio": 2.5}),
         Row("gru", "GRU, T 64, batch 32, d 256", "ms", {"ratio": 2.5}),
-        Row("softmax", "softmax, 2048 x 1024", "ms", rowwise),
-        Row("layer_norm", "layer norm, 2048 x 1024", "ms", rowwise),
-        Row("gelu", "GELU, 2048 x 1024", "ms", rowwise),
-        Row("dropout", "dropout, 2048 x 1024", "ms", rowwise),
-        Row("cross_entropy", "cross-entropy, 2048 x 1024", "ms", rowwise),
+        Row("softmax", "softmax, 2048 x 1024", "ms", times),
+        Row("layer_norm", "layer norm, 2048 x 1024", "ms", times),
+        Row("gelu", "GELU, 2048 x 1024", "ms", times),
+        Row("dropout", "dropout, 2048 x 1024", "ms", times),
+        Row("cross_entropy", "cross-entropy, 2048 x 1024", "ms", times),
         Row("adamw", "AdamW, 10 M parameters", "ms", {"roofline": 0.7}),
         Row("scalar_op", "a recorded scalar operation", "us/op", {"value": 0.25}),
-        Row("memory_gpt", "memory of the GPT step over parameters, gradients and states", "MB", {"ratio": 2},
-            special=special.gpt_memory),
-        Row("memory_exact", "power of n in the memory of exact attention", "", {"value": 1.1},
-            special=special.exact_memory),
-        Row("memory_reversible", "activations of a reversible Reformer, n 16384: 24 layers over 2", "% more",
-            {"value": 5}, special=special.reversible_memory),
+        Row("memory_gpt", gpt_memory, "MB", {"ratio": 2}, special=special.gpt_memory),
+        Row("memory_exact", exact_memory, "", {"value": 1.1}, special=special.exact_memory),
+        Row("memory_reversible", reversible, "% more", {"value": 5}, special=special.reversible_memory),
         Row("start", "process start to first gradient", "ms", {"value": 30}, special=special.start),
         Row("script", "compiling and linking a training script", "s", {"value": 2}, special=special.script),
     ]
@@ -80,10 +89,8 @@ def time_row(row, programs, options):
         found[key] = middle * UNITS[row.unit]
         found[key + " spread"] = spread
     ours = found["Attune"]
-    for key, share in (("PyTorch", "ratio"), (KEPT, "ratio kept"), ("limit", "roofline"), ("cached limit", "roofline cached")):
-        if key in found:
-            found[share] = found[key] / ours
-    return found
+    shares = {"PyTorch": "ratio", KEPT: "ratio kept", "limit": "roofline", "cached limit": "roofline cached"}
+    return found | {share: found[key] / ours for key, share in shares.items() if key in found}
 
 
 def measure(row, programs, options):
@@ -94,31 +101,35 @@ def measure(row, programs, options):
     return {"name": row.name, "text": row.text, "unit": row.unit, "targets": row.targets, "met": met} | found
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME")
-    parser.add_argument("--list", action="store_true", help="print the rows' names and end")
-    parser.add_argument("--build", type=Path, default=ROOT / "build", help="where Attune was built")
-    parser.add_argument("--torch", type=Path, default=ROOT / "build-bench", help="where PyTorch's side was built")
-    parser.add_argument("--out", type=Path, default=ROOT / "build-bench", help="where the results go")
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--rounds", type=int, default=3, help="processes a side")
-    parser.add_argument("--seconds", type=float, default=0.25, help="at least so long a workload and process")
-    options = parser.parse_args()
-    if options.list:
-        for row in rows():
-            print(f"{row.name:24} {row.text}")
-        print(f"{'lsh_quality':24} what hashing keeps of exact attention")
-        return 0
-    selected = [r for r in rows() if not options.names or any(r.name.startswith(n) for n in options.names)]
-    if not selected and "lsh_quality" not in options.names:
-        parser.error(f"no row begins with {' or '.join(options.names)}; --list shows them")
-    paths = {"Attune": options.build / "bench" / "attune_compare", "PyTorch": options.torch / "torch_compare",
-             KEPT: options.torch / "torch_compare", "limit": options.build / "bench" / "roofline"}
+def parser():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("names", nargs="*", metavar="NAME")
+    p.add_argument("--list", action="store_true", help="print the rows' names and end")
+    p.add_argument("--build", type=Path, default=ROOT / "build", help="where Attune was built")
+    p.add_argument("--torch", type=Path, default=ROOT / "build-bench", help="where PyTorch's side was built")
+    p.add_argument("--out", type=Path, default=ROOT / "build-bench", help="where the results go")
+    p.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    p.add_argument("--rounds", type=int, default=3, help="processes a side")
+    p.add_argument("--seconds", type=float, default=0.25, help="at least so long a workload and process")
+    return p
+
+
+def programs_of(options):
+    paths = {
+        "Attune": options.build / "bench" / "attune_compare",
+        "PyTorch": options.torch / "torch_compare",
+        KEPT: options.torch / "torch_compare",
+        "limit": options.build / "bench" / "roofline",
+    }
+    return Programs({side: path for side, path in paths.items() if path.exists()}, options.threads)
+
+
+def compare(selected, options):
+    """Measures the selected rows, prints and writes what was found until all was or something failed."""
     stamp = report.machine(options.threads)
     results, quality, failed = [], [], False
     try:
-        programs = Programs({side: p for side, p in paths.items() if p.exists()}, options.threads)
+        programs = programs_of(options)
         for number, row in enumerate(selected, 1):
             print(f"[{number}/{len(selected)}] {row.text}", file=sys.stderr, flush=True)
             results.append(measure(row, programs, options))
@@ -132,6 +143,20 @@ def main():
         print(report.table(stamp, results, quality))
         report.write(options.out, stamp, results, quality)
     return 1 if failed else 0
+
+
+def main():
+    command = parser()
+    options = command.parse_args()
+    if options.list:
+        for row in rows():
+            print(f"{row.name:24} {row.text}")
+        print(f"{'lsh_quality':24} what hashing keeps of exact attention")
+        return 0
+    selected = [r for r in rows() if not options.names or any(r.name.startswith(n) for n in options.names)]
+    if not selected and "lsh_quality" not in options.names:
+        command.error(f"no row begins with {' or '.join(options.names)}; --list shows them")
+    return compare(selected, options)
 
 
 if __name__ == "__main__":

@@ -36,8 +36,8 @@ class Programs:
         self.known = {side: self.list_workloads(side) for side in paths}
 
     def run(self, side, *arguments, **variables):
-        done = subprocess.run([self.paths[side], *arguments], env=self.environment | variables, capture_output=True,
-                              text=True)
+        command = [self.paths[side], *arguments]
+        done = subprocess.run(command, env=self.environment | variables, capture_output=True, text=True)
         if done.returncode != 0:
             raise Failure(f"{side} {' '.join(arguments)}: exit status {done.returncode}\n{done.stderr.strip()}")
         return done.stdout
@@ -56,9 +56,9 @@ class Programs:
     def time(self, side, workload, variants, seconds):
         """One round: a fresh process that runs these variants of a workload."""
         names = "|".join(re.escape(v) for v in variants)
+        arguments = [f"--benchmark_filter=^({names})/real_time$", f"--benchmark_min_time={seconds}"]
         variables = {"GLIBC_TUNABLES": KEEP_MEMORY} if side == KEPT else {}
-        report = json.loads(self.run(side, f"--benchmark_filter=^({names})/real_time$", "--benchmark_format=json",
-                                     f"--benchmark_min_time={seconds}", **variables))
+        report = json.loads(self.run(side, *arguments, "--benchmark_format=json", **variables))
         if side != KEPT:
             self.contexts[side] = report["context"]
         self.round_trips.append(float(report["context"].get("round_trip", 0)))
@@ -70,7 +70,7 @@ class Programs:
             self.items[workload] = one["items"]
 
     def time_rounds(self, pairs, rounds, seconds):
-        """Alternates over (side, workload) pairs, `rounds` times and, where the rounds lie apart, up to twice as often.
+        """Alternates over (side, workload) pairs, `rounds` times and, if the rounds lie apart, up to twice as often.
         After the first round only the quickest variant goes on."""
         pairs = [p for p in pairs if p not in self.times]
         began = time.monotonic()
@@ -103,13 +103,14 @@ class Programs:
     def start(self, side):
         """Seconds from the start of a process to the line with its first gradient."""
         began = time.perf_counter()
-        with subprocess.Popen([self.paths[side], "--first-gradient"], env=self.environment,
-                              stdout=subprocess.PIPE) as process:
+        command = [self.paths[side], "--first-gradient"]
+        with subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE) as process:
             process.stdout.readline()
             return time.perf_counter() - began
 
 
 # ---- the same results on both sides
+
 
 def read_results(path):
     """{name: elements} of a file that driver.cpp wrote."""
@@ -118,7 +119,7 @@ def read_results(path):
     results, at = {}, 0
     for name, count in zip(words[::2], map(int, words[1::2])):
         values = array.array("f")
-        values.frombytes(body[at:at + 4 * count])
+        values.frombytes(body[at : at + 4 * count])
         results[name] = values
         at += 4 * count
     return results
@@ -135,7 +136,7 @@ def distance(a, b):
 
 
 def disagreement(ours, theirs):
-    """The largest distance over all names. Raises Failure where the names or sizes differ."""
+    """The largest distance over all names. Raises Failure if the names or sizes differ."""
     if ours.keys() != theirs.keys():
         raise Failure(f"results differ in name: {sorted(ours.keys() ^ theirs.keys())}")
     worst = 0, ""
@@ -149,26 +150,28 @@ def disagreement(ours, theirs):
 def kept_share(results):
     """Dropout draws its own mask on each side: what can be compared is its share of elements and their scale."""
     y = results["y"]
-    return {"kept": array.array("f", [1 - y.count(0) / len(y)]), "norm": array.array("f", [sum(x * x for x in y) ** 0.5])}
+    return {
+        "kept": array.array("f", [1 - y.count(0) / len(y)]),
+        "norm": array.array("f", [sum(x * x for x in y) ** 0.5]),
+    }
 
 
 def check(programs, workload):
     """Compares every variant of PyTorch's with Attune's; returns the largest distance."""
+    comparable, limit = (kept_share, 1e-3) if workload == "dropout" else (dict, TOLERANCE)
+    variants = programs.known["PyTorch"][workload]
+    worst = 0
     with tempfile.TemporaryDirectory() as directory:
-        variants = programs.known["PyTorch"][workload]
+
+        def results(name):
+            return comparable(read_results(Path(directory, name.replace("/", "-") + ".f32")))
+
         programs.run("Attune", "--save", directory, workload)
-        ours = read_results(Path(directory, workload.replace("/", "-") + ".f32"))
+        ours = results(workload)
         programs.run("PyTorch", "--save", directory, *variants)
-        worst = 0
         for variant in variants:
-            theirs = read_results(Path(directory, variant.replace("/", "-") + ".f32"))
-            limit = TOLERANCE
-            if workload == "dropout":
-                ours_here, theirs, limit = kept_share(ours), kept_share(theirs), 1e-3
-            else:
-                ours_here = ours
-            far, name = disagreement(ours_here, theirs)
+            far, name = disagreement(ours, results(variant))
             if far > limit:
                 raise Failure(f"{variant}: {name} differs by {far:.2g} of its norm, more than {limit:g}")
             worst = max(worst, far)
-        return worst
+    return worst

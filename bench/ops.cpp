@@ -1,6 +1,5 @@
 // Every operation of the table at its benchmark size, float32: forward, and forward with backward. Google Benchmark's
-// options apply, e.g.
-// --benchmark_filter=softmax.
+// options apply, e.g. --benchmark_filter=softmax.
 
 #include <benchmark/benchmark.h>
 

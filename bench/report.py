@@ -16,6 +16,7 @@ def is_met(kind, measured, bound):
 
 # ---- the machine
 
+
 def cpu_times():
     """Seconds since some moment, over all cores: stolen by the host, busy, busy with this run, and all."""
     fields = [int(x) / os.sysconf("SC_CLK_TCK") for x in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
@@ -27,8 +28,15 @@ def cpu_times():
 def machine(threads):
     info = Path("/proc/cpuinfo").read_text()
     model = next((line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")), "?")
-    return {"cpu": model, "cores": os.cpu_count(), "threads": threads, "kernel": platform.release(),
-            "date": time.strftime("%Y-%m-%d %H:%M"), "load before": os.getloadavg()[0], "times": cpu_times()}
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "kernel": platform.release(),
+        "date": time.strftime("%Y-%m-%d %H:%M"),
+        "load before": os.getloadavg()[0],
+        "times": cpu_times(),
+    }
 
 
 def finish(stamp, programs, results):
@@ -37,45 +45,59 @@ def finish(stamp, programs, results):
     spent = {k: after[k] - before[k] for k in before}
     stamp["stolen"] = spent["stolen"] / spent["all"]
     stamp["others"] = max(0, spent["busy"] - spent["own"]) / spent["all"]
-    stamp["libraries"] = {side: {k: c.get(k, "unknown") for k in ("library", "blas", "threads")}
-                          for side, c in programs.contexts.items()}
+    stamp["libraries"] = {
+        side: {k: c.get(k, "unknown") for k in ("library", "blas", "threads")} for side, c in programs.contexts.items()
+    }
     trips = [t for t in programs.round_trips if t > 0]
     stamp["round trip"] = [min(trips), max(trips)] if trips else None
-    doubts = []
+    stamp["doubts"] = [*doubts_about_machine(stamp, trips), *doubts_about_rows(results)]
+
+
+def doubts_about_machine(stamp, trips):
     if stamp["others"] > 0.02:
-        doubts.append(f"other programs took {100 * stamp['others']:.0f} % of the cores' time")
+        yield f"other programs took {100 * stamp['others']:.0f} % of the cores' time"
     if stamp["threads"] > (stamp["cores"] or 1):
-        doubts.append(f"{stamp['threads']} threads on {stamp['cores']} cores")
+        yield f"{stamp['threads']} threads on {stamp['cores']} cores"
     if stamp["stolen"] > 0.01:
-        doubts.append(f"the host took {100 * stamp['stolen']:.1f} % of the time for other machines")
+        yield f"the host took {100 * stamp['stolen']:.1f} % of the time for other machines"
     if trips and max(trips) > 2 * min(trips):
         far = sum(t > 2 * min(trips) for t in trips)
-        doubts.append(f"the host moved the cores apart for {far} of {len(trips)} processes: between them a cache line's way and back took "
-                      f"up to {max(trips):.0f} ns, not {min(trips):.0f}")
+        yield (
+            f"the host moved the cores apart for {far} of {len(trips)} processes: between them a cache line's way "
+            f"and back took up to {max(trips):.0f} ns, not {min(trips):.0f}"
+        )
     sides = stamp["libraries"].values()
     for what in ("blas", "threads"):
         if len({side[what] for side in sides}) > 1:
-            doubts.append(f"the sides differ in {what}: " + ", ".join(sorted({side[what] for side in sides})))
+            yield f"the sides differ in {what}: " + ", ".join(sorted({side[what] for side in sides}))
+
+
+def doubts_about_rows(results):
+    sides = ("Attune", "PyTorch", KEPT, "limit", "cached limit")
     for r in results:
-        wide = [f"{side} {100 * r[side + ' spread']:.0f} %" for side in ("Attune", "PyTorch", KEPT, "limit", "cached limit")
-                if r.get(side + " spread", 0) > NOISE]
+        spreads = [(side, r.get(side + " spread", 0)) for side in sides]
+        wide = [f"{side} {100 * spread:.0f} %" for side, spread in spreads if spread > NOISE]
         if wide:
-            doubts.append(f"{r['name']}: rounds lie apart by {', '.join(wide)}")
-    stamp["doubts"] = doubts
+            yield f"{r['name']}: rounds lie apart by {', '.join(wide)}"
 
 
 def describe(stamp):
     """The stamp as lines."""
-    lines = [f"{stamp['date']}, {stamp['cpu']}, {stamp['cores']} cores, {stamp['threads']} threads, "
-             f"load {stamp['load before']:.1f} before"]
+    lines = [
+        f"{stamp['date']}, {stamp['cpu']}, {stamp['cores']} cores, {stamp['threads']} threads, "
+        f"load {stamp['load before']:.1f} before"
+    ]
     if stamp["round trip"]:
-        lines.append("a cache line to the other core and back: " + " to ".join(f"{t:.0f}" for t in stamp["round trip"]) + " ns")
+        lines.append(
+            "a cache line to the other core and back: " + " to ".join(f"{t:.0f}" for t in stamp["round trip"]) + " ns"
+        )
     for side, c in stamp["libraries"].items():
         lines.append(f"{c['library']}: {c['blas']}, {c['threads']} threads")
     return lines
 
 
 # ---- the table
+
 
 def number(x):
     if x is None:
@@ -86,8 +108,11 @@ def number(x):
 def target(result):
     words = []
     for kind, bound in result["targets"].items():
-        text = {"ratio": f">= {bound:g}x", "roofline": f">= {100 * bound:.0f} % of roofline",
-                "value": f"<= {bound:g} {result['unit']}".strip()}[kind]
+        text = {
+            "ratio": f">= {bound:g}x",
+            "roofline": f">= {100 * bound:.0f} % of roofline",
+            "value": f"<= {bound:g} {result['unit']}".strip(),
+        }[kind]
         met = result["met"].get(kind)
         words.append(text + (" ?" if met is None else " ok" if met else " MISSED"))
     return ", ".join(words)
@@ -106,10 +131,15 @@ def cells(result):
     def side(name):
         return f"{number(result[name])} {unit}".strip() if name in result else "-"
 
-    return [result["text"], side("Attune"), side("PyTorch"),
-            f"{result['ratio']:.2f}x" if "ratio" in result else "-",
-            f"{side(KEPT)}, {result['ratio kept']:.2f}x" if KEPT in result else "-",
-            roofline(result), target(result)]
+    return [
+        result["text"],
+        side("Attune"),
+        side("PyTorch"),
+        f"{result['ratio']:.2f}x" if "ratio" in result else "-",
+        f"{side(KEPT)}, {result['ratio kept']:.2f}x" if KEPT in result else "-",
+        roofline(result),
+        target(result),
+    ]
 
 
 HEAD = ["workload", "Attune", "PyTorch", "ratio", "with memory kept", "of roofline", "target"]
@@ -149,13 +179,16 @@ def markdown(stamp, results, quality):
 
 # ---- files
 
+
 def picture(path, results):
     """Bars of how many times quicker Attune is, with the targets as marks."""
     shown = [r for r in results if "ratio" in r][::-1]
     if not shown:
         return
-    bars = [f"{i} {r['ratio']:.4g} {r['targets'].get('ratio', 'nan')} \"{r['text'].split(' (')[0]}\""
-            for i, r in enumerate(shown)]
+    bars = [
+        f"{i} {r['ratio']:.4g} {r['targets'].get('ratio', 'nan')} \"{r['text'].split(' (')[0]}\""
+        for i, r in enumerate(shown)
+    ]
     script = f"""
 set terminal pngcairo size 900,{90 + 26 * len(shown)} font 'DejaVu Sans,10'
 set output '{str(path).replace("'", "''")}'
@@ -185,7 +218,8 @@ plot $bars using 2:1:(0.5):2:($1-0.35):($1+0.35):ytic(4) with boxxyerror lc rgb 
 
 def write(directory, stamp, results, quality):
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "compare.json").write_text(json.dumps({"machine": stamp, "rows": results, "quality": quality}, indent=1) + "\n")
+    found = {"machine": stamp, "rows": results, "quality": quality}
+    (directory / "compare.json").write_text(json.dumps(found, indent=1) + "\n")
     (directory / "compare.md").write_text(markdown(stamp, results, quality))
     picture(directory / "compare.png", results)
     print(f"\n{directory}/compare.json, compare.md and compare.png")

@@ -3,8 +3,8 @@
 //
 // Products of many small matrices run in parallel over the matrices. A copy of n bytes counts 2 n: those it reads and
 // those it writes. NAME walks through more memory than caches hold; NAME/cached through as much as the workload does,
-// part of which caches may hold. Both are timed in whole parts a thread and in small pieces (NAME:pieces): the quicker
-// counts.
+// part of which caches may hold. Both are timed in whole parts a thread and in small pieces (NAME:pieces): the
+// quicker counts.
 
 #include <cblas.h>
 

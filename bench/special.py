@@ -20,16 +20,18 @@ def output_of(command):
 
 def gpt_memory(programs, options):
     """MB a training step needs over the parameters, gradients and states that are there after a step of one token."""
-    found = {side: programs.memory(side, "gpt_step") / MEGABYTE for side in ("Attune", "PyTorch")
-             if programs.has(side, "gpt_step")}
+    sides = [side for side in ("Attune", "PyTorch") if programs.has(side, "gpt_step")]
+    found = {side: programs.memory(side, "gpt_step") / MEGABYTE for side in sides}
     return found | ratio_of(found)
 
 
 def exact_memory(programs, options):
     """The power of n with which the memory of an exact attention layer's step grows."""
+
     def exponent(side, short, long):
         less, more = (programs.memory(side, f"exact_attention/{n}") for n in (short, long))
         return math.log(more / less) / math.log(long / short)
+
     found = {"Attune": exponent("Attune", 2048, 8192)}
     if programs.has("PyTorch", "exact_attention/1024"):
         found["PyTorch"] = exponent("PyTorch", 1024, 4096)
@@ -38,8 +40,8 @@ def exact_memory(programs, options):
 
 def reversible_memory(programs, options):
     """Per cent that the activations of a Reformer with 24 layers need over those of one with 2, at n = 16384."""
-    text = output_of([options.build / "bench" / "scaling", "--part", "depth", "--depths", "2,24", "--depth-length", 16384,
-                      "--kind", "reversible", "--out", ""])
+    part = "--part depth --depths 2,24 --depth-length 16384 --kind reversible".split()
+    text = output_of([options.build / "bench" / "scaling", *part, "--out", ""])
     megabytes = [float(line.split()[5]) for line in text.splitlines() if " reversible " in line]
     return {"Attune": 100 * (megabytes[1] / megabytes[0] - 1)}
 
@@ -58,10 +60,11 @@ def start(programs, options):
 def script(programs, options):
     """Seconds to compile and link a training script of some 30 lines, -O2."""
     root = Path(__file__).resolve().parent
-    commands = {"Attune": ["-std=c++20", f"-I{root.parent}", root.parent / "examples" / "minimal.cpp",
-                           f"-L{options.build}", "-lattune"],
-                "PyTorch": ["-std=c++17", "-I/usr/include/torch/csrc/api/include", root / "torch" / "script.cpp",
-                            "-ltorch", "-ltorch_cpu", "-lc10"]}
+    minimal, torch = root.parent / "examples" / "minimal.cpp", "/usr/include/torch/csrc/api/include"
+    commands = {
+        "Attune": ["-std=c++20", f"-I{root.parent}", minimal, f"-L{options.build}", "-lattune"],
+        "PyTorch": ["-std=c++17", f"-I{torch}", root / "torch" / "script.cpp", "-ltorch", "-ltorch_cpu", "-lc10"],
+    }
     found = {}
     with tempfile.TemporaryDirectory() as directory:
         for side in (s for s in commands if s in programs.paths):

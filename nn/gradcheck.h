@@ -11,7 +11,7 @@ namespace attune::nn {
 /// Compares the gradients of `module` (a call of it that `run` makes) with respect to the inputs that require one and
 /// to every parameter with central differences, to second order unless told otherwise. All must be float64
 /// (`to(float64)`). Random numbers and discrete choices, such as LSH buckets, are drawn once and kept, so that no
-/// difference crosses a hash boundary. Returns "" where all agree, else the first disagreement, under the parameter's
+/// difference crosses a hash boundary. Returns "" if all agree, else the first disagreement, under the parameter's
 /// name.
 std::string gradcheck(Module& module, const Function& run, const Tensors& inputs, const GradcheckOptions& options = {},
                       Here here = Here::current());

@@ -9,7 +9,7 @@ namespace attune::nn::init {
 
 Tensor& uniform_(Tensor& w, double low, double high, Generator& g = default_generator());
 Tensor& normal_(Tensor& w, double mean, double std, Generator& g = default_generator());
-/// Normal, drawn again outside of [low, high]. Throws ValueError where less than a thousandth of the normal lies there.
+/// Normal, drawn again outside of [low, high]. Throws ValueError if less than a thousandth of the normal lies there.
 Tensor& trunc_normal_(Tensor& w, double mean, double std, double low, double high, Generator& g = default_generator());
 Tensor& constant_(Tensor& w, double value);
 Tensor& zeros_(Tensor& w);
@@ -27,7 +27,7 @@ Tensor& kaiming_normal_(Tensor& w, double gain = relu_gain, Fan fan = Fan::in, G
 /// The identity, in a matrix that need not be square. Throws ShapeError unless it is one.
 Tensor& eye_(Tensor& w);
 /// Of a convolution's weight [out, in, ...]: in each group the one that hands channel i on as channel i, its middle
-/// element 1. Throws ShapeError unless w has three to five axes, ValueError where `groups` does not divide out.
+/// element 1. Throws ShapeError unless w has three to five axes, ValueError if `groups` does not divide out.
 Tensor& dirac_(Tensor& w, std::int64_t groups = 1);
 /// Normal with this standard deviation, but ceil(sparsity out) elements of each column of a matrix [out, in] 0 (Martens
 /// 2010). Throws ShapeError unless w is a matrix, ValueError for a sparsity outside [0, 1].

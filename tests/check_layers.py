@@ -2,7 +2,7 @@
 """Checks what the files of the library include: `check_layers.py [ROOT]`.
 
 A room is a folder. Its files include their own room and those below it; headers in a folder `internal/` serve the room
-around it alone. Prints a line for each include that breaks a rule, and fails where there is one.
+around it alone. Prints a line for each include that breaks a rule, and fails if there is one.
 """
 import re
 import sys
@@ -35,7 +35,7 @@ LIBRARY = ("autograd", "nn", "optim")
 # Files that stand in a folder which has rooms of its own: no others may.
 LOOSE = {
     "autograd": {"autograd.h"},
-    "nn": {"nn.h", "module.h", "module.cpp", "init.h", "init.cpp", "loss.h", "loss.cpp", "gradcheck.h", "gradcheck.cpp"},
+    "nn": {f"{name}.{kind}" for name in ("module", "init", "loss", "gradcheck") for kind in ("h", "cpp")} | {"nn.h"},
 }
 # The umbrella headers see every room of theirs.
 UMBRELLAS = {"autograd/autograd.h": "autograd/", "nn/nn.h": "", "optim/optim.h": "optim/"}
@@ -48,7 +48,8 @@ APART = [
 # Internal files that another room may include, too.
 DOORS = [
     ("autograd/tensor/internal/", "autograd/tape/"),  # a tensor's handle points into the tape
-    ("autograd/tape/internal/gradient_ops.h", "autograd/ops/gradient_ops.cpp"),  # the sweep's sums, where they are recorded
+    # The sweep's sums, where they are recorded.
+    ("autograd/tape/internal/gradient_ops.h", "autograd/ops/gradient_ops.cpp"),
 ]
 
 # Headers of other libraries: the rooms whose sources and whose headers may include them.
@@ -111,18 +112,20 @@ def fault(source, included, root):
     return None
 
 
+# What each umbrella must include: of autograd/ what scripts call, the operations. Headers that others bring along need
+# not be named.
+COMPLETE = {"nn/nn.h": "nn/", "optim/optim.h": "optim/", "autograd/autograd.h": "autograd/ops/"}
+PARTS = {"autograd/ops/operand.h", "optim/optimizer.h"}
+
+
 def missing_from_umbrellas(files):
-    """Public headers that their umbrella does not include; of autograd/ it takes what scripts call (operations)."""
-    for umbrella, folders in {"nn/nn.h": ["nn/"], "optim/optim.h": ["optim/"], "autograd/autograd.h": ["autograd/ops/"]}.items():
+    """(umbrella, public header that it leaves out)."""
+    for umbrella, folder in COMPLETE.items():
         text = files[umbrella]
         for path in files:
             public = path.endswith(".h") and "/internal/" not in path and path not in UMBRELLAS
-            if public and path.startswith(tuple(folders)) and f'"{path}"' not in text and path not in PARTS:
+            if public and path.startswith(folder) and f'"{path}"' not in text and path not in PARTS:
                 yield umbrella, path
-
-
-# Headers that others bring along.
-PARTS = {"autograd/ops/operand.h", "optim/optimizer.h"}
 
 
 def main():

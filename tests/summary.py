@@ -2,7 +2,7 @@
 """Counts the results of `meson test`: `summary.py BUILD_ROOT`.
 
 A doctest program counts as its test cases, any other test as one. A program that crashed, timed out or could not start
-counts as a failure, whatever it printed before. The last line is "N passed, N failed"; the exit status is 0 where
+counts as a failure, whatever it printed before. The last line is "N passed, N failed"; the exit status is 0 if
 something passed and nothing failed.
 """
 import json
@@ -37,8 +37,8 @@ def main():
         if failed:
             print(f"---- {name}: {test['result']}, exit status {test['returncode']}")
             print("\n".join((test.get("stdout", "") + test.get("stderr", "")).splitlines()[-60:]))
-        print(f"  {name:24} {passed:5} passed" + (f" {failed:5} FAILED" if failed else "")
-              + ("  (skipped)" if test["result"] == "SKIP" else "") + f" {test['duration']:8.1f} s")
+        notes = (f" {failed:5} FAILED" if failed else "") + ("  (skipped)" if test["result"] == "SKIP" else "")
+        print(f"  {name:24} {passed:5} passed{notes} {test['duration']:8.1f} s")
     print(f"{total_passed} passed, {total_failed} failed")
     return 0 if total_passed and not total_failed else 1
 

@@ -14,7 +14,6 @@
 #include "autograd/runtime/watch.h"
 
 namespace attune::kernels {
-
 namespace {
 
 using Size = std::int64_t;
@@ -31,9 +30,8 @@ constexpr Size epilogue_elements = 16384;                // stay in cache betwee
 Size pieces(Size n, Size of) { return (n + of - 1) / of; }
 int narrow(Size n) { return static_cast<int>(n); }
 
-/// While it lives, BLAS calls of this thread stay on this thread: the number of threads must not choose BLAS's
-/// blocking. OpenBLAS's OpenMP build follows the calling thread's OpenMP setting, which is put back for its owner's
-/// sake.
+/// While it lives, BLAS calls of this thread stay on this thread: their number must not choose BLAS's blocking.
+/// OpenBLAS's OpenMP build follows the calling thread's OpenMP setting, which is put back for its owner's sake.
 class OneBlasThread {
  public:
   OneBlasThread() : before_(omp_get_max_threads()) {
@@ -54,7 +52,7 @@ void copy_rows(const T* from, Size from_stride, T* to, Size to_stride, Size rows
   for (Size i = 0; i < rows; ++i) std::copy_n(from + i * from_stride, columns, to + i * to_stride);
 }
 
-/// A matrix as BLAS takes it: itself, or a dense copy where BLAS's int cannot hold the row stride or BLAS refuses it
+/// A matrix as BLAS takes it: itself, or a dense copy if BLAS's int cannot hold the row stride or BLAS refuses it
 /// (less than the width: 0 for a repeated row).
 template <class T>
 class Operand {
@@ -95,7 +93,7 @@ void call_gemv(bool trans, Size rows, Size columns, double alpha, const Operand<
               1);
 }
 
-/// C = beta C, where beta = 0 does not read C.
+/// C = beta C; beta = 0 does not read C.
 template <class T>
 void scale(const Gemm<T>& g) {
   if (g.beta == T{1}) return;

@@ -1,5 +1,5 @@
-// When the sweep adds a gradient in place: where it owns the buffer, nobody else holds it, and no history is wanted (no
-// higher derivatives, nobody who steps back).
+// The in-place rule: a gradient is added to in place if the sweep or the handle owns its buffer alone and no history is
+// wanted, neither for higher derivatives nor by somebody who steps back.
 
 #include "autograd/tape/internal/accumulate.h"
 

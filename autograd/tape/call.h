@@ -1,7 +1,7 @@
 // The call that an operation records: which function, on which arguments.
 //
-// Its tensor arguments are the node's inputs. While a Tracing guard is alive the node keeps the others too, as text and as a
-// replay of the whole call.
+// Its tensor arguments are the node's inputs. While a Tracing guard is alive the node keeps the others too, as text and
+// as a replay of the whole call.
 #pragma once
 
 #include <string>

@@ -17,8 +17,8 @@ struct GradOptions {
   bool independent = false;
 };
 
-/// The gradients of `outputs` with respect to `inputs` (leaves or recorded tensors) without touching any grad(). Only nodes
-/// between the two run.
+/// The gradients of `outputs` with respect to `inputs` (leaves or recorded tensors) without touching any grad(). Only
+/// nodes between the two run.
 Tensors grad(const Tensors& outputs, const Tensors& inputs, const GradOptions& options = {},
              Here here = Here::current());
 

@@ -23,8 +23,8 @@ struct EnableGrad : GradMode {
   EnableGrad() noexcept : GradMode(true) {}
 };
 
-/// Every floating result, forward and backward, is searched for NaN and infinity; the first one throws AnomalyError with
-/// the operation's name and call site.
+/// Every floating result, forward and backward, is searched for NaN and infinity; the first one throws AnomalyError
+/// with the operation's name and call site.
 class DetectAnomaly {
  public:
   DetectAnomaly() noexcept;

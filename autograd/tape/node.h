@@ -1,7 +1,7 @@
 // Node: one recorded operation, or a leaf where gradients collect.
 //
-// Every node gets the next sequence number, so falling numbers are a topological order and no search or recursion is needed.
-// A node is owned by the tensors and nodes that need it: dropping a loss frees its history.
+// Every node gets the next sequence number, so falling numbers are a topological order and no search or recursion is
+// needed. A node is owned by the tensors and nodes that need it: dropping a loss frees its history.
 #pragma once
 
 #include <memory>
@@ -55,8 +55,8 @@ class Node {
   /// What a Tracing guard made it keep (tape/tracing.h); null without one.
   const Trace* trace() const;
 
-  /// Gradients of the inputs from the gradients of the outputs (each defined). `dxs` has one place an input; places without
-  /// a node stay empty.
+  /// Gradients of the inputs from the gradients of the outputs (each defined). `dxs` has one place an input; places
+  /// without a node stay empty.
   virtual void run(const Tensors& dys, std::span<Tensor> dxs) = 0;
   /// Drops the rules and with them the tensors they saved.
   virtual void free_saved() noexcept = 0;

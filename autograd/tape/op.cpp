@@ -45,7 +45,7 @@ void Op::check_same_dtype(const Tensor& a, const Tensor& b) const {
                name_of(b.dtype()) + " " + b.shape().str());
 }
 
-/// Undefined where an element is outside of [0, n), `bad`.
+/// Undefined if an element, `bad`, is outside of [0, n).
 Tensor Op::index_below(std::int64_t n, const Tensor& index, std::int64_t& bad) const {
   check_defined(index);
   if (!is_integer(index.dtype()))

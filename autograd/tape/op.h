@@ -11,9 +11,10 @@
 //
 // The contract of record:
 //
-// 1. There is one lambda per tensor argument of of<...>, in their order. It takes dy, or (dy, y) if it wants the operation's
-//    own output.
-// 2. It returns dx in the shape of its input, or in the one that broadcasting made of it. An undefined tensor says: no gradient.
+// 1. There is one lambda per tensor argument of of<...>, in their order. It takes dy, or (dy, y) if it wants the
+//    operation's own output.
+// 2. It returns dx in the shape of its input, or in the one that broadcasting made of it. An undefined tensor says: no
+//    gradient.
 // 3. What it saves is its capture list: explicit, never [=] or [&], each tensor as Saved.
 // 4. It never captures the output: the node would own itself.
 // 5. It is made of public operations, and so can itself be differentiated.
@@ -31,8 +32,8 @@ class Op : public detail::Recorder {
   /// `name` must be a literal; `here` is the operation's default argument.
   Op(const char* name, Here here) noexcept : Recorder(name, here) {}
 
-  /// Puts y on the tape if an input needs a gradient and grad mode is on; returns y either way. Rules of inputs that need no
-  /// gradient are dropped, and with them what they saved. `rule` is their text for a learner.
+  /// Puts y on the tape if an input needs a gradient and grad mode is on; returns y either way. Rules of inputs that
+  /// need no gradient are dropped, and with them what they saved. `rule` is their text for a learner.
   template <auto F, auto C, class... Args, class... Rules>
   Tensor record(Tensor y, const Call<F, C, Args...>& call, const char* rule, Rules... rules) const {
     static_assert(sizeof...(Rules) == Call<F, C, Args...>::tensor_count && !Call<F, C, Args...>::has_list,
@@ -51,8 +52,8 @@ class Op : public detail::Recorder {
     return y;
   }
 
-  /// The same with one rule for all inputs: (dys, needs) or (dys, needs, ys) to dxs, an input each. For operations with several
-  /// outputs, lists of inputs, or one fused backward pass.
+  /// The same with one rule for all inputs: (dys, needs) or (dys, needs, ys) to dxs, an input each. For operations with
+  /// several outputs, lists of inputs, or one fused backward pass.
   template <auto F, auto C, class... Args, class Rule>
   Tensors record_joint(Tensors ys, const Call<F, C, Args...>& call, const char* rule_text, Rule rule) const {
     for (const Tensor& y : ys) check_finite(y, call);
@@ -76,8 +77,8 @@ class Op : public detail::Recorder {
     return record_joint(Tensors{std::move(y)}, call, rule_text, std::move(rule))[0];
   }
 
-  /// x, for the rule of `input`; nothing if that rule will not be kept, which spares small operations two atomic counts a
-  /// tensor.
+  /// x, for the rule of `input`; nothing if that rule will not be kept, which spares small operations two atomic counts
+  /// a tensor.
   static Saved saved_for(const Tensor& input, const Tensor& x) {
     return grad_enabled() && input.requires_grad() ? Saved(x) : Saved();
   }
@@ -90,7 +91,8 @@ class Op : public detail::Recorder {
 
   /// `axis` in [0, rank), counted from the end if it is negative. Throws IndexError.
   int axis(std::int64_t axis, const Tensor& x) const;
-  /// The same for `rank` axes, those of `shape` or of what it is taken as: a row of one if it has none, or one axis more.
+  /// The same for `rank` axes, those of `shape` or of what it is taken as: a row of one if it has none, or one axis
+  /// more.
   int axis_of_rank(std::int64_t axis, int rank, const Shape& shape) const;
   void check_defined(const Tensor& x) const;
   /// float32 or float64.

@@ -34,7 +34,8 @@ class Recorder : public Frame {
   static void connect_input(Node& node, std::size_t i, const Tensor& x);
   static void attach(Ref<Node> node, std::uint32_t slot, const Tensor& y);
 
-  /// Anomaly mode: NaN is a fault, and so is an infinity where it first appears, but not where it was handed in, as masks are.
+  /// Anomaly mode: NaN is a fault, and so is an infinity where it first appears, but not where it was handed in, as
+  /// masks are.
   template <class C>
   void check_finite(const Tensor& y, const C& call) const {
     if (!searched(y)) return;

@@ -26,12 +26,15 @@ class ReplayLog {
   }
 
  private:
-  static const Tensor*
-  next();  // null unless a block around this one is being replayed; skips what the choice had drawn
-  static Tensor keep(const Tensor& x);  // into every log that is being recorded inside of it
+  /// The choice that a replay makes next, or null if no block around this one is being replayed. Skips what it had
+  /// drawn.
+  static const Tensor* next();
+  /// Into every log that is being recorded inside of it.
+  static Tensor keep(const Tensor& x);
 
   class Keys;
-  static ReplayLog* replayed();  // the innermost log that is being replayed
+  /// The innermost log that is being replayed.
+  static ReplayLog* replayed();
 
   struct Choice {
     Tensor value;
@@ -79,7 +82,7 @@ class ReplayLog::Replaying {
   Replaying(const Replaying&) = delete;
   Replaying& operator=(const Replaying&) = delete;
 
-  /// Throws GradError where `outputs`, computed since this was made, depend on an older tensor that is not among
+  /// Throws GradError if `outputs`, computed since this was made, depend on an older tensor that is not among
   /// `inputs`: it would silently get no gradient. `who` and `list` are for the message.
   void check_inputs(const Tensors& outputs, const Tensors& inputs, const char* who, const char* list) const;
 

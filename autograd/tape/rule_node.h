@@ -15,7 +15,8 @@ namespace attune::detail {
 template <class Rule>
 inline constexpr bool takes_output = std::is_invocable_v<Rule&, const Tensor&, const Tensor&>;
 
-/// A rule gets the operation's output as a handle onto the tape. The node keeps its value alone, so that it never owns itself.
+/// A rule gets the operation's output as a handle onto the tape. The node keeps its value alone, so that it never owns
+/// itself.
 Tensor rewrap_saved(const Tensor& x, Node* node, std::uint32_t slot);
 
 /// One rule an input. Rules of inputs that need no gradient are dropped, and with them what they saved.

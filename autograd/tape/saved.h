@@ -13,7 +13,7 @@ class Saved {
   Saved() = default;
   /// Shares x. A leaf is shared without its gradient, so that a graph never owns the gradients computed from it.
   explicit Saved(const Tensor& x);
-  /// The tensor. Throws GradError, with both call sites, where it was changed in place since.
+  /// The tensor. Throws GradError, with both call sites, if it was changed in place since.
   const Tensor& get() const {
     if (tensor_.defined() && tensor_.version() != version_) fail();
     return tensor_;
@@ -26,7 +26,7 @@ class Saved {
   std::uint32_t version_ = 0;
 };
 
-/// A tensor that a rule needs, or, where the operation that made it keeps its own argument anyway, the way to make it
+/// A tensor that a rule needs, or, if the operation that made it keeps its own argument anyway, the way to make it
 /// again: a layer after gelu then keeps one large tensor of the two.
 class SavedOrRemade {
  public:
@@ -40,14 +40,17 @@ class SavedOrRemade {
   Ref<Node> node_;  // whose result it is
   std::uint32_t slot_ = 0;
 };
+
 namespace detail {
-bool worth_remaking(const Tensor& y);  ///< recorded, and large
+/// Whether it is recorded, and large.
+bool worth_remaking(const Tensor& y);
 void set_remake(const Tensor& y, std::function<Tensor()> remake);
 }  // namespace detail
-/// Lets users of y make it again instead of keeping it, where it is recorded and large enough to matter. `remake` gives
-/// a tensor of y's shape, dtype and elements and keeps nothing that y's node does not keep: where that was changed in
-/// place since, the users' backward passes fail too. Of an operation's outputs one can be made again, the last that
-/// was named.
+
+/// Lets users of y make it again instead of keeping it, if it is recorded and large enough to matter. `remake` gives a
+/// tensor of y's shape, dtype and elements and keeps nothing that y's node does not keep: if that was changed in place
+/// since, the users' backward passes fail too. Of an operation's outputs one can be made again, the last that was
+/// named.
 template <class F>
 void allow_remake(const Tensor& y, F remake) {
   if (detail::worth_remaking(y)) detail::set_remake(y, std::move(remake));

@@ -1,6 +1,6 @@
-// The reverse sweep: collect a gradient for each node it reaches, take the node of the highest sequence number, run its rules,
-// and hand the results on to its inputs. A node's number is higher than those of all it depends on, so when it is taken its
-// gradient is whole.
+// The reverse sweep: collect a gradient for each node it reaches, take the node of the highest sequence number, run its
+// rules, and hand the results on to its inputs. A node's number is higher than those of all it depends on, so when it
+// is taken its gradient is whole.
 
 #include "autograd/tape/sweep.h"
 

@@ -18,8 +18,8 @@ struct BackwardOptions {
   bool keep_history = false;
 };
 
-/// A reverse sweep that can be run one node at a time. Leaves receive their gradient in their turn: step() returns after each
-/// node or leaf.
+/// A reverse sweep that can be run one node at a time. Leaves receive their gradient in their turn: step() returns
+/// after each node or leaf.
 class Sweep {
  public:
   explicit Sweep(const Tensor& root, const BackwardOptions& options = {}, Here here = Here::current());

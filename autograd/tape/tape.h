@@ -8,7 +8,8 @@
 
 namespace attune {
 
-/// The nodes that a tensor depends on, in order of execution. It keeps the nodes, not their saved tensors' freedom to go.
+/// The nodes that a tensor depends on, in order of execution. It keeps the nodes, not their saved tensors' freedom to
+/// go.
 class Tape {
  public:
   static Tape of(const Tensor& root);

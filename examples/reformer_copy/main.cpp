@@ -35,7 +35,7 @@ void prepare(const std::string& directory) {
 /// finished runs, which keep_aside() then moves.
 std::vector<std::string> in_the_way(const std::vector<Options>& runs) {
   std::vector<std::string> finished;
-  std::string others;  // options, where a checkpoint has others
+  std::string others;  // options, if a checkpoint has others
   const auto refuse_it = [&](const std::string& what) {
     refuse(others.empty() ? what + "; --resume continues it, another --out leaves it alone"
                           : what + " under other options (" + others + "); another --out leaves it alone");

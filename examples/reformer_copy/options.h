@@ -60,7 +60,7 @@ std::string checkpoint_path(const Options& o);
 /// Everything that decides the course of training, as text: "length 128 symbols 127 ...". A checkpoint of another
 /// course is refused.
 std::string course(const Options& o);
-std::int64_t steps_of(const std::string& course);  ///< 0 where it does not say
+std::int64_t steps_of(const std::string& course);  ///< 0 if it does not say
 /// How two of them differ: "--lr 0.001 there and 0.01 here".
 std::string difference(const std::string& there, const std::string& here);
 

@@ -17,8 +17,8 @@ namespace {
 
 std::string name_of_hashes(Hashes h) { return h == 0 ? "full" : fmt::format("LSH-{}", h); }
 
-/// Kitaev et al. 2020, Table 2, accuracy in %: trained with (rows) and evaluated with full, 8, 4, 2, 1 hashes
-/// (columns).
+/// Kitaev et al. 2020, Table 2, accuracy in %: trained with (rows) and evaluated with full, 8, 4, 2, 1
+/// hashes (columns).
 struct Published {
   Hashes trained;
   double accuracy[5];

@@ -48,8 +48,8 @@ class Trainer {
   };
 
   explicit Trainer(const Options& o);
-  /// Trains to the last step, with progress on stdout. Returns false where Ctrl-C came first; a checkpoint holds the
-  /// state then. Throws std::runtime_error where the loss is no longer finite.
+  /// Trains to the last step, with progress on stdout. Returns false if Ctrl-C came first; a checkpoint holds the
+  /// state then. Throws std::runtime_error if the loss is no longer finite.
   bool run(const std::string& checkpoint);
   /// Second-half accuracy on `batches` fresh batches of 64.
   double evaluate(Hashes hashes, int batches = 8);
@@ -66,7 +66,7 @@ class Trainer {
 
  private:
   attune::nn::ReformerCall call(Hashes hashes);
-  /// One step of the optimiser, or nothing where Ctrl-C came before its last batch.
+  /// One step of the optimiser, or nothing if Ctrl-C came before its last batch.
   std::optional<Point> train_step(const attune::nn::ReformerCall& attention);
 
   Options options_;

@@ -1,5 +1,5 @@
-// Progress of long work: a bar on a terminal, a plain line now and then in a log. Also whether somebody has pressed
-// Ctrl-C.
+// Progress of long work: a bar on a terminal, a plain line now and then in a log. Also whether somebody has
+// pressed Ctrl-C.
 #pragma once
 
 #include <chrono>
@@ -32,8 +32,8 @@ class Progress {
   ~Progress() { finish(); }               // an error's text begins on a line of its own
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
-  /// Shows step `done`: `status` and, as soon as it can be told, the rate in `units_per_step` `unit` a second and the
-  /// time left.
+  /// Shows step `done`: `status` and, as soon as it can be told, the rate in `units_per_step` `unit` a second and
+  /// the time left.
   void show(std::int64_t done, double units_per_step, const char* unit, const std::string& status);
   /// Ends the bar's line.
   void finish();

@@ -15,18 +15,18 @@ namespace attune::nn {
 
 namespace {
 
-Tensor weight(std::int64_t rows, const char* what, std::int64_t columns, Here here) {
-  Tensor w = zeros({detail::at_least(1, rows, "AdditiveAttention", "hidden", here),
-                    detail::at_least(1, columns, "AdditiveAttention", what, here)});
+Tensor weight(const detail::Check& check, std::int64_t hidden, const char* what, std::int64_t columns) {
+  Tensor w = zeros({check.at_least(1, hidden, "hidden"), check.at_least(1, columns, what)});
   return init::normal_(w, 0, 0.001);
 }
 
 }  // namespace
 
 AdditiveAttention::AdditiveAttention(std::int64_t query_dim, std::int64_t key_dim, std::int64_t hidden, Here here)
-    : query_weight(parameter("query_weight", weight(hidden, "query_dim", query_dim, here), here)),
-      key_weight(parameter("key_weight", weight(hidden, "key_dim", key_dim, here), here)),
-      score_weight(parameter("score_weight", zeros({hidden}), here)) {}
+    : Module(here),
+      query_weight(parameter("query_weight", weight({"AdditiveAttention", *this}, hidden, "query_dim", query_dim))),
+      key_weight(parameter("key_weight", weight({"AdditiveAttention", *this}, hidden, "key_dim", key_dim))),
+      score_weight(parameter("score_weight", zeros({hidden}))) {}
 
 Tensor AdditiveAttention::precompute(const Tensor& keys, Here here) const {
   const Scope scope(*this, "AdditiveAttention", here);

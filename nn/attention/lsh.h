@@ -10,8 +10,8 @@ namespace attune::nn {
 
 struct HeadOptions {
   std::int64_t head_dim = 0;  ///< 0: d_model / heads, which must then be whole
-  bool project_output =
-      true;  ///< a linear map from the joined heads to d_model; otherwise the joined heads are the output
+  /// A linear map from the joined heads to d_model; otherwise the joined heads are the output.
+  bool project_output = true;
 };
 
 struct LshCall {
@@ -22,8 +22,8 @@ struct LshCall {
 };
 
 struct LshResult {
-  Tensor output;   ///< [b, n, d_model], or [b, n, heads head_dim] where it is not projected
-  Tensor buckets;  ///< [b, h, hashes, n]; undefined where none were needed
+  Tensor output;   ///< [b, n, d_model], or [b, n, heads head_dim] if it is not projected
+  Tensor buckets;  ///< [b, h, hashes, n]; undefined if none were needed
 };
 
 class LshSelfAttention : public Module {
@@ -33,6 +33,8 @@ class LshSelfAttention : public Module {
                    const HeadOptions& shape = {}, Here here = Here::current());
   /// x [b, n, d_model]. Inside a recomputed block (checkpoint, reversible) the buckets of the first run are used again.
   LshResult operator()(const Tensor& x, const LshCall& call = {}, Here here = Here::current()) const;
+  /// The buckets alone, [b, h, hashes, n], off the tape; undefined if none are needed.
+  Tensor buckets(const Tensor& x, const LshCall& call = {}, Here here = Here::current()) const;
   /// The attention probabilities [b, h, n, n] for x, with the buckets (undefined: full attention).
   Tensor weights(const Tensor& x, const Tensor& buckets, const Tensor& key_padding_mask = {},
                  Here here = Here::current()) const;
@@ -40,9 +42,11 @@ class LshSelfAttention : public Module {
   LshOptions options;
 
  private:
+  Tensor buckets_of(const Tensor& qk, const LshCall& call) const;
+
   std::int64_t heads_, head_dim_;
   Linear &query_key_, &value_;
-  Linear* output_ = nullptr;
+  Linear* output_;
 };
 
 /// Self-attention within a window of chunks, with queries, keys and values of their own.
@@ -58,7 +62,7 @@ class LocalSelfAttention : public Module {
  private:
   std::int64_t heads_, head_dim_;
   Linear &query_, &key_, &value_;
-  Linear* output_ = nullptr;
+  Linear* output_;
 };
 
 }  // namespace attune::nn

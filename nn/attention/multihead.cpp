@@ -12,14 +12,23 @@ namespace attune::nn {
 
 namespace {
 
-std::int64_t checked(std::int64_t d, std::int64_t heads, Here here) {
-  detail::at_least(1, d, "MultiheadAttention", "d_model", here);
-  detail::at_least(1, heads, "MultiheadAttention", "heads", here);
-  if (d % heads != 0)
-    throw ValueError(
-        "MultiheadAttention: heads = " + std::to_string(heads) + " does not divide d_model = " + std::to_string(d),
-        here);
+std::int64_t checked(const detail::Check& check, std::int64_t d, std::int64_t heads, const MultiheadOptions& o) {
+  check.at_least(1, d, "d_model");
+  check.at_least(1, heads, "heads");
+  check.head_dim(d, heads);
+  check.probability(o.dropout, "dropout");
+  check.at_least(0, o.key_dim, "key_dim");
+  check.at_least(0, o.value_dim, "value_dim");
   return d;
+}
+
+AttentionResult in_heads(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads,
+                         const AttentionOptions& o, bool need_weights) {
+  const auto heads_of = [&](const Tensor& x) {
+    return permute(reshape(x, {x.size(0), x.size(1), heads, x.size(2) / heads}), {0, 2, 1, 3});
+  };
+  const AttentionResult a = scaled_dot_product_attention(heads_of(q), heads_of(k), heads_of(v), o, need_weights);
+  return {flatten(permute(a.output, {0, 2, 1, 3}), 2, 3), a.weights};
 }
 
 /// The masks of [.., s] keys for [.., s + more], the last of which every query sees.
@@ -43,17 +52,16 @@ void see_more_keys(AttentionOptions& o, std::int64_t t, std::int64_t s, std::int
 }  // namespace
 
 MultiheadAttention::MultiheadAttention(std::int64_t d, std::int64_t heads, const MultiheadOptions& o, Here here)
-    : d_(checked(d, heads, here)),
+    : Module(here),
+      d_(checked({"MultiheadAttention", *this}, d, heads, o)),
       heads_(heads),
-      dropout_(detail::probability(o.dropout, "MultiheadAttention", "dropout", here)),
+      dropout_(o.dropout),
       zero_attention_(o.zero_attention),
       generator_(o.generator),
       joint_((o.key_dim == 0 || o.key_dim == d) && (o.value_dim == 0 || o.value_dim == d)),
-      out_(child<Linear>({"out_proj", here}, d, d, LinearOptions{.bias = o.bias}, here)) {
-  detail::at_least(0, o.key_dim, "MultiheadAttention", "key_dim", here);
-  detail::at_least(0, o.value_dim, "MultiheadAttention", "value_dim", here);
+      out_(child<Linear>("out_proj", d, d, LinearOptions{.bias = o.bias})) {
   const auto projection = [&](const char* name, std::int64_t out, std::int64_t in) {
-    Tensor& w = parameter(name, zeros({out, in}), here);
+    Tensor& w = parameter(name, zeros({out, in}));
     init::xavier_uniform_(w);
     return &w;
   };
@@ -65,13 +73,13 @@ MultiheadAttention::MultiheadAttention(std::int64_t d, std::int64_t heads, const
     v_ = projection("v_proj_weight", d, o.value_dim == 0 ? d : o.value_dim);
   }
   if (o.bias) {
-    bias_ = &parameter("in_proj_bias", zeros({3 * d}), here);
+    bias_ = &parameter("in_proj_bias", zeros({3 * d}));
     Tensor out_bias = out_.bias();
     init::zeros_(out_bias);
   }
   if (!o.bias_kv) return;
   const auto extra = [&](const char* name) {
-    Tensor& w = parameter(name, zeros({1, 1, d}), here);
+    Tensor& w = parameter(name, zeros({1, 1, d}));
     init::xavier_normal_(w);
     return &w;
   };
@@ -79,12 +87,12 @@ MultiheadAttention::MultiheadAttention(std::int64_t d, std::int64_t heads, const
   bias_v_ = extra("bias_v");
 }
 
-Attention MultiheadAttention::operator()(const Tensor& x, const MultiheadCall& call, Here here) const {
+AttentionResult MultiheadAttention::operator()(const Tensor& x, const MultiheadCall& call, Here here) const {
   return (*this)(x, x, x, call, here);
 }
 
-Attention MultiheadAttention::operator()(const Tensor& query, const Tensor& key, const Tensor& value,
-                                         const MultiheadCall& call, Here here) const {
+AttentionResult MultiheadAttention::operator()(const Tensor& query, const Tensor& key, const Tensor& value,
+                                               const MultiheadCall& call, Here here) const {
   const Scope scope(*this, "MultiheadAttention", here);
   const Op op{"multihead_attention", here};
   op.check_floating(query);
@@ -138,12 +146,12 @@ Attention MultiheadAttention::operator()(const Tensor& query, const Tensor& key,
   if (zero_attention_) add_key(zeros({1, 1, d_}, k.dtype()), zeros({1, 1, d_}, v.dtype()));
   const std::int64_t keys = k.size(1);
   if (keys > s) see_more_keys(o, t, s, keys - s);
-  const Attention a = multihead_attention(q, k, v, heads_, o, call.need_weights);
+  const AttentionResult a = in_heads(q, k, v, heads_, o, call.need_weights);
   return {out_(a.output), a.weights.defined() && call.average_weights ? mean(a.weights, {1}) : a.weights};
 }
 
-Attention multihead_attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads,
-                              const AttentionOptions& o, bool need_weights, Here here) {
+AttentionResult multihead_attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads,
+                                    const AttentionOptions& o, bool need_weights, Here here) {
   const Op op{"multihead_attention", here};
   op.check_defined(q);
   op.check_defined(k);
@@ -151,11 +159,7 @@ Attention multihead_attention(const Tensor& q, const Tensor& k, const Tensor& v,
   for (const Tensor& x : {q, k, v})
     if (heads < 1 || x.rank() != 3 || x.size(2) % heads != 0)
       op.fail_shape(x.shape().str() + " must be [b, n, " + std::to_string(heads) + " d]");
-  const auto heads_of = [&](const Tensor& x) {
-    return permute(reshape(x, {x.size(0), x.size(1), heads, x.size(2) / heads}), {0, 2, 1, 3});
-  };
-  const Attention a = scaled_dot_product_attention(heads_of(q), heads_of(k), heads_of(v), o, need_weights);
-  return {flatten(permute(a.output, {0, 2, 1, 3}), 2, 3), a.weights};
+  return in_heads(q, k, v, heads, o, need_weights);
 }
 
 }  // namespace attune::nn

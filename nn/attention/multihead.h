@@ -28,17 +28,17 @@ struct MultiheadCall {
 class MultiheadAttention : public Module {
  public:
   /// Throws ValueError unless heads divides d_model and the options are in range. in_proj_weight [3 d, d] (rows of
-  /// queries, keys, values) is Glorot-uniform, biases are zero; where key_dim or value_dim differs from d_model there
+  /// queries, keys, values) is Glorot-uniform, biases are zero; if key_dim or value_dim differs from d_model there
   /// are q_proj_weight, k_proj_weight and v_proj_weight instead. bias_k and bias_v [1, 1, d] are Glorot-normal.
   MultiheadAttention(std::int64_t d_model, std::int64_t heads, const MultiheadOptions& options = {},
                      Here here = Here::current());
 
   /// Self-attention of x [b, t, d_model].
-  Attention operator()(const Tensor& x, const MultiheadCall& call = {}, Here here = Here::current()) const;
+  AttentionResult operator()(const Tensor& x, const MultiheadCall& call = {}, Here here = Here::current()) const;
   /// query [b, t, d_model], key [b, s, key_dim], value [b, s, value_dim]. Output [b, t, d_model]; weights [b, t, s], or
-  /// [b, h, t, s] where not averaged; s includes the keys of bias_kv and zero_attention.
-  Attention operator()(const Tensor& query, const Tensor& key, const Tensor& value, const MultiheadCall& call = {},
-                       Here here = Here::current()) const;
+  /// [b, h, t, s] if not averaged; s includes the keys of bias_kv and zero_attention.
+  AttentionResult operator()(const Tensor& query, const Tensor& key, const Tensor& value,
+                             const MultiheadCall& call = {}, Here here = Here::current()) const;
 
  private:
   std::int64_t d_, heads_;
@@ -53,8 +53,8 @@ class MultiheadAttention : public Module {
 
 /// Attention in `heads` heads at once: q [b, t, h d], k [b, s, h d], v [b, s, h d'] to the output [b, t, h d'] and, if
 /// they are needed, the weights [b, h, t, s]. Throws as scaled_dot_product_attention does.
-Attention multihead_attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads,
-                              const AttentionOptions& options = {}, bool need_weights = false,
-                              Here here = Here::current());
+AttentionResult multihead_attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads,
+                                    const AttentionOptions& options = {}, bool need_weights = false,
+                                    Here here = Here::current());
 
 }  // namespace attune::nn

@@ -10,8 +10,8 @@
 
 namespace attune::nn::detail {
 
-/// Gives back what it is asked about, or throws ValueError, "Linear: out = -3 must be at least 1", at the line that made
-/// the module.
+/// Gives back what it is asked about, or throws ValueError, "Linear: out = -3 must be at least 1", at the line that
+/// made the module.
 class Check {
  public:
   Check(const char* type, Here here) : type_(type), here_(here) {}
@@ -43,28 +43,5 @@ class Check {
   const char* type_;
   Here here_;
 };
-
-/// n, where it is at least `least`. Throws ValueError: "Linear: out = -3 must be at least 1".
-inline std::int64_t at_least(std::int64_t least, std::int64_t n, const char* type, const char* what, Here here) {
-  if (n < least)
-    throw ValueError(
-        std::string(type) + ": " + what + " = " + std::to_string(n) + " must be at least " + std::to_string(least),
-        here);
-  return n;
-}
-
-/// p, where it is in [0, 1].
-inline double probability(double p, const char* type, const char* what, Here here) {
-  if (!(p >= 0 && p <= 1))
-    throw ValueError(std::string(type) + ": " + what + " = " + std::to_string(p) + " is not in [0, 1]", here);
-  return p;
-}
-
-/// eps, where it is finite and not negative.
-inline double epsilon(double eps, const char* type, Here here) {
-  if (!(eps >= 0 && std::isfinite(eps)))
-    throw ValueError(std::string(type) + ": eps = " + std::to_string(eps) + " must be finite and not negative", here);
-  return eps;
-}
 
 }  // namespace attune::nn::detail

@@ -23,8 +23,9 @@ struct CharacterEncoderOptions {
 };
 
 /// Embeds characters, convolves them with filters of several widths, takes each feature's maximum over the word, and
-/// passes the features through highway layers and a projection: int64 characters [..., W] of words to [...,
-/// projection]. Constructors throw ValueError for sizes below 1; calls throw ShapeError if W is below the widest filter.
+/// passes the features through highway layers and a projection: int64 characters [..., W] of words to
+/// [..., projection]. Constructors throw ValueError for sizes below 1; calls throw ShapeError if W is below the widest
+/// filter.
 class CharacterEncoder : public Module {
  public:
   explicit CharacterEncoder(std::int64_t characters, const CharacterEncoderOptions& options = {},

@@ -1,4 +1,4 @@
-// The feed-forward part of a Transformer block, computed in pieces along the sequence where memory matters.
+// The feed-forward part of a Transformer block, computed in pieces along the sequence if memory matters.
 #pragma once
 
 #include <functional>

@@ -12,7 +12,7 @@ struct LayerNormOptions {
 };
 
 /// (x - mean) / sqrt(var + eps) * weight + bias over the last axes, which have the sizes `shape` (Ba et al. 2016).
-/// Throws ValueError for no sizes, sizes below 1 and a bad eps; calls throw ShapeError where x does not end in `shape`.
+/// Throws ValueError for no sizes, sizes below 1 and a bad eps; calls throw ShapeError if x does not end in `shape`.
 class LayerNorm : public Module {
  public:
   LayerNorm(const Shape& shape, const LayerNormOptions& options = {}, Here here = Here::current());

@@ -1,5 +1,5 @@
-// What several models are made of. The names of their parts are each model's own, so a block is a class of its own there,
-// written with these.
+// What several models are made of. The names of a block's parts are each model's own: it is a struct there, written
+// with these.
 #pragma once
 
 #include "autograd/ops/elementwise.h"

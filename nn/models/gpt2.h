@@ -35,8 +35,8 @@ struct Gpt2 : Module {
   /// Throws ValueError for sizes that do not fit.
   explicit Gpt2(const Gpt2Config& config, Here here = Here::current());
 
-  /// Logits [b, n, vocabulary] of tokens [b, n] int64; in key_padding_mask [b, n] bool true hides. Throws ShapeError for
-  /// a sequence longer than the positions.
+  /// Logits [b, n, vocabulary] of tokens [b, n] int64; in key_padding_mask [b, n] bool true hides. Throws ShapeError
+  /// for a sequence longer than the positions.
   Tensor operator()(const Tensor& tokens, const Tensor& key_padding_mask = {}, Here here = Here::current()) const;
   /// Mean cross-entropy of predicting token i + 1 at position i; targets of -100 are ignored.
   Tensor loss(const Tensor& logits, const Tensor& labels, Here here = Here::current()) const;
@@ -44,6 +44,8 @@ struct Gpt2 : Module {
   /// Loads a file with the published names, with or without "transformer." before them, passing over what is no weight
   /// there (causal masks, the tied head). Throws as load() does.
   void load_published(const std::string& path, Here here = Here::current());
+
+  // ---- the parts, under their published names
 
   struct SelfAttention : Module {
     SelfAttention(const Gpt2Config& c, std::int64_t layer, Here here = Here::current());
@@ -84,7 +86,7 @@ struct Gpt2 : Module {
   Embedding& wte = child<Embedding>("transformer.wte", config.vocabulary, config.d_model);
   Embedding& wpe = child<Embedding>("transformer.wpe", config.positions, config.d_model);
   Dropout& drop = child<Dropout>("transformer.drop", config.embedding_dropout);
-  ModuleList<Block>& h = child<ModuleList<Block>>("transformer.h");
+  ModuleList<Block>& blocks = child<ModuleList<Block>>("transformer.h");
   LayerNorm& ln_f = child<LayerNorm>("transformer.ln_f", config.d_model, LayerNormOptions{.eps = config.eps});
 };
 

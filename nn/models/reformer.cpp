@@ -191,7 +191,7 @@ AttentionPatternResult Reformer::attention_pattern(const Tensor& tokens, std::si
   const TwoStreams y = reversible_blocks(encoder.blocks(call, layer), {x, x}, false);
   const Tensor h = encoder.layers[layer].attention.norm(y.second);
   const LshCall own = call_of(call, layer);
-  const Tensor buckets = attention(h, own).buckets;
+  const Tensor buckets = attention.buckets(h, own);
   const Tensor weights = attention.weights(h, buckets, own.key_padding_mask);
   const std::int64_t n = tokens.size(1);
   return {slice(slice(weights, 2, 0, n), 3, 0, n), buckets.defined() ? slice(buckets, 3, 0, n) : Tensor()};

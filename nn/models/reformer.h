@@ -61,15 +61,15 @@ struct Reformer : Module {
   /// Logits [b, n, vocabulary] of tokens [b, n] int64. A length that the layers' chunks do not divide is padded for all
   /// layers alike, and cut again at the end.
   Tensor operator()(const Tensor& tokens, const ReformerCall& call = {}, Here here = Here::current());
-  /// Mean cross-entropy of predicting token i + 1 at position i, or, if attention is not causal, the label of position i
-  /// itself (masked tokens); targets of -100 are ignored.
+  /// Mean cross-entropy of predicting token i + 1 at position i, or, if attention is not causal, the label of position
+  /// i itself (masked tokens); targets of -100 are ignored.
   Tensor loss(const Tensor& logits, const Tensor& labels, Here here = Here::current()) const;
 
   /// The buckets [b, h, hashes, n] of every layer (undefined for local layers and short sequences) for these tokens,
   /// off the tape; n is the padded length.
   std::vector<Tensor> buckets(const Tensor& tokens, const ReformerCall& call = {}, Here here = Here::current());
-  /// The attention probabilities and buckets of an LSH layer for tokens [b, n], in evaluation mode and off the tape; n is
-  /// the given length.
+  /// The attention probabilities and buckets of an LSH layer for tokens [b, n], in evaluation mode and off the tape; n
+  /// is the given length.
   AttentionPatternResult attention_pattern(const Tensor& tokens, std::size_t layer, Here here = Here::current());
   /// Throws ValueError for a local layer, IndexError if there is none.
   LshSelfAttention& lsh_attention(std::size_t layer, Here here = Here::current());
@@ -77,6 +77,8 @@ struct Reformer : Module {
   /// Loads a file with the published names, passing over what is no weight there (mask constants, the head's tied
   /// bias). Throws as load() does.
   void load_published(const std::string& path, Here here = Here::current());
+
+  // ---- the parts, under their published names
 
   struct Embeddings : Module {
     explicit Embeddings(const ReformerConfig& c, Here here = Here::current());

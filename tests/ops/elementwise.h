@@ -1,4 +1,4 @@
-// Samples of ops/elementwise.h, create.h and inplace.h.
+// Samples of ops/elementwise.h.
 #pragma once
 
 #include "tests/ops/op_table.h"
@@ -54,6 +54,7 @@ inline OpRow fused_row(const char* name, Tensor (*f)(const Tensor&, const Tensor
 
 }  // namespace detail
 
+/// Long: a table, one row an operation.
 inline Rows elementwise_rows() {
   using detail::binary_row;
   using detail::fused_row;
@@ -167,18 +168,6 @@ inline Rows elementwise_rows() {
        .bad = [] { addcmul(zeros({2}), zeros({2}), zeros({3})); },
        .message = "addcmul: shapes do not broadcast: [2] and [3]",
        .bench = {{1 << 20}, {1 << 20}, {1 << 20}}},
-      {.name = "straight_through",  // `hard` follows x, so that the estimator is a derivative here
-       .call = [](const Tensors& x) -> Tensors { return {straight_through(x[0].detach(), x[0])}; },
-       .shapes = detail::unary_shapes(),
-       .bad = [] { straight_through(zeros({2}), zeros({3})); },
-       .message = "straight_through: shapes differ: [2] and [3]",
-       .bench = {{1 << 20}}},
-      {.name = "gradient_reversal",  // twice, which is a derivative again
-       .call = [](const Tensors& x) -> Tensors { return {gradient_reversal(gradient_reversal(x[0], 2), 0.5)}; },
-       .shapes = detail::unary_shapes(),
-       .bad = [] { gradient_reversal(zeros({2}, int64)); },
-       .message = "gradient_reversal: needs float32 or float64, got int64 [2]",
-       .bench = {{1 << 20}}},
       unary_row("relu", relu, away_from_zero),
       unary_row("silu", silu),
       unary_row("gelu", gelu),
@@ -208,12 +197,6 @@ inline Rows elementwise_rows() {
        .shapes = detail::unary_shapes(),
        .bad = [] { masked_fill(zeros({2}), zeros({3}, boolean), 1); },
        .message = "masked_fill: the mask [3] and x [2] do not broadcast",
-       .bench = {{1 << 20}}},
-      {.name = "to",
-       .call = [](const Tensors& x) -> Tensors { return {to(to(x[0], float32), x[0].dtype())}; },
-       .shapes = {{{0}}},  // float32 has too few digits for finite differences; its values are tested by name
-       .bad = [] { to(Tensor(), float64); },
-       .message = "to: an input is undefined",
        .bench = {{1 << 20}}},
   };
 }

@@ -1,11 +1,25 @@
-// Samples of the losses of ops/loss.h that are made of other operations.
+// Samples of ops/loss.h.
 #pragma once
+
+#include <algorithm>
 
 #include "tests/ops/op_table.h"
 
 namespace attune::tests {
 
 namespace detail {
+
+/// Class indices for logits [.., classes], every `ignored_every`th of them ignored.
+inline Tensor targets_for(const Tensor& logits, std::int64_t ignored_every) {
+  if (!logits.defined() || logits.rank() == 0) return zeros({}, int64);
+  Shape shape = logits.shape();
+  const std::int64_t classes = std::max<std::int64_t>(shape.back(), 1);
+  shape.resize(logits.rank() - 1);
+  std::vector<std::int64_t> t;
+  for (std::int64_t i = 0; i < numel(shape); ++i)
+    t.push_back(i % ignored_every == ignored_every - 1 ? -100 : (3 * i + 1) % classes);
+  return index_tensor(t, shape, Here{});
+}
 
 /// 1 and -1 in turn, a shape's worth.
 inline Tensor signs(const Shape& shape) {
@@ -23,11 +37,81 @@ inline Tensor row_signs(const Tensor& x) {
 
 }  // namespace detail
 
+/// Long: a table, one row an operation.
 inline Rows loss_rows() {
   const std::vector<std::vector<Shape>> pairs{{{2, 3}, {2, 3}}, {{}, {}}, {{1, 3}, {1, 3}}, {{0, 3}, {0, 3}}};
   const std::vector<Shape> large{{1024, 1024}, {1024, 1024}};
   const std::vector<Domain> apart{{.low = 1, .high = 2}, {.low = -1, .high = 0.5}};
   return {
+      {.name = "cross_entropy",
+       .call = [](const Tensors& x) -> Tensors {
+         const Tensor t = detail::targets_for(x[0], 3);
+         return {cross_entropy(x[0], t), cross_entropy(x[0], t, {.label_smoothing = 0.2, .reduction = Reduction::none}),
+                 cross_entropy(x[0], t, {.reduction = Reduction::sum})};
+       },
+       .shapes = {{{3, 4}}, {{2, 2, 3}}, {{0, 3}}, {{1, 1}}},
+       .bad =
+           [] {
+             cross_entropy(zeros({2, 10}), index_tensor({3, 12}));
+           },
+       .message = "cross_entropy: target 12 is out of range for 10 classes",
+       .bench = {{512, 1024}}},
+      {.name = "mse_loss",
+       .call = [](const Tensors& x) -> Tensors {
+         return {mse_loss(x[0], x[1]), mse_loss(x[0], x[1], Reduction::none)};
+       },
+       .shapes = {{{2, 3}, {2, 3}}, {{}, {}}, {{0, 3}, {0, 3}}, {{1, 3}, {1, 3}}},
+       .bad = [] { mse_loss(zeros({2}), zeros({3})); },
+       .message = "mse_loss: shapes differ: [2] and [3]",
+       .bench = {{1 << 20}, {1 << 20}}},
+      {.name = "binary_cross_entropy_with_logits",
+       .call = [](const Tensors& x) -> Tensors { return {binary_cross_entropy_with_logits(x[0], x[1])}; },
+       .shapes = {{{2, 3}, {2, 3}}, {{}, {}}, {{0, 3}, {0, 3}}, {{1, 3}, {1, 3}}},
+       .bad = [] { binary_cross_entropy_with_logits(zeros({2}), zeros({3})); },
+       .message = "binary_cross_entropy_with_logits: shapes differ: [2] and [3]",
+       .bench = {{1 << 20}, {1 << 20}}},
+      {.name = "l1_loss",
+       .call = [](const Tensors& x) -> Tensors {
+         return {l1_loss(x[0], x[1]), l1_loss(x[0], x[1], Reduction::none)};
+       },
+       .shapes = {{{2, 3}, {2, 3}}, {{}, {}}, {{0, 3}, {0, 3}}, {{1, 3}, {1, 3}}},
+       .domains = {{.low = 1, .high = 2}, {.low = -1, .high = 0.5}},
+       .bad = [] { l1_loss(zeros({2}), zeros({3})); },
+       .message = "l1_loss: shapes differ: [2] and [3]",
+       .bench = {{1024, 1024}, {1024, 1024}}},
+      {.name = "huber_loss",
+       .call = [](const Tensors& x) -> Tensors {
+         return {huber_loss(x[0], x[1], 9), huber_loss(x[0], x[1], 0.4, Reduction::batch_mean)};
+       },
+       .shapes = {{{2, 3}, {2, 3}}, {{}, {}}, {{0, 3}, {0, 3}}, {{1, 3}, {1, 3}}},
+       .domains = {{.low = 1, .high = 2}, {.low = -1, .high = 0.5}},
+       .bad = [] { huber_loss(zeros({2}), zeros({2}), 0); },
+       .message = "huber_loss: delta = 0 must be positive",
+       .bench = {{1024, 1024}, {1024, 1024}}},
+      {.name = "kl_div",
+       .call = [](const Tensors& x) -> Tensors {
+         return {kl_div(x[0], x[1]), kl_div(x[0], x[1], true, Reduction::sum)};
+       },
+       .shapes = {{{2, 3}, {2, 3}}, {{}, {}}, {{0, 3}, {0, 3}}, {{1, 3}, {1, 3}}},
+       .domains = {{}, {.low = 0.2, .high = 1}},
+       .bad = [] { kl_div(zeros({2}), zeros({3})); },
+       .message = "kl_div: shapes differ: [2] and [3]",
+       .bench = {{1024, 1024}, {1024, 1024}}},
+      {.name = "nll_loss",
+       .call = [](const Tensors& x) -> Tensors {
+         const Tensor target = index_tensor({1, -100, 0});
+         return {nll_loss(x[0], target), nll_loss(x[0], target, {.reduction = Reduction::none, .weight = x[1]}),
+                 cross_entropy(x[0], target, {.label_smoothing = 0.2, .weight = x[1]}),
+                 cross_entropy(x[0], softmax(x[0] * x[1]), {.label_smoothing = 0.1})};
+       },
+       .shapes = {{{3, 2}, {2}}, {{3, 4}, {4}}},
+       .domains = {{}, {.low = 0.5, .high = 2}},
+       .bad =
+           [] {
+             nll_loss(zeros({1, 2}), index_tensor({2}));
+           },
+       .message = "nll_loss: target 2 is out of range for 2 classes",
+       .bench = {{3, 1024}, {1024}}},
       {.name = "smooth_l1_loss",
        .call = [](const Tensors& x) -> Tensors {
          return {smooth_l1_loss(x[0], x[1], 9), smooth_l1_loss(x[0], x[1], 0.4, Reduction::none),

@@ -5,6 +5,7 @@
 
 namespace attune::tests {
 
+/// Long: a table, one row an operation.
 inline Rows movement_rows() {
   const std::vector<Shape> large{{1024, 1024}};
   return {

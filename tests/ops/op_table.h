@@ -21,15 +21,22 @@ struct Domain {
 };
 
 struct OpRow {
-  std::string name;                             ///< as on the tape
-  std::function<Tensors(const Tensors&)> call;  ///< the public operation on floating inputs
-  std::vector<std::vector<Shape>>
-      shapes;  ///< cases: a shape an input; the first one is the typical one. Cover broadcast, size 1, rank 0 and
-               ///< zero sizes wherever the operation is defined for them.
-  std::vector<Domain> domains = {};  ///< one an input; missing ones are the default
-  std::function<void()> bad;         ///< one wrong call ...
-  std::string message;               ///< ... and the first line of its exception
-  std::vector<Shape> bench = {};     ///< the shapes of the benchmark run
+  /// As on the tape; what follows a comma tells rows of the same operation apart.
+  std::string name;
+  /// The public operation on floating inputs.
+  std::function<Tensors(const Tensors&)> call;
+  /// Cases: a shape an input; the first one is the typical one. They cover broadcasting, size 1, rank 0 and zero sizes
+  /// wherever the operation is defined for them.
+  std::vector<std::vector<Shape>> shapes;
+  /// One an input; missing ones are the default.
+  std::vector<Domain> domains = {};
+  /// One wrong call, and the first line of its exception.
+  std::function<void()> bad;
+  std::string message;
+  /// The shapes of the benchmark run.
+  std::vector<Shape> bench = {};
+  /// Where the row stands.
+  const char* file = __builtin_FILE();
 };
 
 using Rows = std::vector<OpRow>;

@@ -1,8 +1,9 @@
-// Prints the table of operations for docs/operations.md: a line each, fields separated by tabs: name, shapes of a
-// typical call, rule (of a composed operation: what it is made of).
+// Prints the table of operations for docs/operations.md: a line each, fields separated by tabs: family (the file of its
+// row), name, shapes of a typical call, rule (of a composed operation: what it is made of).
 
+#include <algorithm>
 #include <cstdio>
-#include <set>
+#include <string_view>
 
 #include "tests/ops/all.h"
 
@@ -33,6 +34,13 @@ std::string rule_of(const OpRow& row, const Tensors& ys) {
   return parts.empty() ? "none: off the tape" : text;
 }
 
+/// "attention/lsh_attention" of ".../tests/ops/attention/lsh_attention.h".
+std::string family_of(const OpRow& row) {
+  const std::string_view file = row.file, folder = "tests/ops/";
+  const std::string_view family = file.substr(file.rfind(folder) + folder.size());
+  return std::string(family.substr(0, family.rfind(".h")));
+}
+
 }  // namespace
 
 int main() {
@@ -46,6 +54,7 @@ int main() {
     Tensors recorded;
     for (const Tensor& y : ys)
       if (y.requires_grad()) recorded.push_back(y);
-    std::printf("%s\t%s\t%s\n", row.name.c_str(), shapes.c_str(), rule_of(row, recorded).c_str());
+    std::printf("%s\t%s\t%s\t%s\n", family_of(row).c_str(), row.name.c_str(), shapes.c_str(),
+                rule_of(row, recorded).c_str());
   }
 }

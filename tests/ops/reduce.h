@@ -7,6 +7,7 @@
 
 namespace attune::tests {
 
+/// Long: a table, one row an operation.
 inline Rows reduce_rows() {
   using Reduction = Tensor (*)(const Tensor&, const Dims&, bool, Here);
   const std::vector<Shape> large{{1024, 1024}};

@@ -49,7 +49,7 @@ void each_case(Check&& check) {
     }
 }
 
-/// A cotangent reaches the operation transposed and at twice its stride, so never dense where it has two elements.
+/// A cotangent reaches the operation transposed and at twice its stride, so never dense if it has two elements.
 Function with_strided_cotangents(const OpRow& row) {
   return [&row](const Tensors& x) {
     Tensors ys;
@@ -63,7 +63,7 @@ Function with_strided_cotangents(const OpRow& row) {
   };
 }
 
-/// Also where both are NaN, as the mean of nothing is, or the same infinity.
+/// Also if both are NaN, as the mean of nothing is, or the same infinity.
 bool near(double a, double b, double tolerance) {
   return a == b || std::abs(a - b) <= tolerance || (std::isnan(a) && std::isnan(b));
 }

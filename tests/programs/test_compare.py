@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-COMPARE = Path(__file__).resolve().parent.parent / "bench" / "compare.py"
+COMPARE = Path(__file__).resolve().parents[2] / "bench" / "compare.py"
 
 # A side of the comparison that takes SECONDS a step and computes VALUES.
 STAND_IN = """#!{python}
@@ -18,21 +18,25 @@ elif sys.argv[1] == "--save":
     with open(sys.argv[2] + "/gelu.f32", "wb") as file:
         file.write(f"y {{len(values)}} \\n".encode() + struct.pack(f"{{len(values)}}f", *values))
 else:
+    seconds = {seconds} / (2 if "GLIBC_TUNABLES" in os.environ else 1)
     print(json.dumps({{
         "context": {{"library": "{name}", "blas": "{blas}", "threads": "1", "round_trip": "{trip}"}},
-        "benchmarks": [{{"name": "gelu/real_time", "real_time": {seconds} / (2 if "GLIBC_TUNABLES" in os.environ else 1), "time_unit": "s", "items": 1}}]}}))
+        "benchmarks": [{{"name": "gelu/real_time", "real_time": seconds, "time_unit": "s", "items": 1}}]
+    }}))
 """
 
 
 def stand_in(path, name, seconds, values="[1, 2]", blas="OpenBLAS", trip=100):
+    parts = {"python": sys.executable, "name": name, "seconds": seconds, "values": values, "blas": blas, "trip": trip}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(STAND_IN.format(python=sys.executable, name=name, seconds=seconds, values=values, blas=blas, trip=trip))
+    path.write_text(STAND_IN.format(**parts))
     path.chmod(0o755)
 
 
 def compare(directory, *names):
-    return subprocess.run([sys.executable, COMPARE, "--build", directory, "--torch", directory / "torch", "--out",
-                           directory / "out", "--threads", "1", *names], capture_output=True, text=True)
+    places = ["--build", directory, "--torch", directory / "torch", "--out", directory / "out"]
+    command = [sys.executable, COMPARE, *places, "--threads", "1", *names]
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def expect(what, condition, done):
@@ -41,46 +45,57 @@ def expect(what, condition, done):
     print(f"{what}: yes")
 
 
+def good_run(directory):
+    done = compare(directory, "gelu")
+    expect("a run succeeds", done.returncode == 0, done)
+    line = next((x for x in done.stdout.splitlines() if x.startswith("GELU")), "")
+    for cell in ("2 ms", "6 ms", "3.00x", "3 ms, 1.50x", "50 %", ">= 1.5x ok", ">= 70 % of roofline MISSED"):
+        expect(f"its table says {cell}", cell in line, done)
+    row = json.loads((directory / "out" / "compare.json").read_text())["rows"][0]
+    met = {"ratio": True, "roofline": False}
+    expect("its JSON says the same", row["ratio"] == 3 and row["met"] == met, done)
+    markdown = (directory / "out" / "compare.md").read_text()
+    expect("its Markdown has the row", "| GELU, 2048 x 1024 | 2 ms |" in markdown, done)
+    near = "core and back: 100 to 100 ns" in done.stdout and "apart for" not in done.stdout
+    expect("how far apart the cores lay is said", near, done)
+
+
+def noisy_runs(directory, torch):
+    stand_in(torch, "PyTorch", 0.006, trip=400)
+    done = compare(directory, "gelu")
+    moved = "noisy: the host moved the cores apart for 6 of 12 processes"
+    far = "up to 400 ns, not 100"
+    expect("cores that moved apart are called out", moved in done.stdout and far in done.stdout, done)
+
+    stand_in(torch, "PyTorch", 0.006, blas="another")
+    done = compare(directory, "gelu")
+    differ = "noisy: the sides differ in blas: OpenBLAS, another"
+    expect("another BLAS is called out", differ in done.stdout, done)
+
+
+def refusals(directory, torch):
+    for what, values, words in [
+        ("other results are refused", "[1, 2.01]", "gelu: y differs by 0.0045"),
+        ("NaN is refused", "[float('nan'), 2]", "gelu: y differs by inf"),
+        ("other sizes are refused", "[1, 2, 3]", "y has 2 elements and 3"),
+    ]:
+        stand_in(torch, "PyTorch", 0.006, values=values)
+        done = compare(directory, "gelu")
+        expect(what, done.returncode == 1 and words in done.stderr, done)
+    done = compare(directory, "gelo")
+    expect("an unknown row is refused", done.returncode == 2 and "no row begins with gelo" in done.stderr, done)
+
+
 def main():
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        attune, torch = directory / "bench" / "attune_compare", directory / "torch" / "torch_compare"
-        stand_in(attune, "Attune", 0.002)
+        torch = directory / "torch" / "torch_compare"
+        stand_in(directory / "bench" / "attune_compare", "Attune", 0.002)
         stand_in(torch, "PyTorch", 0.006)
         stand_in(directory / "bench" / "roofline", "limits", 0.001)
-        done = compare(directory, "gelu")
-        expect("a run succeeds", done.returncode == 0, done)
-        line = next((x for x in done.stdout.splitlines() if x.startswith("GELU")), "")
-        for cell in ("2 ms", "6 ms", "3.00x", "3 ms, 1.50x", "50 %", ">= 1.5x ok", ">= 70 % of roofline MISSED"):
-            expect(f"its table says {cell}", cell in line, done)
-        row = json.loads((directory / "out" / "compare.json").read_text())["rows"][0]
-        expect("its JSON says the same", row["ratio"] == 3 and row["met"] == {"ratio": True, "roofline": False}, done)
-        expect("its Markdown has the row", "| GELU, 2048 x 1024 | 2 ms |" in
-               (directory / "out" / "compare.md").read_text(), done)
-
-        expect("how far apart the cores lay is said", "core and back: 100 to 100 ns" in done.stdout and "apart for" not in done.stdout, done)
-
-        stand_in(torch, "PyTorch", 0.006, trip=400)
-        done = compare(directory, "gelu")
-        expect("cores that moved apart are called out", "noisy: the host moved the cores apart for 6 of 12 processes" in done.stdout and
-               "up to 400 ns, not 100" in done.stdout, done)
-
-        stand_in(torch, "PyTorch", 0.006, blas="another")
-        done = compare(directory, "gelu")
-        expect("another BLAS is called out", "noisy: the sides differ in blas: OpenBLAS, another" in done.stdout, done)
-
-        stand_in(torch, "PyTorch", 0.006, values="[1, 2.01]")
-        done = compare(directory, "gelu")
-        expect("other results are refused", done.returncode == 1 and "gelu: y differs by 0.0045" in done.stderr, done)
-        stand_in(torch, "PyTorch", 0.006, values="[float('nan'), 2]")
-        done = compare(directory, "gelu")
-        expect("NaN is refused", done.returncode == 1 and "gelu: y differs by inf" in done.stderr, done)
-        stand_in(torch, "PyTorch", 0.006, values="[1, 2, 3]")
-        done = compare(directory, "gelu")
-        expect("other sizes are refused", done.returncode == 1 and "y has 2 elements and 3" in done.stderr, done)
-
-        done = compare(directory, "gelo")
-        expect("an unknown row is refused", done.returncode == 2 and "no row begins with gelo" in done.stderr, done)
+        good_run(directory)
+        noisy_runs(directory, torch)
+        refusals(directory, torch)
 
 
 if __name__ == "__main__":

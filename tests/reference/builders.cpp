@@ -215,7 +215,7 @@ Built multihead_attention(Config& c) {
         masked(layout, heads, causal, in.any({"attn_mask", "attention_mask"}), in.any({"key_padding_mask"}));
     call.need_weights = weights;
     call.average_weights = average;
-    const Attention a = m(layout.in(query), layout.in(in["key"]), layout.in(in["value"]), call);
+    const AttentionResult a = m(layout.in(query), layout.in(in["key"]), layout.in(in["value"]), call);
     if (!weights) return {layout.out(a.output)};
     return {layout.out(a.output), layout.single ? squeeze(a.weights, 0) : a.weights};
   };

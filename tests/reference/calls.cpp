@@ -26,7 +26,7 @@ template <Tensor (*F)(const Operand&, const Operand&, Here)>
 Tensors binary(Arguments& a) {
   return of_two<F>(a, "other");
 }
-/// A dtype is read where it is the one of the cases.
+/// A dtype is read if it is the one of the cases.
 void expect_no_other_dtype(Arguments& a, std::size_t i) {
   if (a.text(i, "dtype", "float64") != "float64") throw std::runtime_error("only dtype float64 is known");
 }

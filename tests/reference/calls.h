@@ -33,23 +33,23 @@ class Arguments {
       : positional_(std::move(positional)), named_(std::move(named)) {}
 
   bool has(std::size_t i, const std::string& name);
-  /// The argument at position i (or without one, where i is `named_only`) or of this name. Throws where it is missing.
+  /// The argument at position i (or without one, if i is `named_only`) or of this name. Throws if it is missing.
   const Argument& at(std::size_t i, const std::string& name = {});
 
   const Tensor& tensor(std::size_t i, const std::string& name = {}) { return at(i, name).tensor; }
-  /// Undefined where it is missing or null.
+  /// Undefined if it is missing or null.
   Tensor optional_tensor(std::size_t i, const std::string& name);
   std::int64_t integer(std::size_t i, const std::string& name, std::int64_t otherwise);
   int axis(std::size_t i, const std::string& name, int otherwise);
   double number(std::size_t i, const std::string& name, double otherwise);
   bool flag(std::size_t i, const std::string& name, bool otherwise);
   std::string text(std::size_t i, const std::string& name, const std::string& otherwise);
-  /// Integers; none where it is missing or null.
+  /// Integers; none if it is missing or null.
   std::vector<std::int64_t> integers(std::size_t i, const std::string& name);
   /// All from position i on, whether as one list or one by one, or of this name.
   std::vector<std::int64_t> rest(std::size_t i, const std::string& name);
   std::size_t size() const { return positional_.size(); }
-  /// Throws where an argument was not read.
+  /// Throws if an argument was not read.
   void check_all_read() const;
 
  private:

@@ -12,7 +12,7 @@ using Numbers = std::vector<double>;
 
 namespace {
 
-// Each takes the difference out of PyTorch's numbers where it may explain it: `expected` becomes `got`.
+// Each takes the difference out of PyTorch's numbers if it may explain it: `expected` becomes `got`.
 using Excuse = void (*)(const Question& q, const Numbers& got, Numbers& expected);
 
 /// 0 times an infinity or 0/0 in PyTorch's rule, where the derivative has a value (or is 0 by convention).
@@ -52,8 +52,8 @@ void same_numbers_elsewhere(const Question& q, const Numbers& got, Numbers& expe
   if (q.is_first_gradient() && a == b) expected = got;
 }
 
-/// The same cotangents in other places of an input that is not laid out in rows; where the mask broadcasts, sums of
-/// them.
+/// The same cotangents in other places of an input that is not laid out in rows; if the mask broadcasts, sums
+/// of them.
 void cotangents_elsewhere(const Question& q, const Numbers& got, Numbers& expected) {
   const json& args = q.call["args"];
   if (!q.is_first_gradient() || !args[0].contains("strides")) return;

@@ -11,7 +11,7 @@
 
 namespace attune::tests {
 
-/// The largest difference relative to the expected tensor's largest element (at least `floor`); infinite where shapes
+/// The largest difference relative to the expected tensor's largest element (at least `floor`); infinite if shapes
 /// differ or something is NaN.
 inline double relative_difference(const Tensor& got, const Tensor& expected, double floor = 1e-300) {
   if (!got.defined() || got.shape() != expected.shape()) return INFINITY;
@@ -25,7 +25,7 @@ inline double relative_difference(const Tensor& got, const Tensor& expected, dou
   return worst / largest;
 }
 
-/// |got - expected| / |expected| in the Euclidean norm; relative to `floor` where |expected| is 0.
+/// |got - expected| / |expected| in the Euclidean norm; relative to `floor` if |expected| is 0.
 inline double norm_difference(const Tensor& got, const Tensor& expected, double floor = 0) {
   if (!got.defined() || got.shape() != expected.shape()) return INFINITY;
   const std::vector<double> a = got.detach().to_vector<double>(), b = expected.to_vector<double>();
@@ -74,7 +74,7 @@ inline std::vector<std::filesystem::path> sorted_entries(const std::filesystem::
   return out;
 }
 
-/// Prints a program's last line and returns its exit code: 0 where something passed and nothing failed.
+/// Prints a program's last line and returns its exit code: 0 if something passed and nothing failed.
 inline int report(int passed, int failed, const std::string& only, const std::string& directory) {
   if (passed + failed == 0)
     std::printf("no case%s in %s\n", only.empty() ? "" : (" " + only).c_str(), directory.c_str());

@@ -25,7 +25,7 @@ Reduction reduction_at(Arguments& a, std::size_t i, std::size_t average) {
   throw std::runtime_error("the reduction " + name + " is not known");
 }
 
-/// PyTorch's classes lie along axis 1, or 0 where there is no batch; Attune's along the last one.
+/// PyTorch's classes lie along axis 1, or 0 if there is no batch; Attune's along the last one.
 Tensor classes_last(const Tensor& x) { return x.rank() < 2 ? x : movedim(x, {1}, {-1}); }
 
 Tensors class_loss(Arguments& a, Tensor (*f)(const Tensor&, const Tensor&, const CrossEntropyOptions&, Here)) {
@@ -65,11 +65,41 @@ Tensors attention(Arguments& a) {
   // PyTorch's query i sees the keys up to i; Attune's is the i-th of the last queries.
   if (a.flag(6, "is_causal", false)) options.attention_mask = triu(ones({query.size(-2), key.size(-2)}, boolean), 1);
   if (mask.defined() && mask.dtype() == boolean)
-    options.attention_mask = logical_not(mask);  // PyTorch's is true where a key is seen
+    options.attention_mask = logical_not(mask);  // PyTorch's is true for the keys that are seen
   else if (mask.defined())
     options.bias = mask;
-  const Attention y = scaled_dot_product_attention(query, key, a.tensor(2, "value"), options, true);
+  const AttentionResult y = scaled_dot_product_attention(query, key, a.tensor(2, "value"), options, true);
   return {y.output, y.weights};
+}
+
+Tensors binary_loss(Arguments& a) {
+  return {binary_cross_entropy_with_logits(a.tensor(0), a.tensor(1, "target"),
+                                           {.reduction = reduction_at(a, 5, 3),
+                                            .weight = a.optional_tensor(2, "weight"),
+                                            .positive_weight = a.optional_tensor(6, "pos_weight")})};
+}
+
+Tensors table_rows(Arguments& a) {
+  // The cases have the table first, as the tensor that is differentiated.
+  const bool table_first = a.tensor(0).dtype() == float64 || a.tensor(0).dtype() == float32;
+  const Tensor &first = a.tensor(0), &second = a.tensor(1, table_first ? "idx" : "weight");
+  const Tensor &table = table_first ? first : second, &places = table_first ? second : first;
+  std::int64_t padding =
+      a.has(2, "padding_idx") && !a.at(2, "padding_idx").is_null() ? a.at(2, "padding_idx").integer() : table.size(0);
+  if (padding < 0) padding += table.size(0);
+  if (!a.optional_tensor(3, "max_norm").defined() && a.has(3, "max_norm") && !a.at(3, "max_norm").is_null())
+    throw std::runtime_error("max_norm is not known");
+  a.number(4, "norm_type", 2);
+  a.flag(6, "sparse", false);
+  if (a.flag(5, "scale_grad_by_freq", false)) throw std::runtime_error("scale_grad_by_freq is not known");
+  return {embedding(table, places, padding == table.size(0) ? -1 : padding)};
+}
+
+Tensors normalized(Arguments& a) {
+  const Shape shape(a.at(1, "normalized_shape").integers());
+  Tensor weight = a.optional_tensor(2, "weight");
+  if (!weight.defined()) weight = ones(shape, a.tensor(0).dtype());  // says which axes
+  return {layer_norm(a.tensor(0), weight, a.optional_tensor(3, "bias"), a.number(4, "eps", 1e-5))};
 }
 
 }  // namespace
@@ -77,13 +107,7 @@ Tensors attention(Arguments& a) {
 std::map<std::string, ReferenceCall> layer_calls() {
   return {
       {"nn.functional._scaled_dot_product_attention", attention},
-      {"nn.functional.binary_cross_entropy_with_logits",
-       [](Arguments& a) -> Tensors {
-         return {binary_cross_entropy_with_logits(a.tensor(0), a.tensor(1, "target"),
-                                                  {.reduction = reduction_at(a, 5, 3),
-                                                   .weight = a.optional_tensor(2, "weight"),
-                                                   .positive_weight = a.optional_tensor(6, "pos_weight")})};
-       }},
+      {"nn.functional.binary_cross_entropy_with_logits", binary_loss},
       {"nn.functional.conv1d", convolution},
       {"nn.functional.cosine_similarity",
        [](Arguments& a) -> Tensors {
@@ -97,23 +121,7 @@ std::map<std::string, ReferenceCall> layer_calls() {
          return {a.flag(2, "training", true) ? dropout(a.tensor(0), p) : clone(a.tensor(0))};
        }},
       {"nn.functional.elu", [](Arguments& a) -> Tensors { return {elu(a.tensor(0), a.number(1, "alpha", 1))}; }},
-      {"nn.functional.embedding",
-       [](Arguments& a) -> Tensors {
-         // The cases have the table first, as the tensor that is differentiated.
-         const bool table_first = a.tensor(0).dtype() == float64 || a.tensor(0).dtype() == float32;
-         const Tensor &first = a.tensor(0), &second = a.tensor(1, table_first ? "idx" : "weight");
-         const Tensor &table = table_first ? first : second, &places = table_first ? second : first;
-         std::int64_t padding = a.has(2, "padding_idx") && !a.at(2, "padding_idx").is_null()
-                                    ? a.at(2, "padding_idx").integer()
-                                    : table.size(0);
-         if (padding < 0) padding += table.size(0);
-         if (!a.optional_tensor(3, "max_norm").defined() && a.has(3, "max_norm") && !a.at(3, "max_norm").is_null())
-           throw std::runtime_error("max_norm is not known");
-         a.number(4, "norm_type", 2);
-         a.flag(6, "sparse", false);
-         if (a.flag(5, "scale_grad_by_freq", false)) throw std::runtime_error("scale_grad_by_freq is not known");
-         return {embedding(table, places, padding == table.size(0) ? -1 : padding)};
-       }},
+      {"nn.functional.embedding", table_rows},
       {"nn.functional.gelu",
        [](Arguments& a) -> Tensors {
          return {a.text(named_only, "approximate", "none") == "tanh" ? gelu_tanh(a.tensor(0)) : gelu(a.tensor(0))};
@@ -134,13 +142,7 @@ std::map<std::string, ReferenceCall> layer_calls() {
        }},
       {"nn.functional.l1_loss",
        [](Arguments& a) -> Tensors { return {l1_loss(a.tensor(0), a.tensor(1, "target"), reduction_at(a, 4, 2))}; }},
-      {"nn.functional.layer_norm",
-       [](Arguments& a) -> Tensors {
-         const Shape shape(a.at(1, "normalized_shape").integers());
-         Tensor weight = a.optional_tensor(2, "weight");
-         if (!weight.defined()) weight = ones(shape, a.tensor(0).dtype());  // says which axes
-         return {layer_norm(a.tensor(0), weight, a.optional_tensor(3, "bias"), a.number(4, "eps", 1e-5))};
-       }},
+      {"nn.functional.layer_norm", normalized},
       {"nn.functional.leaky_relu",
        [](Arguments& a) -> Tensors { return {leaky_relu(a.tensor(0), a.number(1, "negative_slope", 0.01))}; }},
       {"nn.functional.linear",

@@ -31,7 +31,7 @@ bool zero_or_undefined(const Tensor& x) {
 /// The tensors of a folder's file in the precision of this run; leaves stand by their names.
 class Case {
  public:
-  /// Floating tensors are rounded to `dtype`, moved by a factor of up to 1 +- `by`, and, where given, widened.
+  /// Floating tensors are rounded to `dtype`, moved by a factor of up to 1 +- `by`, and, if given, widened.
   Case(const json& c, const SafetensorsFile& file, DType dtype, DType widened, double by = 0, double phase = 0)
       : c_(c), file_(file), dtype_(dtype), widened_(widened), by_(by), phase_(phase) {}
   Case(const json& c, const SafetensorsFile& file, DType dtype) : Case(c, file, dtype, dtype) {}
@@ -280,61 +280,73 @@ void run_case(const std::string& op, const json& c, const SafetensorsFile& file,
   }
 }
 
+/// Which cases to run: all of them, those of one operation, or one case alone.
+struct Selection {
+  std::string op;
+  int number = -1;
+};
+
 struct Count {
   int passed = 0, failed = 0;
 };
+using Counts = std::map<std::string, Count>;  // by operation
+
+CaseChecks checks_of(const std::string& op, json c, const SafetensorsFile& file, DType dtype) {
+  CaseChecks checks;
+  try {
+    for (const char* key : {"args", "out", "cot", "cot_of"}) c.emplace(key, json::array());
+    for (const char* key : {"kwargs", "grads", "cot2", "grads2"}) c.emplace(key, json::object());
+    run_case(op, c, file, dtype, checks);
+  } catch (const std::exception& e) {
+    checks.fail(e.what());
+  }
+  return checks;
+}
+
+/// A file of cases that cannot be read counts as one failure.
+void run_file(const std::filesystem::path& path, const Selection& selected, Counts& counts) {
+  std::string op = path.stem().string();
+  json document;
+  SafetensorsFile file;
+  try {
+    document = json::parse(std::ifstream(path));
+    op = document.at("op");
+    if (!selected.op.empty() && op != selected.op) return;
+    if (!document.at("cases").is_array() || document["cases"].empty()) throw std::runtime_error("there are no cases");
+    file = load_safetensors(std::filesystem::path(path).replace_extension(".safetensors").string());
+  } catch (const std::exception& e) {
+    std::printf("%s: %s\n", op.c_str(), e.what());
+    ++counts[op].failed;
+    return;
+  }
+  const json& cases = document["cases"];
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    if (selected.number >= 0 && i != static_cast<std::size_t>(selected.number)) continue;
+    for (DType dtype : {float64, float32}) {
+      const CaseChecks checks = checks_of(op, cases[i], file, dtype);
+      checks.passed() ? ++counts[op].passed : ++counts[op].failed;
+      if (!checks.passed()) std::printf("%s case %zu, %s: %s\n", op.c_str(), i, name_of(dtype), checks.str().c_str());
+    }
+  }
+}
 
 }  // namespace
 
 int main(int argc, char** argv) {
   CLI::App app("Compares operations with PyTorch's cases, to second order.");
   const std::string own = std::string(ATTUNE_TEST_DATA) + "/ops";
-  std::string directory = own, only;
-  int only_case = -1;
+  std::string directory = own;
+  Selection selected;
   app.add_option("DIR", directory, "the folder of the cases")->capture_default_str();
-  app.add_option("--op", only, "run this operation alone, by PyTorch's name");
-  app.add_option("--case", only_case, "run this case alone, by its number");
+  app.add_option("--op", selected.op, "run this operation alone, by PyTorch's name");
+  app.add_option("--case", selected.number, "run this case alone, by its number");
   CLI11_PARSE(app, argc, argv);
 
-  std::map<std::string, Count> counts;
+  Counts counts;
   Count total;
   try {
-    for (const std::filesystem::path& path : sorted_entries(directory)) {
-      if (path.extension() != ".json") continue;
-      std::string op = path.stem().string();
-      json document;
-      SafetensorsFile file;
-      try {
-        document = json::parse(std::ifstream(path));
-        op = document.at("op");
-        if (!only.empty() && op != only) continue;
-        if (!document.at("cases").is_array() || document["cases"].empty())
-          throw std::runtime_error("there are no cases");
-        file = load_safetensors(std::filesystem::path(path).replace_extension(".safetensors").string());
-      } catch (const std::exception& e) {
-        std::printf("%s: %s\n", op.c_str(), e.what());
-        ++counts[op].failed;
-        continue;
-      }
-      const json& cases = document["cases"];
-      for (std::size_t i = 0; i < cases.size(); ++i) {
-        if (only_case >= 0 && i != static_cast<std::size_t>(only_case)) continue;
-        for (DType dtype : {float64, float32}) {
-          CaseChecks checks;
-          try {
-            json c = cases[i];
-            for (const char* key : {"args", "out", "cot", "cot_of"}) c.emplace(key, json::array());
-            for (const char* key : {"kwargs", "grads", "cot2", "grads2"}) c.emplace(key, json::object());
-            run_case(op, c, file, dtype, checks);
-          } catch (const std::exception& e) {
-            checks.fail(e.what());
-          }
-          checks.passed() ? ++counts[op].passed : ++counts[op].failed;
-          if (!checks.passed())
-            std::printf("%s case %zu, %s: %s\n", op.c_str(), i, name_of(dtype), checks.str().c_str());
-        }
-      }
-    }
+    for (const std::filesystem::path& path : sorted_entries(directory))
+      if (path.extension() == ".json") run_file(path, selected, counts);
   } catch (const std::exception& e) {
     std::printf("%s\n", e.what());
     return 2;
@@ -345,10 +357,10 @@ int main(int argc, char** argv) {
     total.passed += n.passed;
     total.failed += n.failed;
   }
-  if (directory == own && only.empty() && only_case < 0)
+  if (directory == own && selected.op.empty() && selected.number < 0)
     for (const std::string& d : unused_differences()) {
       std::printf("%s: no case needs this difference any more\n", d.c_str());
       ++total.failed;
     }
-  return report(total.passed, total.failed, only, directory);
+  return report(total.passed, total.failed, selected.op, directory);
 }

@@ -1,5 +1,5 @@
-// What the functions of one operand should give, and the errors allowed: for the sampled test and the exhaustive
-// program.
+// What the functions of one operand should give, and the errors allowed: for the sampled test and the
+// exhaustive program.
 #pragma once
 
 #include <algorithm>

@@ -120,7 +120,7 @@ inline Tensor gradient(const std::function<Tensor(const Tensor&)>& f, const Tens
   return grad({y}, {leaf}, {.cotangents = {dy.defined() ? dy : ones_like(y)}})[0];
 }
 
-/// The first line of what f throws as E; "" where it throws nothing.
+/// The first line of what f throws as E; "" if it throws nothing.
 template <class E, class F>
 std::string refusal(F&& f) {
   try {
@@ -132,7 +132,7 @@ std::string refusal(F&& f) {
   return "";
 }
 
-/// The type and first line of what f throws; "" where it throws nothing.
+/// The type and first line of what f throws; "" if it throws nothing.
 inline std::string thrown(const std::function<void()>& f) {
   const auto line = [](const char* type, const std::exception& e) {
     const std::string text = e.what();

@@ -27,8 +27,8 @@ Tensor spread(const Tensor& x, Shape shape) {
 
 }  // namespace
 
-Attention scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& o,
-                                       bool need_weights, Here here) {
+AttentionResult scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                                             const AttentionOptions& o, bool need_weights, Here here) {
   const Op op{"scaled_dot_product_attention", here};
   if (!(o.dropout >= 0 && o.dropout <= 1)) op.fail_value("dropout = " + detail::text(o.dropout) + " is not in [0, 1]");
   op.check_floating(q);

@@ -15,7 +15,7 @@ struct AttentionOptions {
   Generator* generator = nullptr;
 };
 
-struct Attention {
+struct AttentionResult {
   Tensor output;   ///< [..., t, v]
   Tensor weights;  ///< [..., t, s], before dropout; undefined unless asked for
 };
@@ -23,8 +23,8 @@ struct Attention {
 /// softmax(scale q k^T + bias) v: q [..., t, d], k [..., s, d], v [..., s, v], leading axes broadcast. A query that
 /// sees nothing gives zeros, with zero gradients. Throws ShapeError if shapes, mask or bias do not fit, DTypeError
 /// unless q, k, v and the bias have one floating dtype, ValueError for a dropout outside [0, 1].
-Attention scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v,
-                                       const AttentionOptions& options = {}, bool need_weights = false,
-                                       Here here = Here::current());
+AttentionResult scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                                             const AttentionOptions& options = {}, bool need_weights = false,
+                                             Here here = Here::current());
 
 }  // namespace attune

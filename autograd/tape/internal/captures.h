@@ -19,7 +19,7 @@ class Captures {
   bool end_at(const Node& node) const;
   void take(const Node& node, Pending& p);
 
-  Tensors results;  // an input each; undefined where no gradient came
+  Tensors results;  // an input each; undefined if no gradient came
 
  private:
   struct Capture {

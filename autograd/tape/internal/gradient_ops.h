@@ -1,5 +1,5 @@
-// The one door from the tape up to the operations: what a sweep does with gradients where it is itself recorded, for higher
-// derivatives. Defined in ops/gradient_ops.cpp, which builds on the tape; the tape includes no operation.
+// The one door from the tape up to the operations: what a sweep does with gradients if it is itself recorded, for
+// higher derivatives. Defined in ops/gradient_ops.cpp, which builds on the tape; the tape includes no operation.
 #pragma once
 
 #include "autograd/tensor/tensor.h"

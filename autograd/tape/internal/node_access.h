@@ -31,13 +31,14 @@ struct Node::Extras {
 };
 
 struct NodeAccess {
-  static std::uint64_t next_sequence();  ///< of the next node; all that exist have lower ones
+  /// That of the next node; all that exist have lower ones.
+  static std::uint64_t next_sequence();
   static bool has_extras(const Node& n) { return static_cast<bool>(n.extras_); }
   static Node::Extras& extras(Node& n) {
     if (!n.extras_) n.extras_ = std::make_unique<Node::Extras>();
     return *n.extras_;
   }
-  /// What makes y again; empty where nothing does, or where y was changed in place since.
+  /// What makes y again; empty if nothing does, or if y was changed in place since.
   static std::function<Tensor()> remake(const Tensor& y) {
     const Node::Extras* e = y.node()->extras_.get();
     const bool made = e && e->remake && e->remade_slot == y.slot() && e->remade_version == y.version();

@@ -40,7 +40,7 @@ class PendingNodes {
     return at == NodeTable::none ? nullptr : &entries_[at];
   }
 
-  /// The entry of a node, a new one where there was none.
+  /// The entry of a node, a new one if there was none.
   Pending& of(Node* node) {
     if (Pending* known = find(node)) return *known;
     auto at = static_cast<std::uint32_t>(entries_.size());

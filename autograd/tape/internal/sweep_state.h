@@ -1,5 +1,5 @@
-// A running sweep. The algorithm is in sweep.cpp; what stands beside it has a place of its own: captures for grad(), hooks,
-// accumulation, the search for NaN.
+// A running sweep. The algorithm is in sweep.cpp; what stands beside it has a place of its own: captures for grad(),
+// hooks, accumulation, the search for NaN.
 #pragma once
 
 #include "autograd/tape/internal/captures.h"

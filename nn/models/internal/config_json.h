@@ -26,8 +26,8 @@ struct ConfigEntry {
   Key key = Key::required;
 };
 
-/// Reads the JSON object in a file; keys that the table does not have are passed over. Throws FileError, which names the
-/// file and the key, for what is missing or of another type.
+/// Reads the JSON object in a file; keys that the table does not have are passed over. Throws FileError, which names
+/// the file and the key, for what is missing or of another type.
 void read_config(const std::string& path, const std::vector<ConfigEntry>& table, Here here);
 
 }  // namespace attune::nn::detail

@@ -1,0 +1,77 @@
+// The first NaN or infinity, named where it was made.
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "tests/unit/plain.h"
+
+namespace attune::tests {
+
+TEST_CASE("anomaly mode names the first operation that made a NaN or infinity, forward and backward") {
+  const DetectAnomaly guard;
+  const Tensor x = leaf({1, -1});
+  CHECK(refusal<AnomalyError>([&] { log(x); }) == "log: NaN in the forward pass, at element 1 of [2]");
+  const Tensor zero = leaf({0, 1});
+  const int line = __LINE__ + 1;
+  const Tensor y = sqrt(zero);
+  try {
+    sum(y).backward();
+    FAIL("no anomaly");
+  } catch (const AnomalyError& e) {
+    CHECK(std::string(e.what()).find(
+              "sqrt: infinity in the backward pass, in the gradient of input 0, at element 0 of [2]") !=
+          std::string::npos);
+    CHECK(e.where().line == line);
+  }
+}
+
+TEST_CASE("anomaly mode searches sums of gradients, in the name and at the line of what they are for") {
+  const DetectAnomaly guard;
+  const Tensor x = leaf({-2});
+  const auto failure = [](const auto& backward) {
+    try {
+      backward();
+    } catch (const AnomalyError& e) {
+      return std::string(e.what());
+    }
+    return std::string("no anomaly");
+  };
+  const double huge = 1e308;
+  const int line = __LINE__ + 1;
+  const Tensor y = exp(x);
+  const std::string at = "\n  at anomaly.cpp:" + std::to_string(line);
+  for (const bool create_graph : {false, true})
+    CHECK(failure([&] {
+            (y * huge + y * huge + 1).backward({.gradient = leaf({1}).detach(), .create_graph = create_graph});
+          }) ==
+          "exp: infinity in the backward pass, in the sum of the gradients that reach it, at element 0 of [1]" + at);
+  // Three of them: the second sum is made in place.
+  CHECK(failure([&] { sum(y * (huge / 2) + y * (huge / 2) + y * huge).backward({.retain_graph = true}); }) ==
+        "exp: infinity in the backward pass, in the sum of the gradients that reach it, at element 0 of [1]" + at);
+  const int leaf_line = __LINE__ + 1;
+  const Tensor w = tensor({1.0}, float64).requires_grad_();
+  sum(w * huge).backward();
+  CHECK(failure([&] { sum(w * huge).backward(); }) ==
+        "leaf: infinity in the backward pass, in the sum of this pass's gradient and earlier ones, at element 0 of "
+        "[1]\n  at anomaly.cpp:" +
+            std::to_string(leaf_line));
+  CHECK(failure([&] {
+          exp(x).backward({.gradient = tensor({NAN}, float64)});
+        }).find("exp: NaN in the backward pass, in the cotangent that was given, at element 0 of [1]") == 0);
+  Tensor z = exp(x);
+  z.register_hook([](const Tensor& g) { return g * INFINITY; });
+  CHECK(failure([&] {
+          sum(z).backward();
+        }).find("exp: infinity in the backward pass, in the gradient that a hook returned, at element 0 of [1]") == 0);
+}
+
+TEST_CASE("anomaly mode passes the infinities of a mask and finds the ones that are made") {
+  const DetectAnomaly guard;
+  const Tensor x = tensor({1, 2, 3, 4}, {2, 2}).requires_grad_();
+  const Tensor mask = triu(ones({2, 2}, boolean), 1);
+  sum(square(softmax(masked_fill(x, mask, -std::numeric_limits<double>::infinity())))).backward();
+  CHECK(refusal<AnomalyError>([&] { exp(x * 1000); }).find("exp: infinity in the forward pass") == 0);
+}
+
+}  // namespace attune::tests
