@@ -13,7 +13,7 @@ struct HashPlan {
   std::int64_t batch = 0, heads = 0, length = 0, head_dim = 0, rounds = 1;
   const std::int64_t* factors = nullptr;  ///< even; one factor is the paper's plain hash
   int factor_count = 0;
-  /// [b, n]: where it is true, positions have a bucket of their own; null: it is nowhere.
+  /// [b, n]: those that it hides have a bucket of their own; null: it hides none.
   const bool* key_padding_mask = nullptr;
 };
 

@@ -40,7 +40,8 @@ ChunkPlan plan_of(const Tensor& q, const Tensor& order, const Tensor& buckets, c
 /// [b, h, R, n] positions sorted by bucket in each round; undefined without buckets.
 Tensor order_of(const Tensor& buckets) {
   if (!buckets.defined()) return {};
-  Tensor order = empty(buckets.shape(), DType::int32);
+  const Op op{"bucket_order", {}};
+  Tensor order = op.empty(buckets.shape(), DType::int32);
   const auto* b = elements<const std::int32_t>(buckets);
   const std::int64_t limit = buckets.numel() == 0 ? 1 : std::int64_t{1} + *std::max_element(b, b + buckets.numel());
   kernels::bucket_order(b, buckets.size(0) * buckets.size(1), buckets.size(2), buckets.size(3), limit,

@@ -72,7 +72,7 @@ Tensor laid_out_like(const Tensor& x, std::int64_t columns) {
   return view_of(empty(in_memory, x.dtype()), shape, strides, 0);
 }
 
-/// dq, dk, dv, and the bias's gradient in the scores' shape where it is wanted.
+/// dq, dk, dv, and the bias's gradient in the scores' shape if it is wanted.
 Tensors fused_attention_grad(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& attention_mask,
                              const Tensor& bias, const Tensor& dout, const Tensor& out, const Tensor& sums,
                              const AttentionSettings& o, bool wants_bias, Here here) {

@@ -25,10 +25,10 @@ enum class Rotations : std::uint8_t {
   per_layer  ///< shared by batch and heads
 };
 
-/// How many buckets there are where `buckets` is empty.
+/// How many buckets there are if `buckets` is empty.
 enum class BucketCount : std::uint8_t {
   two_chunks,    ///< 2 n / m
-  power_of_two,  ///< 2^floor(log2(2 n / m)), in two factors where that exceeds 2 max(sqrt(max_length / m), m)
+  power_of_two,  ///< 2^floor(log2(2 n / m)), in two factors if that exceeds 2 max(sqrt(max_length / m), m)
   one_chunk      ///< n / m, rounded up to an even number
 };
 
@@ -43,7 +43,7 @@ struct LshOptions {
   bool causal = true;
   bool divide_by_sqrt_dim = false;  ///< logit q . k_hat / sqrt(d) instead of q . k_hat
   double norm_epsilon = 1e-6;       ///< k_hat = k / sqrt(sum k^2 + d norm_epsilon)
-  bool mask_other_buckets = true;   ///< keys of another bucket are not seen, though they lie in the window
+  bool mask_other_buckets = true;   ///< keys of another bucket are hidden, though they lie in the window
   bool correct_duplicates = true;   ///< subtract log N from pairs that meet N times
   SelfMask self_mask = SelfMask::subtract;
   double self_penalty = 1e5;
@@ -77,7 +77,8 @@ Tensor lsh_buckets(const Tensor& qk, const Tensor& rotations, const LshOptions& 
 /// Shared-QK attention within LSH buckets: qk [b, n, h, d], v [b, n, h, d], buckets [b, h, R, n] as lsh_buckets gives
 /// them (constants), key_padding_mask [b, n] bool or undefined, true hides; [b, n, h, d]. Softmaxes of the rounds are
 /// combined by their logsumexp. A query sees itself only if it sees nothing else. If n <= m it is full shared-QK
-/// attention.
+/// attention, which needs no buckets. Throws ShapeError and DTypeError for tensors that do not fit, IndexError for a
+/// bucket that is out of range, ValueError for options that are, or for buckets that are missing.
 Tensor lsh_attention(const Tensor& qk, const Tensor& v, const Tensor& buckets, const LshOptions& options,
                      const Tensor& key_padding_mask = {}, RandomKey dropout_key = {}, Here here = Here::current());
 

@@ -44,6 +44,13 @@ Gradients gradients_of(nn::ReformerConfig c, bool reversible, std::uint64_t seed
   return out;
 }
 
+/// How often an operation ran, forward and backward.
+ProfileRow runs(const Profile& profile, const std::string& name) {
+  for (const ProfileRow& row : profile.rows())
+    if (row.name == name) return row;
+  return {};
+}
+
 }  // namespace
 
 TEST_CASE("reversible: the same loss and gradients as ordinary execution, dropout and hashes replayed") {
@@ -203,25 +210,43 @@ TEST_CASE("reformer: masks of layers are padded, and what is shown is what is co
 }
 
 TEST_CASE("reformer: buckets and patterns hash, and attend, once a layer") {
-  const auto calls = [](const Profile& profile, const std::string& name) {
-    std::int64_t count = 0;
-    for (const ProfileRow& row : profile.rows())
-      if (row.name == name) count += row.calls;
-    return count;
-  };
   nn::Reformer model(small_config(3));
   const Tensor tokens = zeros({1, 16}, int64);
   {
     const Profile profile;
     model.buckets(tokens);
-    CHECK(calls(profile, "lsh_buckets") == 3);
-    CHECK(calls(profile, "lsh_attention") == 3);
+    CHECK(runs(profile, "lsh_buckets").calls == 3);
+    CHECK(runs(profile, "lsh_attention").calls == 3);
   }
   const Profile profile;
   model.attention_pattern(tokens, 2);
-  CHECK(calls(profile, "lsh_buckets") == 3);
-  CHECK(calls(profile, "lsh_attention") == 2);
-  CHECK(calls(profile, "lsh_attention_weights") == 1);
+  CHECK(runs(profile, "lsh_buckets").calls == 3);
+  CHECK(runs(profile, "lsh_attention").calls == 2);
+  CHECK(runs(profile, "lsh_attention_weights").calls == 1);
+}
+
+TEST_CASE("reformer: a training step hashes once a layer, and attends once more only to recompute") {
+  for (const bool reversible : {true, false}) {
+    CAPTURE(reversible);
+    nn::ReformerConfig c = small_config(3);
+    c.layers[1] = nn::ReformerAttention::local;
+    c.local.chunk = 4;
+    c.reversible = reversible;
+    nn::Reformer model(c);
+    const Tensor tokens = zeros({2, 16}, int64);
+    const Profile profile;
+    model.loss(model(tokens), tokens).backward();
+    const std::int64_t forward = reversible ? 2 : 1;
+    CHECK(runs(profile, "lsh_rotations").calls == 2);
+    CHECK(runs(profile, "lsh_buckets").calls == 2);
+    CHECK(runs(profile, "lsh_attention").calls == 2 * forward);
+    CHECK(runs(profile, "local_attention").calls == forward);
+    CHECK(runs(profile, "chunked_attention").calls == 3 * forward);
+    CHECK(runs(profile, "chunked_attention").steps == 3);
+    // Recomputation sorts again, in three thousandths of a layer's time: the order would take as much memory a layer as
+    // the buckets, which are nearly all that a reversible layer keeps. The backward kernel takes the order that is there.
+    CHECK(runs(profile, "bucket_order").calls == 2 * forward);
+  }
 }
 
 TEST_CASE("reformer: a published configuration with what no Reformer has") {
