@@ -22,6 +22,15 @@ std::int64_t checked(const detail::Check& check, std::int64_t d, std::int64_t he
   return d;
 }
 
+AttentionResult in_heads(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads,
+                         const AttentionOptions& o, bool need_weights) {
+  const auto heads_of = [&](const Tensor& x) {
+    return permute(reshape(x, {x.size(0), x.size(1), heads, x.size(2) / heads}), {0, 2, 1, 3});
+  };
+  const AttentionResult a = scaled_dot_product_attention(heads_of(q), heads_of(k), heads_of(v), o, need_weights);
+  return {flatten(permute(a.output, {0, 2, 1, 3}), 2, 3), a.weights};
+}
+
 /// The masks of [.., s] keys for [.., s + more], the last of which every query sees.
 void see_more_keys(AttentionOptions& o, std::int64_t t, std::int64_t s, std::int64_t more) {
   const auto widened = [&](const Tensor& given) {
@@ -137,7 +146,7 @@ AttentionResult MultiheadAttention::operator()(const Tensor& query, const Tensor
   if (zero_attention_) add_key(zeros({1, 1, d_}, k.dtype()), zeros({1, 1, d_}, v.dtype()));
   const std::int64_t keys = k.size(1);
   if (keys > s) see_more_keys(o, t, s, keys - s);
-  const AttentionResult a = multihead_attention(q, k, v, heads_, o, call.need_weights);
+  const AttentionResult a = in_heads(q, k, v, heads_, o, call.need_weights);
   return {out_(a.output), a.weights.defined() && call.average_weights ? mean(a.weights, {1}) : a.weights};
 }
 
@@ -150,11 +159,7 @@ AttentionResult multihead_attention(const Tensor& q, const Tensor& k, const Tens
   for (const Tensor& x : {q, k, v})
     if (heads < 1 || x.rank() != 3 || x.size(2) % heads != 0)
       op.fail_shape(x.shape().str() + " must be [b, n, " + std::to_string(heads) + " d]");
-  const auto heads_of = [&](const Tensor& x) {
-    return permute(reshape(x, {x.size(0), x.size(1), heads, x.size(2) / heads}), {0, 2, 1, 3});
-  };
-  const AttentionResult a = scaled_dot_product_attention(heads_of(q), heads_of(k), heads_of(v), o, need_weights);
-  return {flatten(permute(a.output, {0, 2, 1, 3}), 2, 3), a.weights};
+  return in_heads(q, k, v, heads, o, need_weights);
 }
 
 }  // namespace attune::nn

@@ -32,6 +32,25 @@ PlainAttention multihead_reference(const nn::StateDict& w, std::int64_t heads, c
 
 }  // namespace
 
+TEST_CASE("attention in heads: each head by itself") {
+  const Tensor q = normal({2, 3, 6}, 1), k = normal({2, 4, 6}, 2), v = normal({2, 4, 4}, 3);
+  const AttentionResult all = nn::multihead_attention(q, k, v, 2, {.causal = true}, true);
+  CHECK(all.output.shape() == Shape{2, 3, 4});
+  CHECK(all.weights.shape() == Shape{2, 2, 3, 4});
+  for (std::int64_t h = 0; h < 2; ++h) {
+    const AttentionResult one =
+        scaled_dot_product_attention(slice(q, 2, 3 * h, 3 * h + 3), slice(k, 2, 3 * h, 3 * h + 3),
+                                     slice(v, 2, 2 * h, 2 * h + 2), {.causal = true}, true);
+    CHECK(close(slice(all.output, 2, 2 * h, 2 * h + 2), Plain(one.output), 1e-14));
+    CHECK(close(select(all.weights, 1, h), Plain(one.weights), 1e-14));
+  }
+  CHECK(thrown([&] {
+          nn::multihead_attention(q, k, zeros({2, 4, 5}, float64), 2);
+        }) == "ShapeError: multihead_attention: [2, 4, 5] must be [b, n, 2 d]");
+  CHECK(thrown([&] { nn::multihead_attention(select(q, 0, 0), k, v, 2); }) ==
+        "ShapeError: multihead_attention: [3, 6] must be [b, n, 2 d]");
+}
+
 TEST_CASE("MultiheadAttention: values and masks") {
   nn::MultiheadAttention m(6, 3);
   randomize(m);
