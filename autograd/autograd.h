@@ -6,6 +6,7 @@
 #include "autograd/io/print.h"
 #include "autograd/io/safetensors.h"
 #include "autograd/ops/attention/attention.h"
+#include "autograd/ops/attention/local_attention.h"
 #include "autograd/ops/attention/lsh_attention.h"
 #include "autograd/ops/convolution.h"
 #include "autograd/ops/create.h"

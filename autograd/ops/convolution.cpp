@@ -5,12 +5,13 @@
 
 #include "autograd/kernels/convolution.h"
 #include "autograd/ops/internal/apply.h"
-#include "autograd/ops/internal/layout.h"
+#include "autograd/ops/internal/views.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/reduce.h"
 
 namespace attune {
 
+using detail::dense;
 using detail::elements;
 using detail::with_floating;
 using kernels::Convolution;
@@ -19,16 +20,6 @@ namespace {
 
 // <conv(x, w), dy> is linear in each of x, w and dy; the three operations are its derivatives with respect to each, so
 // they are each other's derivatives as well, to any order.
-
-template <class T>
-const T* data_or_null(const Tensor& x) {
-  return x.defined() ? static_cast<const T*>(x.raw()) : nullptr;
-}
-
-Tensor dense(const Tensor& x) {
-  const NoGrad off;
-  return x.defined() ? detail::dense(x) : x;
-}
 
 Tensor convolve(const Tensor& x, const Tensor& w, const Tensor& bias, const Convolution& c, Here here);
 Tensor weight_grad(const Tensor& x, const Tensor& dy, const Convolution& c, Here here);
@@ -39,7 +30,7 @@ Tensor input_grad(const Tensor& dy, const Tensor& w, const Convolution& c, Here 
   Tensor dx = op.empty({c.batch, c.in, c.length}, dy.dtype());
   with_floating(dy.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    kernels::convolution_input_grad(c, data_or_null<T>(g), data_or_null<T>(weight), elements<T>(dx));
+    kernels::convolution_input_grad(c, elements<const T>(g), elements<const T>(weight), elements<T>(dx));
   });
   return op.record(
       std::move(dx), of<input_grad>(dy, w, c), "ddy = conv(u, w), dw = sum of dy windows(u)",
@@ -53,7 +44,7 @@ Tensor weight_grad(const Tensor& x, const Tensor& dy, const Convolution& c, Here
   Tensor dw = op.empty({c.out, c.in / c.groups, c.kernel}, dy.dtype());
   with_floating(dy.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    kernels::convolution_weight_grad(c, data_or_null<T>(input), data_or_null<T>(g), elements<T>(dw));
+    kernels::convolution_weight_grad(c, elements<const T>(input), elements<const T>(g), elements<T>(dw));
   });
   return op.record(
       std::move(dw), of<weight_grad>(x, dy, c), "dx = windows of u dy added up, ddy = conv(x, u)",
@@ -67,7 +58,7 @@ Tensor convolve(const Tensor& x, const Tensor& w, const Tensor& bias, const Conv
   Tensor y = op.empty({c.batch, c.out, c.out_length}, x.dtype());
   with_floating(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    kernels::convolution(c, data_or_null<T>(input), data_or_null<T>(weight), data_or_null<T>(b), elements<T>(y));
+    kernels::convolution(c, elements<const T>(input), elements<const T>(weight), elements<const T>(b), elements<T>(y));
   });
   return op.record(
       std::move(y), of<convolve>(x, w, bias, c),

@@ -6,15 +6,15 @@
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/internal/apply.h"
-#include "autograd/ops/internal/layout.h"
 #include "autograd/ops/internal/positions.h"
+#include "autograd/ops/internal/views.h"
 
 namespace attune {
 
-using detail::Around;
-using detail::around;
+using detail::AxisSplit;
 using detail::dense;
 using detail::elements;
+using detail::split_at;
 using detail::with_any;
 using detail::with_floating;
 
@@ -29,7 +29,7 @@ int row_axis(const Op& op, const Tensor& x, std::int64_t axis) {
 /// Zeros of a shape in one element: index_add and scatter_add copy what they add to anyway.
 Tensor nothing(const Shape& shape, DType dtype) { return expand(zeros({}, dtype), shape); }
 
-const std::int64_t* values(const Tensor& index) { return static_cast<const std::int64_t*>(index.raw()); }
+const std::int64_t* values(const Tensor& index) { return elements<const std::int64_t>(index); }
 
 void check_vector(const Op& op, const Tensor& index) {
   op.check_defined(index);
@@ -82,7 +82,7 @@ Tensor index_select(const Tensor& x, std::int64_t axis, const Tensor& index, Her
   if (x.rank() == 0) return reshape(index_select(reshape(x, {1}), 0, index), {});
   check_vector(op, index);
   const Tensor at = op.checked_index(index, x.shape(), a), from = dense(x);
-  const Around s = around(x.shape(), a);
+  const AxisSplit s = split_at(x.shape(), a);
   Shape shape = x.shape();
   shape[a] = at.numel();
   Tensor y = op.empty(shape, x.dtype());
@@ -103,12 +103,11 @@ Tensor index_add(const Tensor& x, std::int64_t axis, const Tensor& index, const 
   check_slices(op, x, a, index, source);
   const Tensor at = op.checked_index(index, x.shape(), a);
   const Tensor from = dense(alpha == 1 ? source.detach() : alpha * source.detach());
-  const Around s = around(x.shape(), a);
+  const AxisSplit s = split_at(x.shape(), a);
   return op.record(
       copy_and_add(op, x,
                    [&]<class T>(T* y) {
-                     kernels::index_add<T>(static_cast<const T*>(from.raw()), s.outer, s.n, s.inner, values(at),
-                                           at.numel(), y);
+                     kernels::index_add<T>(elements<const T>(from), s.outer, s.n, s.inner, values(at), at.numel(), y);
                    }),
       of<index_add>(x, axis, index, source, alpha), "dx = dy, dsource = alpha dy at the index",
       [](const Tensor& dy) { return dy; }, [](const Tensor&) { return Tensor(); },
@@ -164,7 +163,7 @@ Tensor gather(const Tensor& x, std::int64_t axis, const Tensor& index, Here here
     op.checked_index(index, x.shape(), a);  // names x, not its corner
     return gather(corner(x, index.shape(), a), a, index);
   }
-  const Around s = around(x.shape(), a);
+  const AxisSplit s = split_at(x.shape(), a);
   const Tensor at = op.checked_index(index, x.shape(), a), from = dense(x);
   Tensor y = op.empty(index.shape(), x.dtype());
   if (at.numel() != 0)
@@ -199,7 +198,7 @@ Tensor scatter_add(const Tensor& x, std::int64_t axis, const Tensor& index, cons
     return scatter_add(x, axis, index,
                        source.rank() == index.rank() ? corner(source, index.shape()) : reshape(source, index.shape()));
   if (index.numel() == 0) return clone(x);
-  const Around s = around(x.shape(), a);
+  const AxisSplit s = split_at(x.shape(), a);
   if (index.rank() == x.rank() && !same_except(index.shape(), x.shape(), a)) {
     const Tensor at = gather(places_of(x), a, op.checked_index(index, x.shape(), a));
     return reshape(index_add(reshape(x, {-1}), 0, reshape(at, {-1}), reshape(source, {-1})), x.shape());
@@ -208,7 +207,7 @@ Tensor scatter_add(const Tensor& x, std::int64_t axis, const Tensor& index, cons
   return op.record(
       copy_and_add(op, x,
                    [&]<class T>(T* y) {
-                     kernels::scatter_add<T>(static_cast<const T*>(from.raw()), s.outer, s.n, s.inner, values(at),
+                     kernels::scatter_add<T>(elements<const T>(from), s.outer, s.n, s.inner, values(at),
                                              at.numel() / (s.outer * s.inner), y);
                    }),
       of<scatter_add>(x, axis, index, source), "dx = dy, dsource = dy at the index",
@@ -308,12 +307,12 @@ Tensor one_hot(const Tensor& indices, std::int64_t classes, DType dtype, Here he
 SortResult sort(const Tensor& x, std::int64_t axis, bool descending, Here here) {
   const Op op{"sort", here};
   const int a = row_axis(op, x, axis);
-  const Around s = around(x.shape(), a);
+  const AxisSplit s = split_at(x.shape(), a);
   const Tensor from = dense(x);
   Tensor y = op.empty_like(x), indices = op.empty(x.shape(), DType::int64);
   with_any(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    kernels::sort<T>(static_cast<const T*>(from.raw()), s.outer, s.n, s.inner, descending, elements<T>(y),
+    kernels::sort<T>(elements<const T>(from), s.outer, s.n, s.inner, descending, elements<T>(y),
                      elements<std::int64_t>(indices));
   });
   // Replayed by gather: the order is a constant of the derivative.
@@ -334,7 +333,7 @@ Tensor argsort(const Tensor& x, std::int64_t axis, bool descending, Here here) {
 SortResult topk(const Tensor& x, std::int64_t k, std::int64_t axis, bool largest, Here here) {
   const Op op{"topk", here};
   const int a = row_axis(op, x, axis);
-  const std::int64_t n = around(x.shape(), a).n;
+  const std::int64_t n = split_at(x.shape(), a).n;
   if (k < 0 || k > n)
     op.fail_value("k = " + std::to_string(k) + " is not in [0, " + std::to_string(n) + "] for axis " +
                   std::to_string(axis) + " of " + x.shape().str());

@@ -6,8 +6,8 @@
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/gather.h"
 #include "autograd/ops/internal/apply.h"
-#include "autograd/ops/internal/layout.h"
 #include "autograd/ops/internal/positions.h"
+#include "autograd/ops/internal/views.h"
 
 namespace attune {
 
@@ -16,10 +16,10 @@ namespace {
 /// The places of true elements in row-major order.
 Tensor true_places(const Tensor& mask) {
   const Tensor from = detail::dense(mask);
-  const auto* p = static_cast<const bool*>(from.raw());
+  const auto* p = detail::elements<const bool>(from);
   const std::int64_t count = std::count(p, p + from.numel(), true);
   Tensor at = empty({count}, DType::int64);
-  auto* out = static_cast<std::int64_t*>(at.raw_mut());
+  auto* out = detail::elements<std::int64_t>(at);
   for (std::int64_t i = 0; i < from.numel(); ++i)
     if (p[i]) *out++ = i;
   return at;
@@ -179,7 +179,7 @@ Tensor nonzero(const Tensor& x, Here here) {
   op.check_defined(x);
   const Tensor places = true_places(x.dtype() == DType::boolean ? x : ne(x.detach(), 0));
   Tensor y = empty({places.numel(), x.rank()}, DType::int64);
-  auto* out = static_cast<std::int64_t*>(y.raw_mut());
+  auto* out = detail::elements<std::int64_t>(y);
   for (std::int64_t place : places.to_vector<std::int64_t>()) {
     for (int i = x.rank() - 1; i >= 0; --i) {
       out[i] = place % x.shape()[i];

@@ -9,24 +9,19 @@
 #include "autograd/ops/internal/apply.h"
 #include "autograd/ops/internal/loss_reduction.h"
 #include "autograd/ops/internal/second_derivative.h"
+#include "autograd/ops/internal/views.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/reduce.h"
 #include "autograd/ops/softmax.h"
 
 namespace attune {
 
+using detail::dense;
 using detail::elements;
 using detail::reduced;
 using detail::with_floating;
 
 namespace {
-
-Tensor dense(const Tensor& x) {
-  const NoGrad off;
-  return contiguous(x.detach());
-}
-
-const std::int64_t* indices(const Tensor& t) { return static_cast<const std::int64_t*>(t.raw()); }
 
 /// The loss of each row by its definition: logits [rows, classes], target [rows].
 Tensor cross_entropy_rows_composed(const Tensor& x, const Tensor& target, std::int64_t ignore, double smoothing,
@@ -48,9 +43,9 @@ Tensor cross_entropy_grad(const Tensor& x, const Tensor& target, const Tensor& d
   Tensor dx = op.empty_like(x);
   with_floating(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    kernels::cross_entropy_grad<T>(static_cast<const T*>(xd.raw()), static_cast<const T*>(sums.raw()),
-                                   static_cast<const T*>(sums.raw()) + x.size(0), indices(target), ignore, smoothing,
-                                   static_cast<const T*>(gd.raw()), elements<T>(dx), x.size(0), x.size(1));
+    kernels::cross_entropy_grad<T>(elements<const T>(xd), elements<const T>(sums), elements<const T>(sums) + x.size(0),
+                                   elements<const std::int64_t>(target), ignore, smoothing, elements<const T>(gd),
+                                   elements<T>(dx), x.size(0), x.size(1));
   });
   return op.record_joint(
       std::move(dx), of<cross_entropy_grad>(x, target, dloss, sums, ignore, smoothing),
@@ -72,8 +67,9 @@ Tensor cross_entropy_rows(const Tensor& x, const Tensor& target, std::int64_t ig
   Tensor loss = op.empty({x.size(0)}, x.dtype()), sums = op.empty({2, x.size(0)}, x.dtype());
   with_floating(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    kernels::cross_entropy<T>(static_cast<const T*>(xd.raw()), indices(target), ignore, smoothing, elements<T>(loss),
-                              elements<T>(sums), elements<T>(sums) + x.size(0), x.size(0), x.size(1));
+    kernels::cross_entropy<T>(elements<const T>(xd), elements<const std::int64_t>(target), ignore, smoothing,
+                              elements<T>(loss), elements<T>(sums), elements<T>(sums) + x.size(0), x.size(0),
+                              x.size(1));
   });
   return op.record(
       std::move(loss), of<cross_entropy_rows, cross_entropy_rows_composed>(x, target, ignore, smoothing),
@@ -110,7 +106,7 @@ Targets class_targets(const Op& op, const Tensor& x, const Tensor& target, std::
   const std::int64_t classes = x.shape().back();
   Targets t{dense(reshape(to(target.detach(), DType::int64), {target.numel()}))};
   for (std::int64_t i = 0; i < t.flat.numel(); ++i) {
-    const std::int64_t c = indices(t.flat)[i];
+    const std::int64_t c = elements<const std::int64_t>(t.flat)[i];
     if (c == ignore) continue;
     if (c < 0 || c >= classes)
       op.fail_index("target " + std::to_string(c) + " is out of range for " + std::to_string(classes) + " classes");

@@ -79,9 +79,9 @@ void multiply(const Matrix& a, const Matrix& b, const Tensor& y, const Shape& ba
                            .m = m,
                            .n = n,
                            .k = k,
-                           .a = static_cast<const T*>(a.x.raw()),
+                           .a = elements<const T>(a.x),
                            .lda = a.ld,
-                           .b = static_cast<const T*>(b.x.raw()),
+                           .b = elements<const T>(b.x),
                            .ldb = b.ld,
                            .c = elements<T>(y),
                            .ldc = n};
@@ -210,7 +210,7 @@ Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias, Activation f
     const NoGrad off;
     const Tensor rows = x.detach();
     const Matrix left = matrix_of(rows.rank() == 1 ? unsqueeze(rows, 0) : folded(rows)), right = matrix_of(w);
-    const Tensor b = bias.defined() ? contiguous(bias.detach()) : Tensor();
+    const Tensor b = detail::dense(bias);
     with_floating(x.dtype(), [&](auto zero) {
       using T = decltype(zero);
       kernels::gemm<T>({.trans_a = left.transposed,
@@ -218,15 +218,15 @@ Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias, Activation f
                         .m = y.numel() / out,
                         .n = out,
                         .k = in,
-                        .a = static_cast<const T*>(left.x.raw()),
+                        .a = elements<const T>(left.x),
                         .lda = left.ld,
-                        .b = static_cast<const T*>(right.x.raw()),
+                        .b = elements<const T>(right.x),
                         .ldb = right.ld,
                         .c = elements<T>(y),
                         .ldc = out,
-                        .bias = b.defined() ? static_cast<const T*>(b.raw()) : nullptr,
+                        .bias = elements<const T>(b),
                         .act = f,
-                        .pre = z.defined() ? elements<T>(z) : nullptr});
+                        .pre = elements<T>(z)});
     });
   }
   const auto call = of<linear, linear_composed>(x, w, bias, f);

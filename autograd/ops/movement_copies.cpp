@@ -7,11 +7,11 @@
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/gather.h"
 #include "autograd/ops/internal/apply.h"
-#include "autograd/ops/internal/layout.h"
+#include "autograd/ops/internal/views.h"
 
 namespace attune {
 
-using detail::around;
+using detail::split_at;
 
 namespace {
 
@@ -220,7 +220,7 @@ Tensor repeat_interleave(const Tensor& x, const Tensor& counts, std::int64_t axi
     if (__builtin_add_overflow(total, count_at(i), &total)) op.fail_shape("the sum of the counts overflows 64 bits");
   }
   const Tensor at = op.empty({total}, DType::int64);
-  auto* place = static_cast<std::int64_t*>(at.raw_mut());
+  auto* place = detail::elements<std::int64_t>(at);
   for (std::int64_t i = 0; i < n; ++i) place = std::fill_n(place, count_at(i), i);
   return index_select(x, a, at);
 }
@@ -237,7 +237,7 @@ Tensor repeat(const Tensor& x, const Dims& counts, Here here) {
   // One axis after another: [outer, inner] -> [outer, count, inner].
   for (int i = 0; i < counts.rank(); ++i) {
     if (counts[i] == 1) continue;
-    const auto [outer, n, inner] = around(shape, i);
+    const auto [outer, n, inner] = split_at(shape, i);
     if (__builtin_mul_overflow(shape[i], counts[i], &shape[i]))
       op.fail_shape("counts " + counts.str() + " times " + x.shape().str() + " overflow 64 bits");
     y = reshape(expand(reshape(y, {outer, 1, n * inner}), {outer, counts[i], n * inner}), shape);

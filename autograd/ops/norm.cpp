@@ -12,20 +12,11 @@
 
 namespace attune {
 
+using detail::dense;
 using detail::elements;
 using detail::with_floating;
 
 namespace {
-
-template <class T>
-const T* data_or_null(const Tensor& x) {
-  return x.defined() ? static_cast<const T*>(x.raw()) : nullptr;
-}
-
-Tensor dense(const Tensor& x) {
-  const NoGrad off;
-  return x.defined() ? contiguous(x.detach()) : Tensor();
-}
 
 /// The axes normalised over: those of the weight, else of the bias, or the last one.
 Shape normalized_shape(const Op& op, const Tensor& x, const Tensor& weight, const Tensor& bias) {
@@ -67,10 +58,9 @@ Tensors layer_norm_grad(const Tensor& x, const Tensor& w, const Tensor& b, const
   Tensor dw = w.defined() ? zeros_like(w) : Tensor(), db = b.defined() ? zeros_like(b) : Tensor();
   with_floating(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    kernels::layer_norm_grad<T>(data_or_null<T>(xd), data_or_null<T>(wd), data_or_null<T>(stats_mean),
-                                data_or_null<T>(rstd), data_or_null<T>(gd), elements<T>(dx),
-                                dw.defined() ? elements<T>(dw) : nullptr, db.defined() ? elements<T>(db) : nullptr,
-                                rows, n);
+    kernels::layer_norm_grad<T>(elements<const T>(xd), elements<const T>(wd), elements<const T>(stats_mean),
+                                elements<const T>(rstd), elements<const T>(gd), elements<T>(dx), elements<T>(dw),
+                                elements<T>(db), rows, n);
   });
   Tensors out{dx};
   if (w.defined()) out.push_back(dw);
@@ -114,7 +104,7 @@ Tensor layer_norm(const Tensor& x, const Tensor& w, const Tensor& b, double eps,
   Tensor y = op.empty_like(x), stats_mean = op.empty({rows}, x.dtype()), rstd = op.empty({rows}, x.dtype());
   with_floating(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    kernels::layer_norm<T>(data_or_null<T>(xd), data_or_null<T>(wd), data_or_null<T>(bd), eps, elements<T>(y),
+    kernels::layer_norm<T>(elements<const T>(xd), elements<const T>(wd), elements<const T>(bd), eps, elements<T>(y),
                            elements<T>(stats_mean), elements<T>(rstd), rows, n);
   });
   return op.record_joint(
@@ -140,8 +130,8 @@ Tensors rms_norm_grad(const Tensor& x, const Tensor& w, const Tensor& dy, const 
   Tensor dx = op.empty_like(x), dw = w.defined() ? zeros_like(w) : Tensor();
   with_floating(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    kernels::rms_norm_grad<T>(data_or_null<T>(xd), data_or_null<T>(wd), data_or_null<T>(rrms), data_or_null<T>(gd),
-                              elements<T>(dx), dw.defined() ? elements<T>(dw) : nullptr, rows, n);
+    kernels::rms_norm_grad<T>(elements<const T>(xd), elements<const T>(wd), elements<const T>(rrms),
+                              elements<const T>(gd), elements<T>(dx), elements<T>(dw), rows, n);
   });
   Tensors out{dx};
   if (w.defined()) out.push_back(dw);
@@ -177,7 +167,7 @@ Tensor rms_norm(const Tensor& x, const Tensor& w, double eps, Here here) {
   Tensor y = op.empty_like(x), rrms = op.empty({rows}, x.dtype());
   with_floating(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    kernels::rms_norm<T>(data_or_null<T>(xd), data_or_null<T>(wd), eps, elements<T>(y), elements<T>(rrms), rows, n);
+    kernels::rms_norm<T>(elements<const T>(xd), elements<const T>(wd), eps, elements<T>(y), elements<T>(rrms), rows, n);
   });
   return op.record_joint(std::move(y), of<rms_norm, rms_norm_composed>(x, w, eps),
                          "dx = r (w dy - x^ mean(x^ w dy)), dw = sum of x^ dy",

@@ -61,11 +61,10 @@ Tensor dropout_at(const Tensor& x, double p, RandomKey key, Here here) {
   const Op op{"dropout", here};
   op.check_floating(x);
   if (!(p >= 0 && p <= 1)) op.fail_value("p = " + detail::text(p) + " is not in [0, 1]");
-  const Tensor from = contiguous(x.detach());
+  const Tensor from = detail::dense(x);
   Tensor y = op.empty_like(x);
-  with_floating(x.dtype(), [&]<class T>(T) {
-    kernels::dropout<T>(key, p, static_cast<const T*>(from.raw()), elements<T>(y), y.numel());
-  });
+  with_floating(x.dtype(),
+                [&]<class T>(T) { kernels::dropout<T>(key, p, elements<const T>(from), elements<T>(y), y.numel()); });
   return op.record(std::move(y), of<dropout_at>(x, p, key), "dx = dy where kept, scaled by 1 / (1 - p)",
                    [p, key](const Tensor& dy) { return dropout_at(dy, p, key); });
 }

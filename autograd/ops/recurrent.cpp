@@ -4,13 +4,14 @@
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/internal/apply.h"
-#include "autograd/ops/internal/layout.h"
 #include "autograd/ops/internal/second_derivative.h"
+#include "autograd/ops/internal/views.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/movement.h"
 
 namespace attune {
 
+using detail::dense;
 using detail::elements;
 using detail::with_floating;
 using kernels::Cell;
@@ -29,19 +30,9 @@ struct Spec {
 /// The differentiable inputs, undefined where there is none.
 enum In : std::size_t { x_, h0_, c0_, w_hh_, b_hh_, w_hr_, inputs_end };
 
-template <class T>
-const T* data_or_null(const Tensor& x) {
-  return x.defined() ? static_cast<const T*>(x.raw()) : nullptr;
-}
-template <class T>
-T* elements_or_null(const Tensor& x) {
-  return x.defined() ? elements<T>(x) : nullptr;
-}
-
 Tensors dense_all(const Tensors& xs) {
-  const NoGrad off;
   Tensors out;
-  for (const Tensor& x : xs) out.push_back(x.defined() ? detail::dense(x) : x);
+  for (const Tensor& x : xs) out.push_back(dense(x));
   return out;
 }
 
@@ -54,15 +45,15 @@ kernels::Recurrence<T> plan_of(const Tensors& in, const Tensor& lengths, const S
           .hidden = in[w_hh_].size(0) / kernels::gates_of(spec.cell),
           .projected = in[w_hr_].defined() ? in[w_hr_].size(0) : 0,
           .reverse = spec.reverse,
-          .lengths = data_or_null<std::int64_t>(lengths),
+          .lengths = elements<const std::int64_t>(lengths),
           .cell_clip = static_cast<T>(spec.cell_clip),
           .projection_clip = static_cast<T>(spec.projection_clip),
-          .x = data_or_null<T>(in[x_]),
-          .h0 = data_or_null<T>(in[h0_]),
-          .c0 = data_or_null<T>(in[c0_]),
-          .w_hh = data_or_null<T>(in[w_hh_]),
-          .b_hh = data_or_null<T>(in[b_hh_]),
-          .w_hr = data_or_null<T>(in[w_hr_])};
+          .x = elements<const T>(in[x_]),
+          .h0 = elements<const T>(in[h0_]),
+          .c0 = elements<const T>(in[c0_]),
+          .w_hh = elements<const T>(in[w_hh_]),
+          .b_hh = elements<const T>(in[b_hh_]),
+          .w_hr = elements<const T>(in[w_hr_])};
 }
 
 /// h and, for an LSTM, c after one step: the formulas.
@@ -151,18 +142,18 @@ Tensors recurrent_grad(const Tensors& in, const Tensors& dys, const Tensor& y, c
   with_floating(y.dtype(), [&](auto zero) {
     using T = decltype(zero);
     kernels::Recurrence<T> r = plan_of<T>(values, lengths, spec);
-    const Tensor outputs = detail::dense(y);
+    const Tensor outputs = dense(y);
     r.y = elements<T>(outputs);
-    r.kept = elements_or_null<T>(kept);
-    const kernels::RecurrenceGrad<T> g{.dy = data_or_null<T>(gs[0]),
+    r.kept = elements<T>(kept);
+    const kernels::RecurrenceGrad<T> g{.dy = elements<const T>(gs[0]),
                                        .dx = elements<T>(dxs[x_]),
                                        .dh = elements<T>(dxs[h0_]),
-                                       .dc = elements_or_null<T>(dxs[c0_]),
-                                       .dw_hh = elements_or_null<T>(dxs[w_hh_]),
-                                       .db_hh = elements_or_null<T>(dxs[b_hh_]),
-                                       .dw_hr = elements_or_null<T>(dxs[w_hr_])};
-    std::copy_n(data_or_null<T>(gs[1]), gs[1].numel(), g.dh);
-    if (g.dc) std::copy_n(data_or_null<T>(gs[2]), gs[2].numel(), g.dc);
+                                       .dc = elements<T>(dxs[c0_]),
+                                       .dw_hh = elements<T>(dxs[w_hh_]),
+                                       .db_hh = elements<T>(dxs[b_hh_]),
+                                       .dw_hr = elements<T>(dxs[w_hr_])};
+    std::copy_n(elements<const T>(gs[1]), gs[1].numel(), g.dh);
+    if (g.dc) std::copy_n(elements<const T>(gs[2]), gs[2].numel(), g.dc);
     kernels::recurrent_grad(r, g);
   });
   const std::vector<bool> present = pattern_of(dxs);
@@ -216,7 +207,7 @@ Tensors recurrent(const Tensors& in, const Tensor& lengths, const Spec& spec, He
     using T = decltype(zero);
     kernels::Recurrence<T> r = plan_of<T>(values, lengths, spec);
     r.y = elements<T>(ys[0]);
-    r.kept = elements_or_null<T>(kept);
+    r.kept = elements<T>(kept);
     kernels::recurrent(r, elements<T>(ys[1]), ys.size() > 2 ? elements<T>(ys[2]) : nullptr);
   });
   static constexpr const char* rules[] = {

@@ -11,14 +11,14 @@
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/gather.h"
 #include "autograd/ops/internal/apply.h"
-#include "autograd/ops/internal/layout.h"
+#include "autograd/ops/internal/views.h"
 
 namespace attune {
 
-using detail::Around;
-using detail::around;
+using detail::AxisSplit;
 using detail::dense;
 using detail::elements;
+using detail::split_at;
 using detail::with_floating;
 
 namespace {
@@ -91,7 +91,7 @@ Tensor reduced(const Op& op, kernels::Reduce f, const Tensor& x, const Axes& r, 
   for (int last = x.rank() - 1; last >= 0; --last) {
     if (!goes(last)) continue;
     int first = last;
-    Around at{1, shape[last], 1};
+    AxisSplit at{1, shape[last], 1};
     while (first > 0 && goes(first - 1)) at.n *= shape[--first];
     for (int i = 0; i < x.rank(); ++i) {
       if (i < first) at.outer *= shape[i];
@@ -103,7 +103,7 @@ Tensor reduced(const Op& op, kernels::Reduce f, const Tensor& x, const Axes& r, 
     const Tensor from = std::exchange(y, op.empty(shape, x.dtype()));
     with_numbers(op, x, [&](auto zero) {
       using T = decltype(zero);
-      kernels::reduce<T>(f, static_cast<const T*>(from.raw()), at.outer, at.n, at.inner, elements<T>(y));
+      kernels::reduce<T>(f, elements<const T>(from), at.outer, at.n, at.inner, elements<T>(y));
     });
   }
   if (y.same_storage(x)) y = clone(y);
@@ -209,7 +209,7 @@ int row_axis(const Op& op, const Tensor& x, std::int64_t axis) {
 
 Tensor position_of(const Op& op, bool largest, const Tensor& x, std::int64_t axis, bool keep_axis) {
   const int a = row_axis(op, x, axis);
-  const Around at = around(x.shape(), a);
+  const AxisSplit at = split_at(x.shape(), a);
   if (at.n == 0 && at.outer * at.inner != 0)
     op.fail_shape("nothing to choose from along axis " + std::to_string(axis) + " of " + x.shape().str());
   Shape shape = x.shape();
@@ -219,8 +219,7 @@ Tensor position_of(const Op& op, bool largest, const Tensor& x, std::int64_t axi
   const Tensor from = dense(x);
   with_numbers(op, x, [&](auto zero) {
     using T = decltype(zero);
-    kernels::arg_extreme<T>(largest, static_cast<const T*>(from.raw()), at.outer, at.n, at.inner,
-                            elements<std::int64_t>(y));
+    kernels::arg_extreme<T>(largest, elements<const T>(from), at.outer, at.n, at.inner, elements<std::int64_t>(y));
   });
   return y;
 }
@@ -259,7 +258,7 @@ Tensor logsumexp(const Tensor& x, const Dims& axes, bool keep_axes, Here here) {
   Tensor y = op.empty(keep_axes ? r.kept : r.dropped, x.dtype());
   with_floating(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    kernels::logsumexp<T>(static_cast<const T*>(rows.raw()), elements<T>(y), y.numel(), r.n);
+    kernels::logsumexp<T>(elements<const T>(rows), elements<T>(y), y.numel(), r.n);
   });
   return op.record(std::move(y), of<logsumexp>(x, axes, keep_axes), "dx = e^(x - y) dy",
                    [x = Saved(x), kept = r.kept](const Tensor& dy, const Tensor& lse) {
@@ -273,12 +272,12 @@ Tensor logsumexp(const Tensor& x, const Dims& axes, bool keep_axes, Here here) {
 Tensor cumsum(const Tensor& x, std::int64_t axis, Here here) {
   const Op op{"cumsum", here};
   const int a = row_axis(op, x, axis);
-  const Around at = around(x.shape(), a);
+  const AxisSplit at = split_at(x.shape(), a);
   const Tensor from = dense(x);
   Tensor y = op.empty_like(x);
   with_numbers(op, x, [&](auto zero) {
     using T = decltype(zero);
-    kernels::cumsum<T>(static_cast<const T*>(from.raw()), at.outer, at.n, at.inner, elements<T>(y));
+    kernels::cumsum<T>(elements<const T>(from), at.outer, at.n, at.inner, elements<T>(y));
   });
   return op.record(std::move(y), of<cumsum>(x, axis), "dx = the running sum of dy from the end",
                    [a](const Tensor& dy) { return dy.rank() == 0 ? dy : flip(cumsum(flip(dy, {a}), a), {a}); });
@@ -288,7 +287,7 @@ namespace {
 
 bool any_equal(const Tensor& x, bool value) {
   const Tensor from = dense(x);
-  const auto* p = static_cast<const bool*>(from.raw());
+  const auto* p = elements<const bool>(from);
   return std::find(p, p + from.numel(), value) != p + from.numel();
 }
 

@@ -41,7 +41,7 @@ Tensor softmax(const Tensor& x, std::int64_t axis, Here here) {
   Tensor y = by_rows(
       x, a, {}, [](auto zero, const Tensor& in, const Tensor&, const Tensor& out, std::int64_t rows, std::int64_t n) {
         using T = decltype(zero);
-        kernels::softmax<T>(static_cast<const T*>(in.raw()), elements<T>(out), rows, n);
+        kernels::softmax<T>(elements<const T>(in), elements<T>(out), rows, n);
       });
   return op.record(std::move(y), of<softmax>(x, axis), "dx = y (dy - sum(y dy))",
                    [a](const Tensor& dy, const Tensor& p) { return softmax_grad(p, dy, a); });
@@ -54,7 +54,7 @@ Tensor log_softmax(const Tensor& x, std::int64_t axis, Here here) {
   Tensor y = by_rows(
       x, a, {}, [](auto zero, const Tensor& in, const Tensor&, const Tensor& out, std::int64_t rows, std::int64_t n) {
         using T = decltype(zero);
-        kernels::log_softmax<T>(static_cast<const T*>(in.raw()), elements<T>(out), rows, n);
+        kernels::log_softmax<T>(elements<const T>(in), elements<T>(out), rows, n);
       });
   return op.record(std::move(y), of<log_softmax>(x, axis), "dx = dy - e^y sum(dy)",
                    [a](const Tensor& dy, const Tensor& logs) { return log_softmax_grad(logs, dy, a); });
@@ -77,8 +77,7 @@ Tensor softmax_grad(const Tensor& y, const Tensor& dy, std::int64_t axis, Here h
   Tensor dx = by_rows(
       y, a, dy, [](auto zero, const Tensor& p, const Tensor& g, const Tensor& out, std::int64_t rows, std::int64_t n) {
         using T = decltype(zero);
-        kernels::softmax_grad<T>(static_cast<const T*>(p.raw()), static_cast<const T*>(g.raw()), elements<T>(out), rows,
-                                 n);
+        kernels::softmax_grad<T>(elements<const T>(p), elements<const T>(g), elements<T>(out), rows, n);
       });
   return op.record(
       std::move(dx), of<softmax_grad>(y, dy, axis), "d_y = g (dy - sum(y dy)) - dy sum(g y), ddy = y (g - sum(y g))",
@@ -96,8 +95,7 @@ Tensor log_softmax_grad(const Tensor& y, const Tensor& dy, std::int64_t axis, He
       by_rows(y, a, dy,
               [](auto zero, const Tensor& logs, const Tensor& g, const Tensor& out, std::int64_t rows, std::int64_t n) {
                 using T = decltype(zero);
-                kernels::log_softmax_grad<T>(static_cast<const T*>(logs.raw()), static_cast<const T*>(g.raw()),
-                                             elements<T>(out), rows, n);
+                kernels::log_softmax_grad<T>(elements<const T>(logs), elements<const T>(g), elements<T>(out), rows, n);
               });
   return op.record(
       std::move(dx), of<log_softmax_grad>(y, dy, axis), "d_y = -e^y sum(dy) g, ddy = g - sum(e^y g)",

@@ -2,6 +2,7 @@
 // projection.
 #pragma once
 
+#include "autograd/ops/attention/local_attention.h"
 #include "autograd/ops/attention/lsh_attention.h"
 #include "nn/layers/linear.h"
 

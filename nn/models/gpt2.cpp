@@ -51,7 +51,7 @@ Tensor Gpt2::SelfAttention::operator()(const Tensor& x, const Tensor& attention_
 Gpt2::Gpt2(const Gpt2Config& c, Here here) : Module(here), config(checked({"Gpt2", *this}, c)) {
   init::normal_(wte.weight, 0, config.std);
   init::normal_(wpe.weight, 0, config.std);
-  for (std::int64_t i = 0; i < config.layers; ++i) h.add(config, i);
+  for (std::int64_t i = 0; i < config.layers; ++i) blocks.add(config, i);
 }
 
 Tensor Gpt2::operator()(const Tensor& tokens, const Tensor& key_padding_mask, Here here) const {
@@ -63,7 +63,7 @@ Tensor Gpt2::operator()(const Tensor& tokens, const Tensor& key_padding_mask, He
                          std::to_string(config.positions) + " positions",
                      here);
   Tensor x = drop(wte(tokens) + slice(wpe.weight, 0, 0, n));
-  for (const Block* block : h) x = (*block)(x, mask);
+  for (const Block* block : blocks) x = (*block)(x, mask);
   return linear(ln_f(x), wte.weight);
 }
 

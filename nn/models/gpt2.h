@@ -86,7 +86,7 @@ struct Gpt2 : Module {
   Embedding& wte = child<Embedding>("transformer.wte", config.vocabulary, config.d_model);
   Embedding& wpe = child<Embedding>("transformer.wpe", config.positions, config.d_model);
   Dropout& drop = child<Dropout>("transformer.drop", config.embedding_dropout);
-  ModuleList<Block>& h = child<ModuleList<Block>>("transformer.h");
+  ModuleList<Block>& blocks = child<ModuleList<Block>>("transformer.h");
   LayerNorm& ln_f = child<LayerNorm>("transformer.ln_f", config.d_model, LayerNormOptions{.eps = config.eps});
 };
 

@@ -14,7 +14,7 @@
 #define HWY_TARGET_INCLUDE "autograd/kernels/attention/attention.cpp"
 #include "hwy/foreach_target.h"
 // After foreach_target.h:
-#include "autograd/kernels/attention/attention_tile-inl.h"
+#include "autograd/kernels/attention/query_tile-inl.h"
 
 #ifndef ATTUNE_KERNELS_ATTENTION_ONCE_
 #define ATTUNE_KERNELS_ATTENTION_ONCE_
@@ -26,8 +26,8 @@ struct AttentionKernels {
   void (*forward)(const AttentionPlan<T>& p, std::int64_t b, std::int64_t h, std::int64_t first, Heads<T> out,
                   AttentionSums<T> sums);
   void (*backward)(const AttentionPlan<T>& p, std::int64_t b, std::int64_t h, std::int64_t begin, std::int64_t end,
-                   Heads<const T> out, AttentionSums<const T> sums, Heads<const T> dout, Heads<T> dq, Heads<T> dk,
-                   Heads<T> dv, T* dbias);
+                   Heads<const T> out, AttentionSums<const T> sums, Heads<const T> dout,
+                   const AttentionGradients<T>& to);
 };
 
 }  // namespace attune::kernels
@@ -36,179 +36,182 @@ struct AttentionKernels {
 HWY_BEFORE_NAMESPACE();
 namespace attune::kernels::HWY_NAMESPACE {
 
-/// Some queries of one head.
+// ---- forward
+
+/// A softmax over keys that come a tile at a time: each query's largest score so far, and the sum of powers of 2
+/// relative to it.
 template <class T>
-struct Queries {
-  const AttentionPlan<T>& p;
-  Size b, h, first, count;
+struct RunningSoftmax {
+  alignas(64) T largest[tile_queries], shift[tile_queries], fade[tile_queries];
+  double total[tile_queries];
 
-  Queries(const AttentionPlan<T>& plan, Size b_, Size h_, Size first_)
-      : p(plan), b(b_), h(h_), first(first_), count(std::min(tile_queries, plan.queries - first_)) {}
+  RunningSoftmax() {
+    std::fill_n(largest, tile_queries, hidden<T>);
+    std::fill_n(shift, tile_queries, T{0});
+    std::fill_n(total, tile_queries, 0.0);
+  }
 
-  /// Of all [b h t] queries.
-  Size row() const { return (b * p.heads + h) * p.queries + first; }
-  Size width() const { return tile_width<T>(count); }
-  /// Keys that the last of them sees.
-  Size visible() const { return p.causal ? std::clamp(first + count + p.keys - p.queries, Size{0}, p.keys) : p.keys; }
-  T score_unit() const { return static_cast<T>(p.scale * std::numbers::log2e); }
+  /// Scores become powers relative to `shift`, which is `largest`, or 0 if nothing is seen yet; powers of earlier tiles
+  /// are to be multiplied by `fade`.
+  void take(T* s, Size keys, Size width) {
+    alignas(64) T sum[tile_queries];
+    std::copy_n(largest, tile_queries, fade);
+    take_largest(s, keys, width, largest);
+    for (Size i = 0; i < width; ++i) shift[i] = largest[i] == hidden<T> ? T{0} : largest[i];
+    take_powers(s, keys, width, shift, sum);
+    for (Size i = 0; i < width; ++i) fade[i] -= shift[i];
+    map(fade, fade, width, [](auto v) ATTUNE_SIMD { return exp2_below(v); });
+    for (Size i = 0; i < width; ++i) total[i] = total[i] * static_cast<double>(fade[i]) + static_cast<double>(sum[i]);
+  }
 };
 
-/// s[r][i] for keys first + r: the bias added, hidden ones -inf.
+/// o[i][j] of powers to outputs.
 template <class T>
-void apply_terms(const Queries<T>& x, Size key, Size keys, T* s) {
-  const AttentionPlan<T>& p = x.p;
-  constexpr T unit = std::numbers::log2e_v<T>;
-  if (const ScoreTerm<T>& bias = p.bias; bias.data != nullptr)
-    for (Size i = 0; i < x.count; ++i) {
-      const T* from = bias.at(x.b, x.h, x.first + i, key);
-      for (Size r = 0; r < keys; ++r) {
-        const T b = from[r * bias.column_stride];  // the least finite number, a usual mask, must stay finite
-        s[r * tile_queries + i] +=
-            std::isinf(b) ? b : std::clamp(unit * b, std::numeric_limits<T>::lowest(), std::numeric_limits<T>::max());
-      }
-    }
-  if (const ScoreTerm<bool>& mask = p.attention_mask; mask.data != nullptr) {
-    if (mask.row_stride == 0) {
-      const bool* from = mask.at(x.b, x.h, 0, key);
-      for (Size r = 0; r < keys; ++r)
-        if (from[r * mask.column_stride]) std::fill_n(s + r * tile_queries, x.count, hidden<T>);
-    } else {
-      for (Size i = 0; i < x.count; ++i) {
-        const bool* from = mask.at(x.b, x.h, x.first + i, key);
-        for (Size r = 0; r < keys; ++r) {
-          T& y = s[r * tile_queries + i];
-          y = from[r * mask.column_stride] ? hidden<T> : y;
-        }
-      }
-    }
-  }
-  if (p.causal) {
-    // Key key + r is hidden from queries below key + r - (s - t).
-    const Size offset = key - (p.keys - p.queries) - x.first;
-    for (Size r = std::max(Size{0}, 1 - offset); r < keys; ++r)
-      std::fill_n(s + r * tile_queries, std::min(offset + r, x.count), hidden<T>);
-  }
-}
-
-/// s = the masked scores of keys key..key + keys, from the queries' transpose.
-template <class T>
-void scores_of(const Queries<T>& x, const T* q_columns, Size key, Size keys, T* s) {
-  tile_product(Left::rows, keys, x.width(), x.p.head_dim, x.p.k.row(x.b, x.h, key), x.p.k.row_stride, q_columns,
-               tile_queries, s, tile_queries, false);
-  apply_terms(x, key, keys, s);
-}
-
-/// factor[r][i] = 0 or 1 / (1 - p), as kernels::dropout draws them.
-template <class T>
-void draw_factors(const Queries<T>& x, Size key, Size keys, T* factor) {
-  const DropoutFactor<T> rule(x.p.dropout);
-  alignas(64) std::uint32_t words[4][tile_queries];
-  for (Size r = 0; r < keys; r += 4) {
-    draw_words(x.p.dropout_key, x.row(), (x.p.keys + 3) / 4, (key + r) / 4, words);
-    for (Size w = 0; w < std::min(Size{4}, keys - r); ++w) rule.apply(words[w], factor + (r + w) * tile_queries);
+void finish_queries(const Queries<T>& x, const RunningSoftmax<T>& softmax, const T* o, Heads<T> out,
+                    AttentionSums<T> sums) {
+  const Size e = x.p.value_dim;
+  for (Size i = 0; i < x.count; ++i) {
+    T* y = out.row(x.b, x.h, x.first + i);
+    const bool nothing = softmax.total[i] == 0;
+    const T inverse = nothing ? T{0} : static_cast<T>(1 / softmax.total[i]);
+    for (Size j = 0; j < e; ++j) y[j] = nothing ? T{0} : o[i * e + j] * inverse;
+    sums.largest[x.row() + i] = softmax.shift[i];
+    sums.inverse[x.row() + i] = inverse;
   }
 }
 
 template <class T>
 void forward_queries(const AttentionPlan<T>& p, Size b, Size h, Size first, Heads<T> out, AttentionSums<T> sums) {
   const Queries<T> x(p, b, h, first);
-  const Size d = p.head_dim, e = p.value_dim, width = x.width(), tile = tile_keys * tile_queries;
-  Workspace<T> w{d * tile_queries, tile, tile_queries * e, p.dropout > 0 ? tile : 0};
+  const Size d = p.head_dim, e = p.value_dim, tile = tile_keys * tile_queries;
+  const bool drops = p.settings.dropout > 0;
+  Workspace<T> w{d * tile_queries, tile, tile_queries * e, drops ? tile : 0};
   T *q_columns = w.take(d * tile_queries), *s = w.take(tile), *o = w.take(tile_queries * e);
-  T* factor = p.dropout > 0 ? w.take(tile) : nullptr;
+  T* factor = drops ? w.take(tile) : nullptr;
   transpose_rows([&](Size i) { return p.q.row(b, h, first + i); }, x.count, d, x.score_unit(), q_columns);
-  alignas(64) T largest[tile_queries], before[tile_queries], shift[tile_queries], sum[tile_queries];
-  double total[tile_queries];
-  std::fill_n(largest, tile_queries, hidden<T>);
-  std::fill_n(shift, tile_queries, T{0});
-  std::fill_n(total, tile_queries, 0.0);
+  RunningSoftmax<T> softmax;
   const Size visible = x.visible();
   for (Size key = 0; key < visible; key += tile_keys) {
     const Size keys = std::min(tile_keys, visible - key);
     scores_of(x, q_columns, key, keys, s);
-    std::copy_n(largest, tile_queries, before);
-    take_largest(s, keys, width, largest);
-    for (Size i = 0; i < width; ++i) shift[i] = largest[i] == hidden<T> ? T{0} : largest[i];
-    take_powers(s, keys, width, shift, sum);
-    for (Size i = 0; i < width; ++i) before[i] -= shift[i];
-    map(before, before, width, [](auto v) ATTUNE_SIMD { return exp2_below(v); });
-    for (Size i = 0; i < x.count; ++i) {
-      total[i] = total[i] * static_cast<double>(before[i]) + static_cast<double>(sum[i]);
-      if (key > 0 && before[i] != T{1})
-        for (Size j = 0; j < e; ++j) o[i * e + j] *= before[i];
-    }
+    softmax.take(s, keys, x.width());
+    for (Size i = 0; i < x.count; ++i)
+      if (key > 0 && softmax.fade[i] != T{1})
+        for (Size j = 0; j < e; ++j) o[i * e + j] *= softmax.fade[i];
     if (factor) {
       draw_factors(x, key, keys, factor);
       for (Size i = 0; i < keys * tile_queries; ++i) s[i] *= factor[i];
     }
     tile_product(Left::columns, x.count, e, keys, s, tile_queries, p.v.row(b, h, key), p.v.row_stride, o, e, key > 0);
   }
-  for (Size i = 0; i < x.count; ++i) {
-    T* y = out.row(b, h, first + i);
-    const T inverse = total[i] == 0 ? T{0} : static_cast<T>(1 / total[i]);
-    if (total[i] == 0)
-      std::fill_n(y, e, T{0});
-    else
-      for (Size j = 0; j < e; ++j) y[j] = o[i * e + j] * inverse;
-    sums.largest[x.row() + i] = shift[i];
-    sums.inverse[x.row() + i] = inverse;
-  }
+  finish_queries(x, softmax, o, out, sums);
 }
+
+// ---- backward
+
+/// Queries as the backward pass takes them, and the arrays of a tile.
+template <class T>
+class BackwardTile {
+ public:
+  explicit BackwardTile(const AttentionPlan<T>& p)
+      : d_(p.head_dim),
+        e_(p.value_dim),
+        work_{d_ * tile_queries,
+              d_ * tile_queries,
+              d_ * tile_queries,
+              e_ * tile_queries,
+              e_ * tile_queries,
+              tile_,
+              tile_,
+              p.settings.dropout > 0 ? tile_ : 0},
+        q_columns(work_.take(d_ * tile_queries)),
+        q(work_.take(d_ * tile_queries)),
+        gq(work_.take(d_ * tile_queries)),
+        dy_columns(work_.take(e_ * tile_queries)),
+        dy(work_.take(e_ * tile_queries)),
+        s(work_.take(tile_)),
+        g(work_.take(tile_)),
+        factor(p.settings.dropout > 0 ? work_.take(tile_) : nullptr) {}
+
+  void take_queries(const Queries<T>& x, Heads<const T> out, AttentionSums<const T> sums, Heads<const T> dout) {
+    const T scale = static_cast<T>(x.p.settings.scale);
+    std::fill_n(shift, tile_queries, T{0});
+    std::fill_n(mean, tile_queries, T{0});
+    for (Size i = 0; i < x.count; ++i) {
+      const T *from = dout.row(x.b, x.h, x.first + i), *y = out.row(x.b, x.h, x.first + i);
+      const T *query = x.p.q.row(x.b, x.h, x.first + i), inverse = sums.inverse[x.row() + i];
+      T* to = dy + i * e_;
+      for (Size j = 0; j < e_; ++j) to[j] = inverse == 0 ? T{0} : from[j] * inverse;
+      for (Size j = 0; j < d_; ++j) q[i * d_ + j] = query[j] * scale;
+      shift[i] = sums.largest[x.row() + i];
+      mean[i] = static_cast<T>(sum<4>(hn::ScalableTag<T>(), e_, [=](auto step, Size j) ATTUNE_SIMD {
+        return hn::Mul(step.load(to + j), step.load(y + j));
+      }));
+    }
+    transpose_rows([&](Size i) { return x.p.q.row(x.b, x.h, x.first + i); }, x.count, d_, x.score_unit(), q_columns);
+    transpose_rows([&](Size i) { return dy + i * e_; }, x.count, e_, T{1}, dy_columns);
+  }
+
+  /// s = the probabilities of keys key + r, after dropout, and g = the gradients of their scores; both for the sums
+  /// that dy was divided by.
+  void take_keys(const Queries<T>& x, Size key, Size keys) {
+    scores_of(x, q_columns, key, keys, s);
+    tile_product(Left::rows, keys, x.width(), e_, x.p.v.row(x.b, x.h, key), x.p.v.row_stride, dy_columns, tile_queries,
+                 g, tile_queries, false);
+    if (factor) draw_factors(x, key, keys, factor);
+    take_gradients(s, g, factor, keys, x.width(), shift, mean);
+  }
+
+ private:
+  static constexpr Size tile_ = tile_keys * tile_queries;
+  const Size d_, e_;
+  Workspace<T> work_;
+
+ public:
+  T* const q_columns;  ///< [d][tile_queries], in units of the scores
+  T* const q;          ///< [tile_queries][d], scaled
+  T* const gq;         ///< [tile_queries][d], the sums of dq
+  /// dy [tile_queries][e] comes divided by the sums, so that powers of 2 can stand for the probabilities.
+  T *const dy_columns, *const dy;
+  T *const s, *const g;  ///< [tile_keys][tile_queries]
+  T* const factor;       ///< of dropout, or null
+  alignas(64) T shift[tile_queries], mean[tile_queries];
+};
 
 template <class T>
 void backward_keys(const AttentionPlan<T>& p, Size b, Size h, Size begin, Size end, Heads<const T> out,
-                   AttentionSums<const T> sums, Heads<const T> dout, Heads<T> dq, Heads<T> dk, Heads<T> dv, T* dbias) {
-  const Size d = p.head_dim, e = p.value_dim, tile = tile_keys * tile_queries;
-  const Size rows = tile_queries;
-  const Size dropped = p.dropout > 0 ? tile : 0;
-  Workspace<T> w{d * rows, d * rows, d * rows, e * rows, e * rows, tile, tile, dropped};
-  T *q_columns = w.take(d * rows), *q = w.take(d * rows), *gq = w.take(d * rows);
-  T *dy_columns = w.take(e * rows), *dy = w.take(e * rows), *s = w.take(tile), *g = w.take(tile);
-  T* factor = dropped ? w.take(tile) : nullptr;
-  const T scale = static_cast<T>(p.scale);
+                   AttentionSums<const T> sums, Heads<const T> dout, const AttentionGradients<T>& to) {
+  const Size d = p.head_dim, e = p.value_dim;
+  const T scale = static_cast<T>(p.settings.scale);
   for (Size j = begin; j < end; ++j) {
-    std::fill_n(dk.row(b, h, j), d, T{0});
-    std::fill_n(dv.row(b, h, j), e, T{0});
+    std::fill_n(to.dk.row(b, h, j), d, T{0});
+    std::fill_n(to.dv.row(b, h, j), e, T{0});
   }
+  BackwardTile<T> w(p);
   for (Size first = 0; first < p.queries; first += tile_queries) {
     const Queries<T> x(p, b, h, first);
     const Size visible = std::min(x.visible(), end);
     if (visible <= begin) {
-      for (Size i = 0; i < x.count; ++i) std::fill_n(dq.row(b, h, first + i), d, T{0});
+      for (Size i = 0; i < x.count; ++i) std::fill_n(to.dq.row(b, h, first + i), d, T{0});
       continue;
     }
-    // dy comes divided by the sums, so that powers of 2 can stand for the probabilities.
-    alignas(64) T shift[tile_queries] = {}, mean[tile_queries] = {};
-    for (Size i = 0; i < x.count; ++i) {
-      shift[i] = sums.largest[x.row() + i];
-      const T inverse = sums.inverse[x.row() + i];
-      const T *from = dout.row(b, h, first + i), *y = out.row(b, h, first + i), *row = p.q.row(b, h, first + i);
-      for (Size j = 0; j < e; ++j) dy[i * e + j] = inverse == 0 ? T{0} : from[j] * inverse;
-      mean[i] = static_cast<T>(sum<4>(hn::ScalableTag<T>(), e, [&](auto step, Size j) ATTUNE_SIMD {
-        return hn::Mul(step.load(dy + i * e + j), step.load(y + j));
-      }));
-      for (Size j = 0; j < d; ++j) q[i * d + j] = row[j] * scale;
-    }
-    transpose_rows([&](Size i) { return p.q.row(b, h, first + i); }, x.count, d, x.score_unit(), q_columns);
-    transpose_rows([&](Size i) { return dy + i * e; }, x.count, e, T{1}, dy_columns);
+    w.take_queries(x, out, sums, dout);
     for (Size key = begin; key < visible; key += tile_keys) {
       const Size keys = std::min(tile_keys, visible - key);
-      scores_of(x, q_columns, key, keys, s);
-      tile_product(Left::rows, keys, x.width(), e, p.v.row(b, h, key), p.v.row_stride, dy_columns, tile_queries, g,
-                   tile_queries, false);
-      if (factor) draw_factors(x, key, keys, factor);
-      take_gradients(s, g, factor, keys, x.width(), shift, mean);
-      if (dbias)
+      w.take_keys(x, key, keys);
+      if (to.dbias)
         for (Size i = 0; i < x.count; ++i)
-          for (Size r = 0; r < keys; ++r) dbias[(x.row() + i) * p.keys + key + r] = g[r * tile_queries + i];
-      tile_product(Left::rows, keys, e, x.count, s, tile_queries, dy, e, dv.row(b, h, key), dv.row_stride, true);
-      tile_product(Left::rows, keys, d, x.count, g, tile_queries, q, d, dk.row(b, h, key), dk.row_stride, true);
-      tile_product(Left::columns, x.count, d, keys, g, tile_queries, p.k.row(b, h, key), p.k.row_stride, gq, d,
+          for (Size r = 0; r < keys; ++r) to.dbias[(x.row() + i) * p.keys + key + r] = w.g[r * tile_queries + i];
+      tile_product(Left::rows, keys, e, x.count, w.s, tile_queries, w.dy, e, to.dv.row(b, h, key), to.dv.row_stride,
+                   true);
+      tile_product(Left::rows, keys, d, x.count, w.g, tile_queries, w.q, d, to.dk.row(b, h, key), to.dk.row_stride,
+                   true);
+      tile_product(Left::columns, x.count, d, keys, w.g, tile_queries, p.k.row(b, h, key), p.k.row_stride, w.gq, d,
                    key > begin);
     }
     for (Size i = 0; i < x.count; ++i) {
-      T* y = dq.row(b, h, first + i);
-      for (Size j = 0; j < d; ++j) y[j] = gq[i * d + j] * scale;
+      T* y = to.dq.row(b, h, first + i);
+      for (Size j = 0; j < d; ++j) y[j] = w.gq[i * d + j] * scale;
     }
   }
 }
@@ -276,14 +279,14 @@ void attention(const AttentionPlan<T>& p, Heads<T> out, AttentionSums<T> sums) {
 
 template <class T>
 void attention_grad(const AttentionPlan<T>& p, Heads<const T> out, AttentionSums<const T> sums, Heads<const T> dout,
-                    Heads<T> dq, Heads<T> dk, Heads<T> dv, T* dbias) {
+                    const AttentionGradients<T>& to) {
   const Size heads = p.batch * p.heads, groups = groups_of(p), tiles = pieces(p.keys, tile_keys);
   const Size dense = heads * p.queries * p.head_dim;
   const Buffer<T> partial((groups - 1) * dense);
-  if (dbias) std::fill_n(dbias, heads * p.queries * p.keys, T{0});
-  const auto part = [&](Size group) {
+  if (to.dbias) std::fill_n(to.dbias, heads * p.queries * p.keys, T{0});
+  const auto dq_of = [&](Size group) {
     const Size row = p.head_dim, head = p.queries * row;
-    return group == 0 ? dq : Heads<T>{partial.data() + (group - 1) * dense, p.heads * head, head, row};
+    return group == 0 ? to.dq : Heads<T>{partial.data() + (group - 1) * dense, p.heads * head, head, row};
   };
   const double work = work_of(p, p.queries);
   const Size grain = work >= worth_sharing ? 1 : static_cast<Size>(worth_sharing / std::max(work, 1.0));
@@ -293,16 +296,17 @@ void attention_grad(const AttentionPlan<T>& p, Heads<const T> out, AttentionSums
       const Size head = task / groups, turn = task % groups, group = turn % 2 == 0 ? turn / 2 : groups - 1 - turn / 2;
       const Size begin = group * tiles / groups * tile_keys;
       const Size end = std::min((group + 1) * tiles / groups * tile_keys, p.keys);
-      kernels<T>().backward(p, head / p.heads, head % p.heads, begin, end, out, sums, dout, part(group), dk, dv, dbias);
+      kernels<T>().backward(p, head / p.heads, head % p.heads, begin, end, out, sums, dout,
+                            {dq_of(group), to.dk, to.dv, to.dbias});
     }
   });
   if (groups == 1) return;
   parallel_for(heads * p.queries, 64, [&](Size first, Size last) {
     for (Size row = first; row < last; ++row) {
       const Size b = row / p.queries / p.heads, h = row / p.queries % p.heads, i = row % p.queries;
-      T* y = dq.row(b, h, i);
+      T* y = to.dq.row(b, h, i);
       for (Size group = 1; group < groups; ++group) {
-        const T* x = part(group).row(b, h, i);
+        const T* x = dq_of(group).row(b, h, i);
         for (Size j = 0; j < p.head_dim; ++j) y[j] += x[j];
       }
     }
@@ -312,7 +316,7 @@ void attention_grad(const AttentionPlan<T>& p, Heads<const T> out, AttentionSums
 #define ATTUNE_INSTANTIATE(T)                                                                                   \
   template void attention(const AttentionPlan<T>&, Heads<T>, AttentionSums<T>);                                 \
   template void attention_grad(const AttentionPlan<T>&, Heads<const T>, AttentionSums<const T>, Heads<const T>, \
-                               Heads<T>, Heads<T>, Heads<T>, T*);
+                               const AttentionGradients<T>&);
 ATTUNE_INSTANTIATE(float)
 ATTUNE_INSTANTIATE(double)
 #undef ATTUNE_INSTANTIATE

@@ -11,7 +11,16 @@
 
 namespace attune::kernels {
 
-/// A matrix [t, s] for each (b, h), broadcast by strides of 0; absent where `data` is null.
+/// How scores become probabilities.
+struct AttentionSettings {
+  bool causal = false;  ///< query i sees keys up to i + s - t
+  double scale = 1;     ///< of the scores
+  /// Of the probabilities: kernels::dropout of the matrix [b h t, s], rows padded to whole blocks of four.
+  double dropout = 0;
+  RandomKey dropout_key;
+};
+
+/// A matrix [t, s] for each (b, h), broadcast by strides of 0; absent if `data` is null.
 template <class T>
 struct ScoreTerm {
   const T* data = nullptr;
@@ -21,34 +30,31 @@ struct ScoreTerm {
   }
 };
 
+/// One call's sizes and operands.
 template <class T>
 struct AttentionPlan {
+  const AttentionSettings& settings;
   std::int64_t batch = 0, heads = 0, queries = 0, keys = 0, head_dim = 0, value_dim = 0;
-  bool causal = false;             // query i sees keys up to i + s - t
-  double scale = 1;                // of the scores
-  ScoreTerm<bool> attention_mask;  // true hides
-  ScoreTerm<T> bias;               // added to the scores
-  double dropout = 0;  // of the probabilities: kernels::dropout of the matrix [b h t, s], rows padded to whole blocks
-  RandomKey dropout_key;  // of four
-  Heads<const T> q, k, v;
-};
-
-/// Saved for the backward pass, [b, h, t] each: the largest score in units of log 2 (0 where nothing is seen), and the
-/// inverse of the sum of powers relative to it (0 where nothing is seen).
-template <class T>
-struct AttentionSums {
-  T* largest = nullptr;
-  T* inverse = nullptr;
+  Heads<const T> q{}, k{}, v{};
+  ScoreTerm<bool> attention_mask{};  ///< true hides
+  ScoreTerm<T> bias{};               ///< added to the scores
 };
 
 /// out = softmax(scale q k^T + bias) v; a query that sees nothing gives zeros. Queries are computed in parallel.
 template <class T>
 void attention(const AttentionPlan<T>& plan, Heads<T> out, AttentionSums<T> sums);
 
-/// dq, dk, dv (overwritten) from dout, and `dbias` [b, h, t, s] where it is not null. The keys are computed in groups
-/// in parallel; the number of groups depends on the shape alone.
+/// Where gradients go.
+template <class T>
+struct AttentionGradients {
+  Heads<T> dq, dk, dv;
+  T* dbias = nullptr;  ///< [b, h, t, s], or null
+};
+
+/// Overwrites the gradients with those of <out, dout>, for what the forward pass took and gave. The keys are computed
+/// in groups in parallel; the number of groups depends on the shape alone.
 template <class T>
 void attention_grad(const AttentionPlan<T>& plan, Heads<const T> out, AttentionSums<const T> sums, Heads<const T> dout,
-                    Heads<T> dq, Heads<T> dk, Heads<T> dv, T* dbias);
+                    const AttentionGradients<T>& gradients);
 
 }  // namespace attune::kernels

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <utility>
 
 #include "autograd/runtime/parallel.h"
@@ -9,40 +10,61 @@
 namespace attune::kernels {
 
 namespace {
+
 std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
+
+template <class T>
+const T* advanced(const T* p, std::int64_t n) {
+  return p ? p + n : nullptr;
+}
+
 }  // namespace
 
 ChunkWindow::ChunkWindow(const ChunkPlan& plan, std::int64_t task)
-    : plan_(plan),
+    : settings_(plan.settings),
+      length_(plan.length),
       task_(task),
-      per_round_(plan.length / plan.chunk),
-      order_(plan.order ? plan.order + task * plan.rounds * plan.length : nullptr),
-      all_buckets_(plan.bucket ? plan.bucket + task * plan.rounds * plan.length : nullptr),
-      key_padding_mask_(plan.key_padding_mask ? plan.key_padding_mask + task / plan.heads * plan.length : nullptr),
-      queries_(at(plan.chunk)) {
+      per_round_(plan.length / settings_.chunk),
+      order_(advanced(plan.order, task * settings_.rounds * plan.length)),
+      all_buckets_(advanced(plan.buckets, task * settings_.rounds * plan.length)),
+      key_padding_mask_(advanced(plan.key_padding_mask, task / plan.heads * plan.length)),
+      queries_(at(settings_.chunk)) {
   if (!order_) {
-    identity_.resize(at(plan.length));
-    for (std::int64_t i = 0; i < plan.length; ++i) identity_[at(i)] = static_cast<std::int32_t>(i);
+    identity_.resize(at(length_));
+    std::iota(identity_.begin(), identity_.end(), 0);
   }
-  // In one round a pair meets twice only where a window is longer than the ring of chunks.
-  const bool once = plan.rounds == 1 && plan.before + 1 + plan.after <= per_round_;
-  if (!plan.correct_duplicates || once) return;
-  places_.resize(at(plan.rounds * plan.length));
-  for (std::int64_t s = 0; s < plan.rounds * plan.length; ++s) {
-    const std::int64_t round = s / plan.length;
-    const std::int32_t position = order_ ? order_[s] : identity_[at(s % plan.length)];
-    places_[at(position * plan.rounds + round)] = {static_cast<std::int32_t>(s / plan.chunk),
-                                                   all_buckets_ ? all_buckets_[round * plan.length + position] : 0};
-  }
+  // In one round a pair meets twice only if a window is longer than the ring of chunks.
+  const bool once = settings_.rounds == 1 && settings_.before + 1 + settings_.after <= per_round_;
+  if (!settings_.correct_duplicates || once) return;
+  find_places();
   rounds_apart_ = by_bucket() && find_rounds_apart();
+}
+
+const std::int32_t* ChunkWindow::positions(std::int64_t chunk) const {
+  const std::int64_t begin = chunk * settings_.chunk;
+  return order_ ? order_ + begin : identity_.data() + begin % length_;
+}
+
+const std::int32_t* ChunkWindow::buckets_of(std::int64_t chunk) const {
+  return advanced(all_buckets_, chunk / per_round_ * length_);
+}
+
+void ChunkWindow::find_places() {
+  places_.resize(at(settings_.rounds * length_));
+  for (std::int64_t chunk = 0; chunk < chunks(); ++chunk) {
+    const std::int32_t *position = positions(chunk), *buckets = buckets_of(chunk);
+    for (std::int64_t i = 0; i < settings_.chunk; ++i)
+      places_[at(position[i] * settings_.rounds + chunk / per_round_)] = {static_cast<std::int32_t>(chunk),
+                                                                          buckets ? buckets[position[i]] : 0};
+  }
 }
 
 bool ChunkWindow::find_rounds_apart() const {
   std::vector<std::pair<std::int32_t, std::int32_t>> ranges;
-  for (std::int64_t round = 0; round < plan_.rounds; ++round) {
-    const std::int32_t* buckets = all_buckets_ + round * plan_.length;
+  for (std::int64_t round = 0; round < settings_.rounds; ++round) {
+    const std::int32_t* buckets = all_buckets_ + round * length_;
     std::int32_t low = std::numeric_limits<std::int32_t>::max(), high = -1;
-    for (std::int64_t i = 0; i < plan_.length; ++i) {
+    for (std::int64_t i = 0; i < length_; ++i) {
       if (key_padding_mask_ && key_padding_mask_[i]) continue;  // nobody else sees it
       low = std::min(low, buckets[i]);
       high = std::max(high, buckets[i]);
@@ -56,36 +78,32 @@ bool ChunkWindow::find_rounds_apart() const {
 }
 
 void ChunkWindow::append_keys(std::int64_t chunk) {
-  if (!plan_.ring && (chunk < 0 || chunk >= chunks())) return;
+  if (!settings_.ring && (chunk < 0 || chunk >= chunks())) return;
   chunk = wrapped(chunk);
-  const std::int64_t begin = chunk * plan_.chunk;
-  const std::int32_t* positions = order_ ? order_ + begin : identity_.data() + begin % plan_.length;
-  keys_.insert(keys_.end(), positions, positions + plan_.chunk);
-  if (!all_buckets_) return;
-  const std::int32_t* buckets = all_buckets_ + begin / plan_.length * plan_.length;
-  for (std::int64_t i = 0; i < plan_.chunk; ++i) key_buckets_.push_back(buckets[positions[i]]);
+  const std::int32_t *position = positions(chunk), *buckets = buckets_of(chunk);
+  keys_.insert(keys_.end(), position, position + settings_.chunk);
+  if (!buckets) return;
+  for (std::int64_t i = 0; i < settings_.chunk; ++i) key_buckets_.push_back(buckets[position[i]]);
 }
 
 void ChunkWindow::move_to(std::int64_t chunk) {
   chunk_ = chunk;
-  const std::int64_t begin = chunk * plan_.chunk;
-  const std::int32_t* positions = order_ ? order_ + begin : identity_.data() + begin % plan_.length;
-  std::copy_n(positions, plan_.chunk, queries_.begin());
-  buckets_ = all_buckets_ ? all_buckets_ + begin / plan_.length * plan_.length : nullptr;
+  std::copy_n(positions(chunk), settings_.chunk, queries_.begin());
+  buckets_ = buckets_of(chunk);
   keys_.clear();
   key_buckets_.clear();
-  if (plan_.own_chunk_first) append_keys(chunk);
-  for (std::int64_t o = -plan_.before; o <= plan_.after; ++o)
-    if (o != 0 || !plan_.own_chunk_first) append_keys(chunk + o);
+  if (settings_.own_chunk_first) append_keys(chunk);
+  for (std::int64_t o = -settings_.before; o <= settings_.after; ++o)
+    if (o != 0 || !settings_.own_chunk_first) append_keys(chunk + o);
   drop_unseen_keys();
 }
 
 void ChunkWindow::drop_unseen_keys() {
   offsets_.resize(keys_.size());
-  for (std::size_t c = 0; c < keys_.size(); ++c) offsets_[c] = static_cast<std::int32_t>(c);
-  if (!by_bucket() && !plan_.causal) return;
+  std::iota(offsets_.begin(), offsets_.end(), 0);
+  if (!by_bucket() && !settings_.causal) return;
   std::int32_t last = 0, low = std::numeric_limits<std::int32_t>::max(), high = -1;
-  for (std::int64_t i = 0; i < plan_.chunk; ++i) {
+  for (std::int64_t i = 0; i < settings_.chunk; ++i) {
     last = std::max(last, query(i));
     if (!by_bucket()) continue;
     low = std::min(low, query_bucket(i));
@@ -93,7 +111,7 @@ void ChunkWindow::drop_unseen_keys() {
   }
   std::size_t kept = 0;
   for (std::size_t c = 0; c < keys_.size(); ++c) {
-    if (plan_.causal && keys_[c] > last) continue;
+    if (settings_.causal && keys_[c] > last) continue;
     if (by_bucket() && (key_buckets_[c] < low || key_buckets_[c] > high)) continue;
     keys_[kept] = keys_[c];
     offsets_[kept] = offsets_[c];
@@ -106,33 +124,34 @@ void ChunkWindow::drop_unseen_keys() {
 }
 
 void ChunkWindow::dropout_row(std::int64_t i, double* factors) const {
+  const double p = settings_.dropout, kept_below = (1 - p) * 4294967296.0;
   const std::int64_t blocks = (whole_columns() + 3) / 4;
   const auto first = static_cast<std::uint64_t>(dropout_row_number(i) * blocks);
-  const double kept_below = (1 - plan_.dropout) * 4294967296.0;
   for (std::int64_t c = 0; c < columns(); ++c) {
     const auto place = static_cast<std::uint64_t>(offsets_[at(c)]);
-    const auto words = philox(plan_.dropout_key, first + place / 4);
-    factors[c] = words[place % 4] < kept_below ? 1 / (1 - plan_.dropout) : 0;
+    const auto words = philox(settings_.dropout_key, first + place / 4);
+    factors[c] = words[place % 4] < kept_below ? 1 / (1 - p) : 0;
   }
 }
 
 void chunked_attention_counts(const ChunkPlan& plan, std::int32_t* counts, double* kept) {
+  const ChunkSettings& o = plan.settings;
   const std::int64_t n = plan.length;
   std::fill_n(counts, plan.batch * plan.heads * n * n, 0);
   if (kept) std::fill_n(kept, plan.batch * plan.heads * n * n, 0.0);
   parallel_for(plan.batch * plan.heads, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t task = begin; task < end; ++task) {
       ChunkWindow w(plan, task);
-      std::vector<double> factors(at((plan.before + 1 + plan.after) * plan.chunk), 1.0);
+      std::vector<double> factors(at(w.whole_columns()), 1.0);
       for (std::int64_t chunk = 0; chunk < w.chunks(); ++chunk) {
         w.move_to(chunk);
-        for (std::int64_t i = 0; i < plan.chunk; ++i) {
-          if (plan.dropout > 0) w.dropout_row(i, factors.data());
+        for (std::int64_t i = 0; i < o.chunk; ++i) {
+          if (o.dropout > 0) w.dropout_row(i, factors.data());
           for (std::int64_t c = 0; c < w.columns(); ++c) {
             const std::int32_t key = w.keys()[c], query = w.query(i);
-            const bool own = plan.self_last && key == query;
-            if (plan.causal && key > query) continue;
-            if (plan.same_bucket && plan.bucket && w.key_buckets()[c] != w.query_bucket(i)) continue;
+            const bool own = o.self_last && key == query;
+            if (o.causal && key > query) continue;
+            if (w.by_bucket() && w.key_buckets()[c] != w.query_bucket(i)) continue;
             if (!own && w.is_padding(c)) continue;
             const std::int64_t pair = (task * n + query) * n + key;
             if (kept) kept[pair] += (factors[at(c)] - kept[pair]) / (counts[pair] + 1);
@@ -140,20 +159,6 @@ void chunked_attention_counts(const ChunkPlan& plan, std::int32_t* counts, doubl
           }
         }
       }
-    }
-  });
-}
-
-void bucket_order(const std::int32_t* buckets, std::int64_t tasks, std::int64_t rounds, std::int64_t length,
-                  std::int64_t limit, std::int32_t* order) {
-  parallel_for(tasks * rounds, 1, [&](std::int64_t begin, std::int64_t end) {
-    std::vector<std::int32_t> start(at(limit + 1));
-    for (std::int64_t t = begin; t < end; ++t) {
-      const std::int32_t* b = buckets + t * length;
-      std::fill(start.begin(), start.end(), 0);
-      for (std::int64_t i = 0; i < length; ++i) ++start[at(b[i] + 1)];
-      for (std::size_t i = 1; i < start.size(); ++i) start[i] += start[i - 1];
-      for (std::int64_t i = 0; i < length; ++i) order[t * length + start[at(b[i])]++] = static_cast<std::int32_t>(i);
     }
   });
 }

@@ -9,12 +9,13 @@
 
 namespace attune::kernels {
 
+/// A task is one head of one example. The window is that of a chunk at a time.
 class ChunkWindow {
  public:
   ChunkWindow(const ChunkPlan& plan, std::int64_t task);
 
-  const ChunkPlan& plan() const { return plan_; }
-  std::int64_t chunks() const { return plan_.rounds * per_round_; }
+  /// In all rounds.
+  std::int64_t chunks() const { return settings_.rounds * per_round_; }
   void move_to(std::int64_t chunk);
 
   /// Where a position lies in a round.
@@ -24,29 +25,28 @@ class ChunkWindow {
   /// Whether pairs that meet more than once are to be corrected for.
   bool corrects() const { return !places_.empty(); }
   /// [R]
-  const Place* places(std::int32_t position) const {
-    return places_.data() + static_cast<std::int64_t>(position) * plan_.rounds;
-  }
+  const Place* places(std::int32_t position) const { return places_.data() + position * settings_.rounds; }
   /// Whether no bucket is in two rounds: then pairs of one bucket meet within rounds only.
   bool rounds_apart() const { return rounds_apart_; }
   /// Whether only keys of the query's bucket are seen.
-  bool by_bucket() const { return plan_.same_bucket && all_buckets_ != nullptr; }
+  bool by_bucket() const { return settings_.same_bucket && all_buckets_ != nullptr; }
 
-  const std::int32_t* queries() const { return queries_.data(); }  // [m] positions
+  /// The chunk's positions, [m].
   std::int32_t query(std::int64_t i) const { return queries_[static_cast<std::size_t>(i)]; }
   std::int32_t query_bucket(std::int64_t i) const { return buckets_[query(i)]; }
-  std::int64_t columns() const { return static_cast<std::int64_t>(keys_.size()); }
-  /// The window without the keys that no query of the chunk may see for their bucket or position: [columns] positions,
+  /// The positions in the window, [columns], without the keys that no query of the chunk may see for their bucket or
+  /// position.
   const std::int32_t* keys() const { return keys_.data(); }
-  /// and their places in the whole window.
+  std::int64_t columns() const { return static_cast<std::int64_t>(keys_.size()); }
+  /// Their places in the whole window.
   const std::int32_t* offsets() const { return offsets_.data(); }
-  std::int64_t whole_columns() const { return (plan_.before + 1 + plan_.after) * plan_.chunk; }
-  const std::int32_t* key_buckets() const { return key_buckets_.data(); }  // [columns]
+  std::int64_t whole_columns() const { return (settings_.before + 1 + settings_.after) * settings_.chunk; }
+  const std::int32_t* key_buckets() const { return key_buckets_.data(); }
   /// Whether the c-th key is padding, which only itself may see.
   bool is_padding(std::int64_t c) const { return key_padding_mask_ && key_padding_mask_[keys()[c]]; }
 
   /// The i-th query's row of dropout factors' random numbers.
-  std::int64_t dropout_row_number(std::int64_t i) const { return (task_ * chunks() + chunk_) * plan_.chunk + i; }
+  std::int64_t dropout_row_number(std::int64_t i) const { return (task_ * chunks() + chunk_) * settings_.chunk + i; }
   /// The dropout factors of the i-th query's probabilities: 0 or 1 / (1 - p) [columns].
   void dropout_row(std::int64_t i, double* factors) const;
 
@@ -57,18 +57,23 @@ class ChunkWindow {
     while (chunk >= chunks()) chunk -= chunks();
     return chunk;
   }
+  /// Those of a chunk, in its order.
+  const std::int32_t* positions(std::int64_t chunk) const;
+  /// Those of a chunk's round, by position.
+  const std::int32_t* buckets_of(std::int64_t chunk) const;
   void append_keys(std::int64_t chunk);
   void drop_unseen_keys();
+  void find_places();
   bool find_rounds_apart() const;
 
-  const ChunkPlan& plan_;
-  std::int64_t task_, per_round_, chunk_ = 0;
+  const ChunkSettings& settings_;
+  std::int64_t length_, task_, per_round_, chunk_ = 0;
   const std::int32_t* order_;              // of this task, or null
   const std::int32_t* all_buckets_;        // of this task, or null
   const std::int32_t* buckets_ = nullptr;  // of the current chunk's round
   const bool* key_padding_mask_;           // of this example, or null
-  std::vector<std::int32_t> identity_;
-  std::vector<Place> places_;  // [n, R]
+  std::vector<std::int32_t> identity_;     // 0..n-1, if there is no order
+  std::vector<Place> places_;              // [n, R], if pairs are corrected for
   bool rounds_apart_ = false;
   std::vector<std::int32_t> queries_, keys_, key_buckets_, offsets_;
 };

@@ -13,61 +13,63 @@
 
 namespace attune::kernels {
 
-struct ChunkPlan {
-  std::int64_t batch = 0, heads = 0, length = 0, head_dim = 0;
-  std::int64_t rounds = 1, chunk = 0, before = 1, after = 0;  // `chunk` divides `length`
-  bool ring = true;  // the first chunk's predecessor is the last one; otherwise it has none
-  bool own_chunk_first =
-      true;  // the order of keys in a window: own, earlier, later; or in order of offset (changes rounding alone)
-  bool causal = true;       // keys after the query are not seen
-  bool same_bucket = true;  // keys of another bucket are not seen (buckets of different rounds differ)
-  bool correct_duplicates =
-      true;  // scores are lowered by log N, N the number of times that the key comes before the query in all rounds
-  bool self_last = true;       // a query sees itself only where it sees nothing else: its own score is
-  bool self_replaced = false;  // - lowered by self_penalty, or replaced by -self_penalty
+/// What a query sees, and how scores become probabilities.
+struct ChunkSettings {
+  std::int64_t rounds = 1;
+  std::int64_t chunk = 0;  ///< divides the length
+  std::int64_t before = 1, after = 0;
+  /// The first chunk's predecessor is the last one; otherwise it has none.
+  bool ring = true;
+  /// The order of keys in a window: own chunk, earlier, later; otherwise by offset. It changes rounding alone.
+  bool own_chunk_first = true;
+  bool causal = true;       ///< keys after the query are hidden
+  bool same_bucket = true;  ///< keys of another bucket are hidden
+  /// Scores are lowered by log N, N the number of times that the query meets the key in all rounds.
+  bool correct_duplicates = true;
+  /// A query sees itself only if it sees nothing else: its own score is lowered by self_penalty, or, if self_replaced,
+  /// is -self_penalty.
+  bool self_last = true;
+  bool self_replaced = false;
   double self_penalty = 1e5;
-  double scale = 1;
-  const std::int32_t* order = nullptr;   // [b, h, R, n]: order[r][s] is the position at place s; null: 0..n-1
-  const std::int32_t* bucket = nullptr;  // [b, h, R, n] by position; null: all the same
-  // [b, n]: true hides a key, but never a query from itself if self_last; null: none
-  const bool* key_padding_mask = nullptr;
-  double dropout = 0;  // of the probabilities
+  double scale = 1;    ///< of the scores
+  double dropout = 0;  ///< of the probabilities
   RandomKey dropout_key;
 };
 
-/// out [b, h, n] rows; a zero row where nothing is seen. For the backward pass, [b, h, n] each: the largest score in
-/// units of log 2, and the inverse of the sum of powers relative to it (0 where nothing is seen).
-template <class T>
-void chunked_attention(const ChunkPlan& plan, Heads<const T> q, Heads<const T> k, Heads<const T> v, Heads<T> out,
-                       T* largest, T* inverse);
-
-/// dq, dk, dv (overwritten) from dout; the others as the forward pass took and gave them.
-template <class T>
-void chunked_attention_grad(const ChunkPlan& plan, Heads<const T> q, Heads<const T> k, Heads<const T> v,
-                            Heads<const T> out, const T* largest, const T* inverse, Heads<const T> dout, Heads<T> dq,
-                            Heads<T> dk, Heads<T> dv);
-
-/// How often each query sees each key: counts [b, h, n, n], by the plan's rules (causality, buckets, padding,
-/// windows), self included; and, where `kept` is not null, the mean dropout factor over these times (0 where there are
-/// none).
-void chunked_attention_counts(const ChunkPlan& plan, std::int32_t* counts, double* kept);
-
-/// buckets [tasks, R, n] (any values >= 0 of at most `limit` - 1) to the stable order by (bucket, position), by
-/// counting sort.
-void bucket_order(const std::int32_t* buckets, std::int64_t tasks, std::int64_t rounds, std::int64_t length,
-                  std::int64_t limit, std::int32_t* order);
-
-struct HashPlan {
-  std::int64_t batch = 0, heads = 0, length = 0, head_dim = 0, rounds = 1;
-  const std::int64_t* factors = nullptr;  // even; one factor is the paper's plain hash
-  int factor_count = 0;
-  const bool* key_padding_mask = nullptr;  // [b, n]: true has a bucket of its own; null: none
+/// One call's sizes and constants.
+struct ChunkPlan {
+  const ChunkSettings& settings;
+  std::int64_t batch = 0, heads = 0, length = 0, head_dim = 0;
+  /// [b, h, R, n]: order[r][s] is the position at place s; null: 0..n-1.
+  const std::int32_t* order = nullptr;
+  /// [b, h, R, n] by position; null: all the same.
+  const std::int32_t* buckets = nullptr;
+  /// [b, n]: true hides a key, though not from itself if self_last; null: nothing is hidden.
+  const bool* key_padding_mask = nullptr;
 };
 
-/// buckets [b, h, R, n] of vectors x: sum_f argmax([x r_f; -x r_f]) prod(factors before f), plus the buckets of the
-/// rounds before. The rows of `rotations` are directions of d elements: factors[f] / 2 a factor, factor after factor,
-/// round after round.
 template <class T>
-void hash_buckets(const HashPlan& plan, Heads<const T> x, Heads<const T> rotations, std::int32_t* buckets);
+struct ChunkedOperands {
+  Heads<const T> q, k, v;
+};
+
+/// out [b, h, n] rows; a zero row if nothing is seen.
+template <class T>
+void chunked_attention(const ChunkPlan& plan, const ChunkedOperands<T>& x, Heads<T> out, AttentionSums<T> sums);
+
+/// Where gradients go.
+template <class T>
+struct ChunkedGradients {
+  Heads<T> dq, dk, dv;
+};
+
+/// Overwrites the gradients with those of <out, dout>, for what the forward pass took and gave.
+template <class T>
+void chunked_attention_grad(const ChunkPlan& plan, const ChunkedOperands<T>& x, Heads<const T> out,
+                            AttentionSums<const T> sums, Heads<const T> dout, const ChunkedGradients<T>& gradients);
+
+/// How often each query sees each key: counts [b, h, n, n], itself included; and, if `kept` is not null, the mean
+/// dropout factor over these times (0 if there are none).
+void chunked_attention_counts(const ChunkPlan& plan, std::int32_t* counts, double* kept);
 
 }  // namespace attune::kernels

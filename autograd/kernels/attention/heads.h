@@ -1,4 +1,4 @@
-// The rows of attention's operands, wherever they lie.
+// Attention's operands, wherever their rows lie, and what its forward pass leaves for the backward pass.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,14 @@ struct Heads {
   T* row(std::int64_t b, std::int64_t h, std::int64_t i) const {
     return data + b * batch_stride + h * head_stride + i * row_stride;
   }
+};
+
+/// Of each query's softmax, [b, h, t] each: the largest score in units of log 2, and the inverse of the sum of powers
+/// of 2 relative to it. Both are 0 if nothing is seen.
+template <class T>
+struct AttentionSums {
+  T* largest = nullptr;
+  T* inverse = nullptr;
 };
 
 }  // namespace attune::kernels

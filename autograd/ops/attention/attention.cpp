@@ -59,15 +59,16 @@ AttentionResult scaled_dot_product_attention(const Tensor& q, const Tensor& k, c
   if (!broadcast(joint, leading(v), joint))
     op.fail_shape("the leading axes of v " + v.shape().str() + " do not broadcast with those of the scores " +
                   scores.str() + " of q " + q.shape().str() + " and k " + k.shape().str());
-  detail::FusedAttentionOptions f{.causal = o.causal, .scale = o.scale, .dropout = o.dropout, .dropout_key = {}};
-  if (f.scale == 0) f.scale = 1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(q.size(-1), 1)));
-  if (f.dropout > 0) f.dropout_key = (o.generator ? *o.generator : default_generator()).next();
+  const double usual_scale = 1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(q.size(-1), 1)));
+  detail::AttentionSettings settings{
+      .causal = o.causal, .scale = o.scale == 0 ? usual_scale : o.scale, .dropout = o.dropout, .dropout_key = {}};
+  if (o.dropout > 0) settings.dropout_key = (o.generator ? *o.generator : default_generator()).next();
   if (!need_weights && joint.rank() + 2 <= most_axes)
-    return {detail::fused_attention(spread(q, joint), spread(k, joint), spread(v, joint), o.attention_mask, o.bias, f,
-                                    here),
+    return {detail::fused_attention(spread(q, joint), spread(k, joint), spread(v, joint), o.attention_mask, o.bias,
+                                    settings, here),
             Tensor()};
-  const Tensor weights = detail::attention_weights(q, k, o.attention_mask, o.bias, f);
-  return {detail::attention_output(weights, v, f), need_weights ? weights : Tensor()};
+  const Tensor weights = detail::attention_weights(q, k, o.attention_mask, o.bias, settings);
+  return {detail::attention_output(weights, v, settings), need_weights ? weights : Tensor()};
 }
 
 }  // namespace attune

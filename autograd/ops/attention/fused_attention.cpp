@@ -2,12 +2,12 @@
 
 #include <limits>
 
-#include "autograd/kernels/attention/attention.h"
-#include "autograd/ops/attention/internal/heads.h"
+#include "autograd/ops/attention/internal/attention_sums.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/internal/apply.h"
 #include "autograd/ops/internal/second_derivative.h"
+#include "autograd/ops/internal/views.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/random.h"
 #include "autograd/ops/softmax.h"
@@ -17,7 +17,6 @@ namespace attune::detail {
 namespace {
 
 using kernels::AttentionPlan;
-using kernels::AttentionSums;
 using kernels::Heads;
 using kernels::ScoreTerm;
 
@@ -38,30 +37,25 @@ ScoreTerm<T> term_of(const Tensor& x, const Shape& scores) {
   if (!x.defined()) return {};
   const Strides s = broadcast_strides(x.shape(), x.strides(), scores);
   const int r = scores.rank();
-  return {static_cast<const T*>(x.raw()), r > 3 ? s[r - 4] : 0, r > 2 ? s[r - 3] : 0, s[r - 2], s[r - 1]};
+  return {elements<const T>(x), r > 3 ? s[r - 4] : 0, r > 2 ? s[r - 3] : 0, s[r - 2], s[r - 1]};
 }
 
 template <class T>
 AttentionPlan<T> plan_of(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& attention_mask,
-                         const Tensor& bias, const FusedAttentionOptions& o) {
+                         const Tensor& bias, const AttentionSettings& o) {
   const Shape scores = scores_shape(q, k);
-  AttentionPlan<T> p;
-  p.batch = q.rank() > 3 ? q.size(-4) : 1;
-  p.heads = q.rank() > 2 ? q.size(-3) : 1;
-  p.queries = q.size(-2);
-  p.keys = k.size(-2);
-  p.head_dim = q.size(-1);
-  p.value_dim = v.size(-1);
-  p.causal = o.causal;
-  p.scale = o.scale;
-  p.attention_mask = term_of<bool>(attention_mask, scores);
-  p.bias = term_of<T>(bias, scores);
-  p.dropout = o.dropout;
-  p.dropout_key = o.dropout_key;
-  p.q = heads_of<const T>(q);
-  p.k = heads_of<const T>(k);
-  p.v = heads_of<const T>(v);
-  return p;
+  return {.settings = o,
+          .batch = q.rank() > 3 ? q.size(-4) : 1,
+          .heads = q.rank() > 2 ? q.size(-3) : 1,
+          .queries = q.size(-2),
+          .keys = k.size(-2),
+          .head_dim = q.size(-1),
+          .value_dim = v.size(-1),
+          .q = heads_of<const T>(q),
+          .k = heads_of<const T>(k),
+          .v = heads_of<const T>(v),
+          .attention_mask = term_of<bool>(attention_mask, scores),
+          .bias = term_of<T>(bias, scores)};
 }
 
 /// A fresh tensor [..., rows, columns] for x [..., rows, d]. Where the heads of x lie inside its rows, as a projection
@@ -78,16 +72,10 @@ Tensor laid_out_like(const Tensor& x, std::int64_t columns) {
   return view_of(empty(in_memory, x.dtype()), shape, strides, 0);
 }
 
-template <class T>
-AttentionSums<T> sums_of(const Tensor& sums) {
-  auto* first = static_cast<T*>(sums.raw_mut());
-  return {first, first + sums.numel() / 2};
-}
-
 /// dq, dk, dv, and the bias's gradient in the scores' shape where it is wanted.
 Tensors fused_attention_grad(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& attention_mask,
                              const Tensor& bias, const Tensor& dout, const Tensor& out, const Tensor& sums,
-                             const FusedAttentionOptions& o, bool wants_bias, Here here) {
+                             const AttentionSettings& o, bool wants_bias, Here here) {
   const Op op{"scaled_dot_product_attention_grad", here};
   const Tensor qd = with_dense_rows(q), kd = with_dense_rows(k), vd = with_dense_rows(v), gd = with_dense_rows(dout);
   Tensors grads{laid_out_like(q, q.size(-1)), laid_out_like(k, k.size(-1)), laid_out_like(v, v.size(-1))};
@@ -95,9 +83,9 @@ Tensors fused_attention_grad(const Tensor& q, const Tensor& k, const Tensor& v, 
   with_floating(q.dtype(), [&](auto zero) {
     using T = decltype(zero);
     kernels::attention_grad<T>(plan_of<T>(qd, kd, vd, attention_mask, bias, o), heads_of<const T>(out),
-                               sums_of<const T>(sums), heads_of<const T>(gd), heads_of<T>(grads[0]),
-                               heads_of<T>(grads[1]), heads_of<T>(grads[2]),
-                               wants_bias ? elements<T>(grads[3]) : nullptr);
+                               sums_of<const T>(sums), heads_of<const T>(gd),
+                               {heads_of<T>(grads[0]), heads_of<T>(grads[1]), heads_of<T>(grads[2]),
+                                wants_bias ? elements<T>(grads[3]) : nullptr});
   });
   // For second derivatives: out and the sums are functions of the others, so the composed form takes no notice of them.
   return op.record_joint(
@@ -124,7 +112,7 @@ Tensors fused_attention_grad(const Tensor& q, const Tensor& k, const Tensor& v, 
 }  // namespace
 
 Tensor fused_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& attention_mask,
-                       const Tensor& bias, const FusedAttentionOptions& o, Here here) {
+                       const Tensor& bias, const AttentionSettings& o, Here here) {
   const Op op{"scaled_dot_product_attention", here};
   const Tensor qd = with_dense_rows(q), kd = with_dense_rows(k), vd = with_dense_rows(v);
   Tensor out = laid_out_like(q, v.size(-1));
@@ -146,7 +134,7 @@ Tensor fused_attention(const Tensor& q, const Tensor& k, const Tensor& v, const 
 }
 
 Tensor attention_weights(const Tensor& q, const Tensor& k, const Tensor& attention_mask, const Tensor& bias,
-                         const FusedAttentionOptions& o) {
+                         const AttentionSettings& o) {
   const std::int64_t t = q.size(-2), s = k.size(-2);
   Tensor scores = matmul(o.scale * q, transpose(k));
   if (bias.defined()) scores = scores + bias;
@@ -159,7 +147,7 @@ Tensor attention_weights(const Tensor& q, const Tensor& k, const Tensor& attenti
   return softmax(scores, -1);
 }
 
-Tensor attention_output(const Tensor& weights, const Tensor& v, const FusedAttentionOptions& o) {
+Tensor attention_output(const Tensor& weights, const Tensor& v, const AttentionSettings& o) {
   if (o.dropout == 0) return matmul(weights, v);
   // A row's random numbers begin with a block of four of their own.
   const std::int64_t s = weights.size(-1), rest = (4 - s % 4) % 4;
@@ -168,7 +156,7 @@ Tensor attention_output(const Tensor& weights, const Tensor& v, const FusedAtten
 }
 
 Tensor fused_attention_composed(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& attention_mask,
-                                const Tensor& bias, const FusedAttentionOptions& o, Here here) {
+                                const Tensor& bias, const AttentionSettings& o, Here here) {
   const Op op{"scaled_dot_product_attention_composed", here};
   return attention_output(attention_weights(q, k, attention_mask, bias, o), v, o);
 }

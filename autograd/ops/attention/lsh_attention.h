@@ -1,4 +1,4 @@
-// Attention that does not look everywhere: locality-sensitive hashing (Reformer, Kitaev et al. 2020) and local windows.
+// Attention by locality-sensitive hashing (Reformer, Kitaev, Kaiser and Levskaya 2020).
 //
 // Letters: b batch, n length, h heads, d head size, R hash rounds, m chunk length. Time and memory are linear in n for
 // a fixed m and R.
@@ -91,24 +91,5 @@ Tensor lsh_attention_composed(const Tensor& qk, const Tensor& v, const Tensor& b
 /// attention.
 Tensor lsh_attention_weights(const Tensor& qk, const Tensor& buckets, const LshOptions& options,
                              const Tensor& key_padding_mask = {}, Here here = Here::current());
-
-struct LocalOptions {
-  std::int64_t chunk = 64;  ///< m; a length that it does not divide is padded inside
-  std::int64_t chunks_before = 1;
-  std::int64_t chunks_after = 0;
-  bool causal = true;
-  bool ring =
-      false;  ///< the first chunk's predecessor is the last chunk (seen only where not causal), as Hugging Face has it
-  double dropout = 0;
-};
-
-/// softmax(q k^T / sqrt(d)) v within windows of chunks: q, k, v [b, n, h, d], key_padding_mask [b, n] bool or undefined,
-/// true hides.
-Tensor local_attention(const Tensor& q, const Tensor& k, const Tensor& v, const LocalOptions& options,
-                       const Tensor& key_padding_mask = {}, RandomKey dropout_key = {}, Here here = Here::current());
-/// The same by its definition, with n x n matrices.
-Tensor local_attention_composed(const Tensor& q, const Tensor& k, const Tensor& v, const LocalOptions& options,
-                                const Tensor& key_padding_mask = {}, RandomKey dropout_key = {},
-                                Here here = Here::current());
 
 }  // namespace attune

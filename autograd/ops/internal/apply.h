@@ -4,28 +4,14 @@
 #include <utility>
 
 #include "autograd/kernels/elementwise.h"
+#include "autograd/ops/internal/views.h"
 #include "autograd/ops/operand.h"
 #include "autograd/runtime/dispatch.h"
 #include "autograd/tape/op.h"
 
 namespace attune::detail {
 
-template <class T>
-kernels::Strided<T> strided(const Tensor& x) {
-  return {static_cast<const T*>(x.raw()), x.strides()};
-}
-/// x read as if it had the broader `shape`.
-template <class T>
-kernels::Strided<T> strided(const Tensor& x, const Shape& shape) {
-  if (x.shape() == shape) return strided<T>(x);
-  return {static_cast<const T*>(x.raw()), broadcast_strides(x.shape(), x.strides(), shape)};
-}
-template <class T>
-T* elements(const Tensor& y) {
-  return static_cast<T*>(y.raw_mut());
-}
-
-/// Throws DTypeError where x's dtype cannot hold the number.
+/// Throws DTypeError if x's dtype cannot hold the number.
 void check_fits(const Op& op, const Scalar& s, const Tensor& x);
 /// Both operands as tensors of one dtype, for `const auto [a, b] = promote(op, x, y)`. Tensors are looked at where they
 /// are, since a further owner costs as much as a small operation's arithmetic: they must outlive this.

@@ -1,27 +1,23 @@
 // The recorded operation under scaled_dot_product_attention; see kernels/attention/attention.h. Internal to ops/.
 #pragma once
 
-#include "autograd/runtime/philox.h"
+#include "autograd/kernels/attention/attention.h"
 #include "autograd/tensor/tensor.h"
 
 namespace attune::detail {
 
-struct FusedAttentionOptions {
-  bool causal = false;
-  double scale = 1, dropout = 0;
-  RandomKey dropout_key;
-};
+using kernels::AttentionSettings;
 
 /// q [..., t, d], k [..., s, d], v [..., s, v] with the same leading axes, two at the most; attention_mask (bool, true
 /// hides) and bias undefined or broadcast to [..., t, s].
 Tensor fused_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& attention_mask,
-                       const Tensor& bias, const FusedAttentionOptions& options, Here here);
+                       const Tensor& bias, const AttentionSettings& settings, Here here);
 /// Its composition from dense matrices; leading axes broadcast.
 Tensor fused_attention_composed(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& attention_mask,
-                                const Tensor& bias, const FusedAttentionOptions& options, Here here);
+                                const Tensor& bias, const AttentionSettings& settings, Here here);
 /// The probabilities [..., t, s] before dropout, and the output made of them.
 Tensor attention_weights(const Tensor& q, const Tensor& k, const Tensor& attention_mask, const Tensor& bias,
-                         const FusedAttentionOptions& options);
-Tensor attention_output(const Tensor& weights, const Tensor& v, const FusedAttentionOptions& options);
+                         const AttentionSettings& settings);
+Tensor attention_output(const Tensor& weights, const Tensor& v, const AttentionSettings& settings);
 
 }  // namespace attune::detail

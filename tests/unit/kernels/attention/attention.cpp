@@ -27,11 +27,13 @@ struct Case {
 template <class T>
 struct Problem {
   Case c;
+  kernels::AttentionSettings settings;
   std::vector<T> q, k, v, dout, bias;
   std::vector<std::uint8_t> mask;  // of bools
   std::vector<T> out, largest, inverse, dq, dk, dv, dbias;
 
-  explicit Problem(const Case& of) : c(of) {
+  explicit Problem(const Case& of)
+      : c(of), settings{.causal = of.causal, .scale = 0.3, .dropout = of.dropout, .dropout_key = {7, 11}} {
     const Size rows = c.batch * c.heads;
     q = random_values<T>(rows * c.t * c.d, 1, 1);
     k = random_values<T>(rows * c.s * c.d, 1, 2);
@@ -57,32 +59,29 @@ struct Problem {
     return {data, n * c.heads * d, d, c.heads * d};
   }
   AttentionPlan<T> plan() const {
-    AttentionPlan<T> p;
+    AttentionPlan<T> p{.settings = settings};
     p.batch = c.batch;
     p.heads = c.heads;
     p.queries = c.t;
     p.keys = c.s;
     p.head_dim = c.d;
     p.value_dim = c.e;
-    p.causal = c.causal;
-    p.scale = 0.3;
-    p.dropout = c.dropout;
-    p.dropout_key = {7, 11};
+    p.q = rows(q.data(), c.t, c.d);
+    p.k = rows(k.data(), c.s, c.d);
+    p.v = rows(v.data(), c.s, c.e);
     const auto* bits = reinterpret_cast<const bool*>(mask.data());
     if (c.mask == Mask::keys) p.attention_mask = {bits, c.s, 0, 0, 1};
     if (c.mask == Mask::pairs || c.mask == Mask::all) p.attention_mask = {bits, c.t * c.s, 0, c.s, 1};
     if (c.biased) p.bias = {bias.data(), c.heads * c.t * c.s, c.t * c.s, c.s, 1};
-    p.q = rows(q.data(), c.t, c.d);
-    p.k = rows(k.data(), c.s, c.d);
-    p.v = rows(v.data(), c.s, c.e);
     return p;
   }
   void run() {
     const AttentionPlan<T> p = plan();
     kernels::attention<T>(p, rows(out.data(), c.t, c.e), {largest.data(), inverse.data()});
     kernels::attention_grad<T>(p, rows<const T>(out.data(), c.t, c.e), {largest.data(), inverse.data()},
-                               rows<const T>(dout.data(), c.t, c.e), rows(dq.data(), c.t, c.d),
-                               rows(dk.data(), c.s, c.d), rows(dv.data(), c.s, c.e), c.biased ? dbias.data() : nullptr);
+                               rows<const T>(dout.data(), c.t, c.e),
+                               {rows(dq.data(), c.t, c.d), rows(dk.data(), c.s, c.d), rows(dv.data(), c.s, c.e),
+                                c.biased ? dbias.data() : nullptr});
   }
 };
 
@@ -98,7 +97,7 @@ Expected expected(const Problem<T>& x) {
   const Size padded = (c.s + 3) / 4 * 4;
   std::vector<T> kept(static_cast<std::size_t>(c.batch * c.heads * c.t * padded), T{1});
   if (c.dropout > 0)
-    kernels::dropout<T>(p.dropout_key, c.dropout, kept.data(), kept.data(), static_cast<Size>(kept.size()));
+    kernels::dropout<T>(x.settings.dropout_key, c.dropout, kept.data(), kept.data(), static_cast<Size>(kept.size()));
   for (Size b = 0; b < c.batch; ++b)
     for (Size h = 0; h < c.heads; ++h)
       for (Size i = 0; i < c.t; ++i) {
@@ -113,7 +112,7 @@ Expected expected(const Problem<T>& x) {
           Real dot = 0;
           for (std::size_t a = 0; a < static_cast<std::size_t>(c.d); ++a)
             dot += static_cast<Real>(x.q[at_q + a]) * x.k[place(c.s, j, c.d) + a];
-          dot *= static_cast<Real>(p.scale);
+          dot *= static_cast<Real>(x.settings.scale);
           if (c.biased) dot += *p.bias.at(b, h, i, j);
           const bool hidden =
               (c.causal && j > i + c.s - c.t) || (p.attention_mask.data && *p.attention_mask.at(b, h, i, j));
@@ -135,8 +134,8 @@ Expected expected(const Problem<T>& x) {
           const std::size_t at_k = place(c.s, static_cast<Size>(j), c.d);
           if (c.biased) y.dbias[static_cast<std::size_t>(((b * c.heads + h) * c.t + i) * c.s) + j] = ds;
           for (std::size_t a = 0; a < static_cast<std::size_t>(c.d); ++a) {
-            y.dq[at_q + a] += static_cast<Real>(p.scale) * ds * x.k[at_k + a];
-            y.dk[at_k + a] += static_cast<Real>(p.scale) * ds * x.q[at_q + a];
+            y.dq[at_q + a] += static_cast<Real>(x.settings.scale) * ds * x.k[at_k + a];
+            y.dk[at_k + a] += static_cast<Real>(x.settings.scale) * ds * x.q[at_q + a];
           }
         }
       }

@@ -1,12 +1,13 @@
+#include "autograd/kernels/attention/buckets.h"
+
 #include <algorithm>
 #include <vector>
 
-#include "autograd/kernels/attention/chunked_attention.h"
 #include "autograd/kernels/simd_targets.h"
 #include "autograd/runtime/parallel.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "autograd/kernels/attention/hash_buckets.cpp"
+#define HWY_TARGET_INCLUDE "autograd/kernels/attention/buckets.cpp"
 #include "hwy/foreach_target.h"
 // After foreach_target.h:
 #include "autograd/kernels/attention/attention_tile-inl.h"
@@ -122,6 +123,21 @@ void hash_buckets(const HashPlan& p, Heads<const T> x, Heads<const T> rotations,
 }
 template void hash_buckets<float>(const HashPlan&, Heads<const float>, Heads<const float>, std::int32_t*);
 template void hash_buckets<double>(const HashPlan&, Heads<const double>, Heads<const double>, std::int32_t*);
+
+void bucket_order(const std::int32_t* buckets, std::int64_t tasks, std::int64_t rounds, std::int64_t length,
+                  std::int64_t limit, std::int32_t* order) {
+  const auto at = [](std::int64_t i) { return static_cast<std::size_t>(i); };
+  parallel_for(tasks * rounds, 1, [&](std::int64_t begin, std::int64_t end) {
+    std::vector<std::int32_t> start(at(limit + 1));
+    for (std::int64_t t = begin; t < end; ++t) {
+      const std::int32_t* b = buckets + t * length;
+      std::fill(start.begin(), start.end(), 0);
+      for (std::int64_t i = 0; i < length; ++i) ++start[at(b[i] + 1)];
+      for (std::size_t i = 1; i < start.size(); ++i) start[i] += start[i - 1];
+      for (std::int64_t i = 0; i < length; ++i) order[t * length + start[at(b[i])]++] = static_cast<std::int32_t>(i);
+    }
+  });
+}
 
 }  // namespace attune::kernels
 #endif

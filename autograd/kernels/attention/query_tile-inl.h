@@ -1,0 +1,104 @@
+// The scores of some queries of exact attention against keys, a tile at a time. Compiled once per instruction set.
+#if defined(ATTUNE_KERNELS_QUERY_TILE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef ATTUNE_KERNELS_QUERY_TILE_INL_H_
+#undef ATTUNE_KERNELS_QUERY_TILE_INL_H_
+#else
+#define ATTUNE_KERNELS_QUERY_TILE_INL_H_
+#endif
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "autograd/kernels/attention/attention.h"
+#include "autograd/kernels/attention/attention_tile-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace attune::kernels::HWY_NAMESPACE {
+
+/// Some queries of one head.
+template <class T>
+struct Queries {
+  const AttentionPlan<T>& p;
+  Size b, h, first, count;
+
+  Queries(const AttentionPlan<T>& plan, Size b_, Size h_, Size first_)
+      : p(plan), b(b_), h(h_), first(first_), count(std::min(tile_queries, plan.queries - first_)) {}
+
+  /// Of all [b h t] queries.
+  Size row() const { return (b * p.heads + h) * p.queries + first; }
+  Size width() const { return tile_width<T>(count); }
+  /// Keys that the last of them sees.
+  Size visible() const {
+    return p.settings.causal ? std::clamp(first + count + p.keys - p.queries, Size{0}, p.keys) : p.keys;
+  }
+  T score_unit() const { return static_cast<T>(p.settings.scale * std::numbers::log2e); }
+};
+
+// Below s[r][i] is the score of key key + r with query first + i.
+
+template <class T>
+void add_bias(const Queries<T>& x, Size key, Size keys, T* s) {
+  const ScoreTerm<T>& bias = x.p.bias;
+  for (Size i = 0; i < x.count; ++i) {
+    const T* from = bias.at(x.b, x.h, x.first + i, key);
+    for (Size r = 0; r < keys; ++r) {
+      // The least finite number, a usual mask, must stay finite.
+      const T b = from[r * bias.column_stride], unit = std::numbers::log2e_v<T>;
+      s[r * tile_queries + i] +=
+          std::isinf(b) ? b : std::clamp(unit * b, std::numeric_limits<T>::lowest(), std::numeric_limits<T>::max());
+    }
+  }
+}
+
+template <class T>
+void hide_masked(const Queries<T>& x, Size key, Size keys, T* s) {
+  const ScoreTerm<bool>& mask = x.p.attention_mask;
+  if (mask.row_stride == 0) {  // the same keys from all queries
+    const bool* from = mask.at(x.b, x.h, 0, key);
+    for (Size r = 0; r < keys; ++r)
+      if (from[r * mask.column_stride]) std::fill_n(s + r * tile_queries, x.count, hidden<T>);
+    return;
+  }
+  for (Size i = 0; i < x.count; ++i) {
+    const bool* from = mask.at(x.b, x.h, x.first + i, key);
+    for (Size r = 0; r < keys; ++r) {
+      T& y = s[r * tile_queries + i];
+      y = from[r * mask.column_stride] ? hidden<T> : y;
+    }
+  }
+}
+
+/// Key key + r is hidden from queries below key + r - (s - t).
+template <class T>
+void hide_future(const Queries<T>& x, Size key, Size keys, T* s) {
+  const Size offset = key - (x.p.keys - x.p.queries) - x.first;
+  for (Size r = std::max(Size{0}, 1 - offset); r < keys; ++r)
+    std::fill_n(s + r * tile_queries, std::min(offset + r, x.count), hidden<T>);
+}
+
+/// From the queries' transpose; hidden ones are -inf.
+template <class T>
+void scores_of(const Queries<T>& x, const T* q_columns, Size key, Size keys, T* s) {
+  tile_product(Left::rows, keys, x.width(), x.p.head_dim, x.p.k.row(x.b, x.h, key), x.p.k.row_stride, q_columns,
+               tile_queries, s, tile_queries, false);
+  if (x.p.bias.data) add_bias(x, key, keys, s);
+  if (x.p.attention_mask.data) hide_masked(x, key, keys, s);
+  if (x.p.settings.causal) hide_future(x, key, keys, s);
+}
+
+/// factor[r][i] = 0 or 1 / (1 - p), as kernels::dropout draws them.
+template <class T>
+void draw_factors(const Queries<T>& x, Size key, Size keys, T* factor) {
+  const DropoutFactor<T> rule(x.p.settings.dropout);
+  alignas(64) std::uint32_t words[4][tile_queries];
+  for (Size r = 0; r < keys; r += 4) {
+    draw_words(x.p.settings.dropout_key, x.row(), (x.p.keys + 3) / 4, (key + r) / 4, words);
+    for (Size w = 0; w < std::min(Size{4}, keys - r); ++w) rule.apply(words[w], factor + (r + w) * tile_queries);
+  }
+}
+
+}  // namespace attune::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif

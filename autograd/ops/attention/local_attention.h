@@ -1,0 +1,31 @@
+// Attention within local windows: queries see the keys of their chunk and of its neighbours.
+//
+// Letters: b batch, n length, h heads, d head size, m chunk length. Time and memory are linear in n for a fixed m.
+#pragma once
+
+#include "autograd/runtime/philox.h"
+#include "autograd/tensor/tensor.h"
+
+namespace attune {
+
+struct LocalOptions {
+  std::int64_t chunk = 64;         ///< m; a length that it does not divide is padded inside
+  std::int64_t chunks_before = 1;  ///< chunks a query sees before its own ...
+  std::int64_t chunks_after = 0;   ///< ... and after it
+  bool causal = true;
+  /// The first chunk's predecessor is the last chunk (seen only if not causal), as Hugging Face has it.
+  bool ring = false;
+  double dropout = 0;  ///< of the attention probabilities
+};
+
+/// softmax(q k^T / sqrt(d)) v within windows of chunks: q, k, v [b, n, h, d], key_padding_mask [b, n] bool or undefined,
+/// true hides; [b, n, h, d]. A query that sees nothing gives zeros. Throws ShapeError and DTypeError for inputs that do
+/// not fit, ValueError for options that make no window.
+Tensor local_attention(const Tensor& q, const Tensor& k, const Tensor& v, const LocalOptions& options,
+                       const Tensor& key_padding_mask = {}, RandomKey dropout_key = {}, Here here = Here::current());
+/// The same by its definition, with n x n matrices.
+Tensor local_attention_composed(const Tensor& q, const Tensor& k, const Tensor& v, const LocalOptions& options,
+                                const Tensor& key_padding_mask = {}, RandomKey dropout_key = {},
+                                Here here = Here::current());
+
+}  // namespace attune
