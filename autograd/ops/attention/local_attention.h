@@ -18,9 +18,9 @@ struct LocalOptions {
   double dropout = 0;  ///< of the attention probabilities
 };
 
-/// softmax(q k^T / sqrt(d)) v within windows of chunks: q, k, v [b, n, h, d], key_padding_mask [b, n] bool or undefined,
-/// true hides; [b, n, h, d]. A query that sees nothing gives zeros. Throws ShapeError and DTypeError for inputs that do
-/// not fit, ValueError for options that make no window.
+/// softmax(q k^T / sqrt(d)) v within windows of chunks: q, k, v [b, n, h, d], key_padding_mask [b, n] bool or
+/// undefined, true hides; [b, n, h, d]. A query that sees nothing gives zeros. Throws ShapeError and DTypeError for
+/// inputs that do not fit, ValueError for options that make no window.
 Tensor local_attention(const Tensor& q, const Tensor& k, const Tensor& v, const LocalOptions& options,
                        const Tensor& key_padding_mask = {}, RandomKey dropout_key = {}, Here here = Here::current());
 /// The same by its definition, with n x n matrices.
