@@ -243,8 +243,9 @@ TEST_CASE("reformer: a training step hashes once a layer, and attends once more 
     CHECK(runs(profile, "local_attention").calls == forward);
     CHECK(runs(profile, "chunked_attention").calls == 3 * forward);
     CHECK(runs(profile, "chunked_attention").steps == 3);
-    // Recomputation sorts again, in three thousandths of a layer's time: the order would take as much memory a layer as
-    // the buckets, which are nearly all that a reversible layer keeps. The backward kernel takes the order that is there.
+    // Recomputation sorts again, in three thousandths of a layer's time: the order would take as much memory a layer
+    // as the buckets, which are nearly all that a reversible layer keeps. The backward kernel takes the order that is
+    // there.
     CHECK(runs(profile, "bucket_order").calls == 2 * forward);
   }
 }
