@@ -1,7 +1,9 @@
 // Attune's tensors, operations and tape. `#include "nn/nn.h"` adds layers and `#include "optim/optim.h"` optimisers.
 #pragma once
 
-#include "autograd/derivatives/functional.h"
+#include "autograd/derivatives/gradcheck.h"
+#include "autograd/derivatives/jacobian.h"
+#include "autograd/derivatives/jvp.h"
 #include "autograd/io/npy.h"
 #include "autograd/io/print.h"
 #include "autograd/io/safetensors.h"
