@@ -17,8 +17,6 @@ namespace attune::kernels {
 
 namespace {
 
-using Size = std::int64_t;
-
 constexpr Size tile_rows = 512, tile_columns = 1024;     // at the most: large tiles spend the least on BLAS's packing
 constexpr Size least_side = 32;                          // of a tile that is halved
 constexpr Size least_tiles = 4;                          // of a product that is worth sharing, however small its output
@@ -31,9 +29,9 @@ constexpr Size epilogue_elements = 16384;                // stay in cache betwee
 Size pieces(Size n, Size of) { return (n + of - 1) / of; }
 int narrow(Size n) { return static_cast<int>(n); }
 
-/// While it lives, BLAS calls of this thread stay on this thread: the number of threads must not choose BLAS's
-/// blocking. OpenBLAS's OpenMP build follows the calling thread's OpenMP setting, which is put back for its owner's
-/// sake.
+/// While it lives, BLAS calls of this thread stay on this thread: the number of threads must not choose
+/// BLAS's blocking. OpenBLAS's OpenMP build follows the calling thread's OpenMP setting, which is put back
+/// for its owner's sake.
 class OneBlasThread {
  public:
   OneBlasThread() : before_(omp_get_max_threads()) {
@@ -54,7 +52,7 @@ void copy_rows(const T* from, Size from_stride, T* to, Size to_stride, Size rows
   for (Size i = 0; i < rows; ++i) std::copy_n(from + i * from_stride, columns, to + i * to_stride);
 }
 
-/// A matrix as BLAS takes it: itself, or a dense copy where BLAS's int cannot hold the row stride or BLAS refuses it
+/// A matrix as BLAS takes it: itself, or a dense copy if BLAS's int cannot hold the row stride or BLAS refuses it
 /// (less than the width: 0 for a repeated row).
 template <class T>
 class Operand {
