@@ -1,4 +1,4 @@
-// Samples of ops/gather.h and ops/index.h.
+// Samples of ops/gather.h, ops/index.h, ops/embedding.h and ops/sort.h.
 #pragma once
 
 #include <algorithm>
