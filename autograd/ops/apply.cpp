@@ -57,7 +57,7 @@ Shape joint_shape(const Op& op, const Tensor& a, const Tensor& b) {
 }
 
 void copy_into(const Tensor& y, const Tensor& x) {
-  if (x.numel() != 0) kernels::copy(x.dtype(), x.shape(), x.raw(), x.strides(), y.raw_mut(), y.strides());
+  if (x.numel() != 0) kernels::copy(x.dtype(), x.shape(), x.raw(), x.strides(), y.unsafe_data(), y.strides());
 }
 
 Tensor unary(const Op& op, kernels::Unary f, const Tensor& x) {

@@ -14,7 +14,7 @@ Tensor full(const Shape& shape, const Scalar& value, DType dtype, Here here) {
   const Op op{"full", here};
   Tensor y = op.empty(shape, dtype);
   if (value.real() == 0 && !std::signbit(value.real())) {
-    std::memset(y.raw_mut(), 0, static_cast<std::size_t>(y.numel()) * size_of(dtype));
+    std::memset(y.unsafe_data(), 0, static_cast<std::size_t>(y.numel()) * size_of(dtype));
     return y;
   }
   with_any(dtype, [&]<class T>(T) {
@@ -69,7 +69,7 @@ Tensor from_values(const char* name, const std::vector<From>& values, const Shap
   Tensor y = op.empty(shape, dtype);
   const Shape flat{y.numel()};
   if (y.numel() != 0)
-    kernels::cast(flat, dtype_of<From>, values.data(), contiguous_strides(flat), dtype, y.raw_mut());
+    kernels::cast(flat, dtype_of<From>, values.data(), contiguous_strides(flat), dtype, y.unsafe_data());
   return y;
 }
 
@@ -94,7 +94,7 @@ Tensor to(const Tensor& x, DType dtype, Here here) {
   op.check_defined(x);
   if (x.dtype() == dtype) return x;
   Tensor y = op.empty(x.shape(), dtype);
-  kernels::cast(x.shape(), x.dtype(), x.raw(), x.strides(), dtype, y.raw_mut());
+  kernels::cast(x.shape(), x.dtype(), x.raw(), x.strides(), dtype, y.unsafe_data());
   if (!is_floating(dtype)) return y;
   return op.record(std::move(y), of<to>(x, dtype), "dx = dy in x's dtype",
                    [from = x.dtype()](const Tensor& dy) { return to(dy, from); });

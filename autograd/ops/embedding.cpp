@@ -25,7 +25,7 @@ Tensor embedding(const Tensor& table, const Tensor& indices, std::int64_t paddin
   shape.push_back(table.size(1));
   Tensor y = op.empty(shape, table.dtype());
   kernels::index_select(table.dtype(), from.raw(), 1, table.size(0), table.size(1), elements<const std::int64_t>(at),
-                        at.numel(), y.raw_mut());
+                        at.numel(), y.unsafe_data());
   return op.record(
       std::move(y), of<embedding>(table, indices, padding_index), "dtable = dy added at the indices",
       [at = Saved(at), padding_index, whole = table.shape()](const Tensor& dy) {

@@ -81,7 +81,7 @@ Tensor index_select(const Tensor& x, std::int64_t axis, const Tensor& index, Her
   Shape shape = x.shape();
   shape[a] = at.numel();
   Tensor y = op.empty(shape, x.dtype());
-  kernels::index_select(x.dtype(), from.raw(), s.outer, s.n, s.inner, positions(at), at.numel(), y.raw_mut());
+  kernels::index_select(x.dtype(), from.raw(), s.outer, s.n, s.inner, positions(at), at.numel(), y.unsafe_data());
   return op.record(
       std::move(y), of<index_select>(x, axis, index), "dx = dy added at the index",
       [at = Saved(at), a, whole = x.shape()](const Tensor& dy) {
@@ -164,7 +164,7 @@ Tensor gather(const Tensor& x, std::int64_t axis, const Tensor& index, Here here
   Tensor y = op.empty(index.shape(), x.dtype());
   if (at.numel() != 0)
     kernels::gather(x.dtype(), from.raw(), s.outer, s.n, s.inner, positions(at), at.numel() / (s.outer * s.inner),
-                    y.raw_mut());
+                    y.unsafe_data());
   return op.record(
       std::move(y), of<gather>(x, axis, index), "dx = dy added at the index",
       [at = Saved(at), a, whole = x.shape()](const Tensor& dy) {

@@ -32,7 +32,7 @@ void check_fits(const Op& op, const Tensor& x, const Tensor& y) {
 /// Writes dense `values` of x's shape and dtype into x.
 void assign(const Tensor& x, const Tensor& values, Here site) {
   kernels::copy(x.dtype(), x.shape(), values.raw(), broadcast_strides(values.shape(), values.strides(), x.shape()),
-                x.raw_mut(), x.strides());
+                x.unsafe_data(), x.strides());
   x.bump_version(site);
 }
 

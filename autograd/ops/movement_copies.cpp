@@ -114,7 +114,7 @@ Tensor flip(const Tensor& x, const Dims& axes, Here here) {
   if (x.numel() != 0)
     kernels::copy(x.dtype(), x.shape(),
                   static_cast<const std::byte*>(x.raw()) + offset * static_cast<std::int64_t>(size_of(x.dtype())),
-                  strides, y.raw_mut(), y.strides());
+                  strides, y.unsafe_data(), y.strides());
   return op.record(std::move(y), of<flip>(x, axes), "dx = dy flipped back",
                    [axes](const Tensor& dy) { return flip(dy, axes); });
 }

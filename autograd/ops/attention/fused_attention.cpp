@@ -80,7 +80,7 @@ Tensor laid_out_like(const Tensor& x, std::int64_t columns) {
 
 template <class T>
 AttentionSums<T> sums_of(const Tensor& sums) {
-  auto* first = static_cast<T*>(sums.raw_mut());
+  auto* first = static_cast<T*>(sums.unsafe_data());
   return {first, first + sums.numel() / 2};
 }
 
