@@ -1,7 +1,9 @@
 // Attune's tensors, operations and tape. `#include "nn/nn.h"` adds layers and `#include "optim/optim.h"` optimisers.
 #pragma once
 
-#include "autograd/derivatives/functional.h"
+#include "autograd/derivatives/gradcheck.h"
+#include "autograd/derivatives/jacobian.h"
+#include "autograd/derivatives/jvp.h"
 #include "autograd/io/npy.h"
 #include "autograd/io/print.h"
 #include "autograd/io/safetensors.h"
@@ -11,6 +13,7 @@
 #include "autograd/ops/convolution.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
+#include "autograd/ops/embedding.h"
 #include "autograd/ops/gather.h"
 #include "autograd/ops/index.h"
 #include "autograd/ops/inplace.h"
@@ -24,6 +27,7 @@
 #include "autograd/ops/reduce.h"
 #include "autograd/ops/scan.h"
 #include "autograd/ops/softmax.h"
+#include "autograd/ops/sort.h"
 #include "autograd/ops/surrogate.h"
 #include "autograd/runtime/dtype.h"
 #include "autograd/runtime/error.h"

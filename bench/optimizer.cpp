@@ -23,10 +23,11 @@ void count_bytes(benchmark::State& state, std::int64_t bytes_an_element) {
 void copy_memory(benchmark::State& state) {
   const Tensor x = ones({2 * n}), y = zeros({2 * n});
   for (auto _ : state)
-    parallel_for(2 * n, piece, [from = x.data<float>(), to = static_cast<float*>(y.raw_mut())](auto begin, auto end) {
-      std::copy(from + begin, from + end, to + begin);
-      benchmark::ClobberMemory();
-    });
+    parallel_for(2 * n, piece,
+                 [from = x.data<float>(), to = static_cast<float*>(y.unsafe_data())](auto begin, auto end) {
+                   std::copy(from + begin, from + end, to + begin);
+                   benchmark::ClobberMemory();
+                 });
   count_bytes(state, 16);
 }
 
@@ -36,7 +37,7 @@ void triad(benchmark::State& state) {
   for (auto _ : state)
     parallel_for(
         size, piece,
-        [a = x.data<float>(), b = y.data<float>(), c = static_cast<float*>(z.raw_mut())](auto begin, auto end) {
+        [a = x.data<float>(), b = y.data<float>(), c = static_cast<float*>(z.unsafe_data())](auto begin, auto end) {
           for (auto i = begin; i < end; ++i) c[i] = a[i] + 0.5f * b[i];
           benchmark::ClobberMemory();
         });

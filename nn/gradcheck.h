@@ -3,7 +3,7 @@
 
 #include <concepts>
 
-#include "autograd/derivatives/functional.h"
+#include "autograd/derivatives/gradcheck.h"
 #include "nn/module.h"
 
 namespace attune::nn {

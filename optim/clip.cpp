@@ -24,7 +24,7 @@ template <class T>
 std::vector<kernels::Piecewise<T>> gradients_of(const std::vector<Tensor>& gradients) {
   std::vector<kernels::Piecewise<T>> found;
   for (const Tensor& g : gradients)
-    if (g.dtype() == dtype_of<T>) found.push_back({static_cast<T*>(g.raw_mut()), g.numel()});
+    if (g.dtype() == dtype_of<T>) found.push_back({detail::elements<T>(g), g.numel()});
   return found;
 }
 

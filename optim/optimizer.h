@@ -26,7 +26,7 @@ class Optimizer {
 
   /// Updates every parameter that has a gradient, in one pass, and clears the gradients unless `keep_gradients`.
   /// Several backward passes before a step accumulate their gradients. Frozen parameters (requires_grad off) have no
-  /// gradient and stay. Where it throws (MemoryError, or ValueError for a schedule's factor) nothing has changed.
+  /// gradient and stay. If it throws (MemoryError, or ValueError for a schedule's factor) nothing has changed.
   void step(bool keep_gradients = false, Here here = Here::current());
   void zero_grad();
 
@@ -39,8 +39,8 @@ class Optimizer {
   /// "step" counts the steps, "lr" [groups] has the base rates; a parameter's own, by its index: "0.step", the updates
   /// it has had, and moments such as "0.exp_avg" (sharing storage) from its first update on.
   std::map<std::string, Tensor> state_dict() const;
-  /// Copies a state, converting floating dtypes. Throws ValueError listing what does not fit; where it throws nothing
-  /// has changed.
+  /// Copies a state, converting floating dtypes. Throws ValueError listing what does not fit; if it throws
+  /// nothing has changed.
   void load_state_dict(const std::map<std::string, Tensor>& state, Here here = Here::current());
   /// The same through a safetensors file.
   void save(const std::string& path, Here here = Here::current()) const;

@@ -8,17 +8,14 @@
 
 namespace attune::optim {
 
+using detail::elements;
+
 namespace {
 
 std::vector<Group> one_group(std::vector<Tensor> parameters) {
   std::vector<Group> groups(1);
   groups[0].parameters = std::move(parameters);
   return groups;
-}
-
-template <class T>
-T* data(const Tensor& x) {
-  return static_cast<T*>(x.raw_mut());
 }
 
 }  // namespace
@@ -43,10 +40,10 @@ static void by_element(const std::vector<Update>& updates, Kernel&& kernel) {
   const auto make = [](const Update& u, auto zero) {
     using T = decltype(zero);
     const auto& state = u.parameter->state;
-    return kernels::Updated<T>{{data<T>(u.parameter->value), u.gradient.numel()},
-                               data<T>(u.gradient),
-                               state.size() > 0 ? data<T>(state[0]) : nullptr,
-                               state.size() > 1 ? data<T>(state[1]) : nullptr,
+    return kernels::Updated<T>{{elements<T>(u.parameter->value), u.gradient.numel()},
+                               elements<T>(u.gradient),
+                               state.size() > 0 ? elements<T>(state[0]) : nullptr,
+                               state.size() > 1 ? elements<T>(state[1]) : nullptr,
                                u.lr,
                                u.weight_decay,
                                u.step};
@@ -134,11 +131,11 @@ void Adafactor::update(const std::vector<Update>& updates) {
     const bool factored = p.rank() >= 2;
     const double t = static_cast<double>(u.step);
     kernels::Factored<T> f;
-    f.p = data<T>(p);
-    f.g = data<T>(u.gradient);
-    f.row = factored ? data<T>(state[0]) : nullptr;
-    f.column = data<T>(state[1]);
-    f.m = state.size() > 2 ? data<T>(state[2]) : nullptr;
+    f.p = elements<T>(p);
+    f.g = elements<T>(u.gradient);
+    f.row = factored ? elements<T>(state[0]) : nullptr;
+    f.column = elements<T>(state[1]);
+    f.m = state.size() > 2 ? elements<T>(state[2]) : nullptr;
     f.rows = factored ? p.size(-2) : 1;
     f.columns = factored ? p.size(-1) : p.numel();
     f.matrices = p.numel() / (f.rows * f.columns);

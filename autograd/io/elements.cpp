@@ -74,7 +74,7 @@ Tensor read_elements(const Input& file, std::int64_t offset, const Element& elem
                      const std::string& what) {
   Tensor t = empty(shape, element.dtype);
   const std::int64_t n = t.numel(), bytes = n * element.bytes;
-  auto* to = static_cast<std::byte*>(t.raw_mut());
+  auto* to = static_cast<std::byte*>(t.unsafe_data());
   // Narrow elements are read into the end of the tensor and widened from there: the place that is written stays behind
   // the place that is read.
   std::byte* from = to + n * static_cast<std::int64_t>(size_of(element.dtype)) - bytes;

@@ -30,7 +30,7 @@ class Input {
 };
 
 /// Calls `write` with a sink for the bytes of a temporary file beside `path`, syncs it, renames it to `path` and syncs
-/// the directory. Until the rename the old file stays as it was; where anything fails (also where `write` throws), the
+/// the directory. Until the rename the old file stays as it was; if anything fails (also if `write` throws), the
 /// temporary file goes. The new file has the old one's permissions; a symbolic link stays, its target is replaced.
 using Sink = std::function<void(const void* data, std::int64_t bytes)>;
 void write_atomically(const std::string& path, const std::function<void(const Sink&)>& write,

@@ -11,8 +11,8 @@ namespace attune {
 /// i2 int32; u4 int64), in C or Fortran order; the result is dense. The header may have 10,000 bytes; the file must
 /// hold exactly what it claims. Throws FileError.
 Tensor load_npy(const std::string& path, Here here = Here::current());
-/// Writes format version 1.0, all or nothing; strided tensors densely. Throws FileError, and ValueError for an
-/// undefined tensor.
+/// Writes format version 1.0, all or nothing; strided tensors densely. Throws FileError, and ValueError for
+/// an undefined tensor.
 void save_npy(const std::string& path, const Tensor& x, Here here = Here::current());
 
 }  // namespace attune

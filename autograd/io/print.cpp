@@ -32,7 +32,7 @@ int decimals(std::string_view text) {
 }
 
 /// One format for all numbers of a tensor: six significant digits of the largest, without zeros that all end in;
-/// scientific for very large and very small numbers, and where the largest's decimals would falsify a smaller one.
+/// scientific for very large and very small numbers, and if the largest's decimals would falsify a smaller one.
 class NumberFormat {
  public:
   template <class T>
@@ -77,8 +77,8 @@ class NumberFormat {
   std::size_t width_ = 0;
 };
 
-/// Calls f(i, at) for the positions of `axis` that are shown, `at` the elements there; f(-1, at) where some are left
-/// out.
+/// Calls f(i, at) for the positions of `axis` that are shown, `at` the elements there; f(-1, at) where some
+/// are left out.
 template <class T, class F>
 void each_shown(const Tensor& x, int axis, const T* at, F&& f) {
   const std::int64_t n = x.shape()[axis], stride = x.strides()[axis];
@@ -108,7 +108,7 @@ std::string brackets(const Tensor& x, int axis, const T* at, const NumberFormat&
   const bool row = axis == x.rank() - 1;
   const std::size_t margin = indent + 1 + static_cast<std::size_t>(axis);
   const std::size_t most = std::max<std::size_t>((line_width - margin) / (number.width() + 2), 1);  // on a line
-  // A row goes on in the next line where it is full; the deeper what ends, the fewer lines are left free.
+  // A row goes on in the next line if it is full; the deeper what ends, the fewer lines are left free.
   const std::string next_line = std::string(row ? 1 : static_cast<std::size_t>(x.rank() - 1 - axis), '\n');
   std::string s = "[";
   std::size_t count = 0;

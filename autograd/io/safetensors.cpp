@@ -179,7 +179,7 @@ SafetensorsFile load_safetensors(const std::string& path, Here here) {
 
 void save_safetensors(const std::string& path, const std::map<std::string, Tensor>& tensors,
                       const std::map<std::string, std::string>& metadata, Here here) {
-  // Wide elements first, so that each begins at a multiple of its size; by name where equal.
+  // Wide elements first, so that each begins at a multiple of its size; by name if equal.
   std::vector<std::pair<std::string, Tensor>> ordered;
   for (const auto& [name, t] : tensors) {
     if (!t.defined()) throw ValueError("save_safetensors: tensor \"" + name + "\" is undefined", here);

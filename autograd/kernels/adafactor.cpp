@@ -21,8 +21,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace attune::kernels::HWY_NAMESPACE {
 
-using Size = std::int64_t;
-
 /// x[i...] as doubles: floats promoted.
 template <class D>
 HWY_INLINE auto load_double(Step<D> s, const float* x) {
@@ -165,20 +163,20 @@ struct Work {
 
   template <class Take>
   Work(const Factored<T>& f, Take&& take) {
-    constexpr std::int64_t piece = 32768, most_blocks = 16;  // the latter of a matrix, each has a row of column sums
+    constexpr Size piece = 32768, most_blocks = 16;  // the latter of a matrix, each has a row of column sums
     if (f.row == nullptr) {
-      for (std::int64_t c = 0; c < f.columns; c += piece)
+      for (Size c = 0; c < f.columns; c += piece)
         blocks.push_back({&f, 0, 0, 1, c, std::min(piece, f.columns - c), nullptr});
       return;
     }
-    const std::int64_t height = std::max((piece + f.columns - 1) / f.columns, (f.rows + most_blocks - 1) / most_blocks);
-    for (std::int64_t k = 0; k < f.matrices; ++k)
-      for (std::int64_t r = 0; r < f.rows; r += height) {
-        auto* sums = static_cast<double*>(take(f.columns * std::int64_t{sizeof(double)}));
+    const Size height = std::max((piece + f.columns - 1) / f.columns, (f.rows + most_blocks - 1) / most_blocks);
+    for (Size k = 0; k < f.matrices; ++k)
+      for (Size r = 0; r < f.rows; r += height) {
+        auto* sums = static_cast<double*>(take(f.columns * Size{sizeof(double)}));
         blocks.push_back({&f, k, r, std::min(height, f.rows - r), 0, f.columns, sums});
       }
-    scales.row = static_cast<T*>(take(f.matrices * f.rows * std::int64_t{sizeof(T)}));
-    scales.column = static_cast<T*>(take(f.matrices * f.columns * std::int64_t{sizeof(T)}));
+    scales.row = static_cast<T*>(take(f.matrices * f.rows * Size{sizeof(T)}));
+    scales.column = static_cast<T*>(take(f.matrices * f.columns * Size{sizeof(T)}));
   }
 
   /// After the first pass: the new factors of the columns, and the scales of both.
@@ -187,18 +185,18 @@ struct Work {
     const Factored<T>& f = *blocks[0].f;
     const double height = static_cast<double>(f.rows);
     const std::size_t blocks_each = blocks.size() / static_cast<std::size_t>(f.matrices);
-    for (std::int64_t k = 0; k < f.matrices; ++k) {
+    for (Size k = 0; k < f.matrices; ++k) {
       const RowBlock<T>* own = blocks.data() + static_cast<std::size_t>(k) * blocks_each;
       for (std::size_t b = 1; b < blocks_each; ++b)
-        for (std::int64_t j = 0; j < f.columns; ++j) own[0].column_sums[j] += own[b].column_sums[j];
+        for (Size j = 0; j < f.columns; ++j) own[0].column_sums[j] += own[b].column_sums[j];
       T *column = f.column + k * f.columns, *scale = scales.column + k * f.columns;
-      for (std::int64_t j = 0; j < f.columns; ++j) {
+      for (Size j = 0; j < f.columns; ++j) {
         column[j] = static_cast<T>(f.beta2 * column[j] + (1 - f.beta2) * own[0].column_sums[j] / height);
         scale[j] = static_cast<T>(1 / std::sqrt(static_cast<double>(column[j])));
       }
       double mean = 0;
-      for (std::int64_t i = k * f.rows; i < (k + 1) * f.rows; ++i) mean += static_cast<double>(f.row[i]) / height;
-      for (std::int64_t i = k * f.rows; i < (k + 1) * f.rows; ++i)
+      for (Size i = k * f.rows; i < (k + 1) * f.rows; ++i) mean += static_cast<double>(f.row[i]) / height;
+      for (Size i = k * f.rows; i < (k + 1) * f.rows; ++i)
         scales.row[i] = static_cast<T>(std::sqrt(mean / static_cast<double>(f.row[i])));
     }
   }
@@ -221,14 +219,14 @@ template <class T>
 void adafactor(const std::vector<Factored<T>>& tensors, const AdafactorRule& rule, std::vector<std::byte>& scratch) {
   // Once to measure, once to cut.
   std::size_t used = 0;
-  const auto measure = [&](std::int64_t bytes) -> void* {
+  const auto measure = [&](Size bytes) -> void* {
     used += static_cast<std::size_t>(bytes + 63) / 64 * 64;
     return nullptr;
   };
   for (const Factored<T>& f : tensors) Work<T>(f, measure);
   if (scratch.size() < used) scratch.resize(used);
   used = 0;
-  const auto cut = [&](std::int64_t bytes) -> void* {
+  const auto cut = [&](Size bytes) -> void* {
     std::byte* at = scratch.data() + used;
     measure(bytes);
     return at;
@@ -236,16 +234,16 @@ void adafactor(const std::vector<Factored<T>>& tensors, const AdafactorRule& rul
   std::vector<Work<T>> works;
   works.reserve(tensors.size());
   std::vector<std::pair<RowBlock<T>*, Work<T>*>> blocks;
-  std::int64_t total = 0;
+  Size total = 0;
   for (const Factored<T>& f : tensors) {
     works.emplace_back(f, cut);
     total += f.matrices * f.rows * f.columns;
     for (RowBlock<T>& b : works.back().blocks) blocks.emplace_back(&b, &works.back());
   }
   const auto for_all = [&](auto& list, auto&& run) {
-    const auto n = static_cast<std::int64_t>(list.size());
-    parallel_for(n, total < 32768 ? std::max<std::int64_t>(n, 1) : 1, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) run(list[static_cast<std::size_t>(i)]);
+    const auto n = static_cast<Size>(list.size());
+    parallel_for(n, total < 32768 ? std::max<Size>(n, 1) : 1, [&](Size begin, Size end) {
+      for (Size i = begin; i < end; ++i) run(list[static_cast<std::size_t>(i)]);
     });
   };
   const AdafactorKernels<T>& k = kernels<T>();

@@ -5,10 +5,12 @@
 #include <cstdint>
 #include <vector>
 
+#include "autograd/kernels/size.h"
+
 namespace attune::kernels {
 
 /// One parameter of `matrices` matrices [rows, columns], none of them 0, with its gradient g; row [matrices, rows] and
-/// column [matrices, columns] are the factors of the second moment. Where row is null the parameter is one vector of
+/// column [matrices, columns] are the factors of the second moment. If row is null the parameter is one vector of
 /// `columns` elements and column is its whole second moment. m, of p's size, is the first moment or null.
 template <class T>
 struct Factored {
@@ -17,7 +19,7 @@ struct Factored {
   T* row;
   T* column;
   T* m;
-  std::int64_t matrices, rows, columns;
+  Size matrices, rows, columns;
   double lr, weight_decay, beta2;
 };
 

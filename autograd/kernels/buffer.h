@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "autograd/kernels/size.h"
 #include "autograd/runtime/memory.h"
 
 namespace attune::kernels {
@@ -11,7 +12,7 @@ namespace attune::kernels {
 template <class T>
 class Buffer {
  public:
-  explicit Buffer(std::int64_t n)
+  explicit Buffer(Size n)
       : bytes_(static_cast<std::size_t>(n) * sizeof(T)),
         p_(static_cast<T*>(n == 0 ? nullptr : pool::allocate(bytes_))) {}
   ~Buffer() {

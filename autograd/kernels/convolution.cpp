@@ -11,8 +11,6 @@ namespace attune::kernels {
 
 namespace {
 
-using Size = std::int64_t;
-
 /// The outputs [first, last) whose window has its k-th element inside of x, and where that is for output 0.
 struct Inside {
   Size first, last, offset;

@@ -2,16 +2,16 @@
 // double; everything is dense and row-major.
 #pragma once
 
-#include <cstdint>
+#include "autograd/kernels/size.h"
 
 namespace attune::kernels {
 
 struct Convolution {
-  std::int64_t batch = 0, in = 0, length = 0;  // x [batch, in, length]
-  std::int64_t out = 0, kernel = 1;            // w [out, in / groups, kernel]
-  std::int64_t out_length = 0;                 // y [batch, out, out_length]
-  std::int64_t stride = 1, dilation = 1, groups = 1;
-  std::int64_t before = 0;  // zeros before x's first element; those after it follow from out_length
+  Size batch = 0, in = 0, length = 0;  // x [batch, in, length]
+  Size out = 0, kernel = 1;            // w [out, in / groups, kernel]
+  Size out_length = 0;                 // y [batch, out, out_length]
+  Size stride = 1, dilation = 1, groups = 1;
+  Size before = 0;  // zeros before x's first element; those after it follow from out_length
 };
 
 /// y = conv(x, w) + bias; bias [out] or null.

@@ -1,10 +1,11 @@
 // Elementwise kernels over raw pointers, SIMD through Highway with runtime dispatch; T is float or double unless said.
 //
 // Inputs are strided (strides in elements, 0 along broadcast axes), outputs dense row-major over `shape`. Inputs may
-// not overlap an output except where they are the same dense range (in place). NaN, infinities and out-of-range values
+// not overlap an output unless they are the same dense range (in place). NaN, infinities and out-of-range values
 // get IEEE answers for every element, also in the tail of a vector.
 #pragma once
 
+#include "autograd/kernels/size.h"
 #include "autograd/runtime/dtype.h"
 #include "autograd/runtime/shape.h"
 
@@ -90,14 +91,14 @@ void where(const Shape& shape, Strided<bool> c, Strided<T> a, Strided<T> b, T* y
 
 /// y = x * scale + shift over n dense elements.
 template <class T>
-void scale_shift(const T* x, T scale, T shift, T* y, std::int64_t n);
+void scale_shift(const T* x, T scale, T shift, T* y, Size n);
 
 /// y += alpha * x over n dense elements.
 template <class T>
-void axpy(T alpha, const T* x, T* y, std::int64_t n);
+void axpy(T alpha, const T* x, T* y, Size n);
 
 template <class T>
-void fill(T value, T* y, std::int64_t n);
+void fill(T value, T* y, Size n);
 
 /// dst[i...] = src[i...] over `shape`, both strided, any dtype; no overlap.
 void copy(DType t, const Shape& shape, const void* src, const Strides& src_strides, void* dst,
@@ -109,6 +110,6 @@ void cast(const Shape& shape, DType from, const void* src, const Strides& src_st
 
 /// The index of the first NaN or infinity in n dense elements, or -1.
 template <class T>
-std::int64_t first_non_finite(const T* x, std::int64_t n);
+Size first_non_finite(const T* x, Size n);
 
 }  // namespace attune::kernels

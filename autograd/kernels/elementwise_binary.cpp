@@ -16,9 +16,9 @@ namespace attune::kernels::HWY_NAMESPACE {
 
 /// y[i] = f(a[i], b[i]) over dense arrays. The C library answers for pow, atan2, fmod and hypot.
 template <class T>
-void binary_dense(Binary f, const T* a, const T* b, T* y, std::int64_t n) {
+void binary_dense(Binary f, const T* a, const T* b, T* y, Size n) {
   const auto scalar = [&](auto g) {
-    for (std::int64_t i = 0; i < n; ++i) y[i] = g(a[i], b[i]);
+    for (Size i = 0; i < n; ++i) y[i] = g(a[i], b[i]);
   };
   switch (f) {
     case Binary::add: return map(a, b, y, n, [](auto u, auto v) ATTUNE_SIMD { return hn::Add(u, v); });
@@ -51,49 +51,49 @@ void binary_dense(Binary f, const T* a, const T* b, T* y, std::int64_t n) {
 
 /// Integers wrap around; the loops are left to the compiler's vectoriser.
 template <class T>
-void binary_integer(Binary f, const T* a, const T* b, T* y, std::int64_t n) {
+void binary_integer(Binary f, const T* a, const T* b, T* y, Size n) {
   using U = std::make_unsigned_t<T>;
   switch (f) {
     case Binary::add:
 #pragma omp simd
-      for (std::int64_t i = 0; i < n; ++i) y[i] = static_cast<T>(static_cast<U>(a[i]) + static_cast<U>(b[i]));
+      for (Size i = 0; i < n; ++i) y[i] = static_cast<T>(static_cast<U>(a[i]) + static_cast<U>(b[i]));
       return;
     case Binary::sub:
 #pragma omp simd
-      for (std::int64_t i = 0; i < n; ++i) y[i] = static_cast<T>(static_cast<U>(a[i]) - static_cast<U>(b[i]));
+      for (Size i = 0; i < n; ++i) y[i] = static_cast<T>(static_cast<U>(a[i]) - static_cast<U>(b[i]));
       return;
     case Binary::mul:
 #pragma omp simd
-      for (std::int64_t i = 0; i < n; ++i) y[i] = static_cast<T>(static_cast<U>(a[i]) * static_cast<U>(b[i]));
+      for (Size i = 0; i < n; ++i) y[i] = static_cast<T>(static_cast<U>(a[i]) * static_cast<U>(b[i]));
       return;
     case Binary::maximum:
 #pragma omp simd
-      for (std::int64_t i = 0; i < n; ++i) y[i] = a[i] > b[i] ? a[i] : b[i];
+      for (Size i = 0; i < n; ++i) y[i] = a[i] > b[i] ? a[i] : b[i];
       return;
     case Binary::minimum:
 #pragma omp simd
-      for (std::int64_t i = 0; i < n; ++i) y[i] = a[i] < b[i] ? a[i] : b[i];
+      for (Size i = 0; i < n; ++i) y[i] = a[i] < b[i] ? a[i] : b[i];
       return;
     case Binary::div:  // -1 by itself: the most negative integer has no positive counterpart and stays
-      for (std::int64_t i = 0; i < n; ++i)
+      for (Size i = 0; i < n; ++i)
         y[i] = b[i] == 0 ? 0 : b[i] == -1 ? static_cast<T>(U{0} - static_cast<U>(a[i])) : a[i] / b[i];
       return;
     default: throw DTypeError("kernels::binary: not a function of integers");
   }
 }
 
-void binary_f32(Binary f, const float* a, const float* b, float* y, std::int64_t n) { binary_dense(f, a, b, y, n); }
-void binary_f64(Binary f, const double* a, const double* b, double* y, std::int64_t n) { binary_dense(f, a, b, y, n); }
-void binary_i64(Binary f, const std::int64_t* a, const std::int64_t* b, std::int64_t* y, std::int64_t n) {
+void binary_f32(Binary f, const float* a, const float* b, float* y, Size n) { binary_dense(f, a, b, y, n); }
+void binary_f64(Binary f, const double* a, const double* b, double* y, Size n) { binary_dense(f, a, b, y, n); }
+void binary_i64(Binary f, const std::int64_t* a, const std::int64_t* b, std::int64_t* y, Size n) {
   binary_integer(f, a, b, y, n);
 }
-void binary_i32(Binary f, const std::int32_t* a, const std::int32_t* b, std::int32_t* y, std::int64_t n) {
+void binary_i32(Binary f, const std::int32_t* a, const std::int32_t* b, std::int32_t* y, Size n) {
   binary_integer(f, a, b, y, n);
 }
 
 /// y = x * scale + shift
 template <class T>
-void scale_shift_dense(const T* x, T scale, T shift, T* y, std::int64_t n) {
+void scale_shift_dense(const T* x, T scale, T shift, T* y, Size n) {
   const hn::ScalableTag<T> d;
   const auto a = hn::Set(d, scale), b = hn::Set(d, shift);
   map(x, y, n, [=](auto v) ATTUNE_SIMD { return hn::MulAdd(v, a, b); });
@@ -101,17 +101,15 @@ void scale_shift_dense(const T* x, T scale, T shift, T* y, std::int64_t n) {
 
 /// y += alpha * x
 template <class T>
-void axpy_dense(T alpha, const T* x, T* y, std::int64_t n) {
+void axpy_dense(T alpha, const T* x, T* y, Size n) {
   const auto a = hn::Set(hn::ScalableTag<T>(), alpha);
   map(x, y, y, n, [=](auto u, auto v) ATTUNE_SIMD { return hn::MulAdd(a, u, v); });
 }
 
-void scale_shift_f32(const float* x, float s, float t, float* y, std::int64_t n) { scale_shift_dense(x, s, t, y, n); }
-void scale_shift_f64(const double* x, double s, double t, double* y, std::int64_t n) {
-  scale_shift_dense(x, s, t, y, n);
-}
-void axpy_f32(float alpha, const float* x, float* y, std::int64_t n) { axpy_dense(alpha, x, y, n); }
-void axpy_f64(double alpha, const double* x, double* y, std::int64_t n) { axpy_dense(alpha, x, y, n); }
+void scale_shift_f32(const float* x, float s, float t, float* y, Size n) { scale_shift_dense(x, s, t, y, n); }
+void scale_shift_f64(const double* x, double s, double t, double* y, Size n) { scale_shift_dense(x, s, t, y, n); }
+void axpy_f32(float alpha, const float* x, float* y, Size n) { axpy_dense(alpha, x, y, n); }
+void axpy_f64(double alpha, const double* x, double* y, Size n) { axpy_dense(alpha, x, y, n); }
 
 }  // namespace attune::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -131,7 +129,7 @@ HWY_EXPORT(axpy_f64);
 template <class T>
 void binary(Binary f, const Shape& shape, Strided<T> a, Strided<T> b, T* y) {
   for_pieces<2>(shape, {Operand{a.data, sizeof(T), &a.strides}, Operand{b.data, sizeof(T), &b.strides}},
-                [=](std::int64_t begin, std::int64_t n, const std::array<const void*, 2>& in) {
+                [=](Size begin, Size n, const std::array<const void*, 2>& in) {
                   const T* p = static_cast<const T*>(in[0]);
                   const T* q = static_cast<const T*>(in[1]);
                   if constexpr (std::is_same_v<T, float>)
@@ -146,8 +144,8 @@ void binary(Binary f, const Shape& shape, Strided<T> a, Strided<T> b, T* y) {
 }
 
 template <class T>
-void scale_shift(const T* x, T scale, T shift, T* y, std::int64_t n) {
-  parallel_for(n, piece_grain, [=](std::int64_t begin, std::int64_t end) {
+void scale_shift(const T* x, T scale, T shift, T* y, Size n) {
+  parallel_for(n, piece_grain, [=](Size begin, Size end) {
     if constexpr (sizeof(T) == 4)
       HWY_DYNAMIC_DISPATCH(scale_shift_f32)(x + begin, scale, shift, y + begin, end - begin);
     else
@@ -156,8 +154,8 @@ void scale_shift(const T* x, T scale, T shift, T* y, std::int64_t n) {
 }
 
 template <class T>
-void axpy(T alpha, const T* x, T* y, std::int64_t n) {
-  parallel_for(n, piece_grain, [=](std::int64_t begin, std::int64_t end) {
+void axpy(T alpha, const T* x, T* y, Size n) {
+  parallel_for(n, piece_grain, [=](Size begin, Size end) {
     if constexpr (sizeof(T) == 4)
       HWY_DYNAMIC_DISPATCH(axpy_f32)(alpha, x + begin, y + begin, end - begin);
     else
@@ -169,10 +167,10 @@ template void binary(Binary, const Shape&, Strided<float>, Strided<float>, float
 template void binary(Binary, const Shape&, Strided<double>, Strided<double>, double*);
 template void binary(Binary, const Shape&, Strided<std::int64_t>, Strided<std::int64_t>, std::int64_t*);
 template void binary(Binary, const Shape&, Strided<std::int32_t>, Strided<std::int32_t>, std::int32_t*);
-template void scale_shift(const float*, float, float, float*, std::int64_t);
-template void scale_shift(const double*, double, double, double*, std::int64_t);
-template void axpy(float, const float*, float*, std::int64_t);
-template void axpy(double, const double*, double*, std::int64_t);
+template void scale_shift(const float*, float, float, float*, Size);
+template void scale_shift(const double*, double, double, double*, Size);
+template void axpy(float, const float*, float*, Size);
+template void axpy(double, const double*, double*, Size);
 
 }  // namespace attune::kernels
 #endif

@@ -24,19 +24,18 @@ void sort_axes(Shape& shape, Strides& src, Strides& dst) {
 /// y[i dst_row + j] = x[i + j src_column] for i < rows, j < columns. A tile passes through a small buffer: each cache
 /// line of either side is touched once, in one go, which strides of a power of two would otherwise evict in between.
 template <std::size_t bytes>
-void transpose(const void* source, std::int64_t src_column, void* target, std::int64_t dst_row, std::int64_t rows,
-               std::int64_t columns) {
+void transpose(const void* source, Size src_column, void* target, Size dst_row, Size rows, Size columns) {
   using U = typename BitsOf<bytes>::type;
   const U* x = static_cast<const U*>(source);
   U* y = static_cast<U*>(target);
-  constexpr std::int64_t tile = 64 / static_cast<std::int64_t>(bytes);
+  constexpr Size tile = 64 / static_cast<Size>(bytes);
   U buffer[tile][tile];
-  for (std::int64_t i0 = 0; i0 < rows; i0 += tile)
-    for (std::int64_t j0 = 0; j0 < columns; j0 += tile) {
-      const std::int64_t height = std::min(rows - i0, tile), width = std::min(columns - j0, tile);
-      for (std::int64_t j = 0; j < width; ++j)
-        for (std::int64_t i = 0; i < height; ++i) buffer[i][j] = x[i0 + i + (j0 + j) * src_column];
-      for (std::int64_t i = 0; i < height; ++i)
+  for (Size i0 = 0; i0 < rows; i0 += tile)
+    for (Size j0 = 0; j0 < columns; j0 += tile) {
+      const Size height = std::min(rows - i0, tile), width = std::min(columns - j0, tile);
+      for (Size j = 0; j < width; ++j)
+        for (Size i = 0; i < height; ++i) buffer[i][j] = x[i0 + i + (j0 + j) * src_column];
+      for (Size i = 0; i < height; ++i)
         std::memcpy(y + (i0 + i) * dst_row + j0, buffer[i], static_cast<std::size_t>(width) * bytes);
     }
 }
@@ -45,14 +44,11 @@ void transpose(const void* source, std::int64_t src_column, void* target, std::i
 template <std::size_t bytes>
 void copy_sized(Shape shape, const void* source, Strides src, void* target, Strides dst) {
   const Operand from{source, bytes, &src};
-  const auto at = [=](std::int64_t offset) {
-    return static_cast<char*>(target) + offset * static_cast<std::int64_t>(bytes);
-  };
-  const std::int64_t total = numel(shape);
+  const auto at = [=](Size offset) { return static_cast<char*>(target) + offset * static_cast<Size>(bytes); };
+  const Size total = numel(shape);
   if (is_contiguous(shape, src) && is_contiguous(shape, dst)) {
-    parallel_for(total, piece_grain, [&](std::int64_t begin, std::int64_t end) {
-      copy_run<bytes>(from.at(begin), 1, end - begin, at(begin));
-    });
+    parallel_for(total, piece_grain,
+                 [&](Size begin, Size end) { copy_run<bytes>(from.at(begin), 1, end - begin, at(begin)); });
     return;
   }
 
@@ -72,16 +68,15 @@ void copy_sized(Shape shape, const void* source, Strides src, void* target, Stri
       outer_dst.push_back(walk.stride[1][i]);
     }
     // Pieces of rows x all columns, counted over the outer axes and blocks of rows.
-    const std::int64_t rows = walk.size[other], columns = walk.inner();
-    const std::int64_t block =
-        std::clamp<std::int64_t>(piece_grain / columns / 64 * 64, 64, std::max<std::int64_t>(rows, 64));
-    const std::int64_t blocks = (rows + block - 1) / block;
+    const Size rows = walk.size[other], columns = walk.inner();
+    const Size block = std::clamp<Size>(piece_grain / columns / 64 * 64, 64, std::max<Size>(rows, 64));
+    const Size blocks = (rows + block - 1) / block;
     const Walk<2> around(outer, {&outer_src, &outer_dst});
-    const std::int64_t count = total / (rows * columns) * blocks;
-    const std::int64_t grain = std::max<std::int64_t>(1, piece_grain / (std::min(block, rows) * columns));
-    parallel_for(count, grain, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t k = begin; k < end; ++k) {
-        const std::int64_t row = k % blocks * block;
+    const Size count = total / (rows * columns) * blocks;
+    const Size grain = std::max<Size>(1, piece_grain / (std::min(block, rows) * columns));
+    parallel_for(count, grain, [&](Size begin, Size end) {
+      for (Size k = begin; k < end; ++k) {
+        const Size row = k % blocks * block;
         const Cursor x(around, 0, k / blocks), y(around, 1, k / blocks);
         transpose<bytes>(from.at(x.offset() + row), walk.step(0), at(y.offset() + row * walk.stride[1][other]),
                          walk.stride[1][other], std::min(block, rows - row), columns);
@@ -90,17 +85,17 @@ void copy_sized(Shape shape, const void* source, Strides src, void* target, Stri
     return;
   }
 
-  parallel_for(total, piece_grain, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(total, piece_grain, [&](Size begin, Size end) {
     Cursor x(walk, 0, begin), y(walk, 1, begin);
     while (begin < end) {
-      const std::int64_t n = std::min(end - begin, x.left_in_row());
+      const Size n = std::min(end - begin, x.left_in_row());
       if (y.step() == 1) {
         copy_run<bytes>(from.at(x.offset()), x.step(), n, at(y.offset()));
       } else {
         using U = typename BitsOf<bytes>::type;
         const U* p = static_cast<const U*>(from.at(x.offset()));
         U* q = static_cast<U*>(static_cast<void*>(at(y.offset())));
-        for (std::int64_t i = 0; i < n; ++i) q[i * y.step()] = p[i * x.step()];
+        for (Size i = 0; i < n; ++i) q[i * y.step()] = p[i * x.step()];
       }
       x.advance(n);
       y.advance(n);

@@ -12,6 +12,7 @@
 
 #include "autograd/kernels/elementwise.h"
 #include "autograd/kernels/simd_targets.h"
+#include "autograd/kernels/size.h"
 #include "autograd/runtime/memory.h"
 #include "autograd/runtime/parallel.h"
 #include "autograd/runtime/shape.h"
@@ -19,15 +20,15 @@
 namespace attune::kernels {
 
 /// Elements per parallel piece, dense or not.
-inline constexpr std::int64_t piece_grain = 8192;
+inline constexpr Size piece_grain = 8192;
 
-/// One iteration space and K sets of strides over it, with axes of size 1 dropped and adjacent axes merged where all
+/// One iteration space and K sets of strides over it, with axes of size 1 dropped and adjacent axes merged if all
 /// operands allow it. Rank is at least 1.
 template <std::size_t K>
 struct Walk {
   int rank = 0;
-  std::int64_t size[max_rank];
-  std::int64_t stride[K][max_rank];
+  Size size[max_rank];
+  Size stride[K][max_rank];
 
   Walk(const Shape& shape, const std::array<const Strides*, K>& strides) {
     for (int i = 0; i < shape.rank(); ++i) {
@@ -44,15 +45,15 @@ struct Walk {
     for (std::size_t k = 0; k < K; ++k) stride[k][0] = 1;
   }
 
-  std::int64_t inner() const { return size[rank - 1]; }
-  std::int64_t step(std::size_t operand) const { return stride[operand][rank - 1]; }
+  Size inner() const { return size[rank - 1]; }
+  Size step(std::size_t operand) const { return stride[operand][rank - 1]; }
 };
 
 /// A position in one operand of a walk: the element that a row-major index points to, moving from row to row.
 class Cursor {
  public:
   template <std::size_t K>
-  Cursor(const Walk<K>& walk, std::size_t operand, std::int64_t index)
+  Cursor(const Walk<K>& walk, std::size_t operand, Size index)
       : rank_(walk.rank), size_(walk.size), stride_(walk.stride[operand]) {
     for (int i = rank_ - 1; i >= 0; --i) {
       at_[i] = index % size_[i];
@@ -60,12 +61,12 @@ class Cursor {
       index /= size_[i];
     }
   }
-  std::int64_t offset() const { return offset_; }
-  std::int64_t step() const { return stride_[rank_ - 1]; }
-  std::int64_t left_in_row() const { return size_[rank_ - 1] - at_[rank_ - 1]; }
+  Size offset() const { return offset_; }
+  Size step() const { return stride_[rank_ - 1]; }
+  Size left_in_row() const { return size_[rank_ - 1] - at_[rank_ - 1]; }
 
   /// Forward by n elements, n <= left_in_row().
-  void advance(std::int64_t n) {
+  void advance(Size n) {
     int i = rank_ - 1;
     at_[i] += n;
     offset_ += n * stride_[i];
@@ -82,8 +83,8 @@ class Cursor {
   int rank_;
   const std::int64_t* size_;
   const std::int64_t* stride_;
-  std::int64_t at_[max_rank];
-  std::int64_t offset_ = 0;
+  Size at_[max_rank];
+  Size offset_ = 0;
 };
 
 /// The unsigned integer of a size, to move elements of any type as bit patterns.
@@ -115,7 +116,7 @@ void with_size(std::size_t bytes, F f) {
 
 /// out[i] = p[i * step] for i in [0, n).
 template <std::size_t bytes>
-void copy_run(const void* source, std::int64_t step, std::int64_t n, void* target) {
+void copy_run(const void* source, Size step, Size n, void* target) {
   using U = typename BitsOf<bytes>::type;
   const U* p = static_cast<const U*>(source);
   U* out = static_cast<U*>(target);
@@ -124,9 +125,9 @@ void copy_run(const void* source, std::int64_t step, std::int64_t n, void* targe
   } else if (step == 0) {
     const U value = *p;
 #pragma omp simd
-    for (std::int64_t i = 0; i < n; ++i) out[i] = value;
+    for (Size i = 0; i < n; ++i) out[i] = value;
   } else {
-    for (std::int64_t i = 0; i < n; ++i) out[i] = p[i * step];
+    for (Size i = 0; i < n; ++i) out[i] = p[i * step];
   }
 }
 
@@ -136,19 +137,17 @@ struct Operand {
   std::size_t bytes;
   const Strides* strides;
 
-  const void* at(std::int64_t offset) const {
-    return static_cast<const char*>(data) + offset * static_cast<std::int64_t>(bytes);
-  }
+  const void* at(Size offset) const { return static_cast<const char*>(data) + offset * static_cast<Size>(bytes); }
 };
 
 /// out[0, n) = the next n elements of `in` from the cursor on.
 template <std::size_t bytes>
-void gather(const Operand& in, Cursor at, std::int64_t n, void* out) {
+void gather(const Operand& in, Cursor at, Size n, void* out) {
   while (n > 0) {
-    const std::int64_t run = std::min(n, at.left_in_row());
+    const Size run = std::min(n, at.left_in_row());
     copy_run<bytes>(in.at(at.offset()), at.step(), run, out);
     at.advance(run);
-    out = static_cast<char*>(out) + run * static_cast<std::int64_t>(bytes);
+    out = static_cast<char*>(out) + run * static_cast<Size>(bytes);
     n -= run;
   }
 }
@@ -171,11 +170,11 @@ bool is_transposed(const Walk<K>& walk, std::size_t k) {
 /// the n elements of input k.
 template <std::size_t K, class F>
 void for_pieces(const Shape& shape, const std::array<Operand, K>& inputs, F f) {
-  const std::int64_t total = numel(shape);
+  const Size total = numel(shape);
   bool dense = true;
   for (const Operand& in : inputs) dense = dense && is_contiguous(shape, *in.strides);
   if (dense) {
-    parallel_for(total, piece_grain, [&](std::int64_t begin, std::int64_t end) {
+    parallel_for(total, piece_grain, [&](Size begin, Size end) {
       std::array<const void*, K> pointers;
       for (std::size_t k = 0; k < K; ++k) pointers[k] = inputs[k].at(begin);
       f(begin, end - begin, pointers);
@@ -183,8 +182,8 @@ void for_pieces(const Shape& shape, const std::array<Operand, K>& inputs, F f) {
     return;
   }
 
-  constexpr std::int64_t buffered = 1024;  // elements of a gathered piece
-  constexpr std::int64_t long_row = 256;   // rows from here on are pieces of their own, without gathering where dense
+  constexpr Size buffered = 1024;  // elements of a gathered piece
+  constexpr Size long_row = 256;   // rows from here on are pieces of their own, without gathering if dense
   std::array<const Strides*, K> strides;
   for (std::size_t k = 0; k < K; ++k) strides[k] = inputs[k].strides;
   const Walk<K> walk(shape, strides);
@@ -209,13 +208,13 @@ void for_pieces(const Shape& shape, const std::array<Operand, K>& inputs, F f) {
   }
 
   const bool long_rows = walk.inner() >= long_row;
-  parallel_for(total, piece_grain, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(total, piece_grain, [&](Size begin, Size end) {
     alignas(64) std::uint64_t buffer[K][buffered];
     const void* repeated[K] = {};  // the element that fills buffer k, if one does
     std::array<const void*, K> pointers;
     while (begin < end) {
-      const std::int64_t left_in_row = walk.inner() - begin % walk.inner();
-      std::int64_t n = std::min(end - begin, long_rows ? left_in_row : buffered);
+      const Size left_in_row = walk.inner() - begin % walk.inner();
+      Size n = std::min(end - begin, long_rows ? left_in_row : buffered);
       for (std::size_t k = 0; k < K; ++k)
         if (walk.step(k) != 1) n = std::min(n, buffered);
       const bool one_row = n <= left_in_row;

@@ -13,7 +13,7 @@ namespace attune::kernels::HWY_NAMESPACE {
 
 /// y[i] = f(x[i]) over dense arrays.
 template <class T>
-void unary_dense(Unary f, const T* x, T* y, std::int64_t n) {
+void unary_dense(Unary f, const T* x, T* y, Size n) {
   switch (f) {
     case Unary::neg: return map(x, y, n, [](auto v) ATTUNE_SIMD { return hn::Neg(v); });
     case Unary::abs: return map(x, y, n, [](auto v) ATTUNE_SIMD { return hn::Abs(v); });
@@ -53,8 +53,8 @@ void unary_dense(Unary f, const T* x, T* y, std::int64_t n) {
   }
 }
 
-void unary_f32(Unary f, const float* x, float* y, std::int64_t n) { unary_dense(f, x, y, n); }
-void unary_f64(Unary f, const double* x, double* y, std::int64_t n) { unary_dense(f, x, y, n); }
+void unary_f32(Unary f, const float* x, float* y, Size n) { unary_dense(f, x, y, n); }
+void unary_f64(Unary f, const double* x, double* y, Size n) { unary_dense(f, x, y, n); }
 
 }  // namespace attune::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -68,7 +68,7 @@ HWY_EXPORT(unary_f64);
 template <class T>
 void unary(Unary f, const Shape& shape, Strided<T> x, T* y) {
   for_pieces<1>(shape, {Operand{x.data, sizeof(T), &x.strides}},
-                [=](std::int64_t begin, std::int64_t n, const std::array<const void*, 1>& in) {
+                [=](Size begin, Size n, const std::array<const void*, 1>& in) {
                   const T* p = static_cast<const T*>(in[0]);
                   if constexpr (sizeof(T) == 4)
                     HWY_DYNAMIC_DISPATCH(unary_f32)(f, p, y + begin, n);

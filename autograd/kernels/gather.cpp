@@ -1,11 +1,7 @@
 #include "autograd/kernels/gather.h"
 
 #include <algorithm>
-#include <atomic>
-#include <cmath>
 #include <cstring>
-#include <numeric>
-#include <vector>
 
 #include "autograd/runtime/parallel.h"
 
@@ -13,7 +9,6 @@ namespace attune::kernels {
 
 namespace {
 
-using Size = std::int64_t;
 constexpr Size grain_elements = 16384;
 
 Size rows_of(Size elements_a_row) { return std::max<Size>(1, grain_elements / std::max<Size>(elements_a_row, 1)); }
@@ -43,7 +38,7 @@ void over_columns(Size outer, Size inner, Size work_a_column, F&& body) {
 
 }  // namespace
 
-void index_select(DType t, const void* x, Size outer, Size n, Size inner, const Size* index, Size k, void* y) {
+void index_select(DType t, const void* x, Size outer, Size n, Size inner, const std::int64_t* index, Size k, void* y) {
   const Size bytes = inner * static_cast<Size>(size_of(t));
   const auto* from = static_cast<const char*>(x);
   auto* to = static_cast<char*>(y);
@@ -54,7 +49,7 @@ void index_select(DType t, const void* x, Size outer, Size n, Size inner, const 
 }
 
 template <class T>
-void index_add(const T* x, Size outer, Size n, Size inner, const Size* index, Size k, T* y) {
+void index_add(const T* x, Size outer, Size n, Size inner, const std::int64_t* index, Size k, T* y) {
   over_columns(outer, inner, k, [&](Size o, Size first, Size last) {
     for (Size i = 0; i < k; ++i) {
       const T* from = x + (o * k + i) * inner;
@@ -64,7 +59,7 @@ void index_add(const T* x, Size outer, Size n, Size inner, const Size* index, Si
   });
 }
 
-void gather(DType t, const void* x, Size outer, Size n, Size inner, const Size* index, Size k, void* y) {
+void gather(DType t, const void* x, Size outer, Size n, Size inner, const std::int64_t* index, Size k, void* y) {
   with_size(t, [&](auto zero) {
     using T = decltype(zero);
     const T* from = static_cast<const T*>(x);
@@ -77,7 +72,7 @@ void gather(DType t, const void* x, Size outer, Size n, Size inner, const Size* 
 }
 
 template <class T>
-void scatter_add(const T* x, Size outer, Size n, Size inner, const Size* index, Size k, T* y) {
+void scatter_add(const T* x, Size outer, Size n, Size inner, const std::int64_t* index, Size k, T* y) {
   over_columns(outer, inner, k, [&](Size o, Size first, Size last) {
     for (Size i = 0; i < k; ++i)
       for (Size c = first; c < last; ++c) {
@@ -87,46 +82,15 @@ void scatter_add(const T* x, Size outer, Size n, Size inner, const Size* index, 
   });
 }
 
-template <class T>
-void sort(const T* x, Size outer, Size n, Size inner, bool descending, T* values, Size* indices) {
-  const auto less = [](T a, T b) {
-    if constexpr (std::is_floating_point_v<T>) {
-      if (std::isnan(b)) return !std::isnan(a);
-    }
-    return a < b;
-  };
-  parallel_for(outer * inner, rows_of(n), [&](Size begin, Size end) {
-    std::vector<Size> order(static_cast<std::size_t>(n));
-    for (Size row = begin; row < end; ++row) {
-      const Size base = row / inner * n * inner + row % inner;
-      std::iota(order.begin(), order.end(), Size{0});
-      const auto at = [&](Size i) { return x[base + i * inner]; };
-      if (descending)
-        std::stable_sort(order.begin(), order.end(), [&](Size a, Size b) { return less(at(b), at(a)); });
-      else
-        std::stable_sort(order.begin(), order.end(), [&](Size a, Size b) { return less(at(a), at(b)); });
-      for (Size i = 0; i < n; ++i) {
-        if (values) values[base + i * inner] = at(order[static_cast<std::size_t>(i)]);
-        if (indices) indices[base + i * inner] = order[static_cast<std::size_t>(i)];
-      }
-    }
-  });
-}
-
-Size first_out_of_range(const Size* index, Size count, Size n) {
+Size first_out_of_range(const std::int64_t* index, Size count, Size n) {
   for (Size i = 0; i < count; ++i)
     if (index[i] < 0 || index[i] >= n) return i;
   return -1;
 }
 
-template void index_add<float>(const float*, Size, Size, Size, const Size*, Size, float*);
-template void index_add<double>(const double*, Size, Size, Size, const Size*, Size, double*);
-template void scatter_add<float>(const float*, Size, Size, Size, const Size*, Size, float*);
-template void scatter_add<double>(const double*, Size, Size, Size, const Size*, Size, double*);
-template void sort<float>(const float*, Size, Size, Size, bool, float*, Size*);
-template void sort<double>(const double*, Size, Size, Size, bool, double*, Size*);
-template void sort<std::int64_t>(const std::int64_t*, Size, Size, Size, bool, std::int64_t*, Size*);
-template void sort<std::int32_t>(const std::int32_t*, Size, Size, Size, bool, std::int32_t*, Size*);
-template void sort<bool>(const bool*, Size, Size, Size, bool, bool*, Size*);
+template void index_add<float>(const float*, Size, Size, Size, const std::int64_t*, Size, float*);
+template void index_add<double>(const double*, Size, Size, Size, const std::int64_t*, Size, double*);
+template void scatter_add<float>(const float*, Size, Size, Size, const std::int64_t*, Size, float*);
+template void scatter_add<double>(const double*, Size, Size, Size, const std::int64_t*, Size, double*);
 
 }  // namespace attune::kernels

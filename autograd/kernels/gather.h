@@ -3,37 +3,28 @@
 
 #include <cstdint>
 
+#include "autograd/kernels/size.h"
 #include "autograd/runtime/dtype.h"
 
 namespace attune::kernels {
 
-/// y[outer, k, inner] = x[outer, index[k], inner] for a dense x[outer, n, inner], any dtype: index_select and embedding
-/// rows.
-void index_select(DType t, const void* x, std::int64_t outer, std::int64_t n, std::int64_t inner,
-                  const std::int64_t* index, std::int64_t k, void* y);
+/// y[outer, k, inner] = x[outer, index[k], inner] for a dense x[outer, n, inner], any dtype: index_select
+/// and embedding rows.
+void index_select(DType t, const void* x, Size outer, Size n, Size inner, const std::int64_t* index, Size k, void* y);
 
 /// y[outer, index[k], inner] += x[outer, k, inner]; y is [outer, n, inner]. Repeated indices add up in the order of k,
 /// at any thread count.
 template <class T>
-void index_add(const T* x, std::int64_t outer, std::int64_t n, std::int64_t inner, const std::int64_t* index,
-               std::int64_t k, T* y);
+void index_add(const T* x, Size outer, Size n, Size inner, const std::int64_t* index, Size k, T* y);
 
 /// y[o, k, i] = x[o, index[o, k, i], i] for dense x[outer, n, inner] and index[outer, k, inner], any dtype.
-void gather(DType t, const void* x, std::int64_t outer, std::int64_t n, std::int64_t inner, const std::int64_t* index,
-            std::int64_t k, void* y);
+void gather(DType t, const void* x, Size outer, Size n, Size inner, const std::int64_t* index, Size k, void* y);
 
 /// y[o, index[o, k, i], i] += x[o, k, i], in the order of k.
 template <class T>
-void scatter_add(const T* x, std::int64_t outer, std::int64_t n, std::int64_t inner, const std::int64_t* index,
-                 std::int64_t k, T* y);
-
-/// Stable sort along n of a dense [outer, n, inner]; values and indices may be null. NaN sorts as the largest. T is any
-/// element type.
-template <class T>
-void sort(const T* x, std::int64_t outer, std::int64_t n, std::int64_t inner, bool descending, T* values,
-          std::int64_t* indices);
+void scatter_add(const T* x, Size outer, Size n, Size inner, const std::int64_t* index, Size k, T* y);
 
 /// The first position whose index is outside [0, n), or -1.
-std::int64_t first_out_of_range(const std::int64_t* index, std::int64_t count, std::int64_t n);
+Size first_out_of_range(const std::int64_t* index, Size count, Size n);
 
 }  // namespace attune::kernels

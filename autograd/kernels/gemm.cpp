@@ -16,8 +16,6 @@
 namespace attune::kernels {
 namespace {
 
-using Size = std::int64_t;
-
 constexpr Size tile_rows = 512, tile_columns = 1024;     // at the most: large tiles spend the least on BLAS's packing
 constexpr Size least_side = 32;                          // of a tile that is halved
 constexpr Size least_tiles = 4;                          // of a product that is worth sharing, however small its output

@@ -8,24 +8,25 @@
 #include <cstdint>
 
 #include "autograd/kernels/buffer.h"
+#include "autograd/kernels/size.h"
 #include "autograd/runtime/activation.h"
 
 namespace attune::kernels {
 
-/// op(A) is [m, k]: A is [m, k] with row stride lda, or [k, m] where trans_a; B alike as [k, n].
+/// op(A) is [m, k]: A is [m, k] with row stride lda, or [k, m] if trans_a; B alike as [k, n].
 template <class T>
 struct Gemm {
   bool trans_a = false, trans_b = false;
-  std::int64_t m = 0, n = 0, k = 0;
+  Size m = 0, n = 0, k = 0;
   T alpha = 1;
   const T* a = nullptr;
-  std::int64_t lda = 0;
+  Size lda = 0;
   const T* b = nullptr;
-  std::int64_t ldb = 0;
+  Size ldb = 0;
   T beta = 0;
   T* c = nullptr;
-  std::int64_t ldc = 0;
-  // Epilogue, applied to a tile while it is in cache: C = act(C + bias), bias [n] or null. Where `pre` is not null it
+  Size ldc = 0;
+  // Epilogue, applied to a tile while it is in cache: C = act(C + bias), bias [n] or null. If `pre` is not null it
   // receives C + bias (row stride ldc), which the backward pass of the activation wants.
   const T* bias = nullptr;
   Activation act = Activation::none;
@@ -38,24 +39,24 @@ void gemm(const Gemm<T>& g);
 /// `batch` products of one shape; the pointers of product i are a + a_off[i], b + b_off[i], c + c_off[i] (elements).
 /// Parallel over the batch; a large product alone in its batch is tiled like gemm(). Outputs must not overlap.
 template <class T>
-void gemm_batched(const Gemm<T>& g, std::int64_t batch, const std::int64_t* a_off, const std::int64_t* b_off,
+void gemm_batched(const Gemm<T>& g, Size batch, const std::int64_t* a_off, const std::int64_t* b_off,
                   const std::int64_t* c_off);
 
 /// The right operand of many products, packed once for all of them in the order in which the kernel reads it: a
-/// recurrent layer's weights, step after step. Where that would not pay (a single product, products of a single row,
+/// recurrent layer's weights, step after step. If that would not pay (a single product, products of a single row,
 /// products that are BLAS's) it is the operand as it is.
 template <class T>
 class PackedRight {
  public:
   /// m, trans_b, n, k, b and ldb of `g` count; b stays alive and as it is. `products`: how many there will be.
-  PackedRight(const Gemm<T>& g, std::int64_t products);
+  PackedRight(const Gemm<T>& g, Size products);
   /// gemm() of trans_a, a, lda, alpha, beta, c, ldc and the epilogue of `g`.
   void multiply(Gemm<T> g) const;
 
  private:
   Gemm<T> of_;
   bool packed_;
-  std::int64_t columns_;
+  Size columns_;
   Buffer<T> panels_;
 };
 

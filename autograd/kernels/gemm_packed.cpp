@@ -19,8 +19,6 @@ namespace attune::kernels::HWY_NAMESPACE {
 
 #if HWY_TARGET <= HWY_AVX3
 
-using Size = std::int64_t;
-
 // A tile of C is tile_rows x 2 vectors: 24 of the 32 registers, and enough sums in flight for two FMA pipes.
 constexpr Size tile_rows = 12;
 // Along k, a slice of B's panel stays in the first-level cache and A's block in the second.

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "autograd/kernels/gemm.h"
+#include "autograd/kernels/size.h"
 
 namespace attune::kernels {
 
@@ -15,14 +16,14 @@ bool has_packed_gemm();
 
 /// Columns of op(B) that lie together when it is packed.
 template <class T>
-constexpr std::int64_t panel_columns = 2 * 64 / sizeof(T);
+constexpr Size panel_columns = 2 * 64 / sizeof(T);
 
 /// op(B) of many products, packed once: [k, columns], columns a multiple of panel_columns, of which a product takes
 /// those from `first` on.
 template <class T>
 struct RightPanels {
   T* data = nullptr;
-  std::int64_t columns = 0, first = 0;
+  Size columns = 0, first = 0;
 };
 
 /// Packs op(B) of a product, [k, n] from column `to.first` on.

@@ -17,8 +17,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace attune::kernels::HWY_NAMESPACE {
 
-using Size = std::int64_t;
-
 template <class T>
 void sgd_piece(const Updated<T>& u, Size begin, Size end, const SgdRule& rule) {
   const hn::ScalableTag<T> d;
@@ -117,20 +115,20 @@ const RuleKernels<T>& rules() {
 /// run(tensor, begin, end) for pieces of all tensors
 template <class Tensor, class Run>
 void over_pieces(const std::vector<Tensor>& tensors, Run&& run) {
-  constexpr std::int64_t piece = 32768;
+  constexpr Size piece = 32768;
   struct Piece {
     const Tensor* tensor;
-    std::int64_t begin, end;
+    Size begin, end;
   };
   std::vector<Piece> pieces;
-  std::int64_t total = 0;
+  Size total = 0;
   for (const Tensor& u : tensors) {
     total += u.n;
-    for (std::int64_t b = 0; b < u.n; b += piece) pieces.push_back({&u, b, std::min(b + piece, u.n)});
+    for (Size b = 0; b < u.n; b += piece) pieces.push_back({&u, b, std::min(b + piece, u.n)});
   }
-  const auto count = static_cast<std::int64_t>(pieces.size());
-  parallel_for(count, total < piece ? std::max<std::int64_t>(count, 1) : 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
+  const auto count = static_cast<Size>(pieces.size());
+  parallel_for(count, total < piece ? std::max<Size>(count, 1) : 1, [&](Size begin, Size end) {
+    for (Size i = begin; i < end; ++i) {
       const Piece& p = pieces[static_cast<std::size_t>(i)];
       run(*p.tensor, p.begin, p.end);
     }
@@ -141,30 +139,29 @@ void over_pieces(const std::vector<Tensor>& tensors, Run&& run) {
 
 template <class T>
 void sgd(const std::vector<Updated<T>>& tensors, const SgdRule& rule) {
-  over_pieces(tensors, [&](const Updated<T>& u, std::int64_t b, std::int64_t e) { rules<T>().sgd(u, b, e, rule); });
+  over_pieces(tensors, [&](const Updated<T>& u, Size b, Size e) { rules<T>().sgd(u, b, e, rule); });
 }
 
 template <class T>
 void adam(const std::vector<Updated<T>>& tensors, const AdamRule& rule) {
-  over_pieces(tensors, [&](const Updated<T>& u, std::int64_t b, std::int64_t e) { rules<T>().adam(u, b, e, rule); });
+  over_pieces(tensors, [&](const Updated<T>& u, Size b, Size e) { rules<T>().adam(u, b, e, rule); });
 }
 
 template <class T>
 void adadelta(const std::vector<Updated<T>>& tensors, const AdadeltaRule& rule) {
-  over_pieces(tensors,
-              [&](const Updated<T>& u, std::int64_t b, std::int64_t e) { rules<T>().adadelta(u, b, e, rule); });
+  over_pieces(tensors, [&](const Updated<T>& u, Size b, Size e) { rules<T>().adadelta(u, b, e, rule); });
 }
 
 template <class T>
 double sum_of_squares(const std::vector<Piecewise<T>>& tensors) {
   std::vector<double> squares(tensors.size());
-  const auto count = static_cast<std::int64_t>(tensors.size());
+  const auto count = static_cast<Size>(tensors.size());
   // Large tensors are spread over the threads by dot itself, small ones here.
   const auto is_large = [&](std::size_t i) { return tensors[i].n > 65536; };
   const auto square = [&](std::size_t i) { squares[i] = dot(tensors[i].p, tensors[i].p, tensors[i].n); };
   for (std::size_t i = 0; i < tensors.size(); ++i)
     if (is_large(i)) square(i);
-  parallel_for(count, 4, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(count, 4, [&](Size begin, Size end) {
     for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i)
       if (!is_large(i)) square(i);
   });
@@ -175,8 +172,8 @@ double sum_of_squares(const std::vector<Piecewise<T>>& tensors) {
 
 template <class T>
 void scale(const std::vector<Piecewise<T>>& tensors, double factor) {
-  over_pieces(tensors, [f = static_cast<T>(factor)](const Piecewise<T>& x, std::int64_t b, std::int64_t e) {
-    for (std::int64_t i = b; i < e; ++i) x.p[i] *= f;
+  over_pieces(tensors, [f = static_cast<T>(factor)](const Piecewise<T>& x, Size b, Size e) {
+    for (Size i = b; i < e; ++i) x.p[i] *= f;
   });
 }
 

@@ -5,16 +5,18 @@
 #include <cstdint>
 #include <vector>
 
+#include "autograd/kernels/size.h"
+
 namespace attune::kernels {
 
 /// n dense elements, worked on in pieces.
 template <class T>
 struct Piecewise {
   T* p;
-  std::int64_t n;
+  Size n;
 };
 
-/// One parameter with its gradient, its state (null where the rule has none), its settings, and which update this is of
+/// One parameter with its gradient, its state (null if the rule has none), its settings, and which update this is of
 /// the parameter, from 1.
 template <class T>
 struct Updated : Piecewise<T> {
@@ -22,7 +24,7 @@ struct Updated : Piecewise<T> {
   T* s0;
   T* s1;
   double lr, weight_decay;
-  std::int64_t step;
+  Size step;
 };
 
 /// s0 = momentum s0 + (1 - dampening) g (g in the first step), p -= lr s0; with weight decay added to g.

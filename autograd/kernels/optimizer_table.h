@@ -4,27 +4,28 @@
 
 #include "autograd/kernels/adafactor.h"
 #include "autograd/kernels/optimizer.h"
+#include "autograd/kernels/size.h"
 
 namespace attune::kernels {
 
 /// The elements [begin, end) of a tensor.
 template <class T>
 struct RuleKernels {
-  void (*sgd)(const Updated<T>& u, std::int64_t begin, std::int64_t end, const SgdRule& rule);
-  void (*adam)(const Updated<T>& u, std::int64_t begin, std::int64_t end, const AdamRule& rule);
-  void (*adadelta)(const Updated<T>& u, std::int64_t begin, std::int64_t end, const AdadeltaRule& rule);
+  void (*sgd)(const Updated<T>& u, Size begin, Size end, const SgdRule& rule);
+  void (*adam)(const Updated<T>& u, Size begin, Size end, const AdamRule& rule);
+  void (*adadelta)(const Updated<T>& u, Size begin, Size end, const AdadeltaRule& rule);
 };
 
 /// Rows [first, first + count) of a matrix; or of a vector the columns from `column` on, as one row.
 template <class T>
 struct RowBlock {
   const Factored<T>* f;
-  std::int64_t matrix, first, count, column, columns;
+  Size matrix, first, count, column, columns;
   double* column_sums;  // [columns], of this block; null for a vector
   double parameter_squares = 0, update_squares = 0;
 
-  std::int64_t row(std::int64_t r) const { return matrix * f->rows + first + r; }
-  std::int64_t offset(std::int64_t r) const { return row(r) * f->columns + column; }
+  Size row(Size r) const { return matrix * f->rows + first + r; }
+  Size offset(Size r) const { return row(r) * f->columns + column; }
 };
 
 /// What the second and third pass need of a tensor.

@@ -20,11 +20,11 @@ HWY_BEFORE_NAMESPACE();
 namespace attune::kernels::HWY_NAMESPACE {
 
 /// words[4 i + j] = philox(key, first + i)[j] for i < blocks.
-void philox_words(RandomKey key, std::uint64_t first, std::int64_t blocks, std::uint32_t* HWY_RESTRICT words) {
-  std::int64_t i = 0;
+void philox_words(RandomKey key, std::uint64_t first, Size blocks, std::uint32_t* HWY_RESTRICT words) {
+  Size i = 0;
 #if HWY_TARGET != HWY_SCALAR
   const hn::ScalableTag<std::uint64_t> d;
-  const std::int64_t step = lanes(d);
+  const Size step = lanes(d);
   const auto low = hn::Set(d, 0xFFFFFFFF), steps = hn::Set(d, static_cast<std::uint64_t>(step));
   // Even lanes hold the first half of the blocks, odd lanes the second, so that interleaving within 128 bits leaves
   // either half in order.
@@ -50,13 +50,13 @@ void philox_words(RandomKey key, std::uint64_t first, std::int64_t blocks, std::
 
 /// y = x factor where words <= last, else 0.
 template <class T>
-void keep_words(const std::uint32_t* words, std::uint32_t last, T factor, const T* x, T* y, std::int64_t n) {
+void keep_words(const std::uint32_t* words, std::uint32_t last, T factor, const T* x, T* y, Size n) {
   const hn::ScalableTag<T> d;
   const hn::Rebind<std::uint32_t, decltype(d)> dw;
   const hn::Rebind<std::make_unsigned_t<hwy::MakeSigned<T>>, decltype(d)> du;
   const auto f = hn::Set(d, factor);
   const auto bound = hn::Set(du, last);
-  for_vectors(d, n, [=](auto s, std::int64_t i) ATTUNE_SIMD {
+  for_vectors(d, n, [=](auto s, Size i) ATTUNE_SIMD {
     // The buffer of words ends with whole vectors.
     const auto w = [&]() ATTUNE_SIMD {
       if constexpr (sizeof(T) == 4)
@@ -67,12 +67,10 @@ void keep_words(const std::uint32_t* words, std::uint32_t last, T factor, const 
     s.store(hn::IfThenZeroElse(hn::RebindMask(d, hn::Gt(w, bound)), hn::Mul(s.load(x + i), f)), y + i);
   });
 }
-void keep_words_f32(const std::uint32_t* words, std::uint32_t last, float factor, const float* x, float* y,
-                    std::int64_t n) {
+void keep_words_f32(const std::uint32_t* words, std::uint32_t last, float factor, const float* x, float* y, Size n) {
   keep_words(words, last, factor, x, y, n);
 }
-void keep_words_f64(const std::uint32_t* words, std::uint32_t last, double factor, const double* x, double* y,
-                    std::int64_t n) {
+void keep_words_f64(const std::uint32_t* words, std::uint32_t last, double factor, const double* x, double* y, Size n) {
   keep_words(words, last, factor, x, y, n);
 }
 
@@ -88,7 +86,6 @@ HWY_EXPORT(keep_words_f64);
 
 namespace {
 
-using Size = std::int64_t;
 constexpr Size grain = 8192;
 constexpr Size block_run = 256;  // blocks drawn at once: their words stay in the first-level cache
 
@@ -145,8 +142,8 @@ void normal(RandomKey key, T mean, T std, T* y, Size n) {
 }
 
 void random_integers(RandomKey key, Size low, Size high, Size* y, Size n) {
-  // Lemire's multiplication; the product's high word is uniform once the low word is not among the first 2^64 mod range
-  // values.
+  // Lemire's multiplication; the product's high word is uniform once the low word is not among the first 2^64
+  // mod range values.
   const std::uint64_t range = static_cast<std::uint64_t>(high) - static_cast<std::uint64_t>(low);
   const std::uint64_t unfair = (0 - range) % range;
   over_words(key, n, 1, [=](const std::uint32_t* words, Size begin, Size count) {

@@ -15,14 +15,12 @@ namespace attune::kernels {
 
 namespace {
 
-using Size = std::int64_t;
-
 template <class T>
 T bound(T clip) {
   return clip > T{0} ? clip : std::numeric_limits<T>::infinity();
 }
 
-/// body(b) for every sequence, in parallel where the rows are more than a few KiB.
+/// body(b) for every sequence, in parallel if the rows are more than a few KiB.
 template <class F>
 void for_sequences(Size batch, Size width, F body) {
   parallel_for(batch, std::max<Size>(1, 1024 / std::max<Size>(1, width)), [&](Size begin, Size end) {
@@ -36,7 +34,7 @@ struct Steps {
   const Recurrence<T>& r;
   Size at(Size index) const { return r.reverse ? r.steps - 1 - index : index; }
   bool valid(Size t, Size b) const { return r.lengths == nullptr || t < r.lengths[b]; }
-  /// Row [b] of the step before t, or of `first` where t is the sequence's first one; `of` is [T, B, stride].
+  /// Row [b] of the step before t, or of `first` if t is the sequence's first one; `of` is [T, B, stride].
   const T* before(Size t, Size b, const T* of, Size stride, const T* first, Size width) const {
     const Size s = r.reverse ? t + 1 : t - 1;
     return s < 0 || s >= r.steps || !valid(s, b) ? first + b * width : of + (s * r.batch + b) * stride;

@@ -11,8 +11,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace attune::kernels::HWY_NAMESPACE {
 
-using Size = std::int64_t;
-
 /// v bounded to [-clip, clip]; NaN passes.
 template <class V>
 HWY_INLINE V clipped(V v, V clip) {

@@ -79,17 +79,17 @@ inline constexpr bool by_vectors = std::is_floating_point_v<T>;
 
 /// One dense row, pairwise: leaves of at most 64 vectors in each of four chains.
 template <class T, class Op>
-T reduce_row(Op op, const T* x, std::int64_t n) {
+T reduce_row(Op op, const T* x, Size n) {
   if constexpr (by_vectors<T>) {
     const hn::ScalableTag<T> d;
-    const std::int64_t step = lanes(d), leaf = 256 * step;
+    const Size step = lanes(d), leaf = 256 * step;
     if (n > leaf) {
-      const std::int64_t half = (n / leaf + 1) / 2 * leaf;
+      const Size half = (n / leaf + 1) / 2 * leaf;
       return op(reduce_row(op, x, half), reduce_row(op, x + half, n - half));
     }
     const auto identity = hn::Set(d, Op::identity);
     auto a0 = identity, a1 = identity, a2 = identity, a3 = identity;
-    std::int64_t i = 0;
+    Size i = 0;
     for (; i + 4 * step <= n; i += 4 * step) {
       a0 = op(hn::LoadU(d, x + i), a0);
       a1 = op(hn::LoadU(d, x + i + step), a1);
@@ -103,42 +103,42 @@ T reduce_row(Op op, const T* x, std::int64_t n) {
     a0 = op(op(a0, a1), op(a2, a3));
     HWY_ALIGN T lane[hn::MaxLanes(d)];
     hn::Store(a0, d, lane);
-    for (std::int64_t width = step / 2; width > 0; width /= 2)
-      for (std::int64_t k = 0; k < width; ++k) lane[k] = op(lane[k], lane[k + width]);
+    for (Size width = step / 2; width > 0; width /= 2)
+      for (Size k = 0; k < width; ++k) lane[k] = op(lane[k], lane[k + width]);
     return lane[0];
   } else {
     T y = Op::identity;
-    for (std::int64_t i = 0; i < n; ++i) y = op(x[i], y);
+    for (Size i = 0; i < n; ++i) y = op(x[i], y);
     return y;
   }
 }
 
 /// The widest tile of columns.
-inline constexpr std::int64_t tile_width = 256;
+inline constexpr Size tile_width = 256;
 
 /// y[width] = x[n, width] over n, rows `stride` apart, pairwise above 32 rows; width <= tile_width.
 template <class T, class Op>
-void reduce_columns(Op op, const T* x, std::int64_t n, std::int64_t stride, std::int64_t width, T* y) {
+void reduce_columns(Op op, const T* x, Size n, Size stride, Size width, T* y) {
   if (n > 32) {
-    const std::int64_t half = (n / 32 + 1) / 2 * 32;
+    const Size half = (n / 32 + 1) / 2 * 32;
     HWY_ALIGN T upper[tile_width];
     reduce_columns(op, x, half, stride, width, y);
     reduce_columns(op, x + half * stride, n - half, stride, width, upper);
     if constexpr (by_vectors<T>)
       map(upper, y, y, width, op);
     else
-      for (std::int64_t i = 0; i < width; ++i) y[i] = op(upper[i], y[i]);
+      for (Size i = 0; i < width; ++i) y[i] = op(upper[i], y[i]);
     return;
   }
   if constexpr (by_vectors<T>) {
     const hn::ScalableTag<T> d;
-    const std::int64_t step = lanes(d);
+    const Size step = lanes(d);
     const auto identity = hn::Set(d, Op::identity);
-    std::int64_t i = 0;
+    Size i = 0;
     for (; i + 4 * step <= width; i += 4 * step) {
       auto a0 = identity, a1 = identity, a2 = identity, a3 = identity;
       const T* p = x + i;
-      for (std::int64_t k = 0; k < n; ++k, p += stride) {
+      for (Size k = 0; k < n; ++k, p += stride) {
         a0 = op(hn::LoadU(d, p), a0);
         a1 = op(hn::LoadU(d, p + step), a1);
         a2 = op(hn::LoadU(d, p + 2 * step), a2);
@@ -152,20 +152,20 @@ void reduce_columns(Op op, const T* x, std::int64_t n, std::int64_t stride, std:
     for (; i < width; i += step) {
       const Step<decltype(d)> s{d, width - i};
       auto a = identity;
-      for (std::int64_t k = 0; k < n; ++k) a = op(s.load(x + k * stride + i), a);
+      for (Size k = 0; k < n; ++k) a = op(s.load(x + k * stride + i), a);
       s.store(a, y + i);
     }
   } else {
     std::fill_n(y, width, Op::identity);
-    for (std::int64_t k = 0; k < n; ++k)
+    for (Size k = 0; k < n; ++k)
 #pragma omp simd
-      for (std::int64_t i = 0; i < width; ++i) y[i] = op(x[k * stride + i], y[i]);
+      for (Size i = 0; i < width; ++i) y[i] = op(x[k * stride + i], y[i]);
   }
 }
 
 /// One leaf: width = 0 means a dense row of n elements, else n rows of `width` columns, `stride` apart.
 template <class T>
-void leaf(Reduce f, const T* x, std::int64_t n, std::int64_t stride, std::int64_t width, T* y) {
+void leaf(Reduce f, const T* x, Size n, Size stride, Size width, T* y) {
   const auto run = [=](auto op) {
     if (width == 0)
       *y = reduce_row(op, x, n);
@@ -180,32 +180,28 @@ void leaf(Reduce f, const T* x, std::int64_t n, std::int64_t stride, std::int64_
   }
 }
 
-void leaf_f32(Reduce f, const float* x, std::int64_t n, std::int64_t stride, std::int64_t width, float* y) {
+void leaf_f32(Reduce f, const float* x, Size n, Size stride, Size width, float* y) { leaf(f, x, n, stride, width, y); }
+void leaf_f64(Reduce f, const double* x, Size n, Size stride, Size width, double* y) {
   leaf(f, x, n, stride, width, y);
 }
-void leaf_f64(Reduce f, const double* x, std::int64_t n, std::int64_t stride, std::int64_t width, double* y) {
+void leaf_i64(Reduce f, const std::int64_t* x, Size n, Size stride, Size width, std::int64_t* y) {
   leaf(f, x, n, stride, width, y);
 }
-void leaf_i64(Reduce f, const std::int64_t* x, std::int64_t n, std::int64_t stride, std::int64_t width,
-              std::int64_t* y) {
-  leaf(f, x, n, stride, width, y);
-}
-void leaf_i32(Reduce f, const std::int32_t* x, std::int64_t n, std::int64_t stride, std::int64_t width,
-              std::int32_t* y) {
+void leaf_i32(Reduce f, const std::int32_t* x, Size n, Size stride, Size width, std::int32_t* y) {
   leaf(f, x, n, stride, width, y);
 }
 
-double dot_f32(const float* a, const float* b, std::int64_t n) {
+double dot_f32(const float* a, const float* b, Size n) {
   const hn::ScalableTag<double> d;
   const hn::Rebind<float, decltype(d)> half;
-  return sum<4>(d, n, [=](auto s, std::int64_t i) ATTUNE_SIMD {
+  return sum<4>(d, n, [=](auto s, Size i) ATTUNE_SIMD {
     const Step<decltype(half)> h{half, s.left};
     return hn::Mul(hn::PromoteTo(d, h.load(a + i)), hn::PromoteTo(d, h.load(b + i)));
   });
 }
-double dot_f64(const double* a, const double* b, std::int64_t n) {
+double dot_f64(const double* a, const double* b, Size n) {
   return sum<4>(hn::ScalableTag<double>(), n,
-                [=](auto s, std::int64_t i) ATTUNE_SIMD { return hn::Mul(s.load(a + i), s.load(b + i)); });
+                [=](auto s, Size i) ATTUNE_SIMD { return hn::Mul(s.load(a + i), s.load(b + i)); });
 }
 
 }  // namespace attune::kernels::HWY_NAMESPACE
@@ -223,13 +219,13 @@ HWY_EXPORT(dot_f64);
 
 namespace {
 
-constexpr std::int64_t chunk_elements = 65536;  // a leaf's largest size, roughly
+constexpr Size chunk_elements = 65536;  // a leaf's largest size, roughly
 
 /// The width that cuts `inner` columns into the fewest tiles of about the same size, all but the last a multiple of 16.
-std::int64_t even_tile(std::int64_t inner) {
-  constexpr std::int64_t widest = 256;
-  const std::int64_t tiles = std::max<std::int64_t>(1, (inner + widest - 1) / widest);
-  return std::clamp<std::int64_t>(((inner + tiles - 1) / tiles + 15) / 16 * 16, 1, std::max<std::int64_t>(1, inner));
+Size even_tile(Size inner) {
+  constexpr Size widest = 256;
+  const Size tiles = std::max<Size>(1, (inner + widest - 1) / widest);
+  return std::clamp<Size>(((inner + tiles - 1) / tiles + 15) / 16 * 16, 1, std::max<Size>(1, inner));
 }
 
 auto leaf_of(float) { return HWY_DYNAMIC_DISPATCH(leaf_f32); }
@@ -240,40 +236,39 @@ auto leaf_of(std::int32_t) { return HWY_DYNAMIC_DISPATCH(leaf_i32); }
 }  // namespace
 
 template <class T>
-void reduce(Reduce f, const T* x, std::int64_t outer, std::int64_t n, std::int64_t inner, T* y) {
+void reduce(Reduce f, const T* x, Size outer, Size n, Size inner, T* y) {
   const auto leaf = leaf_of(T{});
   const bool rows = inner == 1;
-  const std::int64_t width = rows ? 1 : even_tile(inner);
-  const std::int64_t chunk = std::max<std::int64_t>(64, chunk_elements / width);
-  const std::int64_t chunks = std::max<std::int64_t>(1, (n + chunk - 1) / chunk);
-  const std::int64_t tiles = (inner + width - 1) / width;
+  const Size width = rows ? 1 : even_tile(inner);
+  const Size chunk = std::max<Size>(64, chunk_elements / width);
+  const Size chunks = std::max<Size>(1, (n + chunk - 1) / chunk);
+  const Size tiles = (inner + width - 1) / width;
 
   std::unique_ptr<T[]> partial;
   if (chunks > 1) partial.reset(new T[static_cast<std::size_t>(outer * chunks * inner)]);
   T* out = partial ? partial.get() : y;
 
-  const std::int64_t elements = std::max<std::int64_t>(1, std::min(n, chunk) * width);
-  parallel_for(outer * chunks * tiles, std::max<std::int64_t>(1, 16384 / elements),
-               [=](std::int64_t begin, std::int64_t end) {
-                 for (std::int64_t job = begin; job < end; ++job) {
-                   const std::int64_t tile = job % tiles, piece = job / tiles, column = tile * width;
-                   const std::int64_t o = piece / chunks, first = piece % chunks * chunk;
-                   const std::int64_t columns = rows ? 0 : std::min(width, inner - column);
-                   leaf(f, x + (o * n + first) * inner + column, std::min(chunk, n - first), inner, columns,
-                        out + piece * inner + column);
-                 }
-               });
+  const Size elements = std::max<Size>(1, std::min(n, chunk) * width);
+  parallel_for(outer * chunks * tiles, std::max<Size>(1, 16384 / elements), [=](Size begin, Size end) {
+    for (Size job = begin; job < end; ++job) {
+      const Size tile = job % tiles, piece = job / tiles, column = tile * width;
+      const Size o = piece / chunks, first = piece % chunks * chunk;
+      const Size columns = rows ? 0 : std::min(width, inner - column);
+      leaf(f, x + (o * n + first) * inner + column, std::min(chunk, n - first), inner, columns,
+           out + piece * inner + column);
+    }
+  });
   if (chunks > 1) reduce(f, out, outer, chunks, inner, y);
 }
 
 template <class T>
-double dot(const T* a, const T* b, std::int64_t n) {
-  const std::int64_t chunks = (n + chunk_elements - 1) / chunk_elements;
+double dot(const T* a, const T* b, Size n) {
+  const Size chunks = (n + chunk_elements - 1) / chunk_elements;
   double single = 0;
   std::unique_ptr<double[]> several;
   if (chunks > 1) several.reset(new double[static_cast<std::size_t>(chunks)]);
   double* partial = several ? several.get() : &single;
-  parallel_for(n, chunk_elements, [=](std::int64_t begin, std::int64_t end) {
+  parallel_for(n, chunk_elements, [=](Size begin, Size end) {
     double& sum = partial[begin / chunk_elements];
     if constexpr (sizeof(T) == 4)
       sum = HWY_DYNAMIC_DISPATCH(dot_f32)(a + begin, b + begin, end - begin);
@@ -284,12 +279,12 @@ double dot(const T* a, const T* b, std::int64_t n) {
   return single;
 }
 
-template void reduce(Reduce, const float*, std::int64_t, std::int64_t, std::int64_t, float*);
-template void reduce(Reduce, const double*, std::int64_t, std::int64_t, std::int64_t, double*);
-template void reduce(Reduce, const std::int64_t*, std::int64_t, std::int64_t, std::int64_t, std::int64_t*);
-template void reduce(Reduce, const std::int32_t*, std::int64_t, std::int64_t, std::int64_t, std::int32_t*);
-template double dot(const float*, const float*, std::int64_t);
-template double dot(const double*, const double*, std::int64_t);
+template void reduce(Reduce, const float*, Size, Size, Size, float*);
+template void reduce(Reduce, const double*, Size, Size, Size, double*);
+template void reduce(Reduce, const std::int64_t*, Size, Size, Size, std::int64_t*);
+template void reduce(Reduce, const std::int32_t*, Size, Size, Size, std::int32_t*);
+template double dot(const float*, const float*, Size);
+template double dot(const double*, const double*, Size);
 
 }  // namespace attune::kernels
 #endif

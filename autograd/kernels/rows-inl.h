@@ -13,12 +13,10 @@
 HWY_BEFORE_NAMESPACE();
 namespace attune::kernels::HWY_NAMESPACE {
 
-using Size = std::int64_t;
-
 template <class T>
 inline constexpr T inf = std::numeric_limits<T>::infinity();
 
-/// The largest element that is not NaN; -inf where there is none.
+/// The largest element that is not NaN; -inf if there is none.
 template <class T>
 T row_max(const T* x, Size n) {
   const hn::ScalableTag<T> d;
@@ -40,7 +38,7 @@ T row_max(const T* x, Size n) {
   return hn::GetLane(hn::MaxOfLanes(d, hn::Max(hn::Max(m0, m1), hn::Max(m2, m3))));
 }
 
-/// What exponents are taken relative to: the row's largest element. 0 where that is -inf, so that such a row has a sum
+/// What exponents are taken relative to: the row's largest element. 0 if that is -inf, so that such a row has a sum
 /// of exactly 0.
 template <class T>
 T row_shift(const T* x, Size n) {

@@ -17,13 +17,13 @@
 HWY_BEFORE_NAMESPACE();
 namespace attune::kernels::HWY_NAMESPACE {
 
-/// w[i], or 1 where w is null.
+/// w[i], or 1 if w is null.
 template <class S, class T>
 HWY_INLINE auto weight(S s, const T* w, Size i) {
   return w == nullptr ? hn::Set(s.d, T{1}) : s.load(w + i);
 }
 
-/// A mean as the sum of two T, so that x - mean is right even where the elements differ by a few units in the last
+/// A mean as the sum of two T, so that x - mean is right even if the elements differ by a few units in the last
 /// place: x - high is exact there.
 template <class T>
 struct Mean {
@@ -173,7 +173,7 @@ void rms_norm(const T* x, const T* w, double eps, T* y, T* rrms, Size rows, Size
 }
 
 /// Runs body(first_row, rows, dw, db) over blocks of rows whose size follows from the shape alone, each with its own
-/// partial dw and db [n] (null where the target is), and adds the partial sums up in a fixed tree.
+/// partial dw and db [n] (null if the target is), and adds the partial sums up in a fixed tree.
 template <class T, class F>
 static void with_column_sums(Size rows, Size n, T* dw, T* db, F body) {
   const Size width = std::max<Size>(1, n);

@@ -4,11 +4,10 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "autograd/kernels/size.h"
 #include "autograd/runtime/parallel.h"
 
 namespace attune::kernels {
-
-using Size = std::int64_t;
 
 template <class T>
 struct SoftmaxKernels {
@@ -27,7 +26,7 @@ template <class T>
 struct NormKernels {
   void (*layer_norm)(const T* x, const T* w, const T* b, double eps, T* y, T* mean, T* rstd, Size rows, Size n);
   void (*rms_norm)(const T* x, const T* w, double eps, T* y, T* rrms, Size rows, Size n);
-  /// dw and db [n], where not null, receive the sums over these rows.
+  /// dw and db [n], if not null, receive the sums over these rows.
   void (*layer_norm_grad)(const T* x, const T* w, const T* mean, const T* rstd, const T* dy, T* dx, T* dw, T* db,
                           Size rows, Size n);
   void (*rms_norm_grad)(const T* x, const T* w, const T* rrms, const T* dy, T* dx, T* dw, Size rows, Size n);

@@ -9,6 +9,7 @@
 #include <array>
 #include <cstdint>
 
+#include "autograd/kernels/size.h"
 #include "hwy/highway.h"
 
 // The attributes of a lambda that works on vectors: after its parameter list.
@@ -22,8 +23,8 @@ namespace attune::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 template <class D>
-HWY_INLINE std::int64_t lanes(D d) {
-  return static_cast<std::int64_t>(hn::Lanes(d));
+HWY_INLINE Size lanes(D d) {
+  return static_cast<Size>(hn::Lanes(d));
 }
 
 /// One step of a loop: a full vector, or the first `left` lanes at the end of the array. Lanes beyond the end load as 0
@@ -33,7 +34,7 @@ struct Step {
   using T = hn::TFromD<D>;
   using V = hn::Vec<D>;
   D d;
-  std::int64_t left;
+  Size left;
 
   HWY_INLINE bool full() const { return HWY_LIKELY(left >= lanes(d)); }
   HWY_INLINE auto mask() const { return hn::FirstN(d, static_cast<std::size_t>(left)); }
@@ -50,32 +51,32 @@ struct Step {
 
 /// f(step, i) for every vector of [0, n).
 template <class D, class F>
-HWY_INLINE void for_vectors(D d, std::int64_t n, F f) {
-  const std::int64_t step = lanes(d);
-  for (std::int64_t i = 0; i < n; i += step) f(Step<D>{d, n - i}, i);
+HWY_INLINE void for_vectors(D d, Size n, F f) {
+  const Size step = lanes(d);
+  for (Size i = 0; i < n; i += step) f(Step<D>{d, n - i}, i);
 }
 
-/// y[i] = f(x[i]); in place where y == x.
+/// y[i] = f(x[i]); in place if y == x.
 template <class T, class F>
-HWY_INLINE void map(const T* x, T* y, std::int64_t n, F f) {
-  for_vectors(hn::ScalableTag<T>(), n, [=](auto s, std::int64_t i) ATTUNE_SIMD { s.store(f(s.load(x + i)), y + i); });
+HWY_INLINE void map(const T* x, T* y, Size n, F f) {
+  for_vectors(hn::ScalableTag<T>(), n, [=](auto s, Size i) ATTUNE_SIMD { s.store(f(s.load(x + i)), y + i); });
 }
 
 template <class T, class F>
-HWY_INLINE void map(const T* a, const T* b, T* y, std::int64_t n, F f) {
+HWY_INLINE void map(const T* a, const T* b, T* y, Size n, F f) {
   for_vectors(hn::ScalableTag<T>(), n,
-              [=](auto s, std::int64_t i) ATTUNE_SIMD { s.store(f(s.load(a + i), s.load(b + i)), y + i); });
+              [=](auto s, Size i) ATTUNE_SIMD { s.store(f(s.load(a + i), s.load(b + i)), y + i); });
 }
 
 /// The sum over [0, n) of f(step, i). `chains` independent sums run side by side; blocks of `chains` x 64 vectors are
 /// summed in T, the blocks in double, so that float sums stay accurate for any n.
 template <int chains, class D, class F>
-HWY_INLINE double sum(D d, std::int64_t n, F f) {
+HWY_INLINE double sum(D d, Size n, F f) {
   static_assert(chains == 1 || chains == 4);
-  const std::int64_t step = lanes(d), block = chains * 64 * step;
+  const Size step = lanes(d), block = chains * 64 * step;
   double total = 0;
-  for (std::int64_t i = 0; i < n;) {
-    const std::int64_t end = n - i < block ? n : i + block;
+  for (Size i = 0; i < n;) {
+    const Size end = n - i < block ? n : i + block;
     auto s0 = hn::Zero(d);
     if constexpr (chains == 4) {
       auto s1 = s0, s2 = s0, s3 = s0;
@@ -99,11 +100,11 @@ HWY_INLINE double sum(D d, std::int64_t n, F f) {
 
 /// K sums over [0, n) in one pass: f(step, i) gives K terms, which count as 0 beyond the end. As accurate as `sum`.
 template <std::size_t K, class D, class F>
-HWY_INLINE std::array<double, K> sums(D d, std::int64_t n, F f) {
-  const std::int64_t step = lanes(d), block = 2 * 64 * step;
+HWY_INLINE std::array<double, K> sums(D d, Size n, F f) {
+  const Size step = lanes(d), block = 2 * 64 * step;
   std::array<double, K> total{};
-  for (std::int64_t i = 0; i < n;) {
-    const std::int64_t end = n - i < block ? n : i + block;
+  for (Size i = 0; i < n;) {
+    const Size end = n - i < block ? n : i + block;
     std::array<hn::Vec<D>, K> even, odd;
     for (std::size_t k = 0; k < K; ++k) even[k] = odd[k] = hn::Zero(d);
     for (; i + 2 * step <= end; i += 2 * step) {

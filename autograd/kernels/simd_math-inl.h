@@ -206,7 +206,7 @@ HWY_INLINE V expm1(V x) {
   return hn::IfThenElse(hn::IsNaN(x), x, y);
 }
 
-/// What log(x) is where x is not a positive finite number: -inf at 0, inf at inf, NaN elsewhere.
+/// What log(x) is if x is not a positive finite number: -inf at 0, inf at inf, NaN elsewhere.
 template <class V>
 HWY_INLINE V log_edge(V x) {
   const V nan = constant(x, std::numeric_limits<double>::quiet_NaN());
@@ -273,7 +273,7 @@ HWY_INLINE V cos(V x) {
   return hn::Cos(d, x);
 }
 
-/// The larger (smaller) of two; NaN where either is.
+/// The larger (smaller) of two; NaN if either is.
 template <class V>
 HWY_INLINE V maximum(V a, V b) {
   return hn::IfThenElse(hn::Or(hn::Gt(a, b), hn::IsNaN(a)), a, b);

@@ -15,14 +15,13 @@ namespace attune::kernels::HWY_NAMESPACE {
 /// Vectors of a block's row: 6 x 4 sums fill the 32 registers of AVX-512, 6 x 2 the 16 of AVX2.
 inline constexpr int block_vectors = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
 
-/// C [rows, n] of one block. `n` reaches into the last of `vectors` vectors; where `whole`, up to its end.
+/// C [rows, n] of one block. `n` reaches into the last of `vectors` vectors; if `whole`, up to its end.
 template <Left left, int rows, int vectors, bool whole, class T>
-HWY_NOINLINE void product_block(std::int64_t n, std::int64_t k, const T* HWY_RESTRICT a, std::int64_t lda,
-                                const T* HWY_RESTRICT b, std::int64_t ldb, T* HWY_RESTRICT c, std::int64_t ldc,
-                                bool add) {
+HWY_NOINLINE void product_block(Size n, Size k, const T* HWY_RESTRICT a, Size lda, const T* HWY_RESTRICT b, Size ldb,
+                                T* HWY_RESTRICT c, Size ldc, bool add) {
   const hn::ScalableTag<T> d;
   using V = hn::Vec<decltype(d)>;
-  const std::int64_t step = lanes(d);
+  const Size step = lanes(d);
   const auto last = hn::FirstN(d, static_cast<std::size_t>(whole ? step : n - (vectors - 1) * step));
   const auto load = [&](const T* row, int j) ATTUNE_SIMD {
     return whole || j + 1 < vectors ? hn::LoadU(d, row + j * step) : hn::MaskedLoad(last, d, row + j * step);
@@ -30,7 +29,7 @@ HWY_NOINLINE void product_block(std::int64_t n, std::int64_t k, const T* HWY_RES
   V sums[rows][vectors];
   for (int i = 0; i < rows; ++i)
     for (int j = 0; j < vectors; ++j) sums[i][j] = hn::Zero(d);
-  for (std::int64_t p = 0; p < k; ++p) {
+  for (Size p = 0; p < k; ++p) {
     V row[vectors];
     for (int j = 0; j < vectors; ++j) row[j] = load(b, j);
     for (int i = 0; i < rows; ++i) {
@@ -54,10 +53,9 @@ HWY_NOINLINE void product_block(std::int64_t n, std::int64_t k, const T* HWY_RES
 
 /// C [m, n] for n within `vectors` vectors.
 template <Left left, int vectors, bool whole, class T>
-void product_panel(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, std::int64_t lda, const T* b,
-                   std::int64_t ldb, T* c, std::int64_t ldc, bool add) {
-  const std::int64_t next = left == Left::columns ? 1 : lda;
-  std::int64_t i = 0;
+void product_panel(Size m, Size n, Size k, const T* a, Size lda, const T* b, Size ldb, T* c, Size ldc, bool add) {
+  const Size next = left == Left::columns ? 1 : lda;
+  Size i = 0;
   if constexpr (2 * vectors <= block_vectors)  // narrow blocks are twice as tall, so that enough sums are in flight
     for (; i + 12 <= m; i += 12)
       product_block<left, 12, vectors, whole>(n, k, a + i * next, lda, b, ldb, c + i * ldc, ldc, add);
@@ -75,9 +73,8 @@ void product_panel(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, s
 }
 
 template <Left left, class T>
-void product(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, std::int64_t lda, const T* b, std::int64_t ldb,
-             T* c, std::int64_t ldc, bool add) {
-  const std::int64_t step = lanes(hn::ScalableTag<T>()), panel = block_vectors * step;
+void product(Size m, Size n, Size k, const T* a, Size lda, const T* b, Size ldb, T* c, Size ldc, bool add) {
+  const Size step = lanes(hn::ScalableTag<T>()), panel = block_vectors * step;
   for (; n >= panel; n -= panel, b += panel, c += panel)
     product_panel<left, block_vectors, true>(m, n, k, a, lda, b, ldb, c, ldc, add);
   if (n == 0) return;
@@ -90,20 +87,19 @@ void product(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, std::in
 }
 
 template <class T>
-void either(Left left, std::int64_t m, std::int64_t n, std::int64_t k, const T* a, std::int64_t lda, const T* b,
-            std::int64_t ldb, T* c, std::int64_t ldc, bool add) {
+void either(Left left, Size m, Size n, Size k, const T* a, Size lda, const T* b, Size ldb, T* c, Size ldc, bool add) {
   if (left == Left::rows)
     product<Left::rows>(m, n, k, a, lda, b, ldb, c, ldc, add);
   else
     product<Left::columns>(m, n, k, a, lda, b, ldb, c, ldc, add);
 }
 
-void product_f32(Left left, std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda,
-                 const float* b, std::int64_t ldb, float* c, std::int64_t ldc, bool add) {
+void product_f32(Left left, Size m, Size n, Size k, const float* a, Size lda, const float* b, Size ldb, float* c,
+                 Size ldc, bool add) {
   either(left, m, n, k, a, lda, b, ldb, c, ldc, add);
 }
-void product_f64(Left left, std::int64_t m, std::int64_t n, std::int64_t k, const double* a, std::int64_t lda,
-                 const double* b, std::int64_t ldb, double* c, std::int64_t ldc, bool add) {
+void product_f64(Left left, Size m, Size n, Size k, const double* a, Size lda, const double* b, Size ldb, double* c,
+                 Size ldc, bool add) {
   either(left, m, n, k, a, lda, b, ldb, c, ldc, add);
 }
 
@@ -117,14 +113,14 @@ HWY_EXPORT(product_f32);
 HWY_EXPORT(product_f64);
 
 template <>
-void tile_product(Left left, std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda,
-                  const float* b, std::int64_t ldb, float* c, std::int64_t ldc, bool add) {
+void tile_product(Left left, Size m, Size n, Size k, const float* a, Size lda, const float* b, Size ldb, float* c,
+                  Size ldc, bool add) {
   watch::multiplied(m, n, k);
   HWY_DYNAMIC_DISPATCH(product_f32)(left, m, n, k, a, lda, b, ldb, c, ldc, add);
 }
 template <>
-void tile_product(Left left, std::int64_t m, std::int64_t n, std::int64_t k, const double* a, std::int64_t lda,
-                  const double* b, std::int64_t ldb, double* c, std::int64_t ldc, bool add) {
+void tile_product(Left left, Size m, Size n, Size k, const double* a, Size lda, const double* b, Size ldb, double* c,
+                  Size ldc, bool add) {
   watch::multiplied(m, n, k);
   HWY_DYNAMIC_DISPATCH(product_f64)(left, m, n, k, a, lda, b, ldb, c, ldc, add);
 }

@@ -1,5 +1,7 @@
 #include "autograd/ops/internal/apply.h"
 
+#include <algorithm>
+
 #include "autograd/ops/create.h"
 
 namespace attune {
@@ -18,7 +20,7 @@ namespace {
 Tensor scalar_like(const Op& op, const Scalar& s, const Tensor& like) {
   check_fits(op, s, like);
   Tensor t = empty({}, like.dtype());
-  with_any(like.dtype(), [&](auto zero) { *elements<decltype(zero)>(t) = s.to<decltype(zero)>(); });
+  with_any(like.dtype(), [&]<class T>(T) { *elements<T>(t) = s.to<T>(); });
   return t;
 }
 
@@ -41,6 +43,11 @@ Promoted::Promoted(const Op& op, const Operand& a, const Operand& b) : a_(a.tens
   if (!b_) b_ = &made_b_;
 }
 
+int row_axis(const Op& op, const Tensor& x, std::int64_t axis) {
+  op.check_defined(x);
+  return op.axis_of_rank(axis, std::max(x.rank(), 1), x.shape());
+}
+
 Shape joint_shape(const Op& op, const Tensor& a, const Tensor& b) {
   if (a.shape() == b.shape()) return a.shape();
   Shape shape;
@@ -49,13 +56,14 @@ Shape joint_shape(const Op& op, const Tensor& a, const Tensor& b) {
   return shape;
 }
 
+void copy_into(const Tensor& y, const Tensor& x) {
+  if (x.numel() != 0) kernels::copy(x.dtype(), x.shape(), x.raw(), x.strides(), y.unsafe_data(), y.strides());
+}
+
 Tensor unary(const Op& op, kernels::Unary f, const Tensor& x) {
   op.check_floating(x);
   Tensor y = op.empty_like(x);
-  with_floating(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    kernels::unary<T>(f, x.shape(), strided<T>(x), elements<T>(y));
-  });
+  with_floating(x.dtype(), [&]<class T>(T) { kernels::unary<T>(f, x.shape(), strided<T>(x), elements<T>(y)); });
   return y;
 }
 
@@ -65,8 +73,7 @@ Tensor binary(const Op& op, kernels::Binary f, const Tensor& a, const Tensor& b,
     op.fail_dtype(std::string(integers ? "needs numbers" : "needs float32 or float64") + ", got " + name_of(a.dtype()) +
                   " " + a.shape().str());
   Tensor y = op.empty(shape, a.dtype());
-  const auto run = [&](auto zero) {
-    using T = decltype(zero);
+  const auto run = [&]<class T>(T) {
     kernels::binary<T>(f, shape, strided<T>(a, shape), strided<T>(b, shape), elements<T>(y));
   };
   switch (a.dtype()) {

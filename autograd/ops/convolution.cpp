@@ -28,8 +28,7 @@ Tensor input_grad(const Tensor& dy, const Tensor& w, const Convolution& c, Here 
   const Op op{"conv1d_input_grad", here};
   const Tensor g = dense(dy), weight = dense(w);
   Tensor dx = op.empty({c.batch, c.in, c.length}, dy.dtype());
-  with_floating(dy.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  with_floating(dy.dtype(), [&]<class T>(T) {
     kernels::convolution_input_grad(c, elements<const T>(g), elements<const T>(weight), elements<T>(dx));
   });
   return op.record(
@@ -42,8 +41,7 @@ Tensor weight_grad(const Tensor& x, const Tensor& dy, const Convolution& c, Here
   const Op op{"conv1d_weight_grad", here};
   const Tensor input = dense(x), g = dense(dy);
   Tensor dw = op.empty({c.out, c.in / c.groups, c.kernel}, dy.dtype());
-  with_floating(dy.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  with_floating(dy.dtype(), [&]<class T>(T) {
     kernels::convolution_weight_grad(c, elements<const T>(input), elements<const T>(g), elements<T>(dw));
   });
   return op.record(
@@ -56,8 +54,7 @@ Tensor convolve(const Tensor& x, const Tensor& w, const Tensor& bias, const Conv
   const Op op{"conv1d", here};
   const Tensor input = dense(x), weight = dense(w), b = dense(bias);
   Tensor y = op.empty({c.batch, c.out, c.out_length}, x.dtype());
-  with_floating(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  with_floating(x.dtype(), [&]<class T>(T) {
     kernels::convolution(c, elements<const T>(input), elements<const T>(weight), elements<const T>(b), elements<T>(y));
   });
   return op.record(

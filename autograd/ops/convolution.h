@@ -18,7 +18,7 @@ struct Conv1dCall {
 
 /// y[n, o, l] = bias[o] + sum of w[o, c, k] x[n, c, l stride + k dilation - padding] over a group's channels c and k.
 /// x [N, C, L] or [C, L], w [O, C / groups, K], bias [O] or undefined; y [N, O, (L + padding - dilation (K - 1) - 1) /
-/// stride + 1], where padding counts both sides. Throws ShapeError where they do not fit or a window is longer than the
+/// stride + 1], where padding counts both sides. Throws ShapeError if they do not fit or a window is longer than the
 /// padded input, ValueError for options out of range, DTypeError unless all are the same floating dtype.
 Tensor conv1d(const Tensor& x, const Tensor& w, const Tensor& bias = {}, const Conv1dCall& call = {},
               Here here = Here::current());

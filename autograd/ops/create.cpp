@@ -14,11 +14,10 @@ Tensor full(const Shape& shape, const Scalar& value, DType dtype, Here here) {
   const Op op{"full", here};
   Tensor y = op.empty(shape, dtype);
   if (value.real() == 0 && !std::signbit(value.real())) {
-    std::memset(y.raw_mut(), 0, static_cast<std::size_t>(y.numel()) * size_of(dtype));
+    std::memset(y.unsafe_data(), 0, static_cast<std::size_t>(y.numel()) * size_of(dtype));
     return y;
   }
-  with_any(dtype, [&](auto zero) {
-    using T = decltype(zero);
+  with_any(dtype, [&]<class T>(T) {
     T element{};
     const std::int64_t integer = value.integral() ? value.integer() : 0;
     const double real = value.real();
@@ -44,8 +43,7 @@ Tensor arange(std::int64_t n, DType dtype, Here here) {
   const Op op{"arange", here};
   if (n < 0) op.fail_value("n = " + std::to_string(n) + " is negative");
   Tensor y = op.empty({n}, dtype);
-  with_any(dtype, [&](auto zero) {
-    using T = decltype(zero);
+  with_any(dtype, [&]<class T>(T) {
     for (std::int64_t i = 0; i < n; ++i) elements<T>(y)[i] = static_cast<T>(i);
   });
   return y;
@@ -55,8 +53,7 @@ Tensor eye(std::int64_t n, DType dtype, Here here) {
   const Op op{"eye", here};
   if (n < 0) op.fail_value("n = " + std::to_string(n) + " is negative");
   Tensor y = zeros({n, n}, dtype);
-  with_any(dtype, [&](auto zero) {
-    using T = decltype(zero);
+  with_any(dtype, [&]<class T>(T) {
     for (std::int64_t i = 0; i < n; ++i) elements<T>(y)[i * (n + 1)] = T{1};
   });
   return y;
@@ -71,7 +68,8 @@ Tensor from_values(const char* name, const std::vector<From>& values, const Shap
     op.fail_shape(std::to_string(values.size()) + " values do not fill " + shape.str());
   Tensor y = op.empty(shape, dtype);
   const Shape flat{y.numel()};
-  if (y.numel() != 0) kernels::cast(flat, dtype_of<From>, values.data(), contiguous_strides(flat), dtype, y.raw_mut());
+  if (y.numel() != 0)
+    kernels::cast(flat, dtype_of<From>, values.data(), contiguous_strides(flat), dtype, y.unsafe_data());
   return y;
 }
 
@@ -96,7 +94,7 @@ Tensor to(const Tensor& x, DType dtype, Here here) {
   op.check_defined(x);
   if (x.dtype() == dtype) return x;
   Tensor y = op.empty(x.shape(), dtype);
-  kernels::cast(x.shape(), x.dtype(), x.raw(), x.strides(), dtype, y.raw_mut());
+  kernels::cast(x.shape(), x.dtype(), x.raw(), x.strides(), dtype, y.unsafe_data());
   if (!is_floating(dtype)) return y;
   return op.record(std::move(y), of<to>(x, dtype), "dx = dy in x's dtype",
                    [from = x.dtype()](const Tensor& dy) { return to(dy, from); });

@@ -22,7 +22,7 @@ Tensor arange(std::int64_t n, DType dtype = DType::int64, Here here = Here::curr
 Tensor eye(std::int64_t n, DType dtype = DType::float32, Here here = Here::current());
 /// A rank-0 tensor.
 Tensor scalar(const Scalar& value, DType dtype = DType::float32, Here here = Here::current());
-/// A tensor with these elements in row-major order, converted to `dtype`. Throws ShapeError where the count is not that
+/// A tensor with these elements in row-major order, converted to `dtype`. Throws ShapeError if the count is not that
 /// of the shape.
 Tensor tensor(const std::vector<double>& values, const Shape& shape, DType dtype = DType::float32,
               Here here = Here::current());
@@ -31,7 +31,7 @@ Tensor tensor(std::initializer_list<double> values, DType dtype = DType::float32
 /// int64 indices, rank 1 or of the shape given.
 Tensor index_tensor(const std::vector<std::int64_t>& values, Here here = Here::current());
 Tensor index_tensor(const std::vector<std::int64_t>& values, const Shape& shape, Here here = Here::current());
-/// x converted to `dtype` (x itself where it has it already). Between floating types the gradient is converted back;
+/// x converted to `dtype` (x itself if it has it already). Between floating types the gradient is converted back;
 /// elsewhere there is none.
 Tensor to(const Tensor& x, DType dtype, Here here = Here::current());
 

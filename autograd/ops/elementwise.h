@@ -10,31 +10,31 @@
 
 namespace attune {
 
-// Binary; also int64 and int32 where marked (i). Throws ShapeError where shapes do not broadcast, DTypeError where
-// dtypes differ.
+// Binary; also int64 and int32 where marked (i). Throws ShapeError if shapes do not broadcast, DTypeError
+// if dtypes differ.
 Tensor add(const Operand& a, const Operand& b, Here here = {});  ///< a + b (i)
 Tensor sub(const Operand& a, const Operand& b, Here here = {});  ///< a - b (i)
 Tensor mul(const Operand& a, const Operand& b, Here here = {});  ///< a b (i)
-Tensor div(const Operand& a, const Operand& b,
-           Here here = {});  ///< a / b; integers divide towards zero and throw ValueError by zero (i)
-Tensor pow(const Operand& a, const Operand& b,
-           Here here = {});  ///< a^b; the gradient with respect to b is 0 where a = 0 and b >= 0
-Tensor maximum(const Operand& a, const Operand& b,
-               Here here = {});  ///< NaN wins; a tie shares the gradient 0.5 / 0.5 (i)
-Tensor minimum(const Operand& a, const Operand& b,
-               Here here = {});  ///< NaN wins; a tie shares the gradient 0.5 / 0.5 (i)
+/// a / b; integers divide towards zero and throw ValueError by zero (i).
+Tensor div(const Operand& a, const Operand& b, Here here = {});
+/// a^b; the gradient with respect to b is 0 where a = 0 and b >= 0.
+Tensor pow(const Operand& a, const Operand& b, Here here = {});
+/// NaN wins; a tie shares the gradient 0.5 / 0.5 (i).
+Tensor maximum(const Operand& a, const Operand& b, Here here = {});
+/// NaN wins; a tie shares the gradient 0.5 / 0.5 (i).
+Tensor minimum(const Operand& a, const Operand& b, Here here = {});
 
 Tensor div_trunc(const Operand& a, const Operand& b, Here here = {});  ///< a / b towards zero; gradient 0
-Tensor fmod(const Operand& a, const Operand& b,
-            Here here = {});  ///< a - b trunc(a / b), of a's sign; da = dy, db = -trunc(a / b) dy
-Tensor atan2(const Operand& a, const Operand& b,
-             Here here = {});  ///< the angle of (b, a) in (-pi, pi]; gradient 0 at (0, 0)
-Tensor hypot(const Operand& a, const Operand& b,
-             Here here = {});  ///< sqrt(a^2 + b^2) without overflow; gradient 0 at (0, 0)
-Tensor logaddexp(const Operand& a, const Operand& b,
-                 Here here = {});  ///< log(e^a + e^b); gradient 0 where both are -inf
-Tensor xlogy(const Operand& a, const Operand& b,
-             Here here = {});  ///< a log(b), 0 where a = 0 (unless b is NaN), with gradient 0 there where b <= 0
+/// a - b trunc(a / b), of a's sign; da = dy, db = -trunc(a / b) dy.
+Tensor fmod(const Operand& a, const Operand& b, Here here = {});
+/// The angle of (b, a) in (-pi, pi]; gradient 0 at (0, 0).
+Tensor atan2(const Operand& a, const Operand& b, Here here = {});
+/// sqrt(a^2 + b^2) without overflow; gradient 0 at (0, 0).
+Tensor hypot(const Operand& a, const Operand& b, Here here = {});
+/// log(e^a + e^b); gradient 0 if both are -inf.
+Tensor logaddexp(const Operand& a, const Operand& b, Here here = {});
+/// a log(b), 0 where a = 0 (unless b is NaN), with gradient 0 there where b <= 0.
+Tensor xlogy(const Operand& a, const Operand& b, Here here = {});
 
 inline Tensor operator+(const Operand& a, const Operand& b) { return add(a, b); }
 inline Tensor operator-(const Operand& a, const Operand& b) { return sub(a, b); }
@@ -59,11 +59,11 @@ Tensor where(const Tensor& c, const Operand& a, const Operand& b, Here here = He
 Tensor masked_fill(const Tensor& x, const Tensor& mask, const Operand& value, Here here = Here::current());
 /// min(max(x, low), high); the gradient passes where low <= x <= high.
 Tensor clamp(const Tensor& x, double low, double high, Here here = Here::current());
-/// max(x, low), where `low` may be a tensor: the gradient goes to x where x >= low, to `low` elsewhere. NaN stays NaN.
+/// max(x, low); `low` may be a tensor: the gradient goes to x where x >= low, to `low` elsewhere. NaN stays NaN.
 Tensor clamp_min(const Operand& x, const Operand& low, Here here = {});
 /// min(x, high): the gradient goes to x where x <= high, to `high` elsewhere.
 Tensor clamp_max(const Operand& x, const Operand& high, Here here = {});
-/// a + w (b - a), where all three broadcast; b itself at w = 1.
+/// a + w (b - a); all three broadcast; b itself at w = 1.
 Tensor lerp(const Tensor& a, const Tensor& b, const Operand& w, Here here = Here::current());
 /// x + value a b.
 Tensor addcmul(const Tensor& x, const Tensor& a, const Tensor& b, const Scalar& value = 1, Here here = Here::current());
@@ -94,7 +94,7 @@ Tensor log_sigmoid(const Tensor& x, Here here = Here::current());
 /// log(1 + e^(beta x)) / beta; x itself where beta x > threshold (never, unless asked for).
 Tensor softplus(const Tensor& x, double beta = 1, double threshold = std::numeric_limits<double>::infinity(),
                 Here here = Here::current());
-/// log(x / (1 - x)), x first clamped to [eps, 1 - eps] where eps is given.
+/// log(x / (1 - x)), x first clamped to [eps, 1 - eps] if eps is given.
 Tensor logit(const Tensor& x, double eps = 0, Here here = Here::current());
 Tensor relu(const Tensor& x, Here here = Here::current());  ///< gradient 0 at 0
 /// x where x > 0, slope x elsewhere.
@@ -108,8 +108,8 @@ Tensor gelu(const Tensor& x, Here here = Here::current());  ///< x Phi(x), by er
 Tensor gelu_tanh(const Tensor& x, Here here = Here::current());  ///< its tanh form, as GPT-2 has it
 Tensor erf(const Tensor& x, Here here = Here::current());
 
-// Fused backward passes, differentiable in turn: the gradient of f at x (or, for tanh and sigmoid, at the output y)
-// times dy.
+// Fused backward passes, differentiable in turn: the gradient of f at x (or, for tanh and sigmoid, at the output
+// y) times dy.
 Tensor relu_grad(const Tensor& x, const Tensor& dy, Here here = Here::current());
 Tensor silu_grad(const Tensor& x, const Tensor& dy, Here here = Here::current());
 Tensor gelu_grad(const Tensor& x, const Tensor& dy, Here here = Here::current());

@@ -252,8 +252,7 @@ Tensor compared(const char* name, kernels::Compare f, const Operand& x, const Op
   const auto [a, b] = promote(op, x, y);
   const Shape shape = joint_shape(op, a, b);
   Tensor out = op.empty(shape, DType::boolean);
-  with_any(a.dtype(), [&, &left = a, &right = b](auto zero) {
-    using T = decltype(zero);
+  with_any(a.dtype(), [&, &left = a, &right = b]<class T>(T) {
     kernels::compare<T>(f, shape, strided<T>(left, shape), strided<T>(right, shape), elements<bool>(out));
   });
   return out;
@@ -300,8 +299,7 @@ Tensor where(const Tensor& c, const Operand& x, const Operand& y, Here here) {
   if (!broadcast(a.shape(), b.shape(), shape) || !broadcast(c.shape(), shape, shape))
     op.fail_shape("shapes do not broadcast: " + c.shape().str() + ", " + a.shape().str() + " and " + b.shape().str());
   Tensor out = op.empty(shape, a.dtype());
-  with_any(a.dtype(), [&, &left = a, &right = b](auto zero) {
-    using T = decltype(zero);
+  with_any(a.dtype(), [&, &left = a, &right = b]<class T>(T) {
     kernels::where<T>(shape, strided<bool>(c, shape), strided<T>(left, shape), strided<T>(right, shape),
                       elements<T>(out));
   });

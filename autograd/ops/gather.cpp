@@ -14,22 +14,17 @@ namespace attune {
 using detail::AxisSplit;
 using detail::dense;
 using detail::elements;
+using detail::row_axis;
 using detail::split_at;
 using detail::with_any;
 using detail::with_floating;
 
 namespace {
 
-/// An axis of x; a rank-0 tensor is a row of one.
-int row_axis(const Op& op, const Tensor& x, std::int64_t axis) {
-  op.check_defined(x);
-  return op.axis_of_rank(axis, std::max(x.rank(), 1), x.shape());
-}
-
 /// Zeros of a shape in one element: index_add and scatter_add copy what they add to anyway.
-Tensor nothing(const Shape& shape, DType dtype) { return expand(zeros({}, dtype), shape); }
+Tensor broadcast_zeros(const Shape& shape, DType dtype) { return expand(zeros({}, dtype), shape); }
 
-const std::int64_t* values(const Tensor& index) { return elements<const std::int64_t>(index); }
+const std::int64_t* positions(const Tensor& index) { return elements<const std::int64_t>(index); }
 
 void check_vector(const Op& op, const Tensor& index) {
   op.check_defined(index);
@@ -54,8 +49,8 @@ template <class Kernel>
 Tensor copy_and_add(const Op& op, const Tensor& x, Kernel&& kernel) {
   op.check_floating(x);
   Tensor y = op.empty_like(x);
-  if (x.numel() != 0) kernels::copy(x.dtype(), x.shape(), x.raw(), x.strides(), y.raw_mut(), y.strides());
-  with_floating(x.dtype(), [&](auto zero) { kernel(elements<decltype(zero)>(y)); });
+  detail::copy_into(y, x);
+  with_floating(x.dtype(), [&]<class T>(T) { kernel(elements<T>(y)); });
   return y;
 }
 
@@ -67,7 +62,7 @@ Tensor put_last(const Tensor& x, const Tensor& at, const Tensor& source) {
   if (at.numel() == 0) return clone(x);
   const Tensor places = dense(at);
   Tensor from = full(x.shape(), -1, DType::int64);  // which element of the source came last
-  for (std::int64_t i = 0; i < places.numel(); ++i) elements<std::int64_t>(from)[values(places)[i]] = i;
+  for (std::int64_t i = 0; i < places.numel(); ++i) elements<std::int64_t>(from)[positions(places)[i]] = i;
   const Tensor taken = index_select(reshape(source, {-1}), 0, reshape(maximum(from, 0), {-1}));
   return where(ge(from, 0), reshape(taken, x.shape()), x);
 }
@@ -86,11 +81,11 @@ Tensor index_select(const Tensor& x, std::int64_t axis, const Tensor& index, Her
   Shape shape = x.shape();
   shape[a] = at.numel();
   Tensor y = op.empty(shape, x.dtype());
-  kernels::index_select(x.dtype(), from.raw(), s.outer, s.n, s.inner, values(at), at.numel(), y.raw_mut());
+  kernels::index_select(x.dtype(), from.raw(), s.outer, s.n, s.inner, positions(at), at.numel(), y.unsafe_data());
   return op.record(
       std::move(y), of<index_select>(x, axis, index), "dx = dy added at the index",
       [at = Saved(at), a, whole = x.shape()](const Tensor& dy) {
-        return index_add(nothing(whole, dy.dtype()), a, at, dy);
+        return index_add(broadcast_zeros(whole, dy.dtype()), a, at, dy);
       },
       [](const Tensor&) { return Tensor(); });
 }
@@ -107,7 +102,8 @@ Tensor index_add(const Tensor& x, std::int64_t axis, const Tensor& index, const 
   return op.record(
       copy_and_add(op, x,
                    [&]<class T>(T* y) {
-                     kernels::index_add<T>(elements<const T>(from), s.outer, s.n, s.inner, values(at), at.numel(), y);
+                     kernels::index_add<T>(elements<const T>(from), s.outer, s.n, s.inner, positions(at), at.numel(),
+                                           y);
                    }),
       of<index_add>(x, axis, index, source, alpha), "dx = dy, dsource = alpha dy at the index",
       [](const Tensor& dy) { return dy; }, [](const Tensor&) { return Tensor(); },
@@ -167,12 +163,12 @@ Tensor gather(const Tensor& x, std::int64_t axis, const Tensor& index, Here here
   const Tensor at = op.checked_index(index, x.shape(), a), from = dense(x);
   Tensor y = op.empty(index.shape(), x.dtype());
   if (at.numel() != 0)
-    kernels::gather(x.dtype(), from.raw(), s.outer, s.n, s.inner, values(at), at.numel() / (s.outer * s.inner),
-                    y.raw_mut());
+    kernels::gather(x.dtype(), from.raw(), s.outer, s.n, s.inner, positions(at), at.numel() / (s.outer * s.inner),
+                    y.unsafe_data());
   return op.record(
       std::move(y), of<gather>(x, axis, index), "dx = dy added at the index",
       [at = Saved(at), a, whole = x.shape()](const Tensor& dy) {
-        return scatter_add(nothing(whole, dy.dtype()), a, at, dy);
+        return scatter_add(broadcast_zeros(whole, dy.dtype()), a, at, dy);
       },
       [](const Tensor&) { return Tensor(); });
 }
@@ -207,7 +203,7 @@ Tensor scatter_add(const Tensor& x, std::int64_t axis, const Tensor& index, cons
   return op.record(
       copy_and_add(op, x,
                    [&]<class T>(T* y) {
-                     kernels::scatter_add<T>(elements<const T>(from), s.outer, s.n, s.inner, values(at),
+                     kernels::scatter_add<T>(elements<const T>(from), s.outer, s.n, s.inner, positions(at),
                                              at.numel() / (s.outer * s.inner), y);
                    }),
       of<scatter_add>(x, axis, index, source), "dx = dy, dsource = dy at the index",
@@ -263,89 +259,7 @@ Tensor segment_sum(const Tensor& x, const Tensor& segments, std::int64_t count, 
   check_vector(op, segments);
   if (segments.numel() != x.shape()[0])
     op.fail_shape("segments " + segments.shape().str() + " do not fit axis 0 of " + x.shape().str());
-  return index_add(nothing(shape, x.dtype()), 0, op.checked_index(segments, count, "segments"), x);
-}
-
-Tensor embedding(const Tensor& table, const Tensor& indices, std::int64_t padding_index, Here here) {
-  const Op op{"embedding", here};
-  op.check_floating(table);
-  if (table.rank() != 2) op.fail_shape("the table must be [rows, d], got " + table.shape().str());
-  if (padding_index < -1 || padding_index >= table.size(0))
-    op.fail_index("padding_index = " + std::to_string(padding_index) + " is neither -1 nor a row of " +
-                  table.shape().str());
-  const Tensor at = op.checked_index(indices, table.shape(), 0), from = dense(table);
-  Shape shape = indices.shape();
-  shape.push_back(table.size(1));
-  Tensor y = op.empty(shape, table.dtype());
-  kernels::index_select(table.dtype(), from.raw(), 1, table.size(0), table.size(1), values(at), at.numel(),
-                        y.raw_mut());
-  return op.record(
-      std::move(y), of<embedding>(table, indices, padding_index), "dtable = dy added at the indices",
-      [at = Saved(at), padding_index, whole = table.shape()](const Tensor& dy) {
-        const Tensor flat = flatten(at);
-        Tensor rows = reshape(dy, {flat.numel(), whole[1]});
-        if (padding_index >= 0) rows = where(unsqueeze(eq(flat, padding_index), 1), 0, rows);
-        return index_add(nothing(whole, dy.dtype()), 0, flat, rows);
-      },
-      [](const Tensor&) { return Tensor(); });
-}
-
-Tensor one_hot(const Tensor& indices, std::int64_t classes, DType dtype, Here here) {
-  const Op op{"one_hot", here};
-  if (classes < 0) op.fail_value("classes = " + std::to_string(classes) + " is negative");
-  const Tensor at = op.checked_index(indices, classes, "classes");
-  Shape shape = indices.shape();
-  shape.push_back(classes);
-  Tensor y = zeros(shape, dtype);
-  with_any(dtype, [&](auto zero) {
-    using T = decltype(zero);
-    for (std::int64_t i = 0; i < at.numel(); ++i) elements<T>(y)[i * classes + values(at)[i]] = T{1};
-  });
-  return y;
-}
-
-SortResult sort(const Tensor& x, std::int64_t axis, bool descending, Here here) {
-  const Op op{"sort", here};
-  const int a = row_axis(op, x, axis);
-  const AxisSplit s = split_at(x.shape(), a);
-  const Tensor from = dense(x);
-  Tensor y = op.empty_like(x), indices = op.empty(x.shape(), DType::int64);
-  with_any(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    kernels::sort<T>(elements<const T>(from), s.outer, s.n, s.inner, descending, elements<T>(y),
-                     elements<std::int64_t>(indices));
-  });
-  // Replayed by gather: the order is a constant of the derivative.
-  return {op.record(
-              std::move(y), of<gather>(x, a, indices), "dx = dy put back in x's order",
-              [indices = Saved(indices), a, whole = x.shape()](const Tensor& dy) {
-                return scatter_add(nothing(whole, dy.dtype()), a, indices, dy);
-              },
-              [](const Tensor&) { return Tensor(); }),
-          indices};
-}
-
-Tensor argsort(const Tensor& x, std::int64_t axis, bool descending, Here here) {
-  const Op op{"argsort", here};
-  return sort(x.detach(), row_axis(op, x, axis), descending).indices;
-}
-
-SortResult topk(const Tensor& x, std::int64_t k, std::int64_t axis, bool largest, Here here) {
-  const Op op{"topk", here};
-  const int a = row_axis(op, x, axis);
-  const std::int64_t n = split_at(x.shape(), a).n;
-  if (k < 0 || k > n)
-    op.fail_value("k = " + std::to_string(k) + " is not in [0, " + std::to_string(n) + "] for axis " +
-                  std::to_string(axis) + " of " + x.shape().str());
-  const Tensor order = argsort(x, a, largest);
-  const Tensor indices = x.rank() == 0 ? order : contiguous(slice(order, a, 0, k));
-  return {gather(x, a, indices), indices};
-}
-
-Tensor topk_mask(const Tensor& x, std::int64_t k, std::int64_t axis, Here here) {
-  const Op op{"topk_mask", here};
-  const Tensor indices = topk(x.detach(), k, axis).indices;
-  return gt(scatter(zeros(x.shape()), row_axis(op, x, axis), indices, 1.0), 0);
+  return index_add(broadcast_zeros(shape, x.dtype()), 0, op.checked_index(segments, count, "segments"), x);
 }
 
 }  // namespace attune

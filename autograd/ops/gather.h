@@ -27,28 +27,9 @@ Tensor scatter(const Tensor& x, std::int64_t axis, const Tensor& index, const Te
                Here here = Here::current());
 Tensor scatter(const Tensor& x, std::int64_t axis, const Tensor& index, const Scalar& value,
                Here here = Here::current());
-/// gather, where x and index broadcast except along `axis`: takes what argsort and topk give.
+/// gather for x and index that broadcast except along `axis`: takes what argsort and topk give.
 Tensor take_along_dim(const Tensor& x, const Tensor& index, std::int64_t axis, Here here = Here::current());
 /// The sums of x's slices [i, ...] with the same segments[i] in [0, count): [count, ...].
 Tensor segment_sum(const Tensor& x, const Tensor& segments, std::int64_t count, Here here = Here::current());
-/// Rows of the table [n, d] at indices of any shape [...]: [..., d]. Rows at padding_index get no gradient (-1: none is
-/// special).
-Tensor embedding(const Tensor& table, const Tensor& indices, std::int64_t padding_index = -1,
-                 Here here = Here::current());
-/// indices [...] to [..., classes] with a one at each index.
-Tensor one_hot(const Tensor& indices, std::int64_t classes, DType dtype = DType::float32, Here here = Here::current());
-
-struct SortResult {
-  Tensor values;
-  Tensor indices;  ///< int64, off the tape
-};
-/// Sorted along an axis, stable; NaN is the largest.
-SortResult sort(const Tensor& x, std::int64_t axis = -1, bool descending = false, Here here = Here::current());
-Tensor argsort(const Tensor& x, std::int64_t axis = -1, bool descending = false, Here here = Here::current());
-/// The k largest (smallest) elements along an axis, in falling (rising) order.
-SortResult topk(const Tensor& x, std::int64_t k, std::int64_t axis = -1, bool largest = true,
-                Here here = Here::current());
-/// A bool mask, true at the k largest elements along an axis.
-Tensor topk_mask(const Tensor& x, std::int64_t k, std::int64_t axis = -1, Here here = Here::current());
 
 }  // namespace attune

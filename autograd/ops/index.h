@@ -40,10 +40,10 @@ class Index {
 };
 using Indices = std::vector<Index>;
 
-/// The elements of x that the expression names. IndexError where an index is out of range or there are too many,
-/// ShapeError where index tensors do not broadcast or a mask does not fit.
+/// The elements of x that the expression names. IndexError if an index is out of range or there are too many,
+/// ShapeError if index tensors do not broadcast or a mask does not fit.
 Tensor index(const Tensor& x, const Indices& at, Here here = Here::current());
-/// x with those elements replaced by `values`, which broadcast to them, or with `values` added to them. Where an
+/// x with those elements replaced by `values`, which broadcast to them, or with `values` added to them. If an
 /// element is named more than once, replacing keeps the last value, which alone gets a gradient.
 Tensor index_put(const Tensor& x, const Indices& at, const Operand& values, bool accumulate = false,
                  Here here = Here::current());

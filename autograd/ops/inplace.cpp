@@ -32,7 +32,7 @@ void check_fits(const Op& op, const Tensor& x, const Tensor& y) {
 /// Writes dense `values` of x's shape and dtype into x.
 void assign(const Tensor& x, const Tensor& values, Here site) {
   kernels::copy(x.dtype(), x.shape(), values.raw(), broadcast_strides(values.shape(), values.strides(), x.shape()),
-                x.raw_mut(), x.strides());
+                x.unsafe_data(), x.strides());
   x.bump_version(site);
 }
 
@@ -54,11 +54,11 @@ Tensor& copy_(Tensor& x, const Tensor& from, Here here) {
   op.check_defined(from);
   check_fits(op, x, from);
   const NoGrad off;
-  // Through a copy where the two may overlap.
+  // Through a copy if the two may overlap.
   Tensor values = to(from, x.dtype());
   if (values.same_storage(x)) {
     Tensor dense = op.empty_like(values);
-    kernels::copy(values.dtype(), values.shape(), values.raw(), values.strides(), dense.raw_mut(), dense.strides());
+    detail::copy_into(dense, values);
     values = dense;
   }
   assign(x, values, op.site());
@@ -93,7 +93,7 @@ Tensor& draw(Tensor& x, const Op& op, Draw&& kernel) {
   check_writable(op, x);
   op.check_floating(x);
   Tensor values = op.empty_like(x);
-  detail::with_floating(x.dtype(), [&](auto zero) { kernel(elements<decltype(zero)>(values)); });
+  detail::with_floating(x.dtype(), [&]<class T>(T) { kernel(elements<T>(values)); });
   assign(x, values, op.site());
   return x;
 }

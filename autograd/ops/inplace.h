@@ -7,8 +7,8 @@
 
 namespace attune {
 
-Tensor& copy_(Tensor& x, const Tensor& from,
-              Here here = Here::current());  ///< from broadcasts to x and is converted to its dtype
+/// `from` broadcasts to x and is converted to its dtype.
+Tensor& copy_(Tensor& x, const Tensor& from, Here here = Here::current());
 Tensor& fill_(Tensor& x, const Scalar& value, Here here = Here::current());
 Tensor& add_(Tensor& x, const Operand& y, const Scalar& alpha = 1, Here here = Here::current());  ///< x += alpha y
 Tensor& mul_(Tensor& x, const Operand& y, Here here = Here::current());

@@ -18,7 +18,7 @@ namespace attune {
 
 using detail::dense;
 using detail::elements;
-using detail::reduced;
+using detail::reduce_loss;
 using detail::with_floating;
 
 namespace {
@@ -41,32 +41,22 @@ Tensor cross_entropy_grad(const Tensor& x, const Tensor& target, const Tensor& d
   const Op op{"cross_entropy_grad", here};
   const Tensor xd = dense(x), gd = dense(dloss);
   Tensor dx = op.empty_like(x);
-  with_floating(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  with_floating(x.dtype(), [&]<class T>(T) {
     kernels::cross_entropy_grad<T>(elements<const T>(xd), elements<const T>(sums), elements<const T>(sums) + x.size(0),
                                    elements<const std::int64_t>(target), ignore, smoothing, elements<const T>(gd),
                                    elements<T>(dx), x.size(0), x.size(1));
   });
-  return op.record_joint(
-      std::move(dx), of<cross_entropy_grad>(x, target, dloss, sums, ignore, smoothing),
-      "differentiates the composed form",
-      [x = Saved(x), target = Saved(target), dloss = Saved(dloss), ignore, smoothing](const Tensors& gs, const Needs&) {
-        const Tensors found = detail::differentiate_composition(
-            [&](const Tensors& in) {
-              const Tensor loss = cross_entropy_rows_composed(in[0], target, ignore, smoothing, {});
-              return grad({loss}, {in[0]}, {.cotangents = {in[1]}, .create_graph = true, .allow_unused = true});
-            },
-            {x.get(), dloss.get()}, gs);
-        return Tensors{found[0], Tensor(), found[1]};
-      });
+  return detail::record_fused_grad(op, {dx, {}}, of<cross_entropy_grad>(x, target, dloss, sums, ignore, smoothing),
+                                   {x, target}, {dloss}, [ignore, smoothing](const Tensors& xs) {
+                                     return Tensors{cross_entropy_rows_composed(xs[0], xs[1], ignore, smoothing, {})};
+                                   })[0];
 }
 
 Tensor cross_entropy_rows(const Tensor& x, const Tensor& target, std::int64_t ignore, double smoothing, Here here) {
   const Op op{"cross_entropy", here};
   const Tensor xd = dense(x);
   Tensor loss = op.empty({x.size(0)}, x.dtype()), sums = op.empty({2, x.size(0)}, x.dtype());
-  with_floating(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  with_floating(x.dtype(), [&]<class T>(T) {
     kernels::cross_entropy<T>(elements<const T>(xd), elements<const std::int64_t>(target), ignore, smoothing,
                               elements<T>(loss), elements<T>(sums), elements<T>(sums) + x.size(0), x.size(0),
                               x.size(1));
@@ -116,11 +106,11 @@ Targets class_targets(const Op& op, const Tensor& x, const Tensor& target, std::
 }
 
 /// The losses of the rows as asked for; `total` is what a mean divides by.
-Tensor reduced_rows(const Tensor& rows, const Shape& shape, Reduction r, const Tensor& total) {
+Tensor reduce_row_losses(const Tensor& rows, const Shape& shape, Reduction r, const Tensor& total) {
   switch (r) {
     case Reduction::none: return reshape(rows, shape);
     case Reduction::mean: return sum(rows) / total;
-    default: return reduced(reshape(rows, shape), r);
+    default: return reduce_loss(reshape(rows, shape), r);
   }
 }
 
@@ -129,7 +119,7 @@ Tensor weighted_rows(const Tensor& logs, const Targets& t, const CrossEntropyOpt
   const Tensor ignored = eq(t.flat, o.ignore_index), at = where(ignored, 0, t.flat);
   const Tensor w = o.weight.defined() ? index_select(o.weight, 0, at) : ones(t.flat.shape(), logs.dtype());
   const Tensor counted = where(ignored, 0, w);
-  *total = all(eq(counted, 0)) ? ones({}, logs.dtype()) : sum(counted);  // where nothing counts, the mean is 0
+  *total = all(eq(counted, 0)) ? ones({}, logs.dtype()) : sum(counted);  // if nothing counts, the mean is 0
   Tensor rows = -counted * squeeze(gather(logs, 1, unsqueeze(at, 1)), 1);
   if (o.label_smoothing == 0) return rows;
   const Tensor every = o.weight.defined() ? logs * o.weight : logs;
@@ -155,18 +145,18 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntr
                               ? target
                               : (1 - o.label_smoothing) * target + o.label_smoothing / static_cast<double>(classes);
     const Tensor terms = smooth * log_softmax(logits);
-    return reduced(-sum(o.weight.defined() ? terms * o.weight : terms, {-1}), o.reduction);
+    return reduce_loss(-sum(o.weight.defined() ? terms * o.weight : terms, {-1}), o.reduction);
   }
   const Targets t = class_targets(op, logits, target, o.ignore_index);
   const Tensor flat = reshape(logits, {t.flat.numel(), classes});
   if (o.weight.defined()) {
     Tensor total;
     const Tensor rows = weighted_rows(log_softmax(flat), t, o, &total);
-    return reduced_rows(rows, target.shape(), o.reduction, total);
+    return reduce_row_losses(rows, target.shape(), o.reduction, total);
   }
   const Tensor rows = cross_entropy_rows(flat, t.flat, o.ignore_index, o.label_smoothing, {});
   const double total = static_cast<double>(std::max<std::int64_t>(t.counted, 1));
-  return reduced_rows(rows, target.shape(), o.reduction, scalar(total, logits.dtype()));
+  return reduce_row_losses(rows, target.shape(), o.reduction, scalar(total, logits.dtype()));
 }
 
 Tensor nll_loss(const Tensor& x, const Tensor& target, const CrossEntropyOptions& o, Here here) {
@@ -177,7 +167,7 @@ Tensor nll_loss(const Tensor& x, const Tensor& target, const CrossEntropyOptions
   check_weight(op, x, o.weight);
   Tensor total;
   const Tensor rows = weighted_rows(reshape(x, {t.flat.numel(), x.shape().back()}), t, o, &total);
-  return reduced_rows(rows, target.shape(), o.reduction, total);
+  return reduce_row_losses(rows, target.shape(), o.reduction, total);
 }
 
 }  // namespace attune

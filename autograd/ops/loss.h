@@ -25,7 +25,7 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntr
 /// -x[target] of log-probabilities x [..., classes]: cross_entropy without its softmax, or any other score.
 Tensor nll_loss(const Tensor& x, const Tensor& target, const CrossEntropyOptions& options = {},
                 Here here = Here::current());
-/// (x - y)^2. Throws ShapeError where the shapes differ, as the next ones do.
+/// (x - y)^2. Throws ShapeError if the shapes differ, as the next ones do.
 Tensor mse_loss(const Tensor& x, const Tensor& y, Reduction reduction = Reduction::mean, Here here = Here::current());
 /// |x - y|.
 Tensor l1_loss(const Tensor& x, const Tensor& y, Reduction reduction = Reduction::mean, Here here = Here::current());
@@ -74,7 +74,7 @@ struct TripletMarginOptions {
   double margin = 1;
   double p = 2;  ///< of the distance, vector_norm(a - b + eps, p) over the last axis
   double eps = 1e-6;
-  bool swap = false;  ///< take the negative's distance to the positive where that is smaller (Balntas et al. 2016)
+  bool swap = false;  ///< take the negative's distance to the positive if that is smaller (Balntas et al. 2016)
   Reduction reduction = Reduction::mean;
 };
 /// max(0, |anchor - positive| - |anchor - negative| + margin), each [..., d].
@@ -97,7 +97,7 @@ struct GaussianOptions {
   Reduction reduction = Reduction::mean;
 };
 /// (log v + (x - t)^2 / v) / 2 with v = max(variance, eps); variance of x's shape, or with a last axis of size 1 or
-/// none. Throws ValueError where it is negative.
+/// none. Throws ValueError if it is negative.
 Tensor gaussian_nll_loss(const Tensor& x, const Tensor& target, const Tensor& variance,
                          const GaussianOptions& options = {}, Here here = Here::current());
 

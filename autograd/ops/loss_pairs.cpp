@@ -13,7 +13,7 @@
 
 namespace attune {
 
-using detail::reduced;
+using detail::reduce_loss;
 
 namespace {
 
@@ -35,13 +35,13 @@ void check_element_weight(const Op& op, const Tensor& w, const Tensor& x) {
 Tensor mse_loss(const Tensor& x, const Tensor& y, Reduction reduction, Here here) {
   const Op op{"mse_loss", here};
   check_pair(op, x, y);
-  return reduced(square(x - y), reduction);
+  return reduce_loss(square(x - y), reduction);
 }
 
 Tensor l1_loss(const Tensor& x, const Tensor& y, Reduction reduction, Here here) {
   const Op op{"l1_loss", here};
   check_pair(op, x, y);
-  return reduced(abs(x - y), reduction);
+  return reduce_loss(abs(x - y), reduction);
 }
 
 Tensor huber_loss(const Tensor& x, const Tensor& y, double delta, Reduction reduction, Here here) {
@@ -49,13 +49,13 @@ Tensor huber_loss(const Tensor& x, const Tensor& y, double delta, Reduction redu
   check_pair(op, x, y);
   if (!(delta > 0)) op.fail_value("delta = " + detail::text(delta) + " must be positive");
   const Tensor d = x - y, a = abs(d);
-  return reduced(where(lt(a, delta), 0.5 * square(d), delta * (a - 0.5 * delta)), reduction);
+  return reduce_loss(where(lt(a, delta), 0.5 * square(d), delta * (a - 0.5 * delta)), reduction);
 }
 
 Tensor kl_div(const Tensor& x, const Tensor& target, bool log_target, Reduction reduction, Here here) {
   const Op op{"kl_div", here};
   check_pair(op, x, target);
-  return reduced(log_target ? exp(target) * (target - x) : xlogy(target, target) - target * x, reduction);
+  return reduce_loss(log_target ? exp(target) * (target - x) : xlogy(target, target) - target * x, reduction);
 }
 
 Tensor binary_cross_entropy_with_logits(const Tensor& x, const Tensor& target, const BinaryCrossEntropyOptions& o,
@@ -64,12 +64,12 @@ Tensor binary_cross_entropy_with_logits(const Tensor& x, const Tensor& target, c
   check_pair(op, x, target);
   check_element_weight(op, o.weight, x);
   check_element_weight(op, o.positive_weight, x);
-  // -t log sigmoid(x) - (1 - t) log sigmoid(-x): two terms of one sign, so nothing cancels where the logit is
-  // confident.
+  // -t log sigmoid(x) - (1 - t) log sigmoid(-x): two terms of one sign, so that nothing cancels
+  // if the logit is confident.
   const Tensor positive = target * softplus(-x);
   const Tensor loss =
       (o.positive_weight.defined() ? o.positive_weight * positive : positive) + (1 - target) * softplus(x);
-  return reduced(o.weight.defined() ? o.weight * loss : loss, o.reduction);
+  return reduce_loss(o.weight.defined() ? o.weight * loss : loss, o.reduction);
 }
 
 Tensor smooth_l1_loss(const Tensor& x, const Tensor& y, double beta, Reduction reduction, Here here) {
@@ -105,19 +105,19 @@ Tensor binary_cross_entropy(const Tensor& x, const Tensor& target, const Tensor&
   for (double v : x.to_vector<double>())
     if (v < 0 || v > 1) op.fail_value("the probability " + detail::text(v) + " is not in [0, 1]");
   const Tensor loss = -(target * bounded_log(x) + (1 - target) * bounded_log(1 - x));
-  return reduced(weight.defined() ? weight * loss : loss, reduction);
+  return reduce_loss(weight.defined() ? weight * loss : loss, reduction);
 }
 
 Tensor soft_margin_loss(const Tensor& x, const Tensor& sign, Reduction reduction, Here here) {
   const Op op{"soft_margin_loss", here};
   check_pair(op, x, sign);
-  return reduced(softplus(-sign * x), reduction);
+  return reduce_loss(softplus(-sign * x), reduction);
 }
 
 Tensor hinge_embedding_loss(const Tensor& x, const Tensor& sign, double margin, Reduction reduction, Here here) {
   const Op op{"hinge_embedding_loss", here};
   check_pair(op, x, sign);
-  return reduced(where(positives(op, sign), x, relu(margin - x)), reduction);
+  return reduce_loss(where(positives(op, sign), x, relu(margin - x)), reduction);
 }
 
 Tensor margin_ranking_loss(const Tensor& a, const Tensor& b, const Tensor& sign, double margin, Reduction reduction,
@@ -125,7 +125,7 @@ Tensor margin_ranking_loss(const Tensor& a, const Tensor& b, const Tensor& sign,
   const Op op{"margin_ranking_loss", here};
   check_pair(op, a, b);
   check_pair(op, a, sign);
-  return reduced(relu(margin - sign * (a - b)), reduction);
+  return reduce_loss(relu(margin - sign * (a - b)), reduction);
 }
 
 Tensor cosine_embedding_loss(const Tensor& a, const Tensor& b, const Tensor& sign, double margin, Reduction reduction,
@@ -139,7 +139,7 @@ Tensor cosine_embedding_loss(const Tensor& a, const Tensor& b, const Tensor& sig
   if (sign.shape() != rows)
     op.fail_shape("target " + sign.shape().str() + " must be " + rows.str() + " for " + a.shape().str());
   const Tensor alike = cosine_similarity(a, b);
-  return reduced(where(positives(op, sign), 1 - alike, relu(alike - margin)), reduction);
+  return reduce_loss(where(positives(op, sign), 1 - alike, relu(alike - margin)), reduction);
 }
 
 Tensor triplet_margin_loss(const Tensor& anchor, const Tensor& positive, const Tensor& negative,
@@ -151,7 +151,7 @@ Tensor triplet_margin_loss(const Tensor& anchor, const Tensor& positive, const T
   const auto distance = [&](const Tensor& a, const Tensor& b) { return vector_norm(a - b + o.eps, o.p, {-1}); };
   Tensor far = distance(anchor, negative);
   if (o.swap) far = minimum(far, distance(positive, negative));
-  return reduced(relu(distance(anchor, positive) - far + o.margin), o.reduction);
+  return reduce_loss(relu(distance(anchor, positive) - far + o.margin), o.reduction);
 }
 
 Tensor poisson_nll_loss(const Tensor& x, const Tensor& target, const PoissonOptions& o, Here here) {
@@ -162,7 +162,7 @@ Tensor poisson_nll_loss(const Tensor& x, const Tensor& target, const PoissonOpti
     const Tensor many = gt(target, 1), t = where(many, target, 2);
     loss = loss + where(many, t * log(t) - t + 0.5 * log(2 * std::numbers::pi * t), 0);  // Stirling's log(t!)
   }
-  return reduced(loss, o.reduction);
+  return reduce_loss(loss, o.reduction);
 }
 
 Tensor gaussian_nll_loss(const Tensor& x, const Tensor& target, const Tensor& variance, const GaussianOptions& o,
@@ -181,7 +181,7 @@ Tensor gaussian_nll_loss(const Tensor& x, const Tensor& target, const Tensor& va
     if (value < 0) op.fail_value("the variance " + detail::text(value) + " is negative");
   v = clamp_min(v, o.eps);
   const Tensor loss = 0.5 * (log(v) + square(x - target) / v);
-  return reduced(o.full ? loss + 0.5 * std::log(2 * std::numbers::pi) : loss, o.reduction);
+  return reduce_loss(o.full ? loss + 0.5 * std::log(2 * std::numbers::pi) : loss, o.reduction);
 }
 
 }  // namespace attune

@@ -124,7 +124,7 @@ Tensor matmul(const Tensor& a, const Tensor& b, Here here) {
     const Matrix left = matrix_of(fold ? folded(a.detach()) : a), right = matrix_of(b);
     const Tensor flat =
         fold ? view_of(y, {left.x.size(0), b.size(-1)}, contiguous_strides({left.x.size(0), b.size(-1)}), 0) : y;
-    with_floating(a.dtype(), [&](auto zero) { multiply<decltype(zero)>(left, right, flat, batch); });
+    with_floating(a.dtype(), [&]<class T>(T) { multiply<T>(left, right, flat, batch); });
   };
   if (y.numel() != 0) run();
   return op.record(
@@ -138,7 +138,7 @@ Tensor matmul(const Tensor& a, const Tensor& b, Here here) {
 
 namespace {
 
-/// The gradient of the activation at its argument z or, where that is enough, from its output y.
+/// The gradient of the activation at its argument z or, if that is enough, from its output y.
 Tensor activation_grad(Activation f, const Tensor& z, const Tensor& y, const Tensor& dy) {
   switch (f) {
     case Activation::none: return dy;
@@ -202,7 +202,7 @@ Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias, Activation f
   Shape shape = x.shape();
   shape.back() = out;
   Tensor y = op.empty(shape, x.dtype());
-  Tensor z;  // the activation's argument, where the backward pass wants it
+  Tensor z;  // the activation's argument, if the backward pass wants it
   const bool recorded =
       grad_enabled() && (x.requires_grad() || w.requires_grad() || (bias.defined() && bias.requires_grad()));
   if (recorded && needs_argument(f)) z = op.empty(shape, x.dtype());
@@ -211,8 +211,7 @@ Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias, Activation f
     const Tensor rows = x.detach();
     const Matrix left = matrix_of(rows.rank() == 1 ? unsqueeze(rows, 0) : folded(rows)), right = matrix_of(w);
     const Tensor b = detail::dense(bias);
-    with_floating(x.dtype(), [&](auto zero) {
-      using T = decltype(zero);
+    with_floating(x.dtype(), [&]<class T>(T) {
       kernels::gemm<T>({.trans_a = left.transposed,
                         .trans_b = !right.transposed,
                         .m = y.numel() / out,

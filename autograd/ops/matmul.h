@@ -7,11 +7,11 @@
 namespace attune {
 
 /// a [..., m, k] times b [..., k, n] = [..., m, n]; leading axes broadcast. A vector on the left (right) is a row
-/// (column), and its axis goes. Throws ShapeError where k differs or leading axes do not broadcast, DTypeError unless
+/// (column), and its axis goes. Throws ShapeError if k differs or leading axes do not broadcast, DTypeError unless
 /// both are the same floating dtype.
 Tensor matmul(const Tensor& a, const Tensor& b, Here here = Here::current());
 /// act(x w^T + bias): x [..., in], w [out, in], bias [out] or undefined; y [..., out]. One fused pass.
-/// Throws ShapeError where they do not fit, DTypeError unless all are the same floating dtype.
+/// Throws ShapeError if they do not fit, DTypeError unless all are the same floating dtype.
 Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias = {}, Activation activation = Activation::none,
               Here here = Here::current());
 

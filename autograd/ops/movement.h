@@ -11,28 +11,28 @@ namespace attune {
 
 inline constexpr std::int64_t to_end = std::numeric_limits<std::int64_t>::max();
 
-/// The same elements in row-major order under another shape (one size may be -1: inferred): a view where strides allow,
+/// The same elements in row-major order under another shape (one size may be -1: inferred): a view if strides allow,
 /// else a copy.
 Tensor reshape(const Tensor& x, const Shape& shape, Here here = Here::current());
 /// Merges axes first..last into one.
 Tensor flatten(const Tensor& x, std::int64_t first = 0, std::int64_t last = -1, Here here = Here::current());
 /// Axis i of the result is axis axes[i] of x; a view.
 Tensor permute(const Tensor& x, const Dims& axes, Here here = Here::current());
-Tensor transpose(const Tensor& x, std::int64_t a = -2, std::int64_t b = -1,
-                 Here here = Here::current());  ///< swaps two axes; a view
+/// Swaps two axes; a view.
+Tensor transpose(const Tensor& x, std::int64_t a = -2, std::int64_t b = -1, Here here = Here::current());
 /// x read as the broader shape; -1 keeps a size. A view with strides of 0; its gradient is summed.
 Tensor expand(const Tensor& x, const Shape& shape, Here here = Here::current());
-Tensor squeeze(const Tensor& x, std::int64_t axis,
-               Here here = Here::current());  ///< removes an axis of size 1 (ShapeError otherwise); a view
+/// Removes an axis of size 1 (ShapeError otherwise); a view.
+Tensor squeeze(const Tensor& x, std::int64_t axis, Here here = Here::current());
 Tensor squeeze(const Tensor& x, Here here = Here::current());  ///< removes every axis of size 1
-Tensor unsqueeze(const Tensor& x, std::int64_t axis,
-                 Here here = Here::current());  ///< adds an axis of size 1 at `axis` of the result; a view
+/// Adds an axis of size 1 at `axis` of the result; a view.
+Tensor unsqueeze(const Tensor& x, std::int64_t axis, Here here = Here::current());
 /// x[..., start:stop:step, ...] along `axis`; negative bounds count from the end, bounds are clamped to the axis, step
 /// >= 1. A view.
 Tensor slice(const Tensor& x, std::int64_t axis, std::int64_t start, std::int64_t stop = to_end, std::int64_t step = 1,
              Here here = Here::current());
 /// Zeros of `shape` with x at start, start + step, ... along `axis`: the gradient of slice.
-/// Throws ShapeError where x does not fit.
+/// Throws ShapeError if x does not fit.
 Tensor slice_scatter(const Tensor& x, const Shape& shape, std::int64_t axis, std::int64_t start, std::int64_t step = 1,
                      Here here = Here::current());
 /// x[..., index, ...]: one position along `axis`, which goes. Throws IndexError outside [-n, n). A view.
@@ -48,7 +48,7 @@ Tensor stack(const Tensors& xs, std::int64_t axis = 0, Here here = Here::current
 /// Pieces of the given sizes along `axis`, which must add up to it; views.
 Tensors split(const Tensor& x, const std::vector<std::int64_t>& sizes, std::int64_t axis = 0,
               Here here = Here::current());
-/// Pieces of ceil(size / n) elements along `axis`, the last one smaller where they do not divide it: at most n; views.
+/// Pieces of ceil(size / n) elements along `axis`, the last one smaller if they do not divide it: at most n; views.
 /// An empty axis gives n empty pieces, up to 65536.
 Tensors chunk(const Tensor& x, std::int64_t n, std::int64_t axis = 0, Here here = Here::current());
 Tensors unbind(const Tensor& x, std::int64_t axis = 0, Here here = Here::current());

@@ -66,7 +66,7 @@ Tensor diagonal_scatter(const Tensor& x, const Shape& shape, std::int64_t offset
   const Tensor places = diagonal_view(y, d);
   if (places.shape() != x.shape())
     op.fail_shape(x.shape().str() + " does not fit the diagonal " + places.shape().str() + " of " + shape.str());
-  if (x.numel() != 0) kernels::copy(x.dtype(), x.shape(), x.raw(), x.strides(), places.raw_mut(), places.strides());
+  detail::copy_into(places, x);
   return op.record(std::move(y), of<diagonal_scatter>(x, shape, offset, a, b), "dx = dy's diagonal",
                    [offset, a, b](const Tensor& dy) { return diagonal(dy, offset, a, b); });
 }

@@ -17,16 +17,13 @@ namespace {
 
 Tensor copied(const Op& op, const Tensor& x) {
   Tensor y = op.empty_like(x);
-  if (x.numel() != 0) kernels::copy(x.dtype(), x.shape(), x.raw(), x.strides(), y.raw_mut(), y.strides());
+  detail::copy_into(y, x);
   return y;
 }
 
 /// Copies x into y from position `at` of `axis` on.
 void place(const Tensor& y, int axis, std::int64_t at, const Tensor& x) {
-  if (x.numel() == 0) return;
-  auto* to =
-      static_cast<std::byte*>(y.raw_mut()) + at * y.strides()[axis] * static_cast<std::int64_t>(size_of(y.dtype()));
-  kernels::copy(x.dtype(), x.shape(), x.raw(), x.strides(), to, y.strides());
+  detail::copy_into(view_of(y, x.shape(), y.strides(), at * y.strides()[axis]), x);
 }
 
 }  // namespace
@@ -117,7 +114,7 @@ Tensor flip(const Tensor& x, const Dims& axes, Here here) {
   if (x.numel() != 0)
     kernels::copy(x.dtype(), x.shape(),
                   static_cast<const std::byte*>(x.raw()) + offset * static_cast<std::int64_t>(size_of(x.dtype())),
-                  strides, y.raw_mut(), y.strides());
+                  strides, y.unsafe_data(), y.strides());
   return op.record(std::move(y), of<flip>(x, axes), "dx = dy flipped back",
                    [axes](const Tensor& dy) { return flip(dy, axes); });
 }
@@ -145,7 +142,7 @@ Tensor roll(const Tensor& x, const Dims& shifts, const Dims& axes, Here here) {
 
 namespace {
 
-/// The size of an axis of x with so many elements more (less, where negative) at its ends; checked.
+/// The size of an axis of x with so many elements more (less, if negative) at its ends; checked.
 std::int64_t padded_size(const Op& op, const Tensor& x, int axis, std::int64_t before, std::int64_t after) {
   const std::int64_t n = x.shape()[axis];
   std::int64_t size = 0;

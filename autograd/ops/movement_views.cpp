@@ -30,7 +30,7 @@ Shape resolved(const Op& op, const Tensor& x, const Shape& asked) {
   return shape;
 }
 
-/// Strides of x's elements under another shape, where they can be read in row-major order without a copy.
+/// Strides of x's elements under another shape, if they can be read in row-major order without a copy.
 bool view_strides(const Tensor& x, const Shape& shape, Strides& strides) {
   if (x.is_contiguous()) {
     strides = contiguous_strides(shape);
@@ -85,7 +85,7 @@ Tensor reshape(const Tensor& x, const Shape& asked, Here here) {
   const Shape shape = resolved(op, x, asked);
   Strides strides;
   const bool view = view_strides(x, shape, strides);
-  const Tensor from = view ? x : contiguous(x.detach());
+  const Tensor from = view ? x : detail::dense(x);
   return op.record(view_of(from, shape, view ? strides : contiguous_strides(shape), 0), of<reshape>(x, asked),
                    "dx = dy in x's shape", [shape = x.shape()](const Tensor& dy) { return reshape(dy, shape); });
 }
@@ -229,10 +229,7 @@ Tensor slice_scatter(const Tensor& x, const Shape& shape, std::int64_t axis, std
     op.fail_shape(x.shape().str() + " does not fit into " + shape.str() + " from " + std::to_string(start) +
                   " in steps of " + std::to_string(step) + " along axis " + std::to_string(axis));
   Tensor y = zeros(shape, x.dtype());
-  if (x.numel() != 0) {
-    const Tensor places = slice(y, a, start, to_end, step);
-    kernels::copy(x.dtype(), x.shape(), x.raw(), x.strides(), places.raw_mut(), places.strides());
-  }
+  if (x.numel() != 0) detail::copy_into(slice(y, a, start, to_end, step), x);
   return op.record(
       std::move(y), of<slice_scatter>(x, shape, axis, start, step), "dx = dy's slice",
       [a, start, step, count](const Tensor& dy) { return slice(slice(dy, a, start, to_end, step), a, 0, count); });

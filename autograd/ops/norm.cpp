@@ -56,38 +56,14 @@ Tensors layer_norm_grad(const Tensor& x, const Tensor& w, const Tensor& b, const
   const std::int64_t n = numel(normalized_shape(op, x, w, b)), rows = n == 0 ? 0 : x.numel() / n;
   Tensor dx = op.empty_like(x);
   Tensor dw = w.defined() ? zeros_like(w) : Tensor(), db = b.defined() ? zeros_like(b) : Tensor();
-  with_floating(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  with_floating(x.dtype(), [&]<class T>(T) {
     kernels::layer_norm_grad<T>(elements<const T>(xd), elements<const T>(wd), elements<const T>(stats_mean),
                                 elements<const T>(rstd), elements<const T>(gd), elements<T>(dx), elements<T>(dw),
                                 elements<T>(db), rows, n);
   });
-  Tensors out{dx};
-  if (w.defined()) out.push_back(dw);
-  if (b.defined()) out.push_back(db);
-  out = op.record_joint(
-      std::move(out), of<layer_norm_grad>(x, w, b, dy, stats_mean, rstd, eps), "differentiates the composed form",
-      [x = Saved(x), w = Saved(w), b = Saved(b), dy = Saved(dy), eps](const Tensors& gs, const Needs&) {
-        const bool has_w = w.get().defined(), has_b = b.get().defined();
-        Tensors inputs{x.get(), dy.get()};
-        if (has_w) inputs.push_back(w.get());
-        const Tensors found = detail::differentiate_composition(
-            [&](const Tensors& in) {
-              const Tensor weight = has_w ? in[2] : Tensor();
-              Tensors wanted{in[0]};
-              if (has_w) wanted.push_back(weight);
-              const Tensor bias = has_b ? b.get().detach().requires_grad_() : Tensor();
-              if (has_b) wanted.push_back(bias);
-              return grad({layer_norm_composed(in[0], weight, bias, eps, {})}, wanted,
-                          {.cotangents = {in[1]}, .create_graph = true, .allow_unused = true});
-            },
-            inputs, gs);
-        return Tensors{found[0], has_w ? found[2] : Tensor(), Tensor(), found[1]};
-      });
-  Tensors all{out[0], {}, {}};
-  if (w.defined()) all[1] = out[1];
-  if (b.defined()) all[2] = out.back();
-  return all;
+  return detail::record_fused_grad(
+      op, {dx, dw, db}, of<layer_norm_grad>(x, w, b, dy, stats_mean, rstd, eps), {x, w, b}, {dy},
+      [eps](const Tensors& xs) { return Tensors{layer_norm_composed(xs[0], xs[1], xs[2], eps, {})}; });
 }
 
 }  // namespace
@@ -102,8 +78,7 @@ Tensor layer_norm(const Tensor& x, const Tensor& w, const Tensor& b, double eps,
   const std::int64_t n = numel(normalized_shape(op, x, w, b)), rows = n == 0 ? 0 : x.numel() / n;
   const Tensor xd = dense(x), wd = dense(w), bd = dense(b);
   Tensor y = op.empty_like(x), stats_mean = op.empty({rows}, x.dtype()), rstd = op.empty({rows}, x.dtype());
-  with_floating(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  with_floating(x.dtype(), [&]<class T>(T) {
     kernels::layer_norm<T>(elements<const T>(xd), elements<const T>(wd), elements<const T>(bd), eps, elements<T>(y),
                            elements<T>(stats_mean), elements<T>(rstd), rows, n);
   });
@@ -128,29 +103,13 @@ Tensors rms_norm_grad(const Tensor& x, const Tensor& w, const Tensor& dy, const 
   const Tensor xd = dense(x), wd = dense(w), gd = dense(dy);
   const std::int64_t n = x.shape().back(), rows = n == 0 ? 0 : x.numel() / n;
   Tensor dx = op.empty_like(x), dw = w.defined() ? zeros_like(w) : Tensor();
-  with_floating(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  with_floating(x.dtype(), [&]<class T>(T) {
     kernels::rms_norm_grad<T>(elements<const T>(xd), elements<const T>(wd), elements<const T>(rrms),
                               elements<const T>(gd), elements<T>(dx), elements<T>(dw), rows, n);
   });
-  Tensors out{dx};
-  if (w.defined()) out.push_back(dw);
-  out = op.record_joint(std::move(out), of<rms_norm_grad>(x, w, dy, rrms, eps), "differentiates the composed form",
-                        [x = Saved(x), w = Saved(w), dy = Saved(dy), eps](const Tensors& gs, const Needs&) {
-                          const bool has_w = w.get().defined();
-                          Tensors inputs{x.get(), dy.get()};
-                          if (has_w) inputs.push_back(w.get());
-                          const Tensors found = detail::differentiate_composition(
-                              [&](const Tensors& in) {
-                                Tensors wanted{in[0]};
-                                if (has_w) wanted.push_back(in[2]);
-                                return grad({rms_norm_composed(in[0], has_w ? in[2] : Tensor(), eps, {})}, wanted,
-                                            {.cotangents = {in[1]}, .create_graph = true, .allow_unused = true});
-                              },
-                              inputs, gs);
-                          return Tensors{found[0], has_w ? found[2] : Tensor(), found[1]};
-                        });
-  return {out[0], w.defined() ? out[1] : Tensor()};
+  return detail::record_fused_grad(
+      op, {dx, dw}, of<rms_norm_grad>(x, w, dy, rrms, eps), {x, w}, {dy},
+      [eps](const Tensors& xs) { return Tensors{rms_norm_composed(xs[0], xs[1], eps, {})}; });
 }
 
 }  // namespace
@@ -165,8 +124,7 @@ Tensor rms_norm(const Tensor& x, const Tensor& w, double eps, Here here) {
   const std::int64_t n = x.shape().back(), rows = n == 0 ? 0 : x.numel() / n;
   const Tensor xd = dense(x), wd = dense(w);
   Tensor y = op.empty_like(x), rrms = op.empty({rows}, x.dtype());
-  with_floating(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  with_floating(x.dtype(), [&]<class T>(T) {
     kernels::rms_norm<T>(elements<const T>(xd), elements<const T>(wd), eps, elements<T>(y), elements<T>(rrms), rows, n);
   });
   return op.record_joint(std::move(y), of<rms_norm, rms_norm_composed>(x, w, eps),
@@ -179,7 +137,7 @@ Tensor rms_norm(const Tensor& x, const Tensor& w, double eps, Here here) {
 Tensor normalize(const Tensor& x, double p, std::int64_t axis, double eps, Here here) {
   const Op op{"normalize", here};
   op.check_floating(x);
-  return x / clamp_min(vector_norm(x, p, {op.axis_of_rank(axis, std::max(x.rank(), 1), x.shape())}, true), eps);
+  return x / clamp_min(vector_norm(x, p, {detail::row_axis(op, x, axis)}, true), eps);
 }
 
 Tensor cosine_similarity(const Tensor& a, const Tensor& b, std::int64_t axis, double eps, Here here) {

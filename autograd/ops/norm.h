@@ -7,7 +7,7 @@ namespace attune {
 
 /// (x - mean) / sqrt(var + eps) * weight + bias over the axes that weight and bias have ([d] or more; or, without
 /// them, the last one); Ba et al. 2016. Either may be undefined. Mean and variance take two passes, so a large mean
-/// does not cancel. Throws ShapeError where they do not fit, DTypeError unless all are the same floating dtype.
+/// does not cancel. Throws ShapeError if they do not fit, DTypeError unless all are the same floating dtype.
 Tensor layer_norm(const Tensor& x, const Tensor& weight = {}, const Tensor& bias = {}, double eps = 1e-5,
                   Here here = Here::current());
 /// x / sqrt(mean(x^2) + eps) * weight over the last axis; Zhang and Sennrich 2019. weight [d] may be undefined.

@@ -27,8 +27,15 @@ struct Spec {
   const char* name() const { return cell == Cell::lstm ? "lstm" : cell == Cell::gru ? "gru" : "rnn"; }
 };
 
-/// The differentiable inputs, undefined where there is none.
-enum In : std::size_t { x_, h0_, c0_, w_hh_, b_hh_, w_hr_, inputs_end };
+/// The places of the differentiable inputs in their list, undefined ones included, and of the outputs.
+enum class In : std::size_t { x, h0, c0, w_hh, b_hh, w_hr };
+constexpr std::size_t input_count = 6;
+enum class Out : std::size_t { y, h, c };  // c: an LSTM's alone
+
+template <class Place>
+const Tensor& at(const Tensors& list, Place place) {
+  return list[static_cast<std::size_t>(place)];
+}
 
 Tensors dense_all(const Tensors& xs) {
   Tensors out;
@@ -40,26 +47,26 @@ Tensors dense_all(const Tensors& xs) {
 template <class T>
 kernels::Recurrence<T> plan_of(const Tensors& in, const Tensor& lengths, const Spec& spec) {
   return {.cell = spec.cell,
-          .steps = in[x_].size(0),
-          .batch = in[x_].size(1),
-          .hidden = in[w_hh_].size(0) / kernels::gates_of(spec.cell),
-          .projected = in[w_hr_].defined() ? in[w_hr_].size(0) : 0,
+          .steps = at(in, In::x).size(0),
+          .batch = at(in, In::x).size(1),
+          .hidden = at(in, In::w_hh).size(0) / kernels::gates_of(spec.cell),
+          .projected = at(in, In::w_hr).defined() ? at(in, In::w_hr).size(0) : 0,
           .reverse = spec.reverse,
           .lengths = elements<const std::int64_t>(lengths),
           .cell_clip = static_cast<T>(spec.cell_clip),
           .projection_clip = static_cast<T>(spec.projection_clip),
-          .x = elements<const T>(in[x_]),
-          .h0 = elements<const T>(in[h0_]),
-          .c0 = elements<const T>(in[c0_]),
-          .w_hh = elements<const T>(in[w_hh_]),
-          .b_hh = elements<const T>(in[b_hh_]),
-          .w_hr = elements<const T>(in[w_hr_])};
+          .x = elements<const T>(at(in, In::x)),
+          .h0 = elements<const T>(at(in, In::h0)),
+          .c0 = elements<const T>(at(in, In::c0)),
+          .w_hh = elements<const T>(at(in, In::w_hh)),
+          .b_hh = elements<const T>(at(in, In::b_hh)),
+          .w_hr = elements<const T>(at(in, In::w_hr))};
 }
 
 /// h and, for an LSTM, c after one step: the formulas.
 LstmState plain_step(const Spec& spec, const Tensor& x, const Tensor& h, const Tensor& c, const Tensors& in) {
-  Tensor hw = matmul(h, transpose(in[w_hh_]));
-  if (in[b_hh_].defined()) hw = hw + in[b_hh_];
+  Tensor hw = matmul(h, transpose(at(in, In::w_hh)));
+  if (at(in, In::b_hh).defined()) hw = hw + at(in, In::b_hh);
   if (spec.cell == Cell::tanh) return {tanh(x + hw), c};
   if (spec.cell == Cell::relu) return {relu(x + hw), c};
   if (spec.cell == Cell::gru) {
@@ -71,7 +78,7 @@ LstmState plain_step(const Spec& spec, const Tensor& x, const Tensor& h, const T
   Tensor cell = sigmoid(gates[1]) * c + sigmoid(gates[0]) * tanh(gates[2]);
   if (spec.cell_clip > 0) cell = clamp(cell, -spec.cell_clip, spec.cell_clip);
   Tensor state = sigmoid(gates[3]) * tanh(cell);
-  if (in[w_hr_].defined()) state = matmul(state, transpose(in[w_hr_]));
+  if (at(in, In::w_hr).defined()) state = matmul(state, transpose(at(in, In::w_hr)));
   if (spec.projection_clip > 0) state = clamp(state, -spec.projection_clip, spec.projection_clip);
   return {state, cell};
 }
@@ -79,21 +86,21 @@ LstmState plain_step(const Spec& spec, const Tensor& x, const Tensor& h, const T
 /// y, h and c of the plain composition.
 Tensors recurrent_composed(const Tensors& in, const Tensor& lengths, const Spec& spec, Here here) {
   const Op op{"recurrent_composed", here};
-  const std::int64_t steps = in[x_].size(0);
-  LstmState now{in[h0_], in[c0_]};
-  const Tensors xs = unbind(in[x_], 0);
+  const std::int64_t steps = at(in, In::x).size(0);
+  LstmState now{at(in, In::h0), at(in, In::c0)};
+  const Tensors xs = unbind(at(in, In::x), 0);
   Tensors ys(xs.size());
   for (std::int64_t i = 0; i < steps; ++i) {
     const std::int64_t t = spec.reverse ? steps - 1 - i : i;
-    const auto at = static_cast<std::size_t>(t);
-    const LstmState next = plain_step(spec, xs[at], now.h, now.c, in);
+    const auto place = static_cast<std::size_t>(t);
+    const LstmState next = plain_step(spec, xs[place], now.h, now.c, in);
     if (!lengths.defined()) {
-      ys[at] = next.h;
+      ys[place] = next.h;
       now = next;
       continue;
     }
     const Tensor valid = unsqueeze(gt(lengths, t), 1);
-    ys[at] = where(valid, next.h, zeros_like(next.h));
+    ys[place] = where(valid, next.h, zeros_like(next.h));
     now = {where(valid, next.h, now.h), now.c.defined() ? where(valid, next.c, now.c) : now.c};
   }
   Tensors out{steps == 0 ? zeros({0, now.h.size(0), now.h.size(1)}, now.h.dtype()) : stack(ys), now.h};
@@ -101,114 +108,55 @@ Tensors recurrent_composed(const Tensors& in, const Tensor& lengths, const Spec&
   return out;
 }
 
-/// The defined ones of `all`.
-Tensors defined_ones(const Tensors& all) {
-  Tensors out;
-  for (const Tensor& t : all)
-    if (t.defined()) out.push_back(t);
-  return out;
-}
-
-/// Undoes defined_ones() for a list whose defined places are `present`.
-Tensors spread(const Tensors& found, const std::vector<bool>& present) {
-  Tensors out(present.size());
-  std::size_t at = 0;
-  for (std::size_t i = 0; i < present.size(); ++i)
-    if (present[i]) out[i] = found[at++];
-  return out;
-}
-
-std::vector<bool> pattern_of(const Tensors& xs) {
-  std::vector<bool> present;
-  for (const Tensor& x : xs) present.push_back(x.defined());
-  return present;
-}
-
-Tensors get_all(const std::vector<Saved>& saved) {
-  Tensors out;
-  for (const Saved& s : saved) out.push_back(s.get());
-  return out;
-}
-std::vector<Saved> save_all(const Tensors& xs) { return {xs.begin(), xs.end()}; }
-
 /// Gradients of the inputs that are `wanted` (x's, h0's and c0's come in any case); dys are those of y, h and c.
 Tensors recurrent_grad(const Tensors& in, const Tensors& dys, const Tensor& y, const Tensor& kept,
                        const Tensor& lengths, const Spec& spec, const std::vector<bool>& wanted, Here here) {
   const Op op{"recurrent_grad", here};
   const Tensors values = dense_all(in), gs = dense_all(dys);
-  Tensors dxs(inputs_end);
-  for (std::size_t i = 0; i < inputs_end; ++i)
-    if (in[i].defined() && (i < w_hh_ || wanted[i])) dxs[i] = op.empty_like(in[i]);
-  with_floating(y.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  Tensors dxs(input_count);
+  for (std::size_t i = 0; i < input_count; ++i)
+    if (in[i].defined() && (i < static_cast<std::size_t>(In::w_hh) || wanted[i])) dxs[i] = op.empty_like(in[i]);
+  with_floating(y.dtype(), [&]<class T>(T) {
     kernels::Recurrence<T> r = plan_of<T>(values, lengths, spec);
     const Tensor outputs = dense(y);
     r.y = elements<T>(outputs);
     r.kept = elements<T>(kept);
-    const kernels::RecurrenceGrad<T> g{.dy = elements<const T>(gs[0]),
-                                       .dx = elements<T>(dxs[x_]),
-                                       .dh = elements<T>(dxs[h0_]),
-                                       .dc = elements<T>(dxs[c0_]),
-                                       .dw_hh = elements<T>(dxs[w_hh_]),
-                                       .db_hh = elements<T>(dxs[b_hh_]),
-                                       .dw_hr = elements<T>(dxs[w_hr_])};
-    std::copy_n(elements<const T>(gs[1]), gs[1].numel(), g.dh);
-    if (g.dc) std::copy_n(elements<const T>(gs[2]), gs[2].numel(), g.dc);
+    const kernels::RecurrenceGrad<T> g{.dy = elements<const T>(at(gs, Out::y)),
+                                       .dx = elements<T>(at(dxs, In::x)),
+                                       .dh = elements<T>(at(dxs, In::h0)),
+                                       .dc = elements<T>(at(dxs, In::c0)),
+                                       .dw_hh = elements<T>(at(dxs, In::w_hh)),
+                                       .db_hh = elements<T>(at(dxs, In::b_hh)),
+                                       .dw_hr = elements<T>(at(dxs, In::w_hr))};
+    const Tensor& dh = at(gs, Out::h);
+    std::copy_n(elements<const T>(dh), dh.numel(), g.dh);
+    if (g.dc) std::copy_n(elements<const T>(at(gs, Out::c)), at(gs, Out::c).numel(), g.dc);
     kernels::recurrent_grad(r, g);
   });
-  const std::vector<bool> present = pattern_of(dxs);
-  // For second derivatives: y and what was kept are functions of the inputs, so the composed form takes no notice.
-  const Tensors out = op.record_joint(
-      defined_ones(dxs), of<recurrent_grad>(in, dys, y.detach(), kept, lengths, spec, wanted),
-      "differentiates the composed form",
-      [in = save_all(in), dys = save_all(dys), lengths, spec, present](const Tensors& cotangents, const Needs&) {
-        const Tensors xs = get_all(in), gs_ = get_all(dys);
-        const std::vector<bool> given = pattern_of(xs);
-        Tensors all = defined_ones(xs);
-        const std::size_t count = all.size();
-        all.insert(all.end(), gs_.begin(), gs_.end());
-        const Tensors found = detail::differentiate_composition(
-            [&](const Tensors& now) {
-              const auto middle = now.begin() + static_cast<std::ptrdiff_t>(count);
-              const Tensors inputs = spread(Tensors(now.begin(), middle), given);
-              const Tensors ys = recurrent_composed(inputs, lengths, spec, {});
-              Tensors wanted_now, outputs, cots;
-              for (std::size_t i = 0; i < present.size(); ++i)
-                if (present[i]) wanted_now.push_back(inputs[i]);
-              for (std::size_t i = 0; i < ys.size(); ++i)
-                if (ys[i].requires_grad()) {
-                  outputs.push_back(ys[i]);
-                  cots.push_back(middle[static_cast<std::ptrdiff_t>(i)]);
-                }
-              return grad(outputs, wanted_now, {.cotangents = cots, .create_graph = true, .allow_unused = true});
-            },
-            all, cotangents);
-        Tensors dins = spread(Tensors(found.begin(), found.begin() + static_cast<std::ptrdiff_t>(count)), given);
-        dins.insert(dins.end(), found.begin() + static_cast<std::ptrdiff_t>(count), found.end());
-        return dins;
-      });
-  return spread(out, present);
+  return detail::record_fused_grad(
+      op, dxs, of<recurrent_grad>(in, dys, y.detach(), kept, lengths, spec, wanted), in, dys,
+      [lengths, spec](const Tensors& xs) { return recurrent_composed(xs, lengths, spec, {}); });
 }
 
 /// The recorded operation: y, h and, for an LSTM, c.
 Tensors recurrent(const Tensors& in, const Tensor& lengths, const Spec& spec, Here here) {
   const Op op{spec.name(), here};
-  const std::int64_t steps = in[x_].size(0), batch = in[x_].size(1);
-  const std::int64_t hidden = in[w_hh_].size(0) / kernels::gates_of(spec.cell);
-  const DType dtype = in[x_].dtype();
+  const std::int64_t steps = at(in, In::x).size(0), batch = at(in, In::x).size(1);
+  const std::int64_t hidden = at(in, In::w_hh).size(0) / kernels::gates_of(spec.cell);
+  const DType dtype = at(in, In::x).dtype();
   bool recorded = false;
   for (const Tensor& x : in) recorded |= grad_enabled() && x.defined() && x.requires_grad();
   const Tensors values = dense_all(in);
-  Tensors ys{op.empty({steps, batch, in[h0_].size(1)}, dtype), op.empty_like(in[h0_])};
-  if (spec.cell == Cell::lstm) ys.push_back(op.empty_like(in[c0_]));
+  Tensors ys{op.empty({steps, batch, at(in, In::h0).size(1)}, dtype), op.empty_like(at(in, In::h0))};
+  if (spec.cell == Cell::lstm) ys.push_back(op.empty_like(at(in, In::c0)));
   const std::int64_t keeps = kernels::kept_of(spec.cell) * hidden;
   const Tensor kept = recorded && keeps > 0 ? op.empty({steps, batch, keeps}, dtype) : Tensor();
-  with_floating(dtype, [&](auto zero) {
-    using T = decltype(zero);
+  with_floating(dtype, [&]<class T>(T) {
     kernels::Recurrence<T> r = plan_of<T>(values, lengths, spec);
-    r.y = elements<T>(ys[0]);
+    r.y = elements<T>(at(ys, Out::y));
     r.kept = elements<T>(kept);
-    kernels::recurrent(r, elements<T>(ys[1]), ys.size() > 2 ? elements<T>(ys[2]) : nullptr);
+    T* const c = spec.cell == Cell::lstm ? elements<T>(at(ys, Out::c)) : nullptr;
+    kernels::recurrent(r, elements<T>(at(ys, Out::h)), c);
   });
   static constexpr const char* rules[] = {
       "dz = (dh + dy) f'(y), dh = dz w, dw = dz^T h, back through the steps",
@@ -217,13 +165,15 @@ Tensors recurrent(const Tensors& in, const Tensor& lengths, const Spec& spec, He
       "the steps",
       "dc = o (1 - tanh^2 c) dh + f dc, dgates = (g dc, c dc, i dc, tanh(c) dh) through their activations, dh = dgates "
       "w, back through the steps"};
-  return op.record_joint(
-      std::move(ys), of<recurrent, recurrent_composed>(in, lengths, spec), rules[static_cast<int>(spec.cell)],
-      [in = save_all(in), kept, lengths, spec](const Tensors& dys, const Needs& needs, const Tensors& outputs) {
-        std::vector<bool> wanted;
-        for (std::size_t i = 0; i < inputs_end; ++i) wanted.push_back(needs[i]);
-        return recurrent_grad(get_all(in), dys, outputs[0].detach(), kept, lengths, spec, wanted, {});
-      });
+  return op.record_joint(std::move(ys), of<recurrent, recurrent_composed>(in, lengths, spec),
+                         rules[static_cast<int>(spec.cell)],
+                         [in = std::vector<Saved>(in.begin(), in.end()), kept, lengths, spec](
+                             const Tensors& dys, const Needs& needs, const Tensors& outputs) {
+                           std::vector<bool> wanted;
+                           for (std::size_t i = 0; i < input_count; ++i) wanted.push_back(needs[i]);
+                           return recurrent_grad(Tensors(in.begin(), in.end()), dys, at(outputs, Out::y).detach(), kept,
+                                                 lengths, spec, wanted, {});
+                         });
 }
 
 // ---- checks
@@ -287,7 +237,7 @@ RecurrentResult run(const Op& op, Cell cell, Form form_of_x, const Tensor& x, co
                    b_hh,
                    w_hr};
   const Tensors out = recurrent(in, checked_lengths(op, o.lengths, step ? 1 : x.size(0), batch), spec, {});
-  return {out[0], out[1], has_cell ? out[2] : Tensor()};
+  return {at(out, Out::y), at(out, Out::h), has_cell ? at(out, Out::c) : Tensor()};
 }
 
 Cell cell_of(const Op& op, Activation f) {

@@ -26,9 +26,9 @@ struct RecurrentResult {
 };
 
 /// i, f, o = sigmoid, g = tanh of the gates x_t + h w_hh^T + b_hh (rows in the order i, f, g, o), c = f c + i g,
-/// h = o tanh(c), projected where w_hr [P, H] is defined (Sak et al. 2014). x [T, B, 4 H], h0 [B, P], c0 [B, H]; either
+/// h = o tanh(c), projected if w_hr [P, H] is defined (Sak et al. 2014). x [T, B, 4 H], h0 [B, P], c0 [B, H]; either
 /// may be undefined: zeros.
-/// All three throw ShapeError where the shapes do not fit, DTypeError unless all are the same floating dtype (lengths
+/// All three throw ShapeError if the shapes do not fit, DTypeError unless all are the same floating dtype (lengths
 /// integer), ValueError for a length outside [0, T] and clips that do not fit.
 RecurrentResult lstm(const Tensor& x, const Tensor& h0, const Tensor& c0, const Tensor& w_hh, const Tensor& b_hh = {},
                      const Tensor& w_hr = {}, const RecurrentCall& call = {}, Here here = Here::current());

@@ -18,6 +18,7 @@ namespace attune {
 using detail::AxisSplit;
 using detail::dense;
 using detail::elements;
+using detail::row_axis;
 using detail::split_at;
 using detail::with_floating;
 
@@ -35,7 +36,7 @@ Axes axes_of(const Op& op, const Tensor& x, const Dims& asked) {
   op.check_defined(x);
   bool goes[max_rank] = {};
   for (std::int64_t axis : asked) {
-    bool& again = goes[op.axis_of_rank(axis, std::max(x.rank(), 1), x.shape())];  // a rank-0 tensor is a row of one
+    bool& again = goes[row_axis(op, x, axis)];
     if (again) op.fail_shape("axes " + asked.str() + " repeat an axis");
     again = true;
   }
@@ -84,7 +85,7 @@ void with_numbers(const Op& op, const Tensor& x, F&& f) {
 }
 
 /// One run of neighbouring axes after another, the last ones first: a dense x is never rearranged.
-Tensor reduced(const Op& op, kernels::Reduce f, const Tensor& x, const Axes& r, bool keep_axes) {
+Tensor reduce_axes(const Op& op, kernels::Reduce f, const Tensor& x, const Axes& r, bool keep_axes) {
   Shape shape = x.shape();
   const auto goes = [&](int i) { return shape[i] == 1 || r.kept[i] != shape[i]; };
   Tensor y = dense(x);
@@ -101,8 +102,7 @@ Tensor reduced(const Op& op, kernels::Reduce f, const Tensor& x, const Axes& r, 
     last = first;
     if (at.n == 1) continue;
     const Tensor from = std::exchange(y, op.empty(shape, x.dtype()));
-    with_numbers(op, x, [&](auto zero) {
-      using T = decltype(zero);
+    with_numbers(op, x, [&]<class T>(T) {
       kernels::reduce<T>(f, elements<const T>(from), at.outer, at.n, at.inner, elements<T>(y));
     });
   }
@@ -115,7 +115,7 @@ Tensor extreme(const Op& op, kernels::Reduce f, const Tensor& x, const Axes& r, 
   if (x.dtype() == DType::boolean) op.fail_dtype("needs numbers, got bool " + x.shape().str());
   if (r.n == 0 && numel(r.dropped) != 0)
     op.fail_shape("nothing to choose from along axes " + r.gone.str() + " of " + x.shape().str());
-  return reduced(op, f, x, r, keep_axes);
+  return reduce_axes(op, f, x, r, keep_axes);
 }
 
 }  // namespace
@@ -124,7 +124,7 @@ Tensor sum(const Tensor& x, const Dims& axes, bool keep_axes, Here here) {
   const Op op{"sum", here};
   const Axes r = axes_of(op, x, axes);
   const bool widened = x.dtype() == DType::int32 || x.dtype() == DType::boolean;
-  return op.record(reduced(op, kernels::Reduce::sum, widened ? to(x, DType::int64) : x, r, keep_axes),
+  return op.record(reduce_axes(op, kernels::Reduce::sum, widened ? to(x, DType::int64) : x, r, keep_axes),
                    of<sum>(x, axes, keep_axes), "dx = dy, spread",
                    [kept = r.kept, shape = x.shape()](const Tensor& dy) { return expand(with_axes(dy, kept), shape); });
 }
@@ -135,7 +135,7 @@ Tensor mean(const Tensor& x, const Dims& axes, bool keep_axes, Here here) {
   const Axes r = axes_of(op, x, axes);
   const double n = static_cast<double>(r.n);
   // The mean of nothing is NaN; its gradient has no elements, and is not to put a NaN into higher derivatives.
-  return op.record(reduced(op, kernels::Reduce::sum, x, r, keep_axes) / n, of<mean>(x, axes, keep_axes),
+  return op.record(reduce_axes(op, kernels::Reduce::sum, x, r, keep_axes) / n, of<mean>(x, axes, keep_axes),
                    "dx = dy / n, spread", [kept = r.kept, shape = x.shape(), n = std::max(n, 1.0)](const Tensor& dy) {
                      return expand(with_axes(dy / n, kept), shape);
                    });
@@ -160,7 +160,7 @@ Tensor product_of_others(const Tensor& x) {
 Tensor prod(const Tensor& x, const Dims& axes, bool keep_axes, Here here) {
   const Op op{"prod", here};
   const Axes r = axes_of(op, x, axes);
-  return op.record(reduced(op, kernels::Reduce::prod, x, r, keep_axes), of<prod>(x, axes, keep_axes),
+  return op.record(reduce_axes(op, kernels::Reduce::prod, x, r, keep_axes), of<prod>(x, axes, keep_axes),
                    "dx = dy times the product of the others", [x = Saved(x), r](const Tensor& dy) {
                      if (x.get().numel() == 0) return zeros_like(x);
                      Dims order;
@@ -201,12 +201,6 @@ Tensor amin(const Tensor& x, const Dims& axes, bool keep_axes, Here here) {
 
 namespace {
 
-/// An axis of x; a rank-0 tensor is a row of one.
-int row_axis(const Op& op, const Tensor& x, std::int64_t axis) {
-  op.check_defined(x);
-  return op.axis_of_rank(axis, std::max(x.rank(), 1), x.shape());
-}
-
 Tensor position_of(const Op& op, bool largest, const Tensor& x, std::int64_t axis, bool keep_axis) {
   const int a = row_axis(op, x, axis);
   const AxisSplit at = split_at(x.shape(), a);
@@ -217,8 +211,7 @@ Tensor position_of(const Op& op, bool largest, const Tensor& x, std::int64_t axi
   if (x.rank() > 0 && !keep_axis) shape.erase(a);
   Tensor y = op.empty(shape, DType::int64);
   const Tensor from = dense(x);
-  with_numbers(op, x, [&](auto zero) {
-    using T = decltype(zero);
+  with_numbers(op, x, [&]<class T>(T) {
     kernels::arg_extreme<T>(largest, elements<const T>(from), at.outer, at.n, at.inner, elements<std::int64_t>(y));
   });
   return y;
@@ -256,16 +249,14 @@ Tensor logsumexp(const Tensor& x, const Dims& axes, bool keep_axes, Here here) {
   const Axes r = axes_of(op, x, axes);
   const Tensor rows = dense(gone_last(x.detach(), r));
   Tensor y = op.empty(keep_axes ? r.kept : r.dropped, x.dtype());
-  with_floating(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    kernels::logsumexp<T>(elements<const T>(rows), elements<T>(y), y.numel(), r.n);
-  });
+  with_floating(x.dtype(),
+                [&]<class T>(T) { kernels::logsumexp<T>(elements<const T>(rows), elements<T>(y), y.numel(), r.n); });
   return op.record(std::move(y), of<logsumexp>(x, axes, keep_axes), "dx = e^(x - y) dy",
                    [x = Saved(x), kept = r.kept](const Tensor& dy, const Tensor& lse) {
                      constexpr double nothing = -std::numeric_limits<double>::infinity();
                      const Tensor top = with_axes(lse, kept);
                      return exp(x - where(eq(top, nothing), 0, top)) *
-                            with_axes(dy, kept);  // e^-inf = 0 where all are -inf
+                            with_axes(dy, kept);  // e^-inf = 0 if all are -inf
                    });
 }
 
@@ -275,8 +266,7 @@ Tensor cumsum(const Tensor& x, std::int64_t axis, Here here) {
   const AxisSplit at = split_at(x.shape(), a);
   const Tensor from = dense(x);
   Tensor y = op.empty_like(x);
-  with_numbers(op, x, [&](auto zero) {
-    using T = decltype(zero);
+  with_numbers(op, x, [&]<class T>(T) {
     kernels::cumsum<T>(elements<const T>(from), at.outer, at.n, at.inner, elements<T>(y));
   });
   return op.record(std::move(y), of<cumsum>(x, axis), "dx = the running sum of dy from the end",

@@ -5,10 +5,10 @@
 
 namespace attune {
 
-Tensor sum(const Tensor& x, const Dims& axes = {}, bool keep_axes = false,
-           Here here = Here::current());  ///< any dtype; int32 and bool sum to int64
-Tensor mean(const Tensor& x, const Dims& axes = {}, bool keep_axes = false,
-            Here here = Here::current());  ///< NaN over nothing
+/// Any dtype; int32 and bool sum to int64.
+Tensor sum(const Tensor& x, const Dims& axes = {}, bool keep_axes = false, Here here = Here::current());
+/// NaN over nothing.
+Tensor mean(const Tensor& x, const Dims& axes = {}, bool keep_axes = false, Here here = Here::current());
 /// The product; its gradient is right with zeros inside.
 Tensor prod(const Tensor& x, const Dims& axes = {}, bool keep_axes = false, Here here = Here::current());
 /// Largest and smallest element, NaN winning; ties share the gradient equally. Throws ShapeError over nothing.
@@ -34,17 +34,17 @@ struct VarMeanResult {
 };
 VarMeanResult var_mean(const Tensor& x, const Dims& axes = {}, double correction = 1, bool keep_axes = false,
                        Here here = Here::current());
-/// sqrt(var), with gradient 0 where it is 0.
+/// sqrt(var), with gradient 0 if it is 0.
 Tensor std_dev(const Tensor& x, const Dims& axes = {}, double correction = 1, bool keep_axes = false,
                Here here = Here::current());
 /// (sum |x|^p)^(1/p): 2 is the Euclidean norm, infinity and -infinity the largest and smallest |x|, 0 the number of
-/// elements that are not 0 (Golub and Van Loan 2013, section 2.2). The gradient at 0 is 0. Throws ShapeError where
+/// elements that are not 0 (Golub and Van Loan 2013, section 2.2). The gradient at 0 is 0. Throws ShapeError if
 /// there is no element and p is infinite or negative.
 Tensor vector_norm(const Tensor& x, double p, const Dims& axes = {}, bool keep_axes = false,
                    Here here = Here::current());
 /// sqrt(sum x^2), with gradient 0 at 0.
 Tensor norm(const Tensor& x, const Dims& axes = {}, bool keep_axes = false, Here here = Here::current());
-/// log(sum(exp(x))), stable; -inf, with gradient 0, where all elements are.
+/// log(sum(exp(x))), stable; -inf, with gradient 0, if all elements are.
 Tensor logsumexp(const Tensor& x, const Dims& axes = {}, bool keep_axes = false, Here here = Here::current());
 Tensor cumsum(const Tensor& x, std::int64_t axis, Here here = Here::current());  ///< running sum, inclusive
 /// Running product, inclusive; its gradient is right with zeros inside.

@@ -24,8 +24,8 @@ double reduced_count(const Op& op, const Tensor& x, const Dims& axes) {
   return n;
 }
 
-/// x less its first element along the axes, a constant: all 0 where x is one number repeated, whose mean may be
-/// rounded.
+/// x less its first element along the axes, a constant: all 0 if x is one number repeated, whose mean
+/// may be rounded.
 Tensor shifted(const Tensor& x, const Dims& axes) {
   if (x.numel() == 0) return x;
   Tensor first = x.detach();
@@ -42,8 +42,8 @@ Tensor sqrt_flat_at_zero(const Tensor& v) {
   return where(zero, 0, sqrt(where(zero, 1, v)));
 }
 
-/// The element that decides a p-norm, a constant: relative to it no power overflows or vanishes. 1 where it is 0 or
-/// infinite.
+/// The element that decides a p-norm, a constant: relative to it no power overflows or vanishes. 1 where it is
+/// 0 or infinite.
 Tensor dominant(const Tensor& size, double p, const Dims& axes) {
   const NoGrad off;
   const Tensor u = p > 0 ? amax(size, axes, true) : amin(where(eq(size, 0), INFINITY, size), axes, true);

@@ -8,54 +8,52 @@
 
 namespace attune {
 
+using detail::dense;
 using detail::elements;
+using detail::row_axis;
 using detail::with_floating;
 
 namespace {
 
-/// kernel(y, rows, n) on dense rows along `axis` of the inputs; the result in x's layout.
+/// kernel(x, other, y, rows, n) on the dense rows along `axis` of x and `other`, which may be undefined. y has x's
+/// layout.
 template <class Kernel>
 Tensor by_rows(const Tensor& x, int axis, const Tensor& other, Kernel&& kernel) {
   const NoGrad off;
   const bool last = axis == x.rank() - 1;
-  const auto rows = [&](const Tensor& t) { return contiguous(last ? t.detach() : transpose(t.detach(), axis, -1)); };
-  const Tensor a = rows(x), b = other.defined() ? rows(other) : Tensor();
+  const auto rows_of = [&](const Tensor& t) { return last || !t.defined() ? dense(t) : dense(transpose(t, axis, -1)); };
+  const Tensor a = rows_of(x), b = rows_of(other);
   Tensor y = empty(a.shape(), a.dtype());
   const std::int64_t n = a.shape().back();
-  if (y.numel() != 0) with_floating(x.dtype(), [&](auto zero) { kernel(zero, a, b, y, y.numel() / n, n); });
+  if (y.numel() != 0)
+    with_floating(x.dtype(), [&]<class T>(T) {
+      kernel(elements<const T>(a), elements<const T>(b), elements<T>(y), y.numel() / n, n);
+    });
   return last ? y : contiguous(transpose(y, axis, -1));
-}
-
-/// A rank-0 tensor is a row of one.
-int row_axis(const Op& op, const Tensor& x, std::int64_t axis) {
-  op.check_floating(x);
-  return op.axis_of_rank(axis, x.rank() == 0 ? 1 : x.rank(), x.shape());
 }
 
 }  // namespace
 
 Tensor softmax(const Tensor& x, std::int64_t axis, Here here) {
   const Op op{"softmax", here};
+  op.check_floating(x);
   const int a = row_axis(op, x, axis);
   if (x.rank() == 0) return reshape(softmax(reshape(x, {1})), {});
-  Tensor y = by_rows(
-      x, a, {}, [](auto zero, const Tensor& in, const Tensor&, const Tensor& out, std::int64_t rows, std::int64_t n) {
-        using T = decltype(zero);
-        kernels::softmax<T>(elements<const T>(in), elements<T>(out), rows, n);
-      });
+  Tensor y = by_rows(x, a, {}, []<class T>(const T* in, const T*, T* out, std::int64_t rows, std::int64_t n) {
+    kernels::softmax(in, out, rows, n);
+  });
   return op.record(std::move(y), of<softmax>(x, axis), "dx = y (dy - sum(y dy))",
                    [a](const Tensor& dy, const Tensor& p) { return softmax_grad(p, dy, a); });
 }
 
 Tensor log_softmax(const Tensor& x, std::int64_t axis, Here here) {
   const Op op{"log_softmax", here};
+  op.check_floating(x);
   const int a = row_axis(op, x, axis);
   if (x.rank() == 0) return reshape(log_softmax(reshape(x, {1})), {});
-  Tensor y = by_rows(
-      x, a, {}, [](auto zero, const Tensor& in, const Tensor&, const Tensor& out, std::int64_t rows, std::int64_t n) {
-        using T = decltype(zero);
-        kernels::log_softmax<T>(elements<const T>(in), elements<T>(out), rows, n);
-      });
+  Tensor y = by_rows(x, a, {}, []<class T>(const T* in, const T*, T* out, std::int64_t rows, std::int64_t n) {
+    kernels::log_softmax(in, out, rows, n);
+  });
   return op.record(std::move(y), of<log_softmax>(x, axis), "dx = dy - e^y sum(dy)",
                    [a](const Tensor& dy, const Tensor& logs) { return log_softmax_grad(logs, dy, a); });
 }
@@ -74,11 +72,9 @@ int grad_axis(const Op& op, const Tensor& y, const Tensor& dy, std::int64_t axis
 Tensor softmax_grad(const Tensor& y, const Tensor& dy, std::int64_t axis, Here here) {
   const Op op{"softmax_grad", here};
   const int a = grad_axis(op, y, dy, axis);
-  Tensor dx = by_rows(
-      y, a, dy, [](auto zero, const Tensor& p, const Tensor& g, const Tensor& out, std::int64_t rows, std::int64_t n) {
-        using T = decltype(zero);
-        kernels::softmax_grad<T>(elements<const T>(p), elements<const T>(g), elements<T>(out), rows, n);
-      });
+  Tensor dx = by_rows(y, a, dy, []<class T>(const T* p, const T* g, T* out, std::int64_t rows, std::int64_t n) {
+    kernels::softmax_grad(p, g, out, rows, n);
+  });
   return op.record(
       std::move(dx), of<softmax_grad>(y, dy, axis), "d_y = g (dy - sum(y dy)) - dy sum(g y), ddy = y (g - sum(y g))",
       [y = Saved(y), dy = Saved(dy), a](const Tensor& g) {
@@ -91,12 +87,9 @@ Tensor softmax_grad(const Tensor& y, const Tensor& dy, std::int64_t axis, Here h
 Tensor log_softmax_grad(const Tensor& y, const Tensor& dy, std::int64_t axis, Here here) {
   const Op op{"log_softmax_grad", here};
   const int a = grad_axis(op, y, dy, axis);
-  Tensor dx =
-      by_rows(y, a, dy,
-              [](auto zero, const Tensor& logs, const Tensor& g, const Tensor& out, std::int64_t rows, std::int64_t n) {
-                using T = decltype(zero);
-                kernels::log_softmax_grad<T>(elements<const T>(logs), elements<const T>(g), elements<T>(out), rows, n);
-              });
+  Tensor dx = by_rows(y, a, dy, []<class T>(const T* p, const T* g, T* out, std::int64_t rows, std::int64_t n) {
+    kernels::log_softmax_grad(p, g, out, rows, n);
+  });
   return op.record(
       std::move(dx), of<log_softmax_grad>(y, dy, axis), "d_y = -e^y sum(dy) g, ddy = g - sum(e^y g)",
       [y = Saved(y), dy = Saved(dy), a](const Tensor& g) { return -exp(y) * sum(dy, {a}, true) * g; },

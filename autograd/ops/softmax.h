@@ -10,9 +10,9 @@ Tensor softmax(const Tensor& x, std::int64_t axis = -1, Here here = Here::curren
 Tensor log_softmax(const Tensor& x, std::int64_t axis = -1, Here here = Here::current());
 
 // Fused backward passes, differentiable in turn, along `axis` of the output y.
-Tensor softmax_grad(const Tensor& y, const Tensor& dy, std::int64_t axis = -1,
-                    Here here = Here::current());  ///< y (dy - sum(y dy))
-Tensor log_softmax_grad(const Tensor& y, const Tensor& dy, std::int64_t axis = -1,
-                        Here here = Here::current());  ///< dy - e^y sum(dy)
+/// y (dy - sum(y dy)).
+Tensor softmax_grad(const Tensor& y, const Tensor& dy, std::int64_t axis = -1, Here here = Here::current());
+/// dy - e^y sum(dy).
+Tensor log_softmax_grad(const Tensor& y, const Tensor& dy, std::int64_t axis = -1, Here here = Here::current());
 
 }  // namespace attune

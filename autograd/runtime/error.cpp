@@ -14,8 +14,8 @@ std::string Here::str() const {
 
 namespace {
 
-/// The user's line: of the outermost frame, where one has a line; errors from below the operations have none of their
-/// own.
+/// The user's line: of the outermost frame, if one has a line; errors from below the operations have none
+/// of their own.
 Here site_of(Here here) {
   const Here outermost = Frame::top() ? Frame::top()->site() : Here{};
   return outermost.line == 0 ? here : outermost;

@@ -14,7 +14,7 @@ namespace attune {
 /// The base of all of Attune's exceptions.
 class Error : public std::runtime_error {
  public:
-  /// `message` without the call site, which is appended where `here` has a line.
+  /// `message` without the call site, which is appended if `here` has a line.
   explicit Error(const std::string& message, Here here = {});
   Here where() const { return here_; }
 
@@ -22,29 +22,37 @@ class Error : public std::runtime_error {
   Here here_;
 };
 
+/// Sizes, ranks or axes that do not fit.
 class ShapeError : public Error {
   using Error::Error;
-};  ///< sizes, ranks or axes that do not fit
+};
+/// Element types that an operation does not take.
 class DTypeError : public Error {
   using Error::Error;
-};  ///< element types that an operation does not take
+};
+/// An index outside its axis, also inside an index tensor.
 class IndexError : public Error {
   using Error::Error;
-};  ///< an index outside its axis, also inside an index tensor
+};
+/// Any other argument outside its range; bad options.
 class ValueError : public Error {
   using Error::Error;
-};  ///< any other argument outside its range; bad options
+};
+/// Misuse of the tape: freed graphs, changed saved tensors, ...
 class GradError : public Error {
   using Error::Error;
-};  ///< misuse of the tape: freed graphs, changed saved tensors, ...
+};
+/// The memory budget is exhausted, or the system's memory.
 class MemoryError : public Error {
   using Error::Error;
-};  ///< the memory budget is exhausted, or the system's memory
+};
+/// A file that is missing, unreadable, malformed or unwritable.
 class FileError : public Error {
   using Error::Error;
-};  ///< a file that is missing, unreadable, malformed or unwritable
+};
+/// Anomaly mode met the first NaN or infinity.
 class AnomalyError : public Error {
   using Error::Error;
-};  ///< anomaly mode met the first NaN or infinity
+};
 
 }  // namespace attune

@@ -1,6 +1,6 @@
-// Who is running on this thread: the stack of public operations and modules, innermost on top. An error, a node on the
-// tape or a trace takes its call site from the outermost frame, so that it shows the user's line and not one inside the
-// library.
+// Who is running on this thread: the stack of public operations and modules, innermost on top. An error, a node on
+// the tape or a trace takes its call site from the outermost frame, so that it shows the user's line and not one
+// inside the library.
 #pragma once
 
 #include <cstdint>

@@ -16,7 +16,7 @@ struct Here {
     return Here{file, line};
   }
 
-  /// "train.cpp:42": the file's last path component and the line; "" where the place is unknown.
+  /// "train.cpp:42": the file's last path component and the line; "" if the place is unknown.
   std::string str() const;
 };
 

@@ -1,5 +1,5 @@
-// A reference-counted pointer whose count lives in the object (`retain(T*)` and `release(T*)` found by
-// argument-dependent lookup).
+// A reference-counted pointer whose count lives in the object (`retain(T*)` and `release(T*)` found
+// by argument-dependent lookup).
 #pragma once
 
 #include <cstddef>

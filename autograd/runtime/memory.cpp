@@ -202,7 +202,7 @@ void* from_system(int index) {
   return p;
 }
 
-/// A block that the thread's own list does not have; where it keeps such blocks, it takes a few at once.
+/// A block that the thread's own list does not have; if it keeps such blocks, it takes a few at once.
 [[gnu::noinline]] void* from_others(ThreadCache* cache, int index) {
   if (pooled) {
     const std::lock_guard lock(shared_mutex);

@@ -17,13 +17,13 @@ struct MemoryStats {
 
 MemoryStats memory_stats();
 void reset_peak_memory();  ///< peak_bytes = live_bytes
-void set_memory_budget(
-    std::int64_t bytes);  ///< 0: none. A request that would exceed it throws MemoryError before anything is allocated.
+/// 0: none. A request that would exceed it throws MemoryError before anything is allocated.
+void set_memory_budget(std::int64_t bytes);
 std::int64_t memory_budget();
 void release_cached_memory();  ///< returns free blocks to the system
 
 namespace pool {
-/// At least `bytes` bytes at a multiple of 64. Throws MemoryError over the budget or where the system has none. bytes =
+/// At least `bytes` bytes at a multiple of 64. Throws MemoryError over the budget or if the system has none. bytes =
 /// 0 gives a valid block.
 void* allocate(std::size_t bytes);
 void deallocate(void* p, std::size_t bytes) noexcept;  ///< `bytes` as it was allocated

@@ -16,9 +16,9 @@ namespace attune {
 
 namespace {
 
-constexpr int most_threads = 4096;  // OpenMP aborts where the system has no more of them
+constexpr int most_threads = 4096;  // OpenMP aborts if the system has no more of them
 
-/// ATTUNE_NUM_THREADS where it is a number of at least 1; else OpenMP's (OMP_NUM_THREADS), but no more than the cores.
+/// ATTUNE_NUM_THREADS if it is a number of at least 1; else OpenMP's (OMP_NUM_THREADS), but no more than the cores.
 int initial_threads() {
   if (const char* text = std::getenv("ATTUNE_NUM_THREADS")) {
     char* end = nullptr;

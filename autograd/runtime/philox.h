@@ -13,8 +13,8 @@ struct RandomKey {
   std::uint64_t counter = 0;
 };
 
-/// A stream of keys. Copyable; its whole state is the pair (seed, counter), which `state()` and `set_state()` save and
-/// restore.
+/// A stream of keys. Copyable; its whole state is the pair (seed, counter), which `state()` and `set_state()`
+/// save and restore.
 class Generator {
  public:
   explicit Generator(std::uint64_t seed = 0) : key_{seed, 0} {}
@@ -34,8 +34,6 @@ class Generator {
   RandomKey key_;
 };
 
-/// The process's default generator (seed 0 at the start); `manual_seed` seeds it. Not for use from several threads at
-/// once.
 /// Stands between every generator of this thread and those who draw: to note the keys, or to give noted ones again.
 class KeySource {
  public:
@@ -47,11 +45,13 @@ class KeySource {
   static KeySource* replace(KeySource* source) noexcept;  ///< null: none; returns the one before
 };
 
+/// The process's default generator (seed 0 at the start); `manual_seed` seeds it. Not for use
+/// from several threads at once.
 Generator& default_generator();
 void manual_seed(std::uint64_t seed);
 
-/// The four 32-bit words of block `block` of a drawing: Philox4x32-10 with key = seed and 128-bit counter (block,
-/// key.counter).
+/// The four 32-bit words of block `block` of a drawing: Philox4x32-10 with key = seed and 128-bit
+/// counter (block, key.counter).
 std::array<std::uint32_t, 4> philox(RandomKey key, std::uint64_t block);
 
 }  // namespace attune

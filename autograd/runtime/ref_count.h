@@ -9,7 +9,7 @@
 namespace attune {
 
 /// Starts at one. An atomic read-modify-write costs as much as a small operation's arithmetic, so it is spared where it
-/// is not needed: while the process has one thread (glibc knows), and where the last owner leaves.
+/// is not needed: while the process has one thread (glibc knows), and when the last owner leaves.
 class RefCount {
  public:
   void retain() noexcept {

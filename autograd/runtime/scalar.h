@@ -39,8 +39,8 @@ class Scalar {
   T to() const {
     return integral_ ? static_cast<T>(integer_) : static_cast<T>(real_);
   }
-  /// Whether a tensor of this dtype can hold the number: integers within range, for bool 0 and 1. Floating dtypes
-  /// round.
+  /// Whether a tensor of this dtype can hold the number: integers within range, for bool 0 and 1.
+  /// Floating dtypes round.
   bool fits(DType t) const {
     if (is_floating(t)) return true;
     if (t == DType::boolean) return real() == 0 || real() == 1;

@@ -55,18 +55,18 @@ class Dims {
 using Shape = Dims;
 using Strides = Dims;
 
-/// The number of elements: the product of the sizes, 1 for rank 0. Throws ShapeError where it overflows 63 bits or a
+/// The number of elements: the product of the sizes, 1 for rank 0. Throws ShapeError if it overflows 63 bits or a
 /// size is negative.
 std::int64_t numel(const Shape& shape);
 
-/// Strides, in elements, of a dense row-major layout. A zero or one size leaves its neighbours' strides as if it
-/// were 1.
+/// Strides, in elements, of a dense row-major layout. A zero or one size leaves its neighbours' strides as if
+/// it were 1.
 Strides contiguous_strides(const Shape& shape);
 
 /// Whether `strides` walk `shape` densely in row-major order (axes of size 1 and empty tensors never matter).
 bool is_contiguous(const Shape& shape, const Strides& strides);
 
-/// Numpy's broadcasting of two shapes: aligned at the right, equal or 1. Returns false where they do not fit.
+/// Numpy's broadcasting of two shapes: aligned at the right, equal or 1. Returns false if they do not fit.
 bool broadcast(const Shape& a, const Shape& b, Shape& out);
 
 /// Strides by which a tensor of `shape` and `strides` is read as if it had the broader shape `to` (0 along stretched

@@ -19,7 +19,7 @@ bool uniquely_held(const Tensor& t) { return t.impl()->refs.unique() && t.impl()
 
 template <class T>
 void add_elements(const Tensor& into, const Tensor& x) {
-  auto* y = static_cast<T*>(into.raw_mut());
+  auto* y = static_cast<T*>(into.unsafe_data());
   const auto* added = static_cast<const T*>(x.raw());
   if (x.is_contiguous())
     kernels::axpy(T{1}, added, y, x.numel());
@@ -39,18 +39,18 @@ void add_in_place(const Tensor& into, const Tensor& x, Here here) {
 
 Tensor dense_copy(const Tensor& x) {
   Tensor y = empty(x.shape(), x.dtype());
-  kernels::copy(x.dtype(), x.shape(), x.raw(), x.strides(), y.raw_mut(), y.strides());
+  kernels::copy(x.dtype(), x.shape(), x.raw(), x.strides(), y.unsafe_data(), y.strides());
   return y;
 }
 
 Tensor filled(const OutputInfo& info, double value) {
   Tensor y = empty(info.shape, info.dtype);
   if (info.dtype == DType::float32)
-    kernels::fill(static_cast<float>(value), static_cast<float*>(y.raw_mut()), y.numel());
+    kernels::fill(static_cast<float>(value), static_cast<float*>(y.unsafe_data()), y.numel());
   else if (info.dtype == DType::float64)
-    kernels::fill(value, static_cast<double*>(y.raw_mut()), y.numel());
+    kernels::fill(value, static_cast<double*>(y.unsafe_data()), y.numel());
   else
-    std::memset(y.raw_mut(), 0, static_cast<std::size_t>(y.numel()) * size_of(info.dtype));
+    std::memset(y.unsafe_data(), 0, static_cast<std::size_t>(y.numel()) * size_of(info.dtype));
   return y;
 }
 

@@ -53,7 +53,7 @@ Tensor Op::index_below(std::int64_t n, const Tensor& index, std::int64_t& bad) c
   Tensor dense = index.detach();
   if (index.dtype() != DType::int64 || !index.is_contiguous()) {
     dense = attune::empty(index.shape(), DType::int64);
-    kernels::cast(index.shape(), index.dtype(), index.raw(), index.strides(), DType::int64, dense.raw_mut());
+    kernels::cast(index.shape(), index.dtype(), index.raw(), index.strides(), DType::int64, dense.unsafe_data());
   }
   const auto* p = static_cast<const std::int64_t*>(dense.raw());
   const std::int64_t at = kernels::first_out_of_range(p, dense.numel(), n);

@@ -17,7 +17,7 @@ void* Tensor::mutable_typed_data(DType t, Here here) {
   if (requires_grad() && grad_enabled())
     throw GradError("mutable_data: a leaf that requires a gradient is changed in place only under NoGrad", here);
   bump_version(here);
-  return raw_mut();
+  return unsafe_data();
 }
 
 bool Tensor::requires_grad() const { return node() != nullptr; }

@@ -153,7 +153,7 @@ int Tensor::rank() const { return checked(*this).shape.rank(); }
 std::int64_t Tensor::numel() const { return checked(*this).numel; }
 bool Tensor::is_contiguous() const { return checked(*this).contiguous; }
 const void* Tensor::raw() const { return checked(*this).data; }
-void* Tensor::raw_mut() const { return checked(*this).data; }
+void* Tensor::unsafe_data() const { return checked(*this).data; }
 std::uint32_t Tensor::version() const { return checked(*this).storage->version.load(std::memory_order_relaxed); }
 bool Tensor::same_storage(const Tensor& o) const { return checked(*this).storage == checked(o).storage; }
 Node* Tensor::node() const { return impl_ ? impl_->node.get() : nullptr; }

@@ -54,8 +54,8 @@ class Tensor {
     return static_cast<const T*>(typed_data(dtype_of<T>, here));
   }
   /// The first element, for writing: counts as an in-place change, so a backward pass that had saved this storage
-  /// refuses to run on it. Throws GradError for a recorded tensor, and for a leaf that requires a gradient outside of
-  /// no_grad.
+  /// refuses to run on it. Throws GradError for a recorded tensor, and for a leaf that requires a gradient
+  /// outside of no_grad.
   template <class T>
   T* mutable_data(Here here = Here::current()) {
     return static_cast<T*>(mutable_typed_data(dtype_of<T>, here));
@@ -77,35 +77,38 @@ class Tensor {
   bool is_leaf() const;  ///< not the result of a recorded operation
   /// The gradient that backward passes have accumulated here; undefined before the first one.
   Tensor grad() const;
-  void set_grad(const Tensor& g, Here here = Here::current());  ///< same shape and dtype; undefined clears it
-  void zero_grad();                                             ///< the gradient becomes undefined
+  /// g has this tensor's shape and dtype; an undefined one clears the gradient.
+  void set_grad(const Tensor& g, Here here = Here::current());
+  void zero_grad();  ///< the gradient becomes undefined
   /// Lets a recorded tensor keep its gradient in grad() too.
   void retain_grad(Here here = Here::current());
 
-  /// Accumulates d(this)/d(leaf) into every leaf's grad(). `this` must have one element, unless options.gradient is
-  /// given.
+  /// Accumulates d(this)/d(leaf) into every leaf's grad(). `this` must have one element, unless
+  /// options.gradient is given.
   void backward(Here here = Here::current()) const;
   void backward(const BackwardOptions& options, Here here = Here::current()) const;
 
   /// The same elements off the tape.
   Tensor detach() const;
 
-  /// Calls `hook` with this tensor's whole gradient in every backward pass; a defined result replaces it. Returns an id
-  /// for remove_hook.
+  /// Calls `hook` with this tensor's whole gradient in every backward pass; a defined result replaces it. Returns an
+  /// id for remove_hook.
   int register_hook(std::function<Tensor(const Tensor& grad)> hook, Here here = Here::current());
   void remove_hook(int id);
 
   // ---- for operations
 
   TensorImpl* impl() const { return impl_.get(); }
-  Node* node() const;             ///< null where no gradient is required
+  Node* node() const;             ///< null if no gradient is required
   std::uint32_t slot() const;     ///< which output of node() this is
   std::uint32_t version() const;  ///< counts in-place changes of the storage
   bool same_storage(const Tensor& o) const;
   /// Counts an in-place change made at `here`.
   void bump_version(Here here) const;
   const void* raw() const;  ///< the first element, untyped
-  void* raw_mut() const;    ///< the same for kernels that fill a fresh tensor: no version, no check
+  /// The same for kernels that write: it checks nothing and counts no change, so it is for fresh tensors and for those
+  /// who call bump_version().
+  void* unsafe_data() const;
 
  private:
   const void* typed_data(DType t, Here here) const;
@@ -116,12 +119,21 @@ class Tensor {
 
 using Tensors = std::vector<Tensor>;
 
+namespace detail {
+/// The first element as a kernel takes it, or null if x is undefined: `elements<const T>(x)` to read,
+/// `elements<T>(y)` to write (see unsafe_data). T is the element type of x's dtype, unchecked.
+template <class T>
+T* elements(const Tensor& x) {
+  return x.defined() ? static_cast<T*>(x.unsafe_data()) : nullptr;
+}
+}  // namespace detail
+
 // ---- making handles; elements are not initialised
 
 /// A dense tensor with undefined contents.
 Tensor empty(const Shape& shape, DType dtype = DType::float32);
-/// A view of x's storage off the tape: `offset` in elements from x's first element. The caller guarantees that it stays
-/// inside.
+/// A view of x's storage off the tape: `offset` in elements from x's first element. The caller guarantees that
+/// it stays inside.
 Tensor view_of(const Tensor& x, const Shape& shape, const Strides& strides, std::int64_t offset);
 /// A tensor over memory that somebody else owns (`owner` keeps it alive), e.g. a mapped file. Read-only memory must
 /// never be written through it.

@@ -38,7 +38,7 @@ Tensor padded(const Op& op, const Tensor& x, PaddingMode mode, std::int64_t befo
   if (n < 1 || (mode == PaddingMode::reflect && most >= n) || (mode == PaddingMode::circular && most > n))
     op.fail_shape("x " + x.shape().str() + " is too short to be padded by " + std::to_string(most));
   const Tensor places = zeros({before + n + after}, int64);
-  auto* to = static_cast<std::int64_t*>(places.raw_mut());
+  auto* to = attune::detail::elements<std::int64_t>(places);
   for (std::int64_t i = -before; i < n + after; ++i, ++to) {
     *to = std::clamp<std::int64_t>(i, 0, n - 1);
     if (mode == PaddingMode::reflect) *to = i < 0 ? -i : i >= n ? 2 * (n - 1) - i : i;

@@ -1,7 +1,7 @@
 #include "nn/layers/embedding.h"
 
 #include "autograd/ops/create.h"
-#include "autograd/ops/gather.h"
+#include "autograd/ops/embedding.h"
 #include "autograd/ops/movement.h"
 #include "nn/init.h"
 #include "nn/internal/check.h"

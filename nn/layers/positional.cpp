@@ -5,7 +5,7 @@
 
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
-#include "autograd/ops/gather.h"
+#include "autograd/ops/embedding.h"
 #include "autograd/ops/movement.h"
 #include "autograd/tape/op.h"
 #include "nn/init.h"

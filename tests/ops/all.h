@@ -9,6 +9,7 @@
 #include "tests/ops/convolution.h"
 #include "tests/ops/create.h"
 #include "tests/ops/elementwise.h"
+#include "tests/ops/embedding.h"
 #include "tests/ops/gather.h"
 #include "tests/ops/index.h"
 #include "tests/ops/loss.h"
@@ -20,16 +21,34 @@
 #include "tests/ops/recurrent.h"
 #include "tests/ops/reduce.h"
 #include "tests/ops/softmax.h"
+#include "tests/ops/sort.h"
 #include "tests/ops/surrogate.h"
 
 namespace attune::tests {
 
 inline Rows all_rows() {
   Rows rows;
-  for (const Rows& family : {elementwise_rows(), create_rows(), surrogate_rows(), movement_rows(), reduce_rows(),
-                             gather_rows(), index_rows(), matmul_rows(), products_rows(), softmax_rows(), norm_rows(),
-                             loss_rows(), random_rows(), convolution_rows(), recurrent_rows(), attention_rows(),
-                             chunked_attention_rows(), lsh_attention_rows(), checkpoint_rows()})
+  for (const Rows& family : {elementwise_rows(),
+                             create_rows(),
+                             surrogate_rows(),
+                             movement_rows(),
+                             reduce_rows(),
+                             gather_rows(),
+                             index_rows(),
+                             embedding_rows(),
+                             sort_rows(),
+                             matmul_rows(),
+                             products_rows(),
+                             softmax_rows(),
+                             norm_rows(),
+                             loss_rows(),
+                             random_rows(),
+                             convolution_rows(),
+                             recurrent_rows(),
+                             attention_rows(),
+                             chunked_attention_rows(),
+                             lsh_attention_rows(),
+                             checkpoint_rows()})
     rows.insert(rows.end(), family.begin(), family.end());
   return rows;
 }

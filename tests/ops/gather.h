@@ -69,33 +69,6 @@ inline Rows gather_rows() {
            },
        .message = "scatter_add: source [2] is smaller than index [3]",
        .bench = {{1024, 1024}, {1024, 1024}}},
-      {.name = "embedding",
-       .call = [](const Tensors& x) -> Tensors {
-         return {embedding(x[0], sample_index({2, 4}, x[0].size(0))), embedding(x[0], sample_index({0}, 1))};
-       },
-       .shapes = {{{5, 3}}, {{1, 1}}, {{4, 0}}},
-       .bad = [] { embedding(zeros({5}), index_tensor({1})); },
-       .message = "embedding: the table must be [rows, d], got [5]",
-       .bench = {{32768, 256}}},
-      {.name = "sort",
-       .call = [](const Tensors& x) -> Tensors {
-         return {sort(x[0]).values, sort(x[0], 0, true).values};
-       },
-       .shapes = {{{3, 4}}, {{}}, {{1}}, {{6}}, {{0, 2}}, {{2, 0}}, {{2, 3, 2}}},
-       .bad = [] { sort(zeros({2}), 1); },
-       .message = "sort: axis 1 is out of range for [2]",
-       .bench = large},
-      {.name = "topk",
-       .call = [](const Tensors& x) -> Tensors {
-         return {topk(x[0], 1).values, topk(x[0], x[0].size(0), 0).values};
-       },
-       .shapes = {{{3, 4}}, {{1}}, {{6}}, {{0, 2}}, {{2, 3, 2}}},
-       .bad =
-           [] {
-             topk(zeros({2, 3}), 4);
-           },
-       .message = "topk: k = 4 is not in [0, 3] for axis -1 of [2, 3]",
-       .bench = large},
       {.name = "index_copy",
        .call = [](const Tensors& x) -> Tensors {
          return {index_copy(x[0], 0, index_tensor({2, 0}), x[1])};

@@ -14,10 +14,10 @@ namespace attune::io {
 /// One way to store an element, always little-endian.
 struct Element {
   const char* safetensors;  ///< its name in a header
-  const char* npy;          ///< its descr; null where the format has none
+  const char* npy;          ///< its descr; null if the format has none
   std::int64_t bytes;
   DType dtype;  ///< in memory
-  /// Converts n elements; null where both are the same bytes. `from` may be the end of `to`'s memory.
+  /// Converts n elements; null if both are the same bytes. `from` may be the end of `to`'s memory.
   void (*widen)(const std::byte* from, std::byte* to, std::int64_t n);
 };
 

@@ -110,20 +110,10 @@ Tensors chunked_attention_grad(const Tensor& q, const Tensor& k, const Tensor& v
                                        heads_of<const T>(od), sums_of<const T>(sums), heads_of<const T>(gd),
                                        {heads_of<T>(dq), heads_of<T>(dk), heads_of<T>(dv)});
   });
-  // For second derivatives: out and the sums are functions of q, k and v, so the composed form takes no notice of them.
-  return op.record_joint(
-      Tensors{dq, dk, dv}, of<chunked_attention_grad>(q, k, v, dout, out, sums, order, buckets, key_padding_mask, o),
-      "differentiates the composed form",
-      [q = Saved(q), k = Saved(k), v = Saved(v), dout = Saved(dout), buckets = Saved(buckets),
-       key_padding_mask = Saved(key_padding_mask), o](const Tensors& gs, const Needs&) {
-        return differentiate_composition(
-            [&](const Tensors& in) {
-              const Tensor y =
-                  chunked_attention_composed(in[0], in[1], in[2], buckets.get(), key_padding_mask.get(), o, {});
-              return grad({y}, {in[0], in[1], in[2]},
-                          {.cotangents = {in[3]}, .create_graph = true, .allow_unused = true});
-            },
-            {q.get(), k.get(), v.get(), dout.get()}, gs);
+  return record_fused_grad(
+      op, {dq, dk, dv}, of<chunked_attention_grad>(q, k, v, dout, out, sums, order, buckets, key_padding_mask, o),
+      {q, k, v}, {dout}, [buckets = Saved(buckets), key_padding_mask = Saved(key_padding_mask), o](const Tensors& xs) {
+        return Tensors{chunked_attention_composed(xs[0], xs[1], xs[2], buckets, key_padding_mask, o, {})};
       });
 }
 

@@ -72,41 +72,24 @@ Tensor laid_out_like(const Tensor& x, std::int64_t columns) {
   return view_of(empty(in_memory, x.dtype()), shape, strides, 0);
 }
 
-/// dq, dk, dv, and the bias's gradient in the scores' shape if it is wanted.
+/// dq, dk, dv, and the bias's gradient if it is wanted: the bias then has the scores' shape.
 Tensors fused_attention_grad(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& attention_mask,
                              const Tensor& bias, const Tensor& dout, const Tensor& out, const Tensor& sums,
                              const AttentionSettings& o, bool wants_bias, Here here) {
   const Op op{"scaled_dot_product_attention_grad", here};
   const Tensor qd = with_dense_rows(q), kd = with_dense_rows(k), vd = with_dense_rows(v), gd = with_dense_rows(dout);
-  Tensors grads{laid_out_like(q, q.size(-1)), laid_out_like(k, k.size(-1)), laid_out_like(v, v.size(-1))};
-  if (wants_bias) grads.push_back(op.empty(scores_shape(q, k), q.dtype()));
-  with_floating(q.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  const Tensor dq = laid_out_like(q, q.size(-1)), dk = laid_out_like(k, k.size(-1)), dv = laid_out_like(v, v.size(-1));
+  const Tensor dbias = wants_bias ? op.empty(scores_shape(q, k), q.dtype()) : Tensor();
+  with_floating(q.dtype(), [&]<class T>(T) {
     kernels::attention_grad<T>(plan_of<T>(qd, kd, vd, attention_mask, bias, o), heads_of<const T>(out),
                                sums_of<const T>(sums), heads_of<const T>(gd),
-                               {heads_of<T>(grads[0]), heads_of<T>(grads[1]), heads_of<T>(grads[2]),
-                                wants_bias ? elements<T>(grads[3]) : nullptr});
+                               {heads_of<T>(dq), heads_of<T>(dk), heads_of<T>(dv), elements<T>(dbias)});
   });
-  // For second derivatives: out and the sums are functions of the others, so the composed form takes no notice of them.
-  return op.record_joint(
-      std::move(grads), of<fused_attention_grad>(q, k, v, attention_mask, bias, dout, out, sums, o, wants_bias),
-      "differentiates the composed form",
-      [q = Saved(q), k = Saved(k), v = Saved(v), attention_mask = Saved(attention_mask), bias = Saved(bias),
-       dout = Saved(dout), o, wants_bias](const Tensors& gs, const Needs&) {
-        const bool biased = bias.get().defined();
-        Tensors inputs{q.get(), k.get(), v.get(), dout.get()};
-        if (biased) inputs.push_back(bias.get());
-        const Tensors d = differentiate_composition(
-            [&](const Tensors& in) {
-              const Tensor term = biased ? expand(in[4], scores_shape(in[0], in[1])) : Tensor();
-              const Tensor y = fused_attention_composed(in[0], in[1], in[2], attention_mask, term, o, {});
-              Tensors of_these{in[0], in[1], in[2]};
-              if (wants_bias) of_these.push_back(term);
-              return grad({y}, of_these, {.cotangents = {in[3]}, .create_graph = true, .allow_unused = true});
-            },
-            inputs, gs);
-        return Tensors{d[0], d[1], d[2], {}, biased ? d[4] : Tensor(), d[3]};
-      });
+  return record_fused_grad(op, {dq, dk, dv, {}, dbias},
+                           of<fused_attention_grad>(q, k, v, attention_mask, bias, dout, out, sums, o, wants_bias),
+                           {q, k, v, attention_mask, bias}, {dout}, [o](const Tensors& xs) {
+                             return Tensors{fused_attention_composed(xs[0], xs[1], xs[2], xs[3], xs[4], o, {})};
+                           });
 }
 
 }  // namespace
@@ -128,8 +111,9 @@ Tensor fused_attention(const Tensor& q, const Tensor& k, const Tensor& v, const 
       "dv = p^T dy, ds = p (dy v^T - dy . y), dq = scale ds k, dk = scale ds^T q",
       [q = Saved(q), k = Saved(k), v = Saved(v), attention_mask = Saved(attention_mask), bias = Saved(bias), sums, o](
           const Tensors& dys, const Needs& needs, const Tensors& ys) {
-        Tensors d = fused_attention_grad(q, k, v, attention_mask, bias, dys[0], ys[0], sums, o, needs[4], {});
-        return Tensors{d[0], d[1], d[2], {}, needs[4] ? d[3] : Tensor()};
+        const bool wants_bias = needs[4];
+        const Tensor term = wants_bias ? expand(bias, scores_shape(q, k)) : bias.get();
+        return fused_attention_grad(q, k, v, attention_mask, term, dys[0], ys[0], sums, o, wants_bias, {});
       });
 }
 

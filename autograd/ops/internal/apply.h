@@ -33,8 +33,14 @@ class Promoted {
 /// A scalar takes the other side's dtype. Throws DTypeError.
 inline Promoted promote(const Op& op, const Operand& a, const Operand& b) { return {op, a, b}; }
 
+/// An axis of x, counted from the end if it is negative; a rank-0 tensor is a row of one. Throws IndexError.
+int row_axis(const Op& op, const Tensor& x, std::int64_t axis);
+
 /// The joint shape of two tensors. Throws ShapeError.
 Shape joint_shape(const Op& op, const Tensor& a, const Tensor& b);
+
+/// Fills y, which may be a view, with x's elements; one shape and dtype.
+void copy_into(const Tensor& y, const Tensor& x);
 
 Tensor unary(const Op& op, kernels::Unary f, const Tensor& x);
 /// Floating operands only, unless `integers`.

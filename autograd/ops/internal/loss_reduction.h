@@ -7,7 +7,7 @@
 
 namespace attune::detail {
 
-inline Tensor reduced(const Tensor& x, Reduction r) {
+inline Tensor reduce_loss(const Tensor& x, Reduction r) {
   switch (r) {
     case Reduction::none: return x;
     case Reduction::sum: return sum(x);

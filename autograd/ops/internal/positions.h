@@ -6,7 +6,7 @@
 namespace attune::detail {
 
 /// x with the elements at the places `at` (int64, checked) replaced by those of `source`, both in row-major order.
-/// Where a place occurs more than once the last one stays, and it alone gets a gradient.
+/// If a place occurs more than once the last one stays, and it alone gets a gradient.
 Tensor put_last(const Tensor& x, const Tensor& at, const Tensor& source);
 
 }  // namespace attune::detail

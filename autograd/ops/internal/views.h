@@ -22,14 +22,7 @@ inline Tensor with_dense_rows(const Tensor& x) {
   return x.strides()[x.rank() - 1] == 1 || x.size(-1) <= 1 ? x.detach() : dense(x);
 }
 
-// ---- where they lie
-
-/// The first element, or null if x is undefined: `elements<const T>(x)` to read, `elements<T>(y)` to fill a fresh
-/// tensor. T is the element type of x's dtype, unchecked.
-template <class T>
-T* elements(const Tensor& x) {
-  return x.defined() ? static_cast<T*>(x.raw_mut()) : nullptr;
-}
+// ---- where they lie; elements<T>(x), a pointer or null, is in tensor.h
 
 /// x's elements wherever they lie.
 template <class T>

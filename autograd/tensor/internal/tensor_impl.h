@@ -39,7 +39,7 @@ struct TensorImpl {
 const TensorImpl& checked(const Tensor& x, Here here = {});
 /// Tells a node that the handle which keeps its gradient is gone. Defined by the tape.
 void forget_gradient_owner(Node& node, const TensorImpl* t) noexcept;
-/// A handle to the same elements (and, where `on_tape`, the same place on the tape) that does not own the gradient.
+/// A handle to the same elements (and, if `on_tape`, the same place on the tape) that does not own the gradient.
 Tensor alias(const Tensor& x, bool on_tape);
 /// A handle to x's elements as output `slot` of `node`.
 Tensor rewrap(const Tensor& x, Node* node, std::uint32_t slot);

@@ -1,4 +1,4 @@
-#include "autograd/derivatives/functional.h"
+#include "autograd/derivatives/gradcheck.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,6 @@
 
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
-#include "autograd/ops/movement.h"
 #include "autograd/ops/random.h"
 #include "autograd/ops/reduce.h"
 #include "autograd/runtime/error.h"
@@ -146,115 +145,6 @@ std::string gradgradcheck(const Function& f, const Tensors& inputs, const Gradch
   };
   const std::string failure = gradcheck(gradients, arguments, once, here);
   return failure.empty() ? "" : "second order, " + failure;
-}
-
-Tensors jvp(const Function& f, const Tensors& inputs, const Tensors& tangents, Here here) {
-  if (inputs.size() != tangents.size())
-    throw ValueError(
-        "jvp: " + std::to_string(tangents.size()) + " tangents for " + std::to_string(inputs.size()) + " inputs", here);
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    const Tensor &x = inputs[i], &v = tangents[i];
-    if (!x.defined()) throw ValueError("jvp: input " + std::to_string(i) + " is undefined", here);
-    if (!is_floating(x.dtype()) || (v.defined() && v.shape() == x.shape() && v.dtype() == x.dtype())) continue;
-    throw ShapeError("jvp: tangent " + std::to_string(i) + " " +
-                         (v.defined() ? v.shape().str() + " " + name_of(v.dtype()) : std::string("is undefined and")) +
-                         " does not fit input " + std::to_string(i) + " " + x.shape().str() + " " + name_of(x.dtype()),
-                     here);
-  }
-  // The reverse sweep is linear in its cotangents u: differentiating <J^T u, v> with respect to u gives J v.
-  const EnableGrad on;
-  Tensors xs;
-  for (const Tensor& x : inputs) xs.push_back(x.detach().requires_grad_(is_floating(x.dtype())));
-  const Tensors ys = f(xs);
-  Tensors outputs, us, result(ys.size());
-  std::vector<std::size_t> which;
-  for (std::size_t i = 0; i < ys.size(); ++i) {
-    if (!ys[i].defined() || !is_floating(ys[i].dtype())) continue;
-    result[i] = zeros_like(ys[i]);
-    if (!ys[i].requires_grad()) continue;
-    outputs.push_back(ys[i]);
-    us.push_back(zeros_like(ys[i]).requires_grad_());
-    which.push_back(i);
-  }
-  if (outputs.empty()) return result;
-  Tensors wanted, directions;
-  for (std::size_t i = 0; i < xs.size(); ++i)
-    if (xs[i].requires_grad()) {
-      wanted.push_back(xs[i]);
-      directions.push_back(tangents[i]);
-    }
-  const Tensors gradients = grad(outputs, wanted, {.cotangents = us, .create_graph = true, .allow_unused = true}, here);
-  Tensors on_tape, along;
-  for (std::size_t i = 0; i < gradients.size(); ++i)
-    if (gradients[i].defined() && gradients[i].requires_grad()) {
-      on_tape.push_back(gradients[i]);
-      along.push_back(directions[i]);
-    }
-  if (on_tape.empty()) return result;
-  const Tensors tangent_ys = grad(on_tape, us, {.cotangents = along, .allow_unused = true}, here);
-  for (std::size_t i = 0; i < which.size(); ++i)
-    if (tangent_ys[i].defined()) result[which[i]] = tangent_ys[i];
-  return result;
-}
-
-namespace {
-
-/// x as a leaf of its own, or on its own tape where it has one.
-Tensor variable(const Tensor& x, const char* name, Here here) {
-  if (!x.defined() || !is_floating(x.dtype()))
-    throw DTypeError(std::string(name) + ": needs float32 or float64, got " +
-                         (x.defined() ? name_of(x.dtype()) + (" " + x.shape().str()) : std::string("nothing")),
-                     here);
-  return x.requires_grad() ? x : x.detach().requires_grad_();
-}
-
-/// The gradient of f's one element at x, on the tape.
-Tensor recorded_gradient(const TensorFunction& f, const Tensor& x, const char* name, Here here) {
-  const Tensor y = f(x);
-  if (y.numel() != 1)
-    throw ShapeError(std::string(name) + ": the function's value must have one element, got " + y.shape().str(), here);
-  if (!y.requires_grad()) return zeros_like(x);
-  const Tensor g = grad({y}, {x}, {.create_graph = true, .allow_unused = true}, here)[0];
-  return g.defined() ? g : zeros_like(x);
-}
-
-}  // namespace
-
-Tensor jacobian(const TensorFunction& f, const Tensor& at, Here here) {
-  const EnableGrad on;
-  const Tensor x = variable(at, "jacobian", here), y = f(x);
-  Tensors rows;
-  if (y.requires_grad()) {
-    const Tensor flat = reshape(y, {-1});
-    for (std::int64_t i = 0; i < flat.numel(); ++i) {
-      const Tensor row =
-          grad({select(flat, 0, i)}, {x},
-               {.retain_graph = true, .create_graph = at.requires_grad(), .allow_unused = true}, here)[0];
-      rows.push_back(row.defined() ? row : zeros_like(x));
-    }
-  }
-  Shape shape = y.shape();
-  for (std::int64_t n : x.shape()) shape.push_back(n);
-  return rows.empty() ? zeros(shape, x.dtype()) : reshape(stack(rows), shape);
-}
-
-Tensor hessian(const TensorFunction& f, const Tensor& x, Here here) {
-  variable(x, "hessian", here);
-  return jacobian([&](const Tensor& in) { return recorded_gradient(f, in, "hessian", here); }, x, here);
-}
-
-Tensor hvp(const TensorFunction& f, const Tensor& at, const Tensor& v, Here here) {
-  const EnableGrad on;
-  const Tensor x = variable(at, "hvp", here);
-  if (!v.defined() || v.shape() != x.shape())
-    throw ShapeError("hvp: the vector " + (v.defined() ? v.shape().str() : std::string("nothing")) +
-                         " differs from x " + x.shape().str(),
-                     here);
-  const Tensor g = recorded_gradient(f, x, "hvp", here);
-  if (!g.requires_grad()) return zeros_like(x);
-  const Tensor product =
-      grad({g}, {x}, {.cotangents = {v}, .create_graph = at.requires_grad(), .allow_unused = true}, here)[0];
-  return product.defined() ? product : zeros_like(x);
 }
 
 }  // namespace attune
