@@ -15,8 +15,8 @@ using detail::with_floating;
 
 namespace {
 
-/// kernel(x, other, y, rows, n) on the dense rows along `axis` of x and `other`, which may be undefined. y has x's
-/// layout.
+/// kernel(x, other, y, rows, n) on the dense rows along `axis` of x and of `other`, which may be undefined. The result
+/// has x's layout.
 template <class Kernel>
 Tensor by_rows(const Tensor& x, int axis, const Tensor& other, Kernel&& kernel) {
   const NoGrad off;
