@@ -3,6 +3,8 @@
 
 #include "autograd/autograd.h"
 #include "nn/attention/additive.h"
+#include "nn/attention/head_options.h"
+#include "nn/attention/local.h"
 #include "nn/attention/lsh.h"
 #include "nn/attention/multihead.h"
 #include "nn/gradcheck.h"

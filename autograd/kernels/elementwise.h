@@ -65,7 +65,7 @@ enum class Binary : std::uint8_t {
 };
 
 enum class Compare : std::uint8_t { eq, ne, lt, le, gt, ge };
-enum class Logical : std::uint8_t { and_, or_, xor_ };
+enum class Logical : std::uint8_t { and_, or_ };
 
 template <class T>
 struct Strided {
@@ -88,10 +88,6 @@ void logical(Logical f, const Shape& shape, Strided<bool> a, Strided<bool> b, bo
 /// y = c ? a : b. T is any dtype's element type.
 template <class T>
 void where(const Shape& shape, Strided<bool> c, Strided<T> a, Strided<T> b, T* y);
-
-/// y = x * scale + shift over n dense elements.
-template <class T>
-void scale_shift(const T* x, T scale, T shift, T* y, Size n);
 
 /// y += alpha * x over n dense elements.
 template <class T>

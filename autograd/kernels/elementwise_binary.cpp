@@ -91,14 +91,6 @@ void binary_i32(Binary f, const std::int32_t* a, const std::int32_t* b, std::int
   binary_integer(f, a, b, y, n);
 }
 
-/// y = x * scale + shift
-template <class T>
-void scale_shift_dense(const T* x, T scale, T shift, T* y, Size n) {
-  const hn::ScalableTag<T> d;
-  const auto a = hn::Set(d, scale), b = hn::Set(d, shift);
-  map(x, y, n, [=](auto v) ATTUNE_SIMD { return hn::MulAdd(v, a, b); });
-}
-
 /// y += alpha * x
 template <class T>
 void axpy_dense(T alpha, const T* x, T* y, Size n) {
@@ -106,8 +98,6 @@ void axpy_dense(T alpha, const T* x, T* y, Size n) {
   map(x, y, y, n, [=](auto u, auto v) ATTUNE_SIMD { return hn::MulAdd(a, u, v); });
 }
 
-void scale_shift_f32(const float* x, float s, float t, float* y, Size n) { scale_shift_dense(x, s, t, y, n); }
-void scale_shift_f64(const double* x, double s, double t, double* y, Size n) { scale_shift_dense(x, s, t, y, n); }
 void axpy_f32(float alpha, const float* x, float* y, Size n) { axpy_dense(alpha, x, y, n); }
 void axpy_f64(double alpha, const double* x, double* y, Size n) { axpy_dense(alpha, x, y, n); }
 
@@ -121,8 +111,6 @@ HWY_EXPORT(binary_f32);
 HWY_EXPORT(binary_f64);
 HWY_EXPORT(binary_i64);
 HWY_EXPORT(binary_i32);
-HWY_EXPORT(scale_shift_f32);
-HWY_EXPORT(scale_shift_f64);
 HWY_EXPORT(axpy_f32);
 HWY_EXPORT(axpy_f64);
 
@@ -144,16 +132,6 @@ void binary(Binary f, const Shape& shape, Strided<T> a, Strided<T> b, T* y) {
 }
 
 template <class T>
-void scale_shift(const T* x, T scale, T shift, T* y, Size n) {
-  parallel_for(n, piece_grain, [=](Size begin, Size end) {
-    if constexpr (sizeof(T) == 4)
-      HWY_DYNAMIC_DISPATCH(scale_shift_f32)(x + begin, scale, shift, y + begin, end - begin);
-    else
-      HWY_DYNAMIC_DISPATCH(scale_shift_f64)(x + begin, scale, shift, y + begin, end - begin);
-  });
-}
-
-template <class T>
 void axpy(T alpha, const T* x, T* y, Size n) {
   parallel_for(n, piece_grain, [=](Size begin, Size end) {
     if constexpr (sizeof(T) == 4)
@@ -167,8 +145,6 @@ template void binary(Binary, const Shape&, Strided<float>, Strided<float>, float
 template void binary(Binary, const Shape&, Strided<double>, Strided<double>, double*);
 template void binary(Binary, const Shape&, Strided<std::int64_t>, Strided<std::int64_t>, std::int64_t*);
 template void binary(Binary, const Shape&, Strided<std::int32_t>, Strided<std::int32_t>, std::int32_t*);
-template void scale_shift(const float*, float, float, float*, Size);
-template void scale_shift(const double*, double, double, double*, Size);
 template void axpy(float, const float*, float*, Size);
 template void axpy(double, const double*, double*, Size);
 

@@ -66,10 +66,6 @@ void logical_dense(Logical f, const bool* a, const bool* b, bool* y, Size n) {
 #pragma omp simd
       for (Size i = 0; i < n; ++i) y[i] = a[i] | b[i];
       return;
-    case Logical::xor_:
-#pragma omp simd
-      for (Size i = 0; i < n; ++i) y[i] = a[i] ^ b[i];
-      return;
   }
 }
 

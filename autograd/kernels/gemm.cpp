@@ -178,8 +178,10 @@ Unary function_of(Activation a) {
     case Activation::gelu_tanh: return Unary::gelu_tanh;
     case Activation::silu: return Unary::silu;
     case Activation::tanh: return Unary::tanh;
-    default: return Unary::sigmoid;
+    case Activation::sigmoid: return Unary::sigmoid;
+    case Activation::none: break;  // the caller has nothing to apply
   }
+  return Unary::relu;
 }
 
 template <class T>

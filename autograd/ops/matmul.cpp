@@ -152,8 +152,18 @@ Tensor activation_grad(Activation f, const Tensor& z, const Tensor& y, const Ten
   return dy;
 }
 
+/// Whether its gradient is a function of its argument, not of its output.
 bool needs_argument(Activation f) {
-  return f == Activation::gelu || f == Activation::gelu_tanh || f == Activation::silu;
+  switch (f) {
+    case Activation::gelu:
+    case Activation::gelu_tanh:
+    case Activation::silu: return true;
+    case Activation::none:
+    case Activation::relu:
+    case Activation::tanh:
+    case Activation::sigmoid: return false;
+  }
+  return true;
 }
 
 Tensor activated(Activation f, const Tensor& z) {

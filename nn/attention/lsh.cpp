@@ -1,35 +1,18 @@
 #include "nn/attention/lsh.h"
 
-#include "autograd/ops/elementwise.h"
+#include <algorithm>
+
 #include "autograd/ops/movement.h"
-#include "autograd/runtime/error.h"
 #include "autograd/tape/modes.h"
 #include "autograd/tape/replay.h"
-#include "nn/internal/check.h"
+#include "nn/attention/internal/projections.h"
 
 namespace attune::nn {
 
-namespace {
-
-std::int64_t head_size(const detail::Check& check, std::int64_t d, std::int64_t heads, std::int64_t head_dim) {
-  check.at_least(1, d, "d_model");
-  check.at_least(1, heads, "heads");
-  return check.at_least(0, head_dim, "head_dim") == 0 ? check.head_dim(d, heads) : head_dim;
-}
-
-constexpr LinearOptions no_bias{.bias = false};
-
-Tensor split_heads(const Tensor& y, std::int64_t heads, std::int64_t head_dim) {
-  return reshape(y, {y.size(0), y.size(1), heads, head_dim});
-}
-
-void check_input(const char* type, const Tensor& x, std::int64_t d, Here here) {
-  if (x.rank() != 3 || x.size(2) != d)
-    throw ShapeError(
-        std::string(type) + ": x must be [batch, length, " + std::to_string(d) + "], got " + x.shape().str(), here);
-}
-
-}  // namespace
+using detail::check_input;
+using detail::head_size;
+using detail::no_bias;
+using detail::split_heads;
 
 LshSelfAttention::LshSelfAttention(std::int64_t d, std::int64_t heads, const LshOptions& o, const HeadOptions& shape,
                                    Here here)
@@ -80,29 +63,6 @@ Tensor LshSelfAttention::weights(const Tensor& x, const Tensor& buckets, const T
   check_input("LshSelfAttention", x, query_key_.weight.size(1), here);
   const NoGrad off;
   return lsh_attention_weights(split_heads(query_key_(x), heads_, head_dim_), buckets, options, key_padding_mask);
-}
-
-LocalSelfAttention::LocalSelfAttention(std::int64_t d, std::int64_t heads, const LocalOptions& o,
-                                       const HeadOptions& shape, Here here)
-    : Module(here),
-      options(o),
-      heads_(heads),
-      head_dim_(head_size({"LocalSelfAttention", *this}, d, heads, shape.head_dim)),
-      query_(child<Linear>("query", d, heads * head_dim_, no_bias)),
-      key_(child<Linear>("key", d, heads * head_dim_, no_bias)),
-      value_(child<Linear>("value", d, heads * head_dim_, no_bias)),
-      output_(shape.project_output ? &child<Linear>("output", heads * head_dim_, d, no_bias) : nullptr) {}
-
-Tensor LocalSelfAttention::operator()(const Tensor& x, const Tensor& key_padding_mask, Here here) const {
-  const Scope scope(*this, "LocalSelfAttention", here);
-  check_input("LocalSelfAttention", x, query_.weight.size(1), here);
-  LocalOptions o = options;
-  if (!training()) o.dropout = 0;
-  const RandomKey key = o.dropout > 0 ? default_generator().next() : RandomKey{};
-  const Tensor y = local_attention(split_heads(query_(x), heads_, head_dim_), split_heads(key_(x), heads_, head_dim_),
-                                   split_heads(value_(x), heads_, head_dim_), o, key_padding_mask, key);
-  const Tensor joined = reshape(y, {x.size(0), x.size(1), heads_ * head_dim_});
-  return output_ ? (*output_)(joined) : joined;
 }
 
 }  // namespace attune::nn

@@ -2,17 +2,11 @@
 // projection.
 #pragma once
 
-#include "autograd/ops/attention/local_attention.h"
 #include "autograd/ops/attention/lsh_attention.h"
+#include "nn/attention/head_options.h"
 #include "nn/layers/linear.h"
 
 namespace attune::nn {
-
-struct HeadOptions {
-  std::int64_t head_dim = 0;  ///< 0: d_model / heads, which must then be whole
-  /// A linear map from the joined heads to d_model; otherwise the joined heads are the output.
-  bool project_output = true;
-};
 
 struct LshCall {
   Tensor key_padding_mask{};  ///< [b, n] bool: true hides
@@ -35,7 +29,8 @@ class LshSelfAttention : public Module {
   LshResult operator()(const Tensor& x, const LshCall& call = {}, Here here = Here::current()) const;
   /// The buckets alone, [b, h, hashes, n], off the tape; undefined if none are needed.
   Tensor buckets(const Tensor& x, const LshCall& call = {}, Here here = Here::current()) const;
-  /// The attention probabilities [b, h, n, n] for x, with the buckets (undefined: full attention).
+  /// The attention probabilities [b, h, n, n] for x, with the buckets (undefined: full attention). key_padding_mask
+  /// [b, n] bool, true hides.
   Tensor weights(const Tensor& x, const Tensor& buckets, const Tensor& key_padding_mask = {},
                  Here here = Here::current()) const;
 
@@ -46,22 +41,6 @@ class LshSelfAttention : public Module {
 
   std::int64_t heads_, head_dim_;
   Linear &query_key_, &value_;
-  Linear* output_;
-};
-
-/// Self-attention within a window of chunks, with queries, keys and values of their own.
-class LocalSelfAttention : public Module {
- public:
-  LocalSelfAttention(std::int64_t d_model, std::int64_t heads, const LocalOptions& options = {},
-                     const HeadOptions& shape = {}, Here here = Here::current());
-  /// x [b, n, d_model]; key_padding_mask [b, n] bool, true hides.
-  Tensor operator()(const Tensor& x, const Tensor& key_padding_mask = {}, Here here = Here::current()) const;
-
-  LocalOptions options;
-
- private:
-  std::int64_t heads_, head_dim_;
-  Linear &query_, &key_, &value_;
   Linear* output_;
 };
 

@@ -19,7 +19,7 @@ Tensor activate(const Tensor& x, Activation f, Here here) {
 }
 
 Tensor Activate::operator()(const Tensor& x, Here here) const {
-  const Scope scope(*this, "Activation", here);
+  const Scope scope(*this, "Activate", here);
   return activate(x, f_);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "autograd/ops/create.h"
+#include "nn/attention/local.h"
 #include "nn/attention/lsh.h"
 #include "nn/layers/containers.h"
 #include "nn/layers/dropout.h"

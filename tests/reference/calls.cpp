@@ -331,8 +331,8 @@ std::map<std::string, ReferenceCall> movement_calls() {
 
 }  // namespace
 
-std::map<std::string, ReferenceCall> index_calls();  // reference_index_calls.cpp
-std::map<std::string, ReferenceCall> layer_calls();  // reference_layer_calls.cpp
+std::map<std::string, ReferenceCall> index_calls();  // index_calls.cpp
+std::map<std::string, ReferenceCall> layer_calls();  // layer_calls.cpp
 
 const std::map<std::string, ReferenceCall>& reference_calls() {
   static const std::map<std::string, ReferenceCall> calls = [] {

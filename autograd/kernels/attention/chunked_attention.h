@@ -16,7 +16,7 @@ namespace attune::kernels {
 /// What a query sees, and how scores become probabilities.
 struct ChunkSettings {
   std::int64_t rounds = 1;
-  std::int64_t chunk = 0;  ///< divides the length
+  std::int64_t chunk = 0;              ///< divides the length
   std::int64_t before = 1, after = 0;  ///< chunks in a window beside the own one of its queries
   /// The first chunk's predecessor is the last one; otherwise it has none.
   bool ring = true;

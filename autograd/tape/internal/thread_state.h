@@ -1,4 +1,4 @@
-// What the calling thread is doing. Internal to autograd/.
+// What the calling thread is doing.
 #pragma once
 
 #include <utility>

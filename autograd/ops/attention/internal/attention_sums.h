@@ -1,4 +1,4 @@
-// What attention's forward passes leave for their backward passes. Internal to ops/.
+// What attention's forward passes leave for their backward passes. Internal to ops/attention/.
 #pragma once
 
 #include "autograd/kernels/attention/heads.h"

@@ -1,4 +1,4 @@
-// What LSH and local attention ask of their inputs, and how these reach chunked_attention. Internal to ops/.
+// What LSH and local attention ask of their inputs, and how these reach chunked_attention. Internal to ops/attention/.
 #pragma once
 
 #include "autograd/ops/attention/internal/chunked_attention.h"

@@ -1,4 +1,5 @@
-// The recorded operation under scaled_dot_product_attention; see kernels/attention/attention.h. Internal to ops/.
+// The recorded operation under scaled_dot_product_attention; see kernels/attention/attention.h. Internal to
+// ops/attention/.
 #pragma once
 
 #include "autograd/kernels/attention/attention.h"
