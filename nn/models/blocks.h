@@ -29,8 +29,8 @@ Tensor residual(const Tensor& x, const Norm& norm, bool pre_norm, F&& sublayer) 
   return pre_norm ? x + sublayer(norm(x)) : norm(x + sublayer(x));
 }
 
-/// A key_padding_mask [b, n] of tokens [b, n] as an attention_mask [b, 1, 1, n]: in both true hides. Undefined stays so.
-/// Throws ShapeError under the model's name if either has another shape.
+/// A key_padding_mask [b, n] of tokens [b, n] as an attention_mask [b, 1, 1, n]: in both true hides. Undefined
+/// stays so. Throws ShapeError under the model's name if either has another shape.
 Tensor hidden_keys(const char* model, const Tensor& tokens, const Tensor& key_padding_mask, Here here);
 
 /// Mean cross-entropy of predicting token i + 1 at position i: logits [b, n, vocabulary], labels [b, n] int64, of which
