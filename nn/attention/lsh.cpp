@@ -27,11 +27,13 @@ LshSelfAttention::LshSelfAttention(std::int64_t d, std::int64_t heads, const Lsh
 Tensor LshSelfAttention::buckets_of(const Tensor& qk, const LshCall& call) const {
   const std::int64_t b = qk.size(0), n = qk.size(1);
   if (call.full || n <= options.chunk) return {};
+  LshOptions o = options;
+  o.dropout = 0;  // is no concern of theirs
   return ReplayLog::remember([&] {
     if (call.buckets.defined()) return call.buckets;
     const Tensor rotations =
-        call.rotations.defined() ? call.rotations : lsh_rotations(options, b, heads_, head_dim_, n, qk.dtype());
-    return lsh_buckets(qk, rotations, options, call.key_padding_mask);
+        call.rotations.defined() ? call.rotations : lsh_rotations(o, b, heads_, head_dim_, n, qk.dtype());
+    return lsh_buckets(qk, rotations, o, call.key_padding_mask);
   });
 }
 

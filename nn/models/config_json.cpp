@@ -1,5 +1,6 @@
 #include "nn/models/internal/config_json.h"
 
+#include <cmath>
 #include <fstream>
 #include <limits>
 #include <map>
@@ -15,10 +16,15 @@ using nlohmann::json;
 
 // Each reads a value into a member, or says what it should have been.
 
+/// 12 and 12.0, since some tools keep every number as a double.
 const char* read(const json& value, std::int64_t& member) {
-  const bool fits = value.is_number_integer() &&
-                    (!value.is_number_unsigned() ||
-                     value.get<std::uint64_t>() <= std::uint64_t{std::numeric_limits<std::int64_t>::max()});
+  bool fits = value.is_number_integer();
+  if (value.is_number_unsigned())
+    fits = value.get<std::uint64_t>() <= std::uint64_t{std::numeric_limits<std::int64_t>::max()};
+  if (value.is_number_float()) {
+    const double v = value.get<double>();
+    fits = std::abs(v) <= 0x1p53 && v == std::trunc(v);
+  }
   if (!fits) return "a whole number of 64 bits";
   member = value.get<std::int64_t>();
   return nullptr;

@@ -23,11 +23,9 @@ namespace attune::kernels {
 /// What runs on one thread: some queries of one head, or some of its keys with all queries that see them.
 template <class T>
 struct AttentionKernels {
-  void (*forward)(const AttentionPlan<T>& p, std::int64_t b, std::int64_t h, std::int64_t first, Heads<T> out,
-                  AttentionSums<T> sums);
-  void (*backward)(const AttentionPlan<T>& p, std::int64_t b, std::int64_t h, std::int64_t begin, std::int64_t end,
-                   Heads<const T> out, AttentionSums<const T> sums, Heads<const T> dout,
-                   const AttentionGradients<T>& to);
+  void (*forward)(const AttentionPlan<T>& p, Size b, Size h, Size first, Heads<T> out, AttentionSums<T> sums);
+  void (*backward)(const AttentionPlan<T>& p, Size b, Size h, Size begin, Size end, Heads<const T> out,
+                   AttentionSums<const T> sums, Heads<const T> dout, const AttentionGradients<T>& to);
 };
 
 }  // namespace attune::kernels
@@ -232,8 +230,6 @@ HWY_EXPORT(attention_f32);
 HWY_EXPORT(attention_f64);
 
 namespace {
-
-using Size = std::int64_t;
 
 template <class T>
 const AttentionKernels<T>& kernels() {

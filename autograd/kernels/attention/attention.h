@@ -4,8 +4,6 @@
 // Letters: b batch, h heads, t queries, s keys, d size of queries and keys, e size of values.
 #pragma once
 
-#include <cstdint>
-
 #include "autograd/kernels/attention/heads.h"
 #include "autograd/runtime/philox.h"
 
@@ -24,8 +22,8 @@ struct AttentionSettings {
 template <class T>
 struct ScoreTerm {
   const T* data = nullptr;
-  std::int64_t batch_stride = 0, head_stride = 0, row_stride = 0, column_stride = 0;
-  const T* at(std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t j) const {
+  Size batch_stride = 0, head_stride = 0, row_stride = 0, column_stride = 0;
+  const T* at(Size b, Size h, Size i, Size j) const {
     return data + b * batch_stride + h * head_stride + i * row_stride + j * column_stride;
   }
 };
@@ -34,7 +32,7 @@ struct ScoreTerm {
 template <class T>
 struct AttentionPlan {
   const AttentionSettings& settings;
-  std::int64_t batch = 0, heads = 0, queries = 0, keys = 0, head_dim = 0, value_dim = 0;
+  Size batch = 0, heads = 0, queries = 0, keys = 0, head_dim = 0, value_dim = 0;
   Heads<const T> q{}, k{}, v{};
   ScoreTerm<bool> attention_mask{};  ///< true hides
   ScoreTerm<T> bias{};               ///< added to the scores

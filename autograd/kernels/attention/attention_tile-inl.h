@@ -23,8 +23,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace attune::kernels::HWY_NAMESPACE {
 
-using Size = std::int64_t;
-
 template <class T>
 inline constexpr T hidden = -std::numeric_limits<T>::infinity();
 

@@ -1,14 +1,14 @@
 // The size of a tile of scores; see attention_tile-inl.h.
 #pragma once
 
-#include <cstdint>
+#include "autograd/kernels/size.h"
 
 namespace attune::kernels {
 
 /// Columns of a tile, a query each, and its row stride: whole vectors of every instruction set.
-inline constexpr std::int64_t tile_queries = 64;
+inline constexpr Size tile_queries = 64;
 /// Its rows at the most, a key each: a multiple of the 6 rows of a product's block and of the 4 numbers of a Philox
 /// block.
-inline constexpr std::int64_t tile_keys = 96;
+inline constexpr Size tile_keys = 96;
 
 }  // namespace attune::kernels

@@ -109,11 +109,10 @@ HWY_EXPORT(hash_f64);
 
 template <class T>
 void hash_buckets(const HashPlan& p, Heads<const T> x, Heads<const T> rotations, std::int32_t* buckets) {
-  const std::int64_t blocks = (p.length + tile_queries - 1) / tile_queries;
-  parallel_for(p.batch * p.heads * blocks, 4, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t task = begin; task < end; ++task) {
-      const std::int64_t head = task / blocks, b = head / p.heads, h = head % p.heads,
-                         first = task % blocks * tile_queries;
+  const Size blocks = (p.length + tile_queries - 1) / tile_queries;
+  parallel_for(p.batch * p.heads * blocks, 4, [&](Size begin, Size end) {
+    for (Size task = begin; task < end; ++task) {
+      const Size head = task / blocks, b = head / p.heads, h = head % p.heads, first = task % blocks * tile_queries;
       if constexpr (sizeof(T) == 4)
         HWY_DYNAMIC_DISPATCH(hash_f32)(p, b, h, first, x, rotations, buckets);
       else
@@ -124,17 +123,16 @@ void hash_buckets(const HashPlan& p, Heads<const T> x, Heads<const T> rotations,
 template void hash_buckets<float>(const HashPlan&, Heads<const float>, Heads<const float>, std::int32_t*);
 template void hash_buckets<double>(const HashPlan&, Heads<const double>, Heads<const double>, std::int32_t*);
 
-void bucket_order(const std::int32_t* buckets, std::int64_t tasks, std::int64_t rounds, std::int64_t length,
-                  std::int64_t limit, std::int32_t* order) {
-  const auto at = [](std::int64_t i) { return static_cast<std::size_t>(i); };
-  parallel_for(tasks * rounds, 1, [&](std::int64_t begin, std::int64_t end) {
+void bucket_order(const std::int32_t* buckets, Size tasks, Size rounds, Size length, Size limit, std::int32_t* order) {
+  const auto at = [](Size i) { return static_cast<std::size_t>(i); };
+  parallel_for(tasks * rounds, 1, [&](Size begin, Size end) {
     std::vector<std::int32_t> start(at(limit + 1));
-    for (std::int64_t t = begin; t < end; ++t) {
+    for (Size t = begin; t < end; ++t) {
       const std::int32_t* b = buckets + t * length;
       std::fill(start.begin(), start.end(), 0);
-      for (std::int64_t i = 0; i < length; ++i) ++start[at(b[i] + 1)];
+      for (Size i = 0; i < length; ++i) ++start[at(b[i] + 1)];
       for (std::size_t i = 1; i < start.size(); ++i) start[i] += start[i - 1];
-      for (std::int64_t i = 0; i < length; ++i) order[t * length + start[at(b[i])]++] = static_cast<std::int32_t>(i);
+      for (Size i = 0; i < length; ++i) order[t * length + start[at(b[i])]++] = static_cast<std::int32_t>(i);
     }
   });
 }

@@ -10,8 +10,8 @@
 namespace attune::kernels {
 
 struct HashPlan {
-  std::int64_t batch = 0, heads = 0, length = 0, head_dim = 0, rounds = 1;
-  const std::int64_t* factors = nullptr;  ///< even; one factor is the paper's plain hash
+  Size batch = 0, heads = 0, length = 0, head_dim = 0, rounds = 1;
+  const Size* factors = nullptr;  ///< even; one factor is the paper's plain hash
   int factor_count = 0;
   /// [b, n]: those that it hides have a bucket of their own; null: it hides none.
   const bool* key_padding_mask = nullptr;
@@ -24,7 +24,6 @@ template <class T>
 void hash_buckets(const HashPlan& plan, Heads<const T> x, Heads<const T> rotations, std::int32_t* buckets);
 
 /// The stable order [tasks, R, n] of positions by bucket, for buckets [tasks, R, n] in [0, limit), by counting sort.
-void bucket_order(const std::int32_t* buckets, std::int64_t tasks, std::int64_t rounds, std::int64_t length,
-                  std::int64_t limit, std::int32_t* order);
+void bucket_order(const std::int32_t* buckets, Size tasks, Size rounds, Size length, Size limit, std::int32_t* order);
 
 }  // namespace attune::kernels

@@ -11,16 +11,16 @@ namespace attune::kernels {
 
 namespace {
 
-std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
+std::size_t at(Size i) { return static_cast<std::size_t>(i); }
 
 template <class T>
-const T* advanced(const T* p, std::int64_t n) {
+const T* advanced(const T* p, Size n) {
   return p ? p + n : nullptr;
 }
 
 }  // namespace
 
-ChunkWindow::ChunkWindow(const ChunkPlan& plan, std::int64_t task)
+ChunkWindow::ChunkWindow(const ChunkPlan& plan, Size task)
     : settings_(plan.settings),
       length_(plan.length),
       task_(task),
@@ -40,20 +40,20 @@ ChunkWindow::ChunkWindow(const ChunkPlan& plan, std::int64_t task)
   rounds_apart_ = by_bucket() && find_rounds_apart();
 }
 
-const std::int32_t* ChunkWindow::positions(std::int64_t chunk) const {
-  const std::int64_t begin = chunk * settings_.chunk;
+const std::int32_t* ChunkWindow::positions(Size chunk) const {
+  const Size begin = chunk * settings_.chunk;
   return order_ ? order_ + begin : identity_.data() + begin % length_;
 }
 
-const std::int32_t* ChunkWindow::buckets_of(std::int64_t chunk) const {
+const std::int32_t* ChunkWindow::buckets_of(Size chunk) const {
   return advanced(all_buckets_, chunk / per_round_ * length_);
 }
 
 void ChunkWindow::find_places() {
   places_.resize(at(settings_.rounds * length_));
-  for (std::int64_t chunk = 0; chunk < chunks(); ++chunk) {
+  for (Size chunk = 0; chunk < chunks(); ++chunk) {
     const std::int32_t *position = positions(chunk), *buckets = buckets_of(chunk);
-    for (std::int64_t i = 0; i < settings_.chunk; ++i)
+    for (Size i = 0; i < settings_.chunk; ++i)
       places_[at(position[i] * settings_.rounds + chunk / per_round_)] = {static_cast<std::int32_t>(chunk),
                                                                           buckets ? buckets[position[i]] : 0};
   }
@@ -61,10 +61,10 @@ void ChunkWindow::find_places() {
 
 bool ChunkWindow::find_rounds_apart() const {
   std::vector<std::pair<std::int32_t, std::int32_t>> ranges;
-  for (std::int64_t round = 0; round < settings_.rounds; ++round) {
+  for (Size round = 0; round < settings_.rounds; ++round) {
     const std::int32_t* buckets = all_buckets_ + round * length_;
     std::int32_t low = std::numeric_limits<std::int32_t>::max(), high = -1;
-    for (std::int64_t i = 0; i < length_; ++i) {
+    for (Size i = 0; i < length_; ++i) {
       if (key_padding_mask_ && key_padding_mask_[i]) continue;  // nobody else sees it
       low = std::min(low, buckets[i]);
       high = std::max(high, buckets[i]);
@@ -77,23 +77,23 @@ bool ChunkWindow::find_rounds_apart() const {
   return true;
 }
 
-void ChunkWindow::append_keys(std::int64_t chunk) {
+void ChunkWindow::append_keys(Size chunk) {
   if (!settings_.ring && (chunk < 0 || chunk >= chunks())) return;
   chunk = wrapped(chunk);
   const std::int32_t *position = positions(chunk), *buckets = buckets_of(chunk);
   keys_.insert(keys_.end(), position, position + settings_.chunk);
   if (!buckets) return;
-  for (std::int64_t i = 0; i < settings_.chunk; ++i) key_buckets_.push_back(buckets[position[i]]);
+  for (Size i = 0; i < settings_.chunk; ++i) key_buckets_.push_back(buckets[position[i]]);
 }
 
-void ChunkWindow::move_to(std::int64_t chunk) {
+void ChunkWindow::move_to(Size chunk) {
   chunk_ = chunk;
   std::copy_n(positions(chunk), settings_.chunk, queries_.begin());
   buckets_ = buckets_of(chunk);
   keys_.clear();
   key_buckets_.clear();
   if (settings_.own_chunk_first) append_keys(chunk);
-  for (std::int64_t o = -settings_.before; o <= settings_.after; ++o)
+  for (Size o = -settings_.before; o <= settings_.after; ++o)
     if (o != 0 || !settings_.own_chunk_first) append_keys(chunk + o);
   drop_unseen_keys();
 }
@@ -103,7 +103,7 @@ void ChunkWindow::drop_unseen_keys() {
   std::iota(offsets_.begin(), offsets_.end(), 0);
   if (!by_bucket() && !settings_.causal) return;
   std::int32_t last = 0, low = std::numeric_limits<std::int32_t>::max(), high = -1;
-  for (std::int64_t i = 0; i < settings_.chunk; ++i) {
+  for (Size i = 0; i < settings_.chunk; ++i) {
     last = std::max(last, query(i));
     if (!by_bucket()) continue;
     low = std::min(low, query_bucket(i));
@@ -123,11 +123,11 @@ void ChunkWindow::drop_unseen_keys() {
   if (all_buckets_) key_buckets_.resize(kept);
 }
 
-void ChunkWindow::dropout_row(std::int64_t i, double* factors) const {
+void ChunkWindow::dropout_row(Size i, double* factors) const {
   const double p = settings_.dropout, kept_below = (1 - p) * 4294967296.0;
-  const std::int64_t blocks = (whole_columns() + 3) / 4;
+  const Size blocks = (whole_columns() + 3) / 4;
   const auto first = static_cast<std::uint64_t>(dropout_row_number(i) * blocks);
-  for (std::int64_t c = 0; c < columns(); ++c) {
+  for (Size c = 0; c < columns(); ++c) {
     const auto place = static_cast<std::uint64_t>(offsets_[at(c)]);
     const auto words = philox(settings_.dropout_key, first + place / 4);
     factors[c] = words[place % 4] < kept_below ? 1 / (1 - p) : 0;
@@ -136,24 +136,24 @@ void ChunkWindow::dropout_row(std::int64_t i, double* factors) const {
 
 void chunked_attention_counts(const ChunkPlan& plan, std::int32_t* counts, double* kept) {
   const ChunkSettings& o = plan.settings;
-  const std::int64_t n = plan.length;
+  const Size n = plan.length;
   std::fill_n(counts, plan.batch * plan.heads * n * n, 0);
   if (kept) std::fill_n(kept, plan.batch * plan.heads * n * n, 0.0);
-  parallel_for(plan.batch * plan.heads, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t task = begin; task < end; ++task) {
+  parallel_for(plan.batch * plan.heads, 1, [&](Size begin, Size end) {
+    for (Size task = begin; task < end; ++task) {
       ChunkWindow w(plan, task);
       std::vector<double> factors(at(w.whole_columns()), 1.0);
-      for (std::int64_t chunk = 0; chunk < w.chunks(); ++chunk) {
+      for (Size chunk = 0; chunk < w.chunks(); ++chunk) {
         w.move_to(chunk);
-        for (std::int64_t i = 0; i < o.chunk; ++i) {
+        for (Size i = 0; i < o.chunk; ++i) {
           if (o.dropout > 0) w.dropout_row(i, factors.data());
-          for (std::int64_t c = 0; c < w.columns(); ++c) {
+          for (Size c = 0; c < w.columns(); ++c) {
             const std::int32_t key = w.keys()[c], query = w.query(i);
             const bool own = o.self_last && key == query;
             if (o.causal && key > query) continue;
             if (w.by_bucket() && w.key_buckets()[c] != w.query_bucket(i)) continue;
             if (!own && w.is_padding(c)) continue;
-            const std::int64_t pair = (task * n + query) * n + key;
+            const Size pair = (task * n + query) * n + key;
             if (kept) kept[pair] += (factors[at(c)] - kept[pair]) / (counts[pair] + 1);
             ++counts[pair];
           }

@@ -12,11 +12,11 @@ namespace attune::kernels {
 /// A task is one head of one example. The window is that of a chunk at a time.
 class ChunkWindow {
  public:
-  ChunkWindow(const ChunkPlan& plan, std::int64_t task);
+  ChunkWindow(const ChunkPlan& plan, Size task);
 
   /// In all rounds.
-  std::int64_t chunks() const { return settings_.rounds * per_round_; }
-  void move_to(std::int64_t chunk);
+  Size chunks() const { return settings_.rounds * per_round_; }
+  void move_to(Size chunk);
 
   /// Where a position lies in a round.
   struct Place {
@@ -32,42 +32,42 @@ class ChunkWindow {
   bool by_bucket() const { return settings_.same_bucket && all_buckets_ != nullptr; }
 
   /// The chunk's positions, [m].
-  std::int32_t query(std::int64_t i) const { return queries_[static_cast<std::size_t>(i)]; }
-  std::int32_t query_bucket(std::int64_t i) const { return buckets_[query(i)]; }
+  std::int32_t query(Size i) const { return queries_[static_cast<std::size_t>(i)]; }
+  std::int32_t query_bucket(Size i) const { return buckets_[query(i)]; }
   /// The positions in the window, [columns], without the keys that no query of the chunk may see for their bucket or
   /// position.
   const std::int32_t* keys() const { return keys_.data(); }
-  std::int64_t columns() const { return static_cast<std::int64_t>(keys_.size()); }
+  Size columns() const { return static_cast<Size>(keys_.size()); }
   /// Their places in the whole window.
   const std::int32_t* offsets() const { return offsets_.data(); }
-  std::int64_t whole_columns() const { return (settings_.before + 1 + settings_.after) * settings_.chunk; }
+  Size whole_columns() const { return (settings_.before + 1 + settings_.after) * settings_.chunk; }
   const std::int32_t* key_buckets() const { return key_buckets_.data(); }
   /// Whether the c-th key is padding, which only itself may see.
-  bool is_padding(std::int64_t c) const { return key_padding_mask_ && key_padding_mask_[keys()[c]]; }
+  bool is_padding(Size c) const { return key_padding_mask_ && key_padding_mask_[keys()[c]]; }
 
   /// The i-th query's row of dropout factors' random numbers.
-  std::int64_t dropout_row_number(std::int64_t i) const { return (task_ * chunks() + chunk_) * settings_.chunk + i; }
+  Size dropout_row_number(Size i) const { return (task_ * chunks() + chunk_) * settings_.chunk + i; }
   /// The dropout factors of the i-th query's probabilities: 0 or 1 / (1 - p) [columns].
-  void dropout_row(std::int64_t i, double* factors) const;
+  void dropout_row(Size i, double* factors) const;
 
  private:
   /// A chunk's place on the ring; a window may be longer than the ring.
-  std::int64_t wrapped(std::int64_t chunk) const {
+  Size wrapped(Size chunk) const {
     while (chunk < 0) chunk += chunks();
     while (chunk >= chunks()) chunk -= chunks();
     return chunk;
   }
   /// Those of a chunk, in its order.
-  const std::int32_t* positions(std::int64_t chunk) const;
+  const std::int32_t* positions(Size chunk) const;
   /// Those of a chunk's round, by position.
-  const std::int32_t* buckets_of(std::int64_t chunk) const;
-  void append_keys(std::int64_t chunk);
+  const std::int32_t* buckets_of(Size chunk) const;
+  void append_keys(Size chunk);
   void drop_unseen_keys();
   void find_places();
   bool find_rounds_apart() const;
 
   const ChunkSettings& settings_;
-  std::int64_t length_, task_, per_round_, chunk_ = 0;
+  Size length_, task_, per_round_, chunk_ = 0;
   const std::int32_t* order_;              // of this task, or null
   const std::int32_t* all_buckets_;        // of this task, or null
   const std::int32_t* buckets_ = nullptr;  // of the current chunk's round

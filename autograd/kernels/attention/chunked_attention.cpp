@@ -25,9 +25,8 @@ namespace attune::kernels {
 /// What runs on one thread: a task.
 template <class T>
 struct ChunkedKernels {
-  void (*forward)(const ChunkPlan& p, std::int64_t task, const ChunkedOperands<T>& x, Heads<T> out,
-                  AttentionSums<T> sums);
-  void (*backward)(const ChunkPlan& p, std::int64_t task, const ChunkedOperands<T>& x, Heads<const T> out,
+  void (*forward)(const ChunkPlan& p, Size task, const ChunkedOperands<T>& x, Heads<T> out, AttentionSums<T> sums);
+  void (*backward)(const ChunkPlan& p, Size task, const ChunkedOperands<T>& x, Heads<const T> out,
                    AttentionSums<const T> sums, Heads<const T> dout, const ChunkedGradients<T>& to);
 };
 
@@ -233,16 +232,16 @@ static const ChunkedKernels<T>& kernels() {
 
 template <class T>
 void chunked_attention(const ChunkPlan& p, const ChunkedOperands<T>& x, Heads<T> out, AttentionSums<T> sums) {
-  parallel_for(p.batch * p.heads, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t task = begin; task < end; ++task) kernels<T>().forward(p, task, x, out, sums);
+  parallel_for(p.batch * p.heads, 1, [&](Size begin, Size end) {
+    for (Size task = begin; task < end; ++task) kernels<T>().forward(p, task, x, out, sums);
   });
 }
 
 template <class T>
 void chunked_attention_grad(const ChunkPlan& p, const ChunkedOperands<T>& x, Heads<const T> out,
                             AttentionSums<const T> sums, Heads<const T> dout, const ChunkedGradients<T>& gradients) {
-  parallel_for(p.batch * p.heads, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t task = begin; task < end; ++task) kernels<T>().backward(p, task, x, out, sums, dout, gradients);
+  parallel_for(p.batch * p.heads, 1, [&](Size begin, Size end) {
+    for (Size task = begin; task < end; ++task) kernels<T>().backward(p, task, x, out, sums, dout, gradients);
   });
 }
 

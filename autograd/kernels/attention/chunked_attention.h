@@ -15,9 +15,9 @@ namespace attune::kernels {
 
 /// What a query sees, and how scores become probabilities.
 struct ChunkSettings {
-  std::int64_t rounds = 1;
-  std::int64_t chunk = 0;              ///< divides the length
-  std::int64_t before = 1, after = 0;  ///< chunks in a window beside the own one of its queries
+  Size rounds = 1;
+  Size chunk = 0;              ///< divides the length
+  Size before = 1, after = 0;  ///< chunks in a window beside the own one of its queries
   /// The first chunk's predecessor is the last one; otherwise it has none.
   bool ring = true;
   /// The order of keys in a window: own chunk, earlier, later; otherwise by offset. It changes rounding alone.
@@ -39,7 +39,7 @@ struct ChunkSettings {
 /// One call's sizes and constants.
 struct ChunkPlan {
   const ChunkSettings& settings;
-  std::int64_t batch = 0, heads = 0, length = 0, head_dim = 0;
+  Size batch = 0, heads = 0, length = 0, head_dim = 0;
   /// [b, h, R, n]: order[r][s] is the position at place s; null: 0..n-1.
   const std::int32_t* order = nullptr;
   /// [b, h, R, n] by position; null: all the same.

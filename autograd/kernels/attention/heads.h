@@ -1,7 +1,7 @@
 // Attention's operands, wherever their rows lie, and what its forward pass leaves for the backward pass.
 #pragma once
 
-#include <cstdint>
+#include "autograd/kernels/size.h"
 
 namespace attune::kernels {
 
@@ -9,10 +9,8 @@ namespace attune::kernels {
 template <class T>
 struct Heads {
   T* data = nullptr;
-  std::int64_t batch_stride = 0, head_stride = 0, row_stride = 0;
-  T* row(std::int64_t b, std::int64_t h, std::int64_t i) const {
-    return data + b * batch_stride + h * head_stride + i * row_stride;
-  }
+  Size batch_stride = 0, head_stride = 0, row_stride = 0;
+  T* row(Size b, Size h, Size i) const { return data + b * batch_stride + h * head_stride + i * row_stride; }
 };
 
 /// Of each query's softmax, [b, h, t] each: the largest score in units of log 2, and the inverse of the sum of powers

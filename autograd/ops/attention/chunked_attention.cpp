@@ -103,8 +103,7 @@ Tensors chunked_attention_grad(const Tensor& q, const Tensor& k, const Tensor& v
   const Tensor qd = with_dense_rows(q), kd = with_dense_rows(k), vd = with_dense_rows(v), od = with_dense_rows(out),
                gd = with_dense_rows(dout);
   Tensor dq = op.empty(q.shape(), q.dtype()), dk = op.empty(k.shape(), k.dtype()), dv = op.empty(v.shape(), v.dtype());
-  with_floating(q.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  with_floating(q.dtype(), [&]<class T>(T) {
     kernels::chunked_attention_grad<T>(plan_of(q, order, buckets, key_padding_mask, o),
                                        {heads_of<const T>(qd), heads_of<const T>(kd), heads_of<const T>(vd)},
                                        heads_of<const T>(od), sums_of<const T>(sums), heads_of<const T>(gd),
@@ -126,8 +125,7 @@ Tensor chunked_attention(const Tensor& q, const Tensor& k, const Tensor& v, cons
   const Tensor order = order_of(buckets);
   Tensor out = op.empty(q.shape(), q.dtype());
   Tensor sums = op.empty({2, q.size(0), q.size(2), q.size(1)}, q.dtype());
-  with_floating(q.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  with_floating(q.dtype(), [&]<class T>(T) {
     kernels::chunked_attention<T>(plan_of(q, order, buckets, key_padding_mask, o),
                                   {heads_of<const T>(qd), heads_of<const T>(kd), heads_of<const T>(vd)},
                                   heads_of<T>(out), sums_of<T>(sums));

@@ -102,8 +102,7 @@ Tensor fused_attention(const Tensor& q, const Tensor& k, const Tensor& v, const 
   std::int64_t rows = 1;  // not from numel(): heads may have no elements
   for (int i = 0; i + 1 < q.rank(); ++i) rows *= q.shape()[i];
   Tensor sums = op.empty({2, rows}, q.dtype());
-  with_floating(q.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  with_floating(q.dtype(), [&]<class T>(T) {
     kernels::attention<T>(plan_of<T>(qd, kd, vd, attention_mask, bias, o), heads_of<T>(out), sums_of<T>(sums));
   });
   return op.record_joint(

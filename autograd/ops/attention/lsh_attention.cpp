@@ -197,8 +197,7 @@ Tensor lsh_buckets(const Tensor& qk, const Tensor& rotations, const LshOptions& 
                          .factors = factors.begin(),
                          .factor_count = factors.size(),
                          .key_padding_mask = detail::elements<const bool>(padding)};
-  detail::with_floating(qk.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  detail::with_floating(qk.dtype(), [&]<class T>(T) {
     kernels::hash_buckets(plan, detail::heads_at<const T>(x, 0, 2, 1),
                           detail::heads_at<const T>(directions, r - 5, r < 4 ? -1 : r - 4, r - 3),
                           detail::elements<std::int32_t>(buckets));

@@ -40,6 +40,17 @@ TEST_CASE("tape: third derivatives through fused operations do not lose their sa
   CHECK(third == doctest::Approx(numeric).epsilon(1e-6));
 }
 
+TEST_CASE("tape: a hook of a tensor that grad() asks for runs in the sweep's mode, as all hooks do") {
+  const Tensor x = leaf({3}), w = leaf({5});
+  Tensor y = x * x;
+  y.register_hook([&](const Tensor& g) { return g * w; });
+  for (const bool create : {false, true}) {
+    const Tensor g = grad({y * 2}, {y}, {.retain_graph = true, .create_graph = create})[0];
+    CHECK(g.item() == 10);
+    CHECK(g.requires_grad() == create);
+  }
+}
+
 TEST_CASE("tape: grad() touches no leaf, prunes, and says what is unused") {
   const Tensor x = leaf({3}), z = leaf({4});
   const Tensor y = x * x, w = sum(y * 2);

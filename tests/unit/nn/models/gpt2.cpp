@@ -120,12 +120,14 @@ TEST_CASE("published configurations: what is missing or of another type is refus
   CHECK(!c.scale_by_head_dim);
   CHECK(!c.scale_by_inverse_layer);
   CHECK(read(good, "n_inner", "20").d_ff == 20);
+  CHECK(read(good, "n_inner", "20.0").d_ff == 20);
   const auto refused = [&](const std::string& key, const std::string& value) {
     const std::string what = refusal<FileError>([&] { read(good, key, value); });
     CHECK(what.starts_with(path + ": "));
     return what.substr(std::min(what.size(), path.size() + 2));
   };
   CHECK(refused("n_embd", "") == "\"n_embd\" is missing");
+  CHECK(refused("n_embd", "1e300") == "\"n_embd\" is 1e+300, not a whole number of 64 bits");
   CHECK(refused("n_embd", "12.5") == "\"n_embd\" is 12.5, not a whole number of 64 bits");
   CHECK(refused("n_embd", "18446744073709551615") ==
         "\"n_embd\" is 18446744073709551615, not a whole number of 64 bits");
