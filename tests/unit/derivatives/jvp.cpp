@@ -14,7 +14,7 @@ TEST_CASE("extremes: jvp refuses tangents that do not fit, at the caller's line"
     try {
       jvp(f, {x}, {v});
     } catch (const ShapeError& e) {
-      CHECK(e.where().str() == "functional.cpp:" + std::to_string(line));
+      CHECK(e.where().str() == "jvp.cpp:" + std::to_string(line));
       const std::string what = e.what();
       return what.substr(0, what.find('\n'));
     }
