@@ -82,7 +82,14 @@ void Adam::update(const std::vector<Update>& updates) {
 }
 
 namespace {
-AdamOptions as_adam(const AdamWOptions& o) { return {o.lr, o.beta1, o.beta2, o.eps, o.weight_decay, o.schedule}; }
+AdamOptions as_adam(const AdamWOptions& o) {
+  return {.lr = o.lr,
+          .beta1 = o.beta1,
+          .beta2 = o.beta2,
+          .eps = o.eps,
+          .weight_decay = o.weight_decay,
+          .schedule = o.schedule};
+}
 }  // namespace
 AdamW::AdamW(std::vector<Tensor> p, const AdamWOptions& o, Here here)
     : Adam("AdamW", true, one_group(std::move(p)), as_adam(o), here) {}

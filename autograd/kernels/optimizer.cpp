@@ -55,13 +55,13 @@ void adam_piece(const Updated<T>& u, Size begin, Size end, const AdamRule& rule)
   const T* g = u.g + begin;
   for_vectors(d, end - begin, [=](auto s, Size i) ATTUNE_SIMD {
     const auto old = s.load(p + i);
-    const auto x = hn::MulAdd(coupled, old, s.load(g + i));
-    const auto mean = hn::MulAdd(b1, s.load(m + i), hn::Mul(a1, x));
-    const auto square = hn::MulAdd(b2, s.load(v + i), hn::Mul(hn::Mul(a2, x), x));
+    const auto x = hn::MulAdd(coupled, old, s.load(g + i));                         // g += decay p, unless decoupled
+    const auto mean = hn::MulAdd(b1, s.load(m + i), hn::Mul(a1, x));                // m = b1 m + (1 - b1) g
+    const auto square = hn::MulAdd(b2, s.load(v + i), hn::Mul(hn::Mul(a2, x), x));  // v = b2 v + (1 - b2) g^2
     s.store(mean, m + i);
     s.store(square, v + i);
-    const auto move = hn::Div(mean, hn::MulAdd(hn::Sqrt(square), root, eps));
-    s.store(hn::NegMulAdd(rate, move, hn::Mul(shrink, old)), p + i);
+    const auto move = hn::Div(mean, hn::MulAdd(hn::Sqrt(square), root, eps));  // m / (sqrt(v / (1 - b2^t)) + eps)
+    s.store(hn::NegMulAdd(rate, move, hn::Mul(shrink, old)), p + i);           // p -= lr / (1 - b1^t) of it
   });
 }
 
