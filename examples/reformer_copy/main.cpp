@@ -7,7 +7,6 @@
 // prints all of it).
 
 #include <fmt/format.h>
-#include <csignal>
 
 #include <filesystem>
 
@@ -15,6 +14,7 @@
 #include "autograd/runtime/error.h"
 #include "autograd/runtime/parallel.h"
 #include "examples/reformer_copy/report.h"
+#include "examples/support/output.h"
 #include "examples/support/progress.h"
 
 using namespace reformer_copy;
@@ -61,7 +61,7 @@ void keep_aside(const std::vector<std::string>& checkpoints) {
     for (int i = 1; to.empty() || std::filesystem::exists(to); ++i)
       to = from.parent_path() / fmt::format("{}-{}{}", from.stem().string(), i, from.extension().string());
     std::filesystem::rename(from, to);
-    fmt::print("{} is of a finished run; kept as {}\n", path, to.string());
+    examples::print("{} is of a finished run; kept as {}\n", path, to.string());
   }
 }
 
@@ -69,24 +69,25 @@ int train(const Options& o) {
   const std::string checkpoint = checkpoint_path(o);
   Trainer trainer(o);
   if (o.resume) trainer.load(checkpoint);
-  fmt::print("Reformer: {} layer{}, width {}, {} heads, {} parameters; length {}, {}, {} threads\n", o.layers,
-             o.layers == 1 ? "" : "s", o.d_model, o.heads, trainer.model().parameter_count(), o.length,
-             o.full ? "full attention" : fmt::format("{} hashes, chunk {}", o.hashes, o.chunk), attune::num_threads());
-  if (o.resume) fmt::print("Resuming after step {} from {}\n", trainer.step(), checkpoint);
-  std::fflush(stdout);
+  examples::print("Reformer: {} layer{}, width {}, {} heads, {} parameters; length {}, {}, {} threads\n", o.layers,
+                  o.layers == 1 ? "" : "s", o.d_model, o.heads, trainer.model().parameter_count(), o.length,
+                  o.full ? "full attention" : fmt::format("{} hashes, chunk {}", o.hashes, o.chunk),
+                  attune::num_threads());
+  if (o.resume) examples::print("Resuming after step {} from {}\n", trainer.step(), checkpoint);
+  examples::flush();
   const std::int64_t before = trainer.step();
   if (!trainer.run(checkpoint)) {
-    fmt::print("Interrupted{} after step {} of {}; saved to {}. The same command with --resume continues.\n",
-               examples::interruption(), trainer.step(), o.steps, checkpoint);
+    examples::print("Interrupted{} after step {} of {}; saved to {}. The same command with --resume continues.\n",
+                    examples::interruption(), trainer.step(), o.steps, checkpoint);
     return examples::interrupted_exit_code();
   }
   if (before < o.steps)
-    fmt::print(
+    examples::print(
         "Trained to step {} in {:.0f} s; weights and state: {}\nPeak memory of tensors in training: {:.1f} MiB\n",
         trainer.step(), trainer.seconds(), checkpoint, static_cast<double>(trainer.peak_bytes()) / (1 << 20));
   if (!print_evaluation(trainer, o)) {
-    fmt::print("Interrupted{} while evaluating. The same command with --resume evaluates again.\n",
-               examples::interruption());
+    examples::print("Interrupted{} while evaluating. The same command with --resume evaluates again.\n",
+                    examples::interruption());
     return examples::interrupted_exit_code();
   }
   draw_pictures(trainer, o);
@@ -108,7 +109,6 @@ int run(const Options& o) {
     keep_aside(finished);
   });
   examples::catch_interrupts();
-  std::signal(SIGPIPE, SIG_IGN);  // a missing gnuplot is reported, not died of
   if (o.table) return run_table(o) ? 0 : examples::interrupted_exit_code();
   return train(o);
 }
@@ -116,11 +116,13 @@ int run(const Options& o) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  examples::prepare_output();
   const Options o = parse(argc, argv);
+  int code = 1;
   try {
-    return run(o);
+    code = run(o);
   } catch (const std::exception& e) {
     fmt::print(stderr, "reformer_copy: {}\n", e.what());
-    return 1;
   }
+  return examples::finish_output("reformer_copy", code);
 }

@@ -74,6 +74,8 @@ void check(const Options& o) {
   if (o.axial_rows != 0 && (o.axial_rows < 2 || o.axial_rows > o.length))
     refuse(fmt::format("--axial-rows {} must lie between 2 and --length {}, or be 0", o.axial_rows, o.length));
   if (o.out.empty()) refuse("--out is empty; it names a directory");
+  const auto control = [](unsigned char c) { return c < 0x20 || c == 0x7f; };
+  if (std::any_of(o.out.begin(), o.out.end(), control)) refuse("--out has a control character in it");
   if (o.full && o.table) refuse("--full does not go with --table, which trains with full attention by itself");
   const double needed = least_memory(o),
                there = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGE_SIZE));

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "autograd/autograd.h"
+#include "examples/support/output.h"
 #include "examples/support/plot.h"
 #include "examples/support/progress.h"
 
@@ -32,11 +33,11 @@ constexpr Hashes table_columns[] = {0, 8, 4, 2, 1};
 }  // namespace
 
 bool print_evaluation(Trainer& trainer, const Options& o) {
-  fmt::print("\nSecond-half accuracy on 512 fresh sequences of length {}, trained with {}:\n", o.length,
-             name_of_hashes(o.full ? 0 : o.hashes));
+  examples::print("\nSecond-half accuracy on 512 fresh sequences of length {}, trained with {}:\n", o.length,
+                  name_of_hashes(o.full ? 0 : o.hashes));
   for (Hashes h : {1, 2, 4, 8, 0}) {
-    fmt::print("  evaluated with {:6}  {:6.2f} %\n", name_of_hashes(h), 100 * trainer.evaluate(h));
-    std::fflush(stdout);
+    examples::print("  evaluated with {:6}  {:6.2f} %\n", name_of_hashes(h), 100 * trainer.evaluate(h));
+    examples::flush();
     if (examples::interrupted()) return false;
   }
   return true;
@@ -63,11 +64,11 @@ void draw_pictures(Trainer& trainer, const Options& o) {
                          "[0:*]\nset grid\n"
                          "set key center right\nplot $curve using 1:2 with lines lw 2 lc rgb '#b03060' title 'loss', "
                          "$curve using 1:3 axes x1y2 with lines lw 2 lc rgb '#206080' title 'accuracy'"))
-    fmt::print("Loss and accuracy:     {}\n", curve_path);
+    examples::print("Loss and accuracy:     {}\n", curve_path);
 
   constexpr std::int64_t longest = 2048;
   if (o.length > longest) {
-    fmt::print("Attention and buckets are drawn up to a length of {}\n", longest);
+    examples::print("Attention and buckets are drawn up to a length of {}\n", longest);
     return;
   }
   Task task(o, 3'000'003);
@@ -103,7 +104,7 @@ void draw_pictures(Trainer& trainer, const Options& o) {
                   "image notitle\nunset multiplot",
                   static_cast<double>(n) - 0.5, o.hashes == 1 ? "1 hash" : fmt::format("{} hashes", o.hashes), count,
                   count - 0.5, 1 + static_cast<int>(count) / 20)))
-    fmt::print("Attention and buckets: {}\n", attention_path);
+    examples::print("Attention and buckets: {}\n", attention_path);
 }
 
 std::vector<Options> table_runs(const Options& o) {
@@ -124,14 +125,14 @@ bool run_table(const Options& o) {
     const std::string name = name_of_hashes(published[r].trained), checkpoint = checkpoint_path(runs[r]);
     Trainer trainer(runs[r]);
     if (o.resume && std::filesystem::exists(checkpoint)) trainer.load(checkpoint);
-    fmt::print("{} of {}: training with {}{}\n", r + 1, runs.size(), name,
-               trainer.step() > 0 ? fmt::format(", from step {} on", trainer.step()) : "");
-    std::fflush(stdout);
+    examples::print("{} of {}: training with {}{}\n", r + 1, runs.size(), name,
+                    trainer.step() > 0 ? fmt::format(", from step {} on", trainer.step()) : "");
+    examples::flush();
     const bool done = trainer.run(checkpoint);
     std::vector<double> accuracies;
     for (Hashes h : table_columns) {
       if (!done || examples::interrupted()) {
-        fmt::print(
+        examples::print(
             "Interrupted{} in row {} of {}, trained with {}, after step {} of {}; saved to {}. The same command with "
             "--resume continues.\n",
             examples::interruption(), r + 1, runs.size(), name, trainer.step(), o.steps, checkpoint);
@@ -141,16 +142,17 @@ bool run_table(const Options& o) {
     }
     measured.push_back(accuracies);
   }
-  fmt::print("\nSecond-half accuracy in %, here (length {}, {} steps) and published (length 1024, 150,000 steps)\n",
-             o.length, o.steps);
-  fmt::print("{:14}", "trained with");
-  for (Hashes h : table_columns) fmt::print("{:>15}", name_of_hashes(h));
-  fmt::print("\n");
+  examples::print(
+      "\nSecond-half accuracy in %, here (length {}, {} steps) and published (length 1024, 150,000 steps)\n", o.length,
+      o.steps);
+  examples::print("{:14}", "trained with");
+  for (Hashes h : table_columns) examples::print("{:>15}", name_of_hashes(h));
+  examples::print("\n");
   for (std::size_t r = 0; r < measured.size(); ++r) {
-    fmt::print("{:14}", name_of_hashes(published[r].trained));
+    examples::print("{:14}", name_of_hashes(published[r].trained));
     for (std::size_t c = 0; c < measured[r].size(); ++c)
-      fmt::print("{:>15}", fmt::format("{:.1f} ({:.1f})", measured[r][c], published[r].accuracy[c]));
-    fmt::print("\n");
+      examples::print("{:>15}", fmt::format("{:.1f} ({:.1f})", measured[r][c], published[r].accuracy[c]));
+    examples::print("\n");
   }
   return true;
 }

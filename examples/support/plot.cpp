@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <cstdio>
+#include <stdexcept>
+
+#include "autograd/io/file.h"
+#include "examples/support/filter.h"
 
 namespace examples {
 
@@ -15,18 +18,20 @@ std::string data_block(const std::string& name, const std::vector<std::vector<do
   return s + "EOD\n";
 }
 
-bool draw(const std::string& path, int width, int height, const std::string& script) {
-  FILE* pipe = popen("gnuplot 2>&1", "w");
-  bool ok = pipe != nullptr;
-  if (ok) {
-    std::string quoted;
-    for (char c : path) quoted += c == '\'' ? std::string("''") : std::string(1, c);
-    fmt::print(pipe, "set terminal pngcairo size {},{} font 'DejaVu Sans,10'\nset output '{}'\n{}\nset output\n", width,
-               height, quoted, script);
-    ok = pclose(pipe) == 0;
+bool draw(const std::string& path, int width, int height, const std::string& script, std::chrono::seconds limit) {
+  try {
+    const std::string picture = filter(
+        "gnuplot", fmt::format("set terminal pngcairo size {},{} font 'DejaVu Sans,10'\n{}\n", width, height, script),
+        limit);
+    if (!picture.starts_with("\x89PNG")) throw std::runtime_error("gnuplot drew nothing");
+    attune::io::write_text(path, picture);
+    return true;
+  } catch (const std::exception& e) {
+    std::string reason = e.what();
+    if (reason.starts_with(path + ": ")) reason.erase(0, path.size() + 2);
+    fmt::print(stderr, "{}: this picture could not be drawn: {}\n", path, reason);
+    return false;
   }
-  if (!ok) fmt::print(stderr, "{}: gnuplot could not draw this picture (is gnuplot installed?)\n", path);
-  return ok;
 }
 
 }  // namespace examples

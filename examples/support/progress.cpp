@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <csignal>
 
+#include "examples/support/output.h"
+
 namespace examples {
 
 namespace {
@@ -72,16 +74,16 @@ void Progress::show(std::int64_t done, double units_per_step, const char* unit, 
       const auto full = static_cast<std::size_t>(total_ > 0 ? width * done / total_ : width);
       line = fmt::format("[{:.<{}}] {}", std::string(full, '#'), width, text);
     }
-    fmt::print("\r{}\033[K", line.substr(0, static_cast<std::size_t>(columns - 1)));
+    print("\r{}\033[K", line.substr(0, static_cast<std::size_t>(columns - 1)));
     open_ = true;
   } else {
-    fmt::print("{}\n", text);
+    print("{}\n", text);
   }
-  std::fflush(stdout);
+  flush();
 }
 
 void Progress::finish() {
-  if (open_) fmt::print("\n");
+  if (open_) print("\n");
   open_ = false;
 }
 
