@@ -21,9 +21,9 @@ std::string gradcheck(Module& module, const Function& run, const Tensors& inputs
   }
   ReplayLog log;
   {
-    const NoGrad off;
+    const EnableGrad on;  // as in the runs below: `run` may ask for gradients itself
     const ReplayLog::Recording recording(log);
-    run(inputs);
+    run(Tensors(arguments.begin(), arguments.begin() + static_cast<std::ptrdiff_t>(inputs.size())));
   }
   const auto n = static_cast<std::ptrdiff_t>(inputs.size());
   return attune::gradcheck(

@@ -108,6 +108,8 @@ void Module::train(bool on) {
   for (const auto& c : children_) c->train(on);
 }
 
+bool Module::training() const { return ReplayLog::setting(training_); }
+
 void Module::requires_grad_(bool on, Here here) {
   for (Tensor& p : parameters()) p.requires_grad_(on, here);
 }

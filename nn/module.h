@@ -61,7 +61,8 @@ class Module {
   /// Training or evaluation mode (dropout is off), here and below.
   void train(bool on = true);
   void eval() { train(false); }
-  bool training() const { return training_; }
+  /// In a block that the backward pass runs again (checkpoint, reversible): as it was in the forward pass.
+  bool training() const;
   void zero_grad();
   /// Freezes all parameters from here on down (false), or lets them train again.
   void requires_grad_(bool on = true, Here here = Here::current());

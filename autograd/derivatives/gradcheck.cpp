@@ -25,10 +25,11 @@ Tensors fresh_leaves(const Tensors& inputs) {
   return leaves;
 }
 
-/// <f(inputs), cotangents> over the floating outputs, in a fixed order.
+/// <f(inputs), cotangents> over the floating outputs, in a fixed order. f may ask for gradients itself, and so finds
+/// the same leaves and the same tape as in the analytic pass.
 double projected(const Function& f, const Tensors& inputs, const Tensors& cotangents) {
+  const Tensors ys = f(fresh_leaves(inputs));
   const NoGrad off;
-  const Tensors ys = f(inputs);
   double total = 0;
   for (std::size_t i = 0; i < ys.size(); ++i)
     if (cotangents[i].defined()) total += sum(ys[i] * cotangents[i]).item();
@@ -88,9 +89,8 @@ std::string gradcheck(const Function& f, const Tensors& inputs, const GradcheckO
       const auto at = [&](double v) {
         std::vector<double> moved = values;
         moved[e] = v;
-        Tensors args;
-        for (const Tensor& x : inputs) args.push_back(x.defined() ? x.detach() : x);
-        args[which[w]] = tensor(moved, base.shape(), DType::float64);
+        Tensors args = inputs;
+        args[which[w]] = tensor(moved, base.shape(), DType::float64).requires_grad_();
         return projected(f, args, all_cotangents);
       };
       const double numeric = (at(values[e] + h) - at(values[e] - h)) / (2 * h);
@@ -121,12 +121,7 @@ std::string gradgradcheck(const Function& f, const Tensors& inputs, const Gradch
   }
   const std::size_t n = inputs.size();
   const Function gradients = [&, n](const Tensors& args) {
-    const bool record = grad_enabled();
-    const EnableGrad inner;
-    Tensors xs(args.begin(), args.begin() + static_cast<std::ptrdiff_t>(n));
-    if (!record)
-      for (std::size_t i = 0; i < n; ++i)
-        if (inputs[i].defined() && inputs[i].requires_grad()) xs[i] = xs[i].detach().requires_grad_();
+    const Tensors xs(args.begin(), args.begin() + static_cast<std::ptrdiff_t>(n));
     const Tensors ys = f(xs);
     Tensors outputs, cotangents, wanted;
     for (std::size_t i = 0, at = n; i < ys.size(); ++i)
@@ -139,7 +134,7 @@ std::string gradgradcheck(const Function& f, const Tensors& inputs, const Gradch
     if (outputs.empty()) return Tensors{};
     Tensors result;
     for (const Tensor& g :
-         grad(outputs, wanted, {.cotangents = cotangents, .create_graph = record, .allow_unused = true}, here))
+         grad(outputs, wanted, {.cotangents = cotangents, .create_graph = true, .allow_unused = true}, here))
       if (g.defined()) result.push_back(g);
     return result;
   };

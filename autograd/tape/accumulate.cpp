@@ -87,7 +87,8 @@ void Sweep::State::give(TensorImpl& handle, Tensor g) const {
     add_in_place(sum, g, here);
   else
     sum = add_gradients(sum, g, here);
-  if (thread_state.anomaly) search_gradient(*handle.node, "the sum of this pass's gradient and earlier ones", sum);
+  if (thread_state.anomaly)
+    search_gradient(*handle.node, "the sum of this pass's gradient and earlier ones", sum, loss);
 }
 
 }  // namespace attune

@@ -12,6 +12,12 @@ namespace {
 
 using Body = std::function<Tensors(const Tensors&)>;
 
+/// What f runs on: a leaf itself, since f may reach parameters by another way than its arguments; for a tensor that was
+/// recorded, a leaf of its value.
+Tensor own_leaf(const Tensor& x) {
+  return x.defined() && x.requires_grad() && !x.is_leaf() ? x.detach().requires_grad_() : x;
+}
+
 Tensors run_again(const Body& f, const std::vector<Saved>& saved, const ReplayLog& log, const Tensors& dys,
                   const Needs& needs) {
   const bool recorded =
@@ -20,15 +26,14 @@ Tensors run_again(const Body& f, const std::vector<Saved>& saved, const ReplayLo
   Tensors inputs;
   for (const Saved& s : saved) {
     const Tensor& x = s.get();
-    // A leaf keeps its identity, since f may reach parameters by another way than its arguments.
-    const bool fresh = !recorded && x.defined() && x.requires_grad() && !x.is_leaf();
-    inputs.push_back(fresh ? x.detach().requires_grad_() : x);
+    inputs.push_back(recorded ? x : own_leaf(x));
   }
   Tensors outputs;
   {
     const ReplayLog::Replaying replay(log);
     outputs = f(inputs);
     replay.check_inputs(outputs, inputs, "checkpoint: the function", "the inputs");
+    replay.check_results(outputs, 1e-3, "checkpoint: the function");
   }
   Tensors ys, cotangents, wanted;
   for (std::size_t i = 0; i < outputs.size() && i < dys.size(); ++i)
@@ -60,10 +65,13 @@ Tensors checkpoint(Body f, const Tensors& inputs, Here here) {
   ReplayLog log;
   Tensors ys;
   {
-    const NoGrad off;
+    // f may ask for gradients itself, and so has a tape of its own, which goes when it returns.
+    Tensors leaves;
+    for (const Tensor& x : inputs) leaves.push_back(own_leaf(x));
     const ReplayLog::Recording recording(log);
-    for (const Tensor& y : f(inputs)) ys.push_back(y.detach());
+    for (const Tensor& y : f(leaves)) ys.push_back(y.detach());
   }
+  log.sample(ys);
   std::vector<Saved> saved;
   for (const Tensor& x : inputs) saved.emplace_back(x);
   return op.record_joint(std::move(ys), of<checkpoint>(f, inputs), "runs the block again, with gradients",

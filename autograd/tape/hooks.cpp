@@ -4,11 +4,31 @@
 #include "autograd/tape/internal/anomaly.h"
 #include "autograd/tape/internal/node_access.h"
 #include "autograd/tape/internal/sweep_state.h"
+#include "autograd/tensor/internal/tensor_impl.h"
 
 namespace attune {
 
+namespace {
+
+/// Whether a copy of f brings one more handle to x with it, twice, since another thread may happen to take one.
+bool holds(const std::function<Tensor(const Tensor&)>& f, const TensorImpl& x) {
+  for (int i = 0; i < 2; ++i) {
+    const std::uint32_t before = x.refs.count();
+    const auto copy = f;
+    if (x.refs.count() <= before) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
 int Tensor::register_hook(std::function<Tensor(const Tensor&)> hook, Here here) {
   if (!requires_grad()) throw GradError("register_hook: the tensor requires no gradient", here);
+  if (holds(hook, *impl()))
+    throw GradError("register_hook: the hook captures the tensor " + shape().str() +
+                        " that it is registered on, so that neither would ever be freed; let it use its argument, or "
+                        "capture detach()",
+                    here);
   auto& extras = NodeAccess::extras(*node());
   extras.hooks.push_back({extras.next_hook, slot(), std::move(hook)});
   return extras.next_hook++;

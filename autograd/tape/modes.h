@@ -24,7 +24,9 @@ struct EnableGrad : GradMode {
 };
 
 /// Every floating result, forward and backward, is searched for NaN and infinity; the first one throws AnomalyError
-/// with the operation's name and call site.
+/// with the operation's name and call site, what its operands are at that element (or between which values they lie),
+/// and, in a backward pass, the loss: a finite one says that the fault is in the gradient alone. Nodes keep their
+/// operands meanwhile, as under Tracing.
 class DetectAnomaly {
  public:
   DetectAnomaly() noexcept;

@@ -22,7 +22,8 @@ void Recorder::count_bytes(const Tensors& xs, const Tensors& ys) {
   watch::bytes.fetch_add(bytes, std::memory_order_relaxed);
 }
 
-bool Recorder::tracing() { return thread_state.tracing; }
+// The search for an anomaly shows the operands of what it finds.
+bool Recorder::tracing() { return thread_state.tracing || thread_state.anomaly; }
 
 void Recorder::connect_input(Node& node, std::size_t i, const Tensor& x) {
   if (!x.defined() || !x.node()) return;

@@ -39,13 +39,12 @@ class Recorder : public Frame {
   template <class C>
   void check_finite(const Tensor& y, const C& call) const {
     if (!searched(y)) return;
-    bool infinite = false;
-    call.each_tensor([&](const Tensor& t) { infinite |= holds_infinity(t); });
-    fail_unless_finite(y, infinite);
+    Tensors xs;
+    call.each_tensor([&](const Tensor& t) { xs.push_back(t); });
+    fail_unless_finite(y, xs);
   }
   static bool searched(const Tensor& y);
-  static bool holds_infinity(const Tensor& x);
-  void fail_unless_finite(const Tensor& y, bool infinite_input) const;
+  void fail_unless_finite(const Tensor& y, const Tensors& xs) const;
 
   static bool tracing();
   template <class C>

@@ -1,6 +1,8 @@
 #include "autograd/tape/replay.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdio>
 #include <unordered_set>
 #include <utility>
 
@@ -66,7 +68,7 @@ ReplayLog::Replaying::Replaying(const ReplayLog& log) : copy_(log), start_(NodeA
     throw;
   }
   copy_.replaying_ = true;
-  copy_.at_ = copy_.key_at_ = 0;
+  copy_.at_ = copy_.key_at_ = copy_.setting_at_ = 0;
   copy_.outer_ = active;
   Keys::activate(&copy_);
 }
@@ -95,6 +97,72 @@ void ReplayLog::Replaying::check_inputs(const Tensors& outputs, const Tensors& i
     const Node* n = open.back();
     open.pop_back();
     for (const Edge& e : n->edges()) visit(e.node.get());
+  }
+}
+
+bool ReplayLog::running() { return active != nullptr; }
+
+const std::any* ReplayLog::next_setting() {
+  ReplayLog* log = replayed();
+  if (!log) return nullptr;
+  if (log->setting_at_ == log->settings_.size())
+    throw GradError("replay: the block reads more settings than its first run did");
+  return &log->settings_[log->setting_at_++];
+}
+
+void ReplayLog::keep_setting(std::any value) {
+  for (ReplayLog* log = active; log && !log->replaying_; log = log->outer_) log->settings_.push_back(value);
+}
+
+namespace {
+
+/// Up to 64 elements from all over x, the same places for each tensor of its size; none of whole numbers.
+std::vector<double> sample_of(const Tensor& x) {
+  std::vector<double> sample;
+  if (!x.defined() || !is_floating(x.dtype())) return sample;
+  constexpr std::int64_t most = 64;
+  const std::int64_t n = x.numel();
+  for (std::int64_t k = 0; k < std::min(n, most); ++k) {
+    // Weyl's sequence of the golden ratio: no period of the data's falls in with it.
+    const double share = std::fmod(static_cast<double>(k + 1) * 0.6180339887498949, 1.0);
+    std::int64_t place = n <= most ? k : static_cast<std::int64_t>(share * static_cast<double>(n)), offset = 0;
+    for (int axis = x.rank(); axis-- > 0; place /= x.shape()[axis])
+      offset += place % x.shape()[axis] * x.strides()[axis];
+    sample.push_back(x.dtype() == DType::float32 ? static_cast<double>(static_cast<const float*>(x.raw())[offset])
+                                                 : static_cast<const double*>(x.raw())[offset]);
+  }
+  return sample;
+}
+
+}  // namespace
+
+void ReplayLog::sample(const Tensors& results) {
+  samples_.clear();
+  for (const Tensor& y : results) samples_.push_back(sample_of(y));
+}
+
+void ReplayLog::Replaying::check_results(const Tensors& results, double tolerance, const char* who) const {
+  const auto refuse = [&](const std::string& what) {
+    throw GradError(std::string(who) + " computes something else when it runs again for the backward pass: " + what +
+                    " (has something that it depends on been changed since the forward pass?)");
+  };
+  const auto& first = copy_.samples_;
+  if (results.size() != first.size())
+    refuse(std::to_string(results.size()) + " results where there were " + std::to_string(first.size()));
+  for (std::size_t i = 0; i < first.size(); ++i) {
+    const std::vector<double> again = sample_of(results[i]);
+    if (again.size() != first[i].size()) refuse("result " + std::to_string(i) + " is of another size");
+    double largest = 0, difference = 0;
+    for (std::size_t k = 0; k < again.size(); ++k) {
+      if (!std::isfinite(again[k]) || !std::isfinite(first[i][k])) continue;
+      largest = std::max({largest, std::abs(again[k]), std::abs(first[i][k])});
+      difference = std::max(difference, std::abs(again[k] - first[i][k]));
+    }
+    if (difference > tolerance * largest) {
+      char text[64];
+      std::snprintf(text, sizeof text, "differs by %.3g among values up to %.3g", difference, largest);
+      refuse("result " + std::to_string(i) + " " + results[i].shape().str() + " " + text);
+    }
   }
 }
 

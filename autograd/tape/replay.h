@@ -1,9 +1,12 @@
-// What a recomputed block must not decide again: its random numbers and its discrete choices (such as LSH buckets).
+// What a recomputed block must not decide again: its random numbers, its discrete choices (such as LSH buckets), and
+// settings that may have changed meanwhile (training mode, options).
 //
 // Blocks that run twice (checkpoint, reversible layers) record a ReplayLog in their forward pass and replay it in the
-// second. New choices there would make the recomputed function another one, and its gradient wrong.
+// second. New choices there would make the recomputed function another one, and its gradient wrong. What else it may
+// depend on, a variable of the user's, say, is not seen by the log: its results are compared instead.
 #pragma once
 
+#include <any>
 #include <functional>
 #include <memory>
 
@@ -24,8 +27,22 @@ class ReplayLog {
     if (const Tensor* known = next()) return keep(*known);
     return keep(compute());
   }
+  /// A setting that is no tensor: as it is now, or, in a replay, as the first run found it.
+  template <class T>
+  static T setting(const T& now) {
+    if (!running()) return now;
+    if (const std::any* known = next_setting())
+      if (const T* then = std::any_cast<T>(known)) return keep_setting(*then), *then;
+    return keep_setting(now), now;
+  }
+  /// Keeps a few elements of each floating result of the block, for Replaying::check_results.
+  void sample(const Tensors& results);
 
  private:
+  static bool running();  // whether any log is recorded or replayed
+  static const std::any* next_setting();
+  static void keep_setting(std::any value);
+
   /// The choice that a replay makes next, or null if no block around this one is being replayed. Skips what it had
   /// drawn.
   static const Tensor* next();
@@ -42,7 +59,9 @@ class ReplayLog {
   };
   std::vector<RandomKey> keys_;  // all that the block drew, from whichever generator
   std::vector<Choice> kept_;
-  std::size_t at_ = 0, key_at_ = 0;
+  std::vector<std::any> settings_;
+  std::vector<std::vector<double>> samples_;  // of the first run's results
+  std::size_t at_ = 0, key_at_ = 0, setting_at_ = 0;
   std::vector<std::function<std::shared_ptr<void>()>> surroundings_;  // of the first run, outermost first
   bool replaying_ = false;
   ReplayLog* outer_ = nullptr;
@@ -85,6 +104,9 @@ class ReplayLog::Replaying {
   /// Throws GradError if `outputs`, computed since this was made, depend on an older tensor that is not among
   /// `inputs`: it would silently get no gradient. `who` and `list` are for the message.
   void check_inputs(const Tensors& outputs, const Tensors& inputs, const char* who, const char* list) const;
+  /// Throws GradError if `results` are not what the first run sampled: an element differs by more than `tolerance`
+  /// times the largest of its tensor's sample, finite ones alone. `who` is for the message.
+  void check_results(const Tensors& results, double tolerance, const char* who) const;
 
  private:
   struct Entered;

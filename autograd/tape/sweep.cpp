@@ -101,7 +101,7 @@ void Sweep::State::collect(Node* node, std::uint32_t slot, Tensor g) {
     return;
   }
   add(c, g);
-  if (thread_state.anomaly) search_gradient(*node, "the sum of the gradients that reach it", c.value);
+  if (thread_state.anomaly) search_gradient(*node, "the sum of the gradients that reach it", c.value, loss);
 }
 
 // ---- its beginning, and the fit of what rules return
@@ -118,7 +118,7 @@ Tensor Sweep::State::fitted(const Node& node, std::size_t input, Tensor dx) cons
                         " " + name_of(want.dtype),
                     node.site());
   if (dx.shape() != want.shape) dx = sum_gradient_to(dx, want.shape, node.site());
-  if (thread_state.anomaly) search_gradient(node, "the gradient of input " + std::to_string(input), dx);
+  if (thread_state.anomaly) search_gradient(node, "the gradient of input " + std::to_string(input), dx, loss);
   return dx;
 }
 
@@ -132,6 +132,7 @@ void Sweep::State::start(const Tensor& root, const Tensor& cotangent, const char
     if (root.numel() != 1)
       throw ShapeError(std::string(what) + ": needs a tensor of one element or a cotangent, got " + root.shape().str(),
                        here);
+    if (thread_state.anomaly) loss = root.item();
     collect(root.node(), root.slot(), filled({root.shape(), root.dtype()}, 1));
     return;
   }

@@ -92,7 +92,9 @@ class Tensor {
   Tensor detach() const;
 
   /// Calls `hook` with this tensor's whole gradient in every backward pass; a defined result replaces it. Returns an
-  /// id for remove_hook.
+  /// id for remove_hook. A recorded tensor's hooks go with its graph, a leaf's with the leaf: one that holds a tensor
+  /// computed from that leaf keeps both alive until it is removed. Throws GradError for a hook that captures this very
+  /// tensor, and if it requires no gradient.
   int register_hook(std::function<Tensor(const Tensor& grad)> hook, Here here = Here::current());
   void remove_hook(int id);
 

@@ -8,8 +8,8 @@
 
 namespace examples {
 
-/// At the start of main(): standard streams that are closed are opened on /dev/null, since a file that took their number
-/// would get what is printed; a reader that goes away no longer ends the program.
+/// At the start of main(): standard streams that are closed are opened on /dev/null, since a file that took their
+/// number would get what is printed; a reader that goes away no longer ends the program.
 void prepare_output();
 
 void print_text(std::string_view text);

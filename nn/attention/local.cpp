@@ -1,6 +1,7 @@
 #include "nn/attention/local.h"
 
 #include "autograd/ops/movement.h"
+#include "autograd/tape/replay.h"
 #include "nn/attention/internal/projections.h"
 
 namespace attune::nn {
@@ -24,7 +25,7 @@ LocalSelfAttention::LocalSelfAttention(std::int64_t d, std::int64_t heads, const
 Tensor LocalSelfAttention::operator()(const Tensor& x, const Tensor& key_padding_mask, Here here) const {
   const Scope scope(*this, "LocalSelfAttention", here);
   check_input("LocalSelfAttention", x, query_.weight.size(1), here);
-  LocalOptions o = options;
+  LocalOptions o = ReplayLog::setting(options);
   if (!training()) o.dropout = 0;
   const RandomKey key = o.dropout > 0 ? default_generator().next() : RandomKey{};
   const Tensor y = local_attention(split_heads(query_(x), heads_, head_dim_), split_heads(key_(x), heads_, head_dim_),

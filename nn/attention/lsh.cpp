@@ -24,10 +24,9 @@ LshSelfAttention::LshSelfAttention(std::int64_t d, std::int64_t heads, const Lsh
       value_(child<Linear>("value", d, heads * head_dim_, no_bias)),
       output_(shape.project_output ? &child<Linear>("output", heads * head_dim_, d, no_bias) : nullptr) {}
 
-Tensor LshSelfAttention::buckets_of(const Tensor& qk, const LshCall& call) const {
+Tensor LshSelfAttention::buckets_of(const Tensor& qk, LshOptions o, const LshCall& call) const {
   const std::int64_t b = qk.size(0), n = qk.size(1);
-  if (call.full || n <= options.chunk) return {};
-  LshOptions o = options;
+  if (call.full || n <= o.chunk) return {};
   o.dropout = 0;  // is no concern of theirs
   return ReplayLog::remember([&] {
     if (call.buckets.defined()) return call.buckets;
@@ -42,8 +41,8 @@ LshResult LshSelfAttention::operator()(const Tensor& x, const LshCall& call, Her
   check_input("LshSelfAttention", x, query_key_.weight.size(1), here);
   const std::int64_t b = x.size(0), n = x.size(1);
   const Tensor qk = split_heads(query_key_(x), heads_, head_dim_), v = split_heads(value_(x), heads_, head_dim_);
-  const Tensor buckets = buckets_of(qk, call);
-  LshOptions o = options;
+  LshOptions o = ReplayLog::setting(options);
+  const Tensor buckets = buckets_of(qk, o, call);
   if (!training()) o.dropout = 0;
   if (call.full) o.chunk = std::max<std::int64_t>(n, 1);
   const RandomKey key = o.dropout > 0 ? default_generator().next() : RandomKey{};
@@ -56,7 +55,7 @@ Tensor LshSelfAttention::buckets(const Tensor& x, const LshCall& call, Here here
   const Scope scope(*this, "LshSelfAttention", here);
   check_input("LshSelfAttention", x, query_key_.weight.size(1), here);
   const NoGrad off;
-  return buckets_of(split_heads(query_key_(x), heads_, head_dim_), call);
+  return buckets_of(split_heads(query_key_(x), heads_, head_dim_), options, call);
 }
 
 Tensor LshSelfAttention::weights(const Tensor& x, const Tensor& buckets, const Tensor& key_padding_mask,

@@ -37,7 +37,7 @@ class LshSelfAttention : public Module {
   LshOptions options;
 
  private:
-  Tensor buckets_of(const Tensor& qk, const LshCall& call) const;
+  Tensor buckets_of(const Tensor& qk, LshOptions o, const LshCall& call) const;
 
   std::int64_t heads_, head_dim_;
   Linear &query_key_, &value_;

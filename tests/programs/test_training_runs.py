@@ -6,17 +6,14 @@ for wrong options.
 """
 import hashlib
 import json
-import os
 import signal
 import struct
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-PROGRAM = sys.argv[1]
-SMALL = "--length 32 --chunk 4 --d-model 32 --d-ff 32 --batch 8 --hashes 2 --layers 2 --dropout 0.1 --steps 30".split()
+from training import SMALL, Ended, check, interrupted, main, refused, run, start
+
 # Weights, and the factors that take them to where the first of these is not finite. (A large factor and its inverse
 # leave the loss as it is.)
 LARGE = {
@@ -46,65 +43,6 @@ ABSURD = {
 }
 # Families of OpenBLAS's kernels, and what a processor needs for them.
 KERNELS = {"Haswell": "avx2", "SkylakeX": "avx512vl"}
-failures = []
-
-
-def check(what, ok, detail=""):
-    print(f"{'ok    ' if ok else 'FAILED'} {what}{'' if ok else f': {detail}'}", flush=True)
-    if not ok:
-        failures.append(what)
-
-
-# ---- runs
-
-
-def start(*args, stdout=subprocess.PIPE, cwd=None, **environment):
-    pipes = {"stdout": stdout, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(
-        [PROGRAM, *map(str, args)], env=os.environ | environment, cwd=cwd, **pipes
-    )
-
-
-class Ended:
-    """A run that has ended: its exit code and what it printed."""
-
-    def __init__(self, process, seen=""):
-        out, self.err = process.communicate()
-        self.code, self.out = process.returncode, seen + (out or "")
-
-    def __str__(self):
-        return f"{self.code} {self.out}{self.err}"
-
-    def says(self, *words):
-        return all(word in self.out for word in words)
-
-    def complains(self, *words):
-        """In one line that has all the words."""
-        return self.err.count("\n") == 1 and all(word in self.err for word in words)
-
-
-def run(*args, **environment):
-    return Ended(start(*args, **environment))
-
-
-def interrupted(args, line_start, by=signal.SIGINT):
-    """Runs, and presses Ctrl-C (or sends another signal) at the first line that starts so."""
-    process = start(*args)
-    seen = ""
-    for line in process.stdout:
-        seen += line
-        if line.startswith(line_start):
-            process.send_signal(by)
-            break
-    return Ended(process, seen)
-
-
-def refused(what, args, *words):
-    done = run(*args)
-    refusal = done.code == 2 and done.complains(*words) and not done.says("tokens/s")
-    check(f"{what} is refused in one line with exit code 2", refusal, done)
-
-
 # ---- checkpoints
 
 
@@ -180,10 +118,7 @@ def interruptions(root):
     check("Ctrl-C saves and says so", done.code == 130 and done.says("--resume continues"), done)
     done = run(*long, "--out", broken, "--resume")
     check("--resume goes on", done.code == 0 and done.says("Resuming after step"), done)
-    check(
-        "an interrupted run ends with the same bits as a whole one",
-        weights(whole) == weights(broken),
-    )
+    check("an interrupted run ends with the same bits as a whole one", weights(whole) == weights(broken))
 
 
 def long_steps(root):
@@ -202,11 +137,7 @@ def tables(root):
     args = [*SMALL, "--steps", "60", "--table", "--out"]
     whole, broken = root / "table", root / "broken_table"
     first = run(*args, whole)
-    check(
-        "--table prints the paper's numbers beside ours",
-        first.code == 0 and first.says("(77.9)"),
-        first,
-    )
+    check("--table prints the paper's numbers beside ours", first.code == 0 and first.says("(77.9)"), first)
 
     stopped = interrupted([*args, broken], "2 of 4")
     unfinished = "LSH-4.safetensors: is of an unfinished run (step "
@@ -219,30 +150,18 @@ def tables(root):
     (root / "kept").rename(broken / "LSH-4.safetensors")
     where = "Interrupted in row 2 of 4, trained with LSH-4, after step"
     how = "LSH-4.safetensors. The same command with --resume continues."
-    check(
-        "an interrupted table says where it stopped",
-        stopped.code == 130 and stopped.says(where, how),
-        stopped,
-    )
+    check("an interrupted table says where it stopped", stopped.code == 130 and stopped.says(where, how), stopped)
 
     resumed = run(*args, broken, "--resume")
     goes_on = resumed.code == 0 and resumed.says("1 of 4: training with full, from step 60 on")
     check("a table goes on", goes_on, resumed)
     again = run(*args, whole, "--hashes", "2")
-    first_rows, resumed_rows, again_rows = (
-        done.out.splitlines()[-6:] for done in (first, resumed, again)
-    )
-    kept = (
-        again.code == 0
-        and again.out.count("is of a finished run; kept as") == 4
-        and again_rows == first_rows
-    )
+    first_rows, resumed_rows, again_rows = (done.out.splitlines()[-6:] for done in (first, resumed, again))
+    kept = again.code == 0 and again.out.count("is of a finished run; kept as") == 4 and again_rows == first_rows
     check("a finished table is kept", kept, again)
     files = [f"{row}.safetensors" for row in ("full", "LSH-4", "LSH-2", "LSH-1")]
     same_bits = all(weights(whole, name) == weights(broken, name) for name in files)
-    check(
-        "and ends with the same numbers and bits", first_rows == resumed_rows and same_bits, resumed
-    )
+    check("and ends with the same numbers and bits", first_rows == resumed_rows and same_bits, resumed)
 
 
 # ---- what is refused
@@ -257,11 +176,7 @@ def wrong_options(root):
     refused("an unknown option", ["--lenght", "12"], misspelt)
     refused("a word", ["fast"], "reformer_copy: fast is no option; options begin with --\n")
     refused("--table with --full", ["--table", "--full"], "--full does not go with --table")
-    refused(
-        "a directory that cannot be written",
-        ["--steps", "1", "--out", "/dev/null/here"],
-        "/dev/null/here",
-    )
+    refused("a directory that cannot be written", ["--steps", "1", "--out", "/dev/null/here"], "/dev/null/here")
     resume = ["--resume", "--out", root / "missing"]
     refused("--resume without a checkpoint", resume, "checkpoint.safetensors: cannot be opened")
     check("and makes no directory", not (root / "missing").exists())
@@ -273,11 +188,7 @@ def wrong_checkpoints(root):
     checkpoint = root / "short" / "checkpoint.safetensors"
     good = checkpoint.read_bytes()
     other = "was written under other options: --hashes 2 there and 4 here, --lr 0.001 there and 0.5 here"
-    refused(
-        "a checkpoint of another course",
-        [*short, "--lr", "0.5", "--hashes", "4", "--resume"],
-        other,
-    )
+    refused("a checkpoint of another course", [*short, "--lr", "0.5", "--hashes", "4", "--resume"], other)
     for what, change, words in [
         ("without a history", drop_history, 'no "history"'),
         ("with a malformed random state", set_metadata("random", "1 x"), "malformed random state"),
@@ -303,11 +214,7 @@ def signals(root):
     for by, code in ((signal.SIGTERM, 143), (signal.SIGHUP, 129)):
         checkpoint.unlink(missing_ok=True)
         done = interrupted([*SMALL, "--steps", "400", "--out", root / "signals"], "1/400", by)
-        saved = (
-            done.code == code
-            and done.says(f"Interrupted by {by.name} after step")
-            and checkpoint.exists()
-        )
+        saved = done.code == code and done.says(f"Interrupted by {by.name} after step") and checkpoint.exists()
         check(f"{by.name} saves and says so", saved, done)
     default = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     done = interrupted([*SMALL, "--out", root / "nohup"], "1/30", signal.SIGHUP)
@@ -321,16 +228,9 @@ def unfinished_runs(root):
     args = [*SMALL, "--steps", "400", "--out", root / "signals"]
     checkpoint = root / "signals" / "checkpoint.safetensors"
     before = checkpoint.read_bytes()
-    unfinished = [
-        "signals/checkpoint.safetensors: is of an unfinished run (step ",
-        " of 400); --resume continues it",
-    ]
+    unfinished = ["signals/checkpoint.safetensors: is of an unfinished run (step ", " of 400); --resume continues it"]
     refused("a run over an unfinished one", args, *unfinished)
-    others = [
-        "is of an unfinished run",
-        " under other options (--lr ",
-        "here); another --out leaves it alone",
-    ]
+    others = ["is of an unfinished run", " under other options (--lr ", "here); another --out leaves it alone"]
     refused("one of other options, too", [*args, "--lr", "0.5"], *others)
     check("and the unfinished one is still there", checkpoint.read_bytes() == before)
     done = run(*args, "--resume")
@@ -340,16 +240,10 @@ def unfinished_runs(root):
 def finished_runs(root):
     """After unfinished_runs(), which finishes one."""
     args = [*SMALL, "--steps", "400", "--out", root / "signals"]
-    checkpoint, first, second = (
-        root / "signals" / f"checkpoint{n}.safetensors" for n in ("", "-1", "-2")
-    )
+    checkpoint, first, second = (root / "signals" / f"checkpoint{n}.safetensors" for n in ("", "-1", "-2"))
     finished = checkpoint.read_bytes()
     done = run(*args, "--steps", "2")
-    kept = (
-        done.code == 0
-        and done.says(f"is of a finished run; kept as {first}")
-        and first.read_bytes() == finished
-    )
+    kept = done.code == 0 and done.says(f"is of a finished run; kept as {first}") and first.read_bytes() == finished
     check("a finished run is kept", kept, done)
     finished = checkpoint.read_bytes()
     done = run(*args, "--steps", "2")
@@ -371,75 +265,8 @@ def no_longer_finite(root):
         change_checkpoint(checkpoint, scaled(factors))
         before = checkpoint.read_bytes()
         done = run(*args, "--resume")
-        said = done.code == 1 and done.complains(
-            f"reformer_copy: {what} is ", "; a smaller --lr may help"
-        )
-        check(
-            f"a run stops where {what} is not finite",
-            said and checkpoint.read_bytes() == before,
-            done,
-        )
-
-
-# ---- pictures and output
-
-
-def tool(folder, name, script):
-    """A program of that name, found before the real one: the environment for it."""
-    folder.mkdir()
-    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
-    (folder / name).chmod(0o755)
-    return {"PATH": f"{folder}:{os.environ['PATH']}"}
-
-
-def pictures(root):
-    """What stands in --out is a path and nothing else; a picture is named if it is there."""
-    tiny = [*SMALL, "--steps", "2", "--out"]
-    for name in ("|touch PWNED;cat>", "a' . system('touch PWNED') . '", "$(touch PWNED)", "--out"):
-        out = root / "work" / name
-        done = run(*tiny, out, cwd=root)
-        there = all(
-            (out / each).read_bytes().startswith(b"\x89PNG")
-            for each in ("curve.png", "attention.png")
-        )
-        named = done.says(
-            f"Loss and accuracy:     {out}/curve.png", f"Attention and buckets: {out}/attention.png"
-        )
-        check(f"pictures are drawn into {name}", done.code == 0 and there and named, done)
-    check("and nothing was run", not list(root.rglob("PWNED")))
-    for name in ("a\nb", "a\x1b[2Jb", "a\x7fb"):
-        refused(f"--out {name!r}", [*tiny, root / name], "--out has a control character in it")
-
-    for what, script, why in [
-        ("hung", "sleep 600", "gnuplot has not ended within 30 s"),
-        ("failing", "cat >/dev/null; echo no font >&2; exit 3", "gnuplot failed: no font"),
-        ("silent", "exit 0", "gnuplot drew nothing"),
-    ]:
-        out = root / f"pictures_{what}"
-        done = run(*tiny, out, **tool(root / f"tools_{what}", "gnuplot", script))
-        told = done.err.count(f".png: this picture could not be drawn: {why}") == 2
-        absent = not done.says("curve.png") and not list(out.glob("*.png*"))
-        check(f"a {what} gnuplot leaves a finished run", done.code == 0 and told and absent, done)
-
-
-def output(root):
-    """Nobody need listen, but what is lost is told."""
-    args = [*SMALL, "--steps", "2", "--out"]
-    with open("/dev/full", "w") as full:
-        done = Ended(start(*args, root / "full", stdout=full))
-    check(
-        "a full device",
-        done.code == 1 and done.complains("standard output could not be written"),
-        done,
-    )
-    there = all((root / "full" / name).exists() for name in ("curve.png", "checkpoint.safetensors"))
-    check("does not end the training", there)
-    closed = f'"{PROGRAM}" {" ".join(args)} "{root}/closed" >&-'
-    done = subprocess.run(["sh", "-c", closed], capture_output=True, text=True)
-    clean = done.returncode == 0 and done.stderr == "" and (root / "closed" / "curve.png").exists()
-    check("closed output", clean, f"{done.returncode} {done.stderr}")
-    done = run(*args, root / "closed", "--resume")
-    check("puts nothing into the checkpoint", done.code == 0, done)
+        said = done.code == 1 and done.complains(f"reformer_copy: {what} is ", "; a smaller --lr may help")
+        check(f"a run stops where {what} is not finite", said and checkpoint.read_bytes() == before, done)
 
 
 PARTS = [
@@ -453,20 +280,8 @@ PARTS = [
     unfinished_runs,
     finished_runs,
     no_longer_finite,
-    pictures,
-    output,
 ]
 
 
-def main():
-    # A test started by nohup, or in the background of a script, would hand these to the program as ignored.
-    for each in (signal.SIGHUP, signal.SIGINT):
-        signal.signal(each, signal.SIG_DFL)
-    with tempfile.TemporaryDirectory() as name:
-        for part in PARTS:
-            part(Path(name))
-    return 1 if failures else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(PARTS))

@@ -44,10 +44,13 @@ struct NodeAccess {
     const bool made = e && e->remake && e->remade_slot == y.slot() && e->remade_version == y.version();
     return made ? e->remake : nullptr;
   }
-  /// Frees what a node saved for its own rules and for those that would make its output again.
+  /// Frees what a node saved for its own rules and for those that would make its output again, and its hooks, which
+  /// cannot be called again and may hold tensors that depend on it.
   static void free_saved(Node& n) noexcept {
     n.free_saved();
-    if (n.extras_) n.extras_->remake = nullptr;
+    if (!n.extras_) return;
+    n.extras_->remake = nullptr;
+    n.extras_->hooks.clear();
   }
   static void make_leaf(TensorImpl& t, Here here);
   static void own_gradient(Node& n, TensorImpl* t) { extras(n).owners.push_back({t->slot, t}); }

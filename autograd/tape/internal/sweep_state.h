@@ -2,6 +2,8 @@
 // hooks, accumulation, the search for NaN.
 #pragma once
 
+#include <optional>
+
 #include "autograd/tape/internal/captures.h"
 #include "autograd/tape/internal/pending.h"
 #include "autograd/tape/sweep.h"
@@ -23,6 +25,7 @@ struct Sweep::State {
   const Here here;
   PendingNodes pending;
   Tensors received, sent;
+  std::optional<double> loss;    // where it began, in anomaly mode
   Captures* captures = nullptr;  // of grad(); grad() of the leaves stays untouched then
 
  private:

@@ -11,7 +11,8 @@ namespace attune::tests {
 TEST_CASE("anomaly mode names the first operation that made a NaN or infinity, forward and backward") {
   const DetectAnomaly guard;
   const Tensor x = leaf({1, -1});
-  CHECK(refusal<AnomalyError>([&] { log(x); }) == "log: NaN in the forward pass, at element 1 of [2]");
+  CHECK(refusal<AnomalyError>([&] { log(x); }) ==
+        "log: NaN in the forward pass, at element 1 of [2]; operand 0 [2] is -1 there");
   const Tensor zero = leaf({0, 1});
   const int line = __LINE__ + 1;
   const Tensor y = sqrt(zero);
@@ -19,9 +20,10 @@ TEST_CASE("anomaly mode names the first operation that made a NaN or infinity, f
     sum(y).backward();
     FAIL("no anomaly");
   } catch (const AnomalyError& e) {
-    CHECK(std::string(e.what()).find(
-              "sqrt: infinity in the backward pass, in the gradient of input 0, at element 0 of [2]") !=
-          std::string::npos);
+    CHECK(
+        std::string(e.what()).find(
+            "sqrt: infinity in the backward pass, in the gradient of input 0, at element 0 of [2]; operand 0 [2] is 0 "
+            "there; the loss is 1\n") != std::string::npos);
     CHECK(e.where().line == line);
   }
 }
@@ -45,16 +47,21 @@ TEST_CASE("anomaly mode searches sums of gradients, in the name and at the line 
     CHECK(failure([&] {
             (y * huge + y * huge + 1).backward({.gradient = leaf({1}).detach(), .create_graph = create_graph});
           }) ==
-          "exp: infinity in the backward pass, in the sum of the gradients that reach it, at element 0 of [1]" + at);
+          "exp: infinity in the backward pass, in the sum of the gradients that reach it, at element 0 of [1]; operand "
+          "0 [1] is -2 "
+          "there" +
+              at);
   // Three of them: the second sum is made in place.
   CHECK(failure([&] { sum(y * (huge / 2) + y * (huge / 2) + y * huge).backward({.retain_graph = true}); }) ==
-        "exp: infinity in the backward pass, in the sum of the gradients that reach it, at element 0 of [1]" + at);
+        "exp: infinity in the backward pass, in the sum of the gradients that reach it, at element 0 of [1]; operand 0 "
+        "[1] is -2 there; the loss is 2.70671e+307" +
+            at);
   const int leaf_line = __LINE__ + 1;
   const Tensor w = tensor({1.0}, float64).requires_grad_();
   sum(w * huge).backward();
   CHECK(failure([&] { sum(w * huge).backward(); }) ==
         "leaf: infinity in the backward pass, in the sum of this pass's gradient and earlier ones, at element 0 of "
-        "[1]\n  at anomaly.cpp:" +
+        "[1]; the loss is 1e+308\n  at anomaly.cpp:" +
             std::to_string(leaf_line));
   CHECK(failure([&] {
           exp(x).backward({.gradient = tensor({NAN}, float64)});
@@ -72,6 +79,19 @@ TEST_CASE("anomaly mode passes the infinities of a mask and finds the ones that 
   const Tensor mask = triu(ones({2, 2}, boolean), 1);
   sum(square(softmax(masked_fill(x, mask, -std::numeric_limits<double>::infinity())))).backward();
   CHECK(refusal<AnomalyError>([&] { exp(x * 1000); }).find("exp: infinity in the forward pass") == 0);
+}
+
+TEST_CASE("anomaly mode shows the operands of what it finds") {
+  const DetectAnomaly guard;
+  const Tensor x = tensor({1, 2, 3, 4, 5, 6}, {2, 3}, float64).requires_grad_(), row = tensor({1, 0, 2}, float64);
+  CHECK(refusal<AnomalyError>([&] { x / row; }) ==
+        "div: infinity in the forward pass, at element 1 of [2, 3]; operand 0 [2, 3] is 2 there; operand 1 [3] is 0 "
+        "there");
+  const Tensor large = full({3, 2}, 1e308, float64);
+  CHECK(
+      refusal<AnomalyError>([&] { matmul(x, large); }) ==
+      "matmul: infinity in the forward pass, at element 0 of [2, 2]; operand 0 [2, 3] lies between 1 and 6; operand 1 "
+      "[3, 2] lies between 1e+308 and 1e+308");
 }
 
 }  // namespace attune::tests

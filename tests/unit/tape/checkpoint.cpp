@@ -60,4 +60,44 @@ TEST_CASE("a recomputed block draws the same numbers from any generator") {
   CHECK(own.state().counter == after.counter);
 }
 
+TEST_CASE("checkpoint refuses a function that computes something else the second time") {
+  const Tensor x = randn({32, 8}, float64).requires_grad_();
+  for (const bool create_graph : {false, true}) {
+    double factor = 2;
+    const auto f = [&](const Tensors& in) { return Tensors{in[0] * in[0] * factor}; };
+    const Tensor y = sum(checkpoint(f, {x})[0]);
+    factor = 3;
+    CHECK(refusal<GradError>([&] { y.backward({.create_graph = create_graph}); })
+              .find("checkpoint: the function computes something else when it runs again for the backward pass: result "
+                    "0 [32, 8] differs by ") == 0);
+  }
+  int results = 1;
+  const Tensor y =
+      checkpoint([&](const Tensors& in) { return Tensors(static_cast<std::size_t>(results++), in[0] * 2); }, {x})[0];
+  CHECK(refusal<GradError>([&] { sum(y).backward(); }).find("2 results where there were 1") != std::string::npos);
+  // Infinities and NaN are no change.
+  const Tensor z = leaf({-1, 0, 1});
+  sum(checkpoint([](const Tensors& in) { return Tensors{log(in[0])}; }, {z})[0]).backward();
+  CHECK(z.grad().to_vector<double>()[2] == 1);
+}
+
+TEST_CASE("a gradient penalty inside of functions that are differentiated") {
+  const auto penalty = [](const Tensors& in) {
+    const Tensor dx = grad({sum(tanh(in[0] * in[1]))}, {in[0]}, {.create_graph = true})[0];
+    return Tensors{sum(square(dx)), in[0] * 2};
+  };
+  const Tensor x = leaf({0.3, -1.2}), w = leaf({0.7, 0.4});
+  CHECK(gradcheck(penalty, {x, w}, {.second_order = true}) == "");
+  const Tensors plain = grad({penalty({x, w})[0]}, {x, w});
+  const Tensors again = grad({checkpoint(penalty, {x, w})[0]}, {x, w});
+  CHECK(values(plain[0]) == values(again[0]));
+  CHECK(values(plain[1]) == values(again[1]));
+  // Inputs that were recorded, too.
+  const Tensors through = grad({checkpoint(penalty, {x * 1.0, w * 1.0})[0]}, {x, w});
+  CHECK(values(plain[0]) == values(through[0]));
+  CHECK(gradcheck([&](const Tensors& in) { return checkpoint(penalty, in); }, {x, w}) == "");
+  const NoGrad off;
+  CHECK(checkpoint([](const Tensors& in) { return Tensors{in[0] * 2}; }, {x})[0].node() == nullptr);
+}
+
 }  // namespace attune::tests

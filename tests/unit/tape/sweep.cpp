@@ -166,6 +166,29 @@ TEST_CASE("tape: hooks see the whole gradient and may replace it") {
         "mul: a hook returned a gradient [2] float64 for a tensor [1] float64");
 }
 
+TEST_CASE("tape: a hook that captures its own tensor is refused, and a graph's hooks go with the graph") {
+  const std::int64_t live = memory_stats().live_blocks;
+  {
+    Tensor x = leaf({1});
+    Tensor y = x * 3;
+    const std::string refused =
+        "register_hook: the hook captures the tensor [1] that it is registered on, so that neither would ever be "
+        "freed; "
+        "let it use its argument, or capture detach()";
+    for (Tensor* t : {&x, &y}) {
+      CHECK(refusal<GradError>([&] { t->register_hook([t = *t](const Tensor& g) { return g * t; }); }) == refused);
+      CHECK(refusal<GradError>(
+                [&] { t->register_hook([list = Tensors{*t}](const Tensor& g) { return g * list[0]; }); }) == refused);
+      t->register_hook([value = t->detach()](const Tensor& g) { return g * value; });
+    }
+    const Tensor z = y * y;
+    y.register_hook([z](const Tensor& g) { return g * z; });  // z holds y's node, and y's node this hook
+    z.backward();
+    CHECK(x.grad().item() == 6 * 3 * 9 * 3);
+  }
+  CHECK(memory_stats().live_blocks == live);
+}
+
 TEST_CASE("tape: backward inside backward") {
   const Tensor x = leaf({2});
   Tensor y = x * x;
