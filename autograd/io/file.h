@@ -47,8 +47,9 @@ std::string read_text(const std::string& path, std::int64_t most_bytes = std::in
                       Here here = Here::current());
 
 /// Calls `write` with a sink for the bytes of a temporary file beside `path`, syncs it, renames it to `path` and syncs
-/// the directory; what killed processes left of such files for `path` is deleted first. Until the rename the old file stays as it was; if anything fails (also if `write` throws), the
-/// temporary file goes. The new file has the old one's permissions; a symbolic link stays, its target is replaced.
+/// the directory; what dead processes left of such files for `path` is deleted first. Until the rename the old file
+/// stays as it was; if anything fails (also if `write` throws), the temporary file goes. The new file has the old one's
+/// permissions; a symbolic link stays, its target is replaced.
 using Sink = std::function<void(const void* data, std::int64_t bytes)>;
 void write_atomically(const std::string& path, const std::function<void(const Sink&)>& write,
                       Here here = Here::current());
