@@ -5,12 +5,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <utility>
 
+#include "autograd/io/internal/temporary.h"
 #include "autograd/runtime/error.h"
 
 namespace attune::io {
@@ -34,7 +34,7 @@ constexpr std::int64_t most_at_once = 1 << 30;  // Linux moves at most 2 GiB in 
 Input::Input(const std::string& path, Here here) : path_(path), here_(here), frame_(path_.c_str(), here) {
   check_path(path, here);
   // Non-blocking, so that a pipe is refused instead of waited for.
-  descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   if (descriptor_ < 0) fail("cannot be opened: " + reason());
   struct stat info {};
   const bool known = ::fstat(descriptor_, &info) == 0;
@@ -46,50 +46,59 @@ Input::Input(const std::string& path, Here here) : path_(path), here_(here), fra
   size_ = info.st_size;
 }
 
-Input::~Input() { ::close(descriptor_); }
+Input::Input(std::string name, std::span<const std::byte> bytes, Here here)
+    : Input(
+          std::move(name), static_cast<std::int64_t>(bytes.size()),
+          [bytes](std::int64_t offset, void* to, std::int64_t n) {
+            std::memcpy(to, bytes.data() + offset, static_cast<std::size_t>(n));
+          },
+          here) {}
+
+Input::Input(std::string name, std::int64_t size, Reader reader, Here here)
+    : path_(std::move(name)), here_(here), frame_(path_.c_str(), here), reader_(std::move(reader)), size_(size) {}
+
+Input::~Input() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
 
 void Input::fail(const std::string& what) const { fail_with(path_, what, here_); }
 
 void Input::read(std::int64_t offset, void* to, std::int64_t bytes) const {
+  if (bytes <= 0) return;
+  if (offset < 0 || offset > size_ || bytes > size_ - offset)
+    fail("ends too early: " + std::to_string(bytes) + " bytes are expected at " + std::to_string(offset) +
+         ", and it has " + std::to_string(size_) + " in all");
+  if (reader_) return reader_(offset, to, bytes);
   auto* at = static_cast<char*>(to);
   while (bytes > 0) {
     const ssize_t got = ::pread(descriptor_, at, static_cast<std::size_t>(std::min(bytes, most_at_once)), offset);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) fail("cannot be read: " + reason());
-    if (got == 0) fail("ends too early");
+    if (got == 0)
+      fail("ends too early: it had " + std::to_string(size_) + " bytes when it was opened, and has " +
+           std::to_string(offset) + " now");
     at += got;
     offset += got;
     bytes -= got;
   }
 }
 
-namespace {
-
-/// Deleted again unless it got its final name.
-struct Temporary {
-  std::string name;
-  int descriptor = -1;
-  ~Temporary() {
-    if (descriptor >= 0) ::close(descriptor);
-    if (!name.empty()) ::unlink(name.c_str());
-  }
-};
-
-/// A new file beside `path`; the system applies the umask to `mode`.
-void create_beside(const std::string& path, mode_t mode, Temporary& file) {
-  static std::atomic<unsigned> count{0};
-  const std::string start = path + "." + std::to_string(::getpid()) + "-";
-  do {
-    std::string name = start + std::to_string(count++) + ".tmp";
-    file.descriptor = ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-    if (file.descriptor >= 0) file.name = std::move(name);
-  } while (file.descriptor < 0 && errno == EEXIST);  // left behind by a process of the same number
+std::string Input::read_all(std::int64_t most_bytes) const {
+  if (size_ > most_bytes)
+    fail("has " + std::to_string(size_) + " bytes; at most " + std::to_string(most_bytes) + " are read");
+  std::string text(static_cast<std::size_t>(size_), '\0');
+  read(0, text.data(), size_);
+  return text;
 }
 
+std::string read_text(const std::string& path, std::int64_t most_bytes, Here here) {
+  return Input(path, here).read_all(most_bytes);
+}
+
+namespace {
+
 void sync_directory(const std::string& path, Here here) {
-  const std::size_t slash = path.rfind('/');
-  const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-  const int d = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const int d = ::open(directory_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (d < 0) return;  // one may write into a directory without the right to read it
   const int error = ::fsync(d) == 0 ? 0 : errno;
   ::close(d);
@@ -109,14 +118,14 @@ void write_atomically(const std::string& link, const std::function<void(const Si
   struct stat old {};
   const bool replaces = ::stat(path.c_str(), &old) == 0;
   if (replaces && !S_ISREG(old.st_mode)) fail_with(path, "is not a regular file", here);
-  Temporary file;
-  create_beside(path, replaces ? 0600 : 0666, file);
-  if (file.descriptor < 0) fail_with(path, "cannot be written: " + reason(), here);
+  remove_stale(path);
+  Temporary file(path, replaces ? 0600 : 0666);
+  if (file.descriptor() < 0) fail_with(path, "cannot be written: " + reason(), here);
   const Frame frame(path.c_str(), here);
   write([&](const void* data, std::int64_t bytes) {
     const auto* at = static_cast<const char*>(data);
     while (bytes > 0) {
-      const ssize_t done = ::write(file.descriptor, at, static_cast<std::size_t>(std::min(bytes, most_at_once)));
+      const ssize_t done = ::write(file.descriptor(), at, static_cast<std::size_t>(std::min(bytes, most_at_once)));
       if (done < 0 && errno == EINTR) continue;
       if (done < 0) fail_with(path, "cannot be written: " + reason(), here);
       at += done;
@@ -124,10 +133,10 @@ void write_atomically(const std::string& link, const std::function<void(const Si
     }
   });
   // Whoever could not read the old file cannot read the new one; file systems without permissions refuse, rightly.
-  if (replaces) static_cast<void>(::fchmod(file.descriptor, old.st_mode & 07777));
-  if (::fsync(file.descriptor) != 0) fail_with(path, "cannot be synced: " + reason(), here);
-  if (::rename(file.name.c_str(), path.c_str()) != 0) fail_with(path, "cannot be replaced: " + reason(), here);
-  file.name.clear();
+  if (replaces) static_cast<void>(::fchmod(file.descriptor(), old.st_mode & 07777));
+  if (::fsync(file.descriptor()) != 0) fail_with(path, "cannot be synced: " + reason(), here);
+  if (::rename(file.name().c_str(), path.c_str()) != 0) fail_with(path, "cannot be replaced: " + reason(), here);
+  file.renamed();
   sync_directory(path, here);
 }
 

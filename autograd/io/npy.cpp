@@ -4,9 +4,12 @@
 #include <cstring>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 #include "autograd/io/file.h"
 #include "autograd/io/internal/elements.h"
+#include "autograd/io/internal/kind.h"
+#include "autograd/io/internal/npy_array.h"
 #include "autograd/ops/movement.h"
 #include "autograd/runtime/error.h"
 #include "autograd/tape/modes.h"
@@ -23,7 +26,9 @@ constexpr std::int64_t most_header = 10'000;
 class HeaderReader {
  public:
   HeaderReader(const io::Input& file, std::string_view text) : file_(file), rest_(text) {}
-  const io::Element* element = nullptr;
+  const io::Element* element = nullptr;  // null for elements that no tensor has
+  std::string code;                      // their type, as the file names it
+  io::Order order = io::Order::little;
   std::optional<bool> fortran;
   std::optional<Shape> shape;
 
@@ -32,7 +37,7 @@ class HeaderReader {
     while (!take('}')) {
       const std::string_view key = quoted();
       expect(':');
-      if (key == "descr" && !element)
+      if (key == "descr" && code.empty())
         read_descr();
       else if (key == "fortran_order" && !fortran)
         read_order();
@@ -47,7 +52,7 @@ class HeaderReader {
     }
     skip_blanks();
     if (!rest_.empty()) malformed();
-    if (!element || !fortran || !shape) file_.fail("the header must give descr, fortran_order and shape");
+    if (code.empty() || !fortran || !shape) file_.fail("the header must give descr, fortran_order and shape");
   }
 
  private:
@@ -75,11 +80,30 @@ class HeaderReader {
 
   void read_descr() {
     skip_blanks();
-    if (rest_.substr(0, 1) == "[") file_.fail("has records as elements, which cannot be read");
-    const std::string_view code = quoted();
-    for (const io::Element& e : io::elements())
-      if (e.npy && code == e.npy) element = &e;
-    if (!element) file_.fail("has elements of type '" + std::string(code) + "', which cannot be read");
+    if (rest_.substr(0, 1) == "[") return skip_records();
+    code = quoted();
+    if (code.empty()) malformed();
+    const std::string_view type = code;
+    const io::Element* const found = io::find_element(&io::Element::npy, type.substr(1));
+    if (!found || !(type[0] == '<' || type[0] == '>' || (type[0] == '|' && found->bytes == 1))) return;
+    element = found;
+    order = type[0] == '>' ? io::Order::big : io::Order::little;
+  }
+  /// A list of fields, which may be lists themselves.
+  void skip_records() {
+    const std::string_view from = rest_;
+    int open = 0;
+    do {
+      skip_blanks();
+      if (rest_.empty()) malformed();
+      if (rest_[0] == '\'' || rest_[0] == '"') {
+        quoted();
+        continue;
+      }
+      open += rest_[0] == '[' ? 1 : rest_[0] == ']' ? -1 : 0;
+      rest_.remove_prefix(1);
+    } while (open > 0);
+    code = from.substr(0, from.size() - rest_.size());
   }
   void read_order() {
     if (take("True"))
@@ -118,65 +142,92 @@ class HeaderReader {
   std::string_view rest_;
 };
 
-}  // namespace
-
-Tensor load_npy(const std::string& path, Here here) {
-  const io::Input file(path, here);
+/// The header of an .npy file, read from its start to `data_start`.
+std::string header_of(const io::Input& file, std::int64_t& data_start) {
   std::uint8_t start[12] = {};
-  if (file.size() < 10) file.fail("is too short for an .npy file");
+  if (file.size() < 10) file.fail("is too short for an .npy file: it has " + std::to_string(file.size()) + " bytes");
   file.read(0, start, 10);
-  if (std::memcmp(start, magic, 6) != 0) file.fail("is no .npy file");
+  if (std::memcmp(start, magic, 6) != 0) {
+    io::expect_kind(file, io::Kind::npy, ".npy file");
+    file.fail("is no .npy file");
+  }
   if (start[6] < 1 || start[6] > 3 || start[7] != 0)
     file.fail("has the unknown format version " + std::to_string(start[6]) + "." + std::to_string(start[7]));
-  std::int64_t length = start[8] | start[9] << 8, data_start = 10;
+  std::int64_t length = start[8] | start[9] << 8;
+  data_start = 10;
   if (start[6] >= 2) {
     if (file.size() < 12) file.fail("ends inside the header");
-    file.read(8, start + 8, 4);
+    file.read(10, start + 10, 2);
     length |= static_cast<std::int64_t>(start[10]) << 16 | static_cast<std::int64_t>(start[11]) << 24;
     data_start = 12;
   }
   if (length > most_header)
     file.fail("claims a header of " + std::to_string(length) + " bytes; at most 10000 are allowed");
-  if (data_start + length > file.size()) file.fail("ends inside the header");
+  if (data_start + length > file.size())
+    file.fail("ends inside the header, whose " + std::to_string(length) + " bytes end at " +
+              std::to_string(data_start + length) + "; the file has " + std::to_string(file.size()));
   std::string text(static_cast<std::size_t>(length), '\0');
   file.read(data_start, text.data(), length);
   data_start += length;
-
-  HeaderReader header(file, text);
-  header.read();
-  const std::int64_t bytes = io::bytes_of(*header.element, *header.shape);
-  if (bytes < 0) file.fail("has a shape whose bytes overflow 64 bits");
-  if (file.size() - data_start != bytes)
-    file.fail("holds " + std::to_string(file.size() - data_start) + " bytes of data for " + header.shape->str() + " " +
-              header.element->npy);
-  Shape stored = *header.shape;
-  if (*header.fortran) std::reverse(stored.begin(), stored.end());
-  Tensor t = io::read_elements(file, data_start, *header.element, stored, "");
-  if (!*header.fortran || t.rank() < 2) return t;
-  Dims axes;
-  for (int i = t.rank() - 1; i >= 0; --i) axes.push_back(i);
-  const NoGrad off;
-  return contiguous(permute(t, axes));
+  return text;
 }
 
-void save_npy(const std::string& path, const Tensor& x, Here here) {
-  if (!x.defined()) throw ValueError("save_npy: the tensor is undefined", here);
+}  // namespace
+
+io::NpyArray io::read_npy(const Input& file) {
+  std::int64_t data_start = 0;
+  const std::string text = header_of(file, data_start);
+  HeaderReader header(file, text);
+  header.read();
+  if (!header.element) return {Tensor(), header.code, nullptr};
+  const std::int64_t bytes = bytes_of(*header.element, *header.shape), there = file.size() - data_start;
+  if (bytes < 0) file.fail("has a shape whose bytes overflow 64 bits");
+  if (there != bytes)
+    file.fail((there < bytes ? "is cut off: " : "goes on behind its array: ") + std::to_string(bytes) +
+              " bytes of data are expected for " + header.shape->str() + " " + header.code + ", and " +
+              std::to_string(there) + " are there");
+  Shape stored = *header.shape;
+  if (*header.fortran) std::reverse(stored.begin(), stored.end());
+  Read read = read_elements(file, data_start, *header.element, stored, header.order);
+  if (read.fault) return {Tensor(), header.code, read.fault};
+  if (!*header.fortran || read.tensor.rank() < 2) return {std::move(read.tensor), header.code, nullptr};
+  Dims axes;
+  for (int i = read.tensor.rank() - 1; i >= 0; --i) axes.push_back(i);
+  const NoGrad off;
+  return {contiguous(permute(read.tensor, axes)), header.code, nullptr};
+}
+
+Tensor load_npy(const std::string& path, Here here) { return load_npy(io::Input(path, here)); }
+
+Tensor load_npy(const io::Input& file) {
+  if (file.size() < 10) io::expect_kind(file, io::Kind::npy, ".npy file");
+  const io::NpyArray array = io::read_npy(file);
+  if (array.fault) file.fail(array.fault);
+  if (array.code.starts_with('[')) file.fail("has records as elements, which cannot be read");
+  if (!array.tensor.defined()) file.fail("has elements of type '" + array.code + "', which cannot be read");
+  return array.tensor;
+}
+
+std::string io::npy_header(const Tensor& x) {
   std::string shape = x.shape().str();
   shape = "(" + shape.substr(1, shape.size() - 2) + (x.rank() == 1 ? ",)" : ")");
-  std::string text = std::string("{'descr': '") + io::element_of(x.dtype()).npy +
+  const Element& element = element_of(x.dtype());
+  std::string text = std::string("{'descr': '") + (element.bytes == 1 ? '|' : '<') + element.npy +
                      "', 'fortran_order': False, 'shape': " + shape + ", }";
   // The data begin at a multiple of 64 bytes, after a line's end.
   text.resize((text.size() + 11 + 63) / 64 * 64 - 11, ' ');
   text += '\n';
+  const char version[] = {1, 0, static_cast<char>(text.size() & 255), static_cast<char>(text.size() >> 8)};
+  return magic + std::string(version, 4) + text;
+}
+
+void save_npy(const std::string& path, const Tensor& x, Here here) {
+  if (!x.defined()) throw ValueError("save_npy: the tensor is undefined", here);
+  const std::string header = io::npy_header(x);
   io::write_atomically(
       path,
       [&](const io::Sink& sink) {
-        const auto length = static_cast<std::uint16_t>(text.size());
-        const std::uint8_t version[] = {1, 0, static_cast<std::uint8_t>(length & 255),
-                                        static_cast<std::uint8_t>(length >> 8)};
-        sink(magic, 6);
-        sink(version, 4);
-        sink(text.data(), static_cast<std::int64_t>(text.size()));
+        sink(header.data(), static_cast<std::int64_t>(header.size()));
         io::write_elements(sink, x);
       },
       here);

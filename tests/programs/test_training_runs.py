@@ -51,11 +51,13 @@ def weights(directory, name="checkpoint.safetensors"):
 
 
 def change_checkpoint(path, change):
-    """Writes a safetensors file again after change(header, data), which returns new data."""
+    """Writes a safetensors file again after change(header, data), which returns new data; without checksums."""
     raw = path.read_bytes()
     n = int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8 : 8 + n])
     data = change(header, raw[8 + n :])
+    for key in ("attune.crc32", "attune.crc32.metadata"):
+        header.get("__metadata__", {}).pop(key, None)
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + data)
 

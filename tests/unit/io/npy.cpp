@@ -55,15 +55,19 @@ TEST_CASE("npy: hostile files end in FileError, each with its reason") {
   const Folder dir;
   const std::string eight(8, '\0'), no_dictionary = "the header is no dictionary of descr, fortran_order and shape";
   const std::pair<std::string, std::string> cases[] = {
-      {"", "is too short for an .npy file"},
+      {"", "is no .npy file but empty"},
+      {"\x93NUMPY", "is too short for an .npy file: it has 6 bytes"},
       {"not a numpy file", "is no .npy file"},
       {std::string("\x93NUMPY\x09\x00\x01\x01", 10), "has the unknown format version 9.0"},
       {std::string("\x93NUMPY\x01\x00\xff\xff", 10), "claims a header of 65535 bytes; at most 10000 are allowed"},
       {std::string("\x93NUMPY\x02\x00\xff\xff\xff\xff", 12), "claims a header of 4294967295 bytes"},
       {std::string("\x93NUMPY\x02\x00\x00\x00", 10), "ends inside the header"},
-      {std::string("\x93NUMPY\x01\x00\x20\x00", 10), "ends inside the header"},
-      {npy_shape("(2,)", eight + "1"), "holds 9 bytes of data for [2] <f4"},
-      {npy_shape("(1000000000000,)", eight), "holds 8 bytes of data for [1000000000000] <f4"},
+      {std::string("\x93NUMPY\x01\x00\x20\x00", 10),
+       "ends inside the header, whose 32 bytes end at 42; the file has 10"},
+      {npy_shape("(2,)", eight + "1"),
+       "goes on behind its array: 8 bytes of data are expected for [2] <f4, and 9 are there"},
+      {npy_shape("(1000000000000,)", eight),
+       "is cut off: 4000000000000 bytes of data are expected for [1000000000000] <f4, and 8 are there"},
       {npy_shape("(4611686018427387904, 4)", eight), "has a shape whose bytes overflow 64 bits"},
       {npy_shape("(0, 4611686018427387904, 4)"), "has a shape whose bytes overflow 64 bits"},
       {npy_shape("(99999999999999999999,)", eight), "has a size beyond 64 bits"},
@@ -77,7 +81,11 @@ TEST_CASE("npy: hostile files end in FileError, each with its reason") {
       {npy_shape("2", eight), no_dictionary},
       {npy_shape("(2,", eight), no_dictionary},
       {npy_shape(std::string(9000, '('), eight), no_dictionary},
-      {npy_shape("(2,)", eight, ">f4"), "has elements of type '>f4', which cannot be read"},
+      {npy_shape("(1,)", eight, "<c8"), "has elements of type '<c8', which cannot be read"},
+      {npy_shape("(1,)", eight, "|f8"), "has elements of type '|f8', which cannot be read"},
+      {npy_shape("(2,)", eight, "f4"), "has elements of type 'f4', which cannot be read"},
+      {npy_shape("(1,)", eight, ""), no_dictionary},
+      {npy("{'descr': [('a', '<f4', 'fortran_order': False", eight), no_dictionary},
       {npy_shape("(1,)", eight, "|O"), "has elements of type '|O', which cannot be read"},
       {npy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }", eight), "has records as elements"},
       {npy_shape("(2,), 'shape': (2,)", eight), "has an unexpected header entry 'shape'"},
@@ -90,6 +98,59 @@ TEST_CASE("npy: hostile files end in FileError, each with its reason") {
   put(dir / "b.npy", npy_shape("(2,)", "\1\2", "|b1"));
   CHECK(refusal<FileError>([&] { load_npy(dir / "b.npy"); }) ==
         (dir / "b.npy") + ": has a bool that is neither 0 nor 1");
+}
+
+TEST_CASE("npy: big-endian and unsigned elements, in both orders of axes") {
+  const Folder dir;
+  // np.save of np.array([[1, 2, 3], [4, 5, 6]]) in each type and order.
+  const auto check = [&](const std::string& type, int width, DType dtype, const std::function<std::string(int)>& bits) {
+    for (const bool fortran : {false, true}) {
+      CAPTURE(type);
+      std::string data;
+      for (int i = 0; i < 6; ++i) {
+        std::string element = bits(fortran ? i / 2 + i % 2 * 3 + 1 : i + 1);
+        REQUIRE(static_cast<int>(element.size()) == width);
+        if (type[0] == '>') std::reverse(element.begin(), element.end());
+        data += element;
+      }
+      put(dir / "a.npy",
+          npy("{'descr': '" + type + "', 'fortran_order': " + (fortran ? "True" : "False") + ", 'shape': (2, 3), }",
+              data));
+      CHECK(same_bits(load_npy(dir / "a.npy"), tensor({1, 2, 3, 4, 5, 6}, {2, 3}, dtype)));
+    }
+  };
+  const auto whole = [](std::size_t width) {
+    return [width](int v) {
+      std::string s(width, '\0');
+      s[0] = static_cast<char>(v);
+      return s;
+    };
+  };
+  for (const char* order : {"<", ">"}) {
+    for (const char* kind : {"i", "u"}) {
+      const std::string type = std::string(order) + kind;
+      check(type + "1", 1, int32, whole(1));
+      check(type + "2", 2, int32, whole(2));
+      check(type + "4", 4, kind[0] == 'i' ? int32 : int64, whole(4));
+      check(type + "8", 8, int64, whole(8));
+    }
+    check(std::string(order) + "f4", 4, float32, [](int v) {
+      const auto x = static_cast<float>(v);
+      return std::string(reinterpret_cast<const char*>(&x), 4);
+    });
+    check(std::string(order) + "f8", 8, float64, [](int v) {
+      const double x = v;
+      return std::string(reinterpret_cast<const char*>(&x), 8);
+    });
+    // Halves: 1 = 0x3c00, 2 = 0x4000, 3 = 0x4200, 4 = 0x4400, 5 = 0x4500, 6 = 0x4600.
+    check(std::string(order) + "f2", 2, float32,
+          [](int v) { return std::string(1, '\0') + "\x3c\x40\x42\x44\x45\x46"[v - 1]; });
+  }
+  put(dir / "u.npy", npy_shape("(2,)", std::string("\0\0\0\0\0\0\0\x80\0\0\0\0\0\0\0\x7f", 16), "<u8"));
+  CHECK(refusal<FileError>([&] { load_npy(dir / "u.npy"); }) ==
+        (dir / "u.npy") + ": has an unsigned number beyond int64");
+  put(dir / "u.npy", npy_shape("(2,)", std::string("\0\0\0\0\0\0\0\x80\0\0\0\0\0\0\0\x7f", 16), ">u8"));
+  CHECK(load_npy(dir / "u.npy").to_vector<std::int64_t>() == std::vector<std::int64_t>{128, 127});
 }
 
 }  // namespace attune::tests

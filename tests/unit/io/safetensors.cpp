@@ -52,7 +52,8 @@ TEST_CASE("safetensors: hostile files end in FileError, each with its reason") {
   };
   std::uint64_t huge = 100'000'001;
   const std::pair<std::string, std::string> cases[] = {
-      {"", "is too short for a safetensors file"},
+      {"", "is no safetensors file but empty"},
+      {"12", "is too short for a safetensors file: at least 8 bytes are expected, and it has 2"},
       {std::string(reinterpret_cast<char*>(&huge), 8) + "{}", "claims a header of 100000001 bytes"},
       {with_header("{}").substr(0, 9), "claims a header of 2 bytes and is only 9 long"},
       {with_header(" {}"), "the header does not begin with '{'"},
@@ -62,15 +63,18 @@ TEST_CASE("safetensors: hostile files end in FileError, each with its reason") {
       {with_header("{\"a\":" + entry("[2]", "[4,12]") + "}", eight + "1234"), "leaves a hole before it"},
       {with_header("{\"a\":" + entry("[2]", "[0,8]") + ",\"b\":" + entry("[1]", "[4,8]") + "}", eight),
        "overlaps another one"},
-      {with_header("{\"a\":" + entry("[2]", "[0,8]") + "}", eight + "1"), "has bytes that belong to no tensor"},
-      {with_header("{\"a\":" + entry("[2]", "[0,8]") + "}", "1234"), "lies outside of the data"},
-      {one("[2]", "[8,0]"), "lies outside of the data"},
+      {with_header("{\"a\":" + entry("[2]", "[0,8]") + "}", eight + "1"),
+       "has bytes that belong to no tensor: 8 bytes of tensors are expected behind the header, and 9 are there"},
+      {with_header("{\"a\":" + entry("[2]", "[0,8]") + "}", "1234"),
+       "is cut off: 8 bytes of tensors are expected behind the header, and 4 are there"},
+      {one("[2]", "[8,0]"), "ends before it begins"},
       {one("[3]", "[0,8]"), "has 8 bytes for [3] F32"},
       {one("[4611686018427387904,4]", "[0,8]"), "has a shape whose bytes overflow 64 bits"},
       {one("[-2]", "[0,8]"), "has a size that is no natural number"},
       {one("[2.0]", "[0,8]"), "has a size that is no natural number"},
       {one("[1,1,1,1,1,1,1,1,1,1,2]", "[0,8]"), "has no shape of at most 10 axes"},
-      {one("[2]", "[0,8]", "F33"), "has an unknown dtype \"F33\""},
+      {one("[2]", "[0,8]", ""), "has an unexpected value for dtype"},
+      {one("[2]", "[0,9]", "F33"), "is cut off: 9 bytes of tensors are expected behind the header, and 8 are there"},
       {with_header("{\"__metadata__\":{\"a\":1}}"), "__metadata__ holds something else than strings"},
       {with_header("[]"), "the header does not begin with '{'"},
       {with_header("{} {}"), "the header is no JSON"},
@@ -105,6 +109,7 @@ TEST_CASE("safetensors: hostile files end in FileError, each with its reason") {
        "has a shape whose bytes overflow 64 bits"},
       {with_header("{\"a\":" + std::string(1'000'000, '[')), "must have dtype, shape and data_offsets"},
       {with_header("{\"a\":{\"shape\":" + std::string(1'000'000, '[')), "has a size that is no natural number"},
+      {std::string("\x40\0\0\0\0\0\0\0{", 9), "claims a header of 64 bytes and is only 9 long: it is cut off"},
       {std::string(8, '\xff') + "{}", "claims a header of 18446744073709551615 bytes"},
       {std::string(8, '\0'), "the header does not begin with '{'"},
   };
@@ -125,14 +130,16 @@ TEST_CASE("safetensors: a bool of 2 is refused, a file of no tensors is not") {
 
 TEST_CASE("safetensors: the layout of the format's own tool, byte by byte") {
   const Folder dir;
-  // Metadata first, then the tensors by falling width and then name; spaces up to a multiple of eight bytes.
-  const std::string expected =
-      with_header(R"({"__metadata__":{"format":"pt"},"n":{"dtype":"I64","shape":[1],"data_offsets":[0,8]},)"
-                  R"("a":{"dtype":"F32","shape":[],"data_offsets":[8,12]},)"
-                  R"("w":{"dtype":"F32","shape":[1,2],"data_offsets":[12,20]},)"
-                  R"("b":{"dtype":"BOOL","shape":[3],"data_offsets":[20,23]}}     )",
-                  std::string("\3\0\0\0\0\0\0\0", 8) + std::string("\0\0\x80\x3f", 4) +
-                      std::string("\0\0\x80\x3f\0\0\0\x40", 8) + std::string("\0\1\1", 3));
+  // Metadata first, then the tensors by falling width and then name; spaces up to a multiple of eight bytes. The
+  // checksums are Python's zlib.crc32() of name, 0, dtype, 0, shape and elements.
+  const std::string expected = with_header(
+      R"({"__metadata__":{"attune.crc32":"a0fd7fc028e4222a024fa828040f690f","attune.crc32.metadata":"602676d3",)"
+      R"("format":"pt"},"n":{"dtype":"I64","shape":[1],"data_offsets":[0,8]},)"
+      R"("a":{"dtype":"F32","shape":[],"data_offsets":[8,12]},)"
+      R"("w":{"dtype":"F32","shape":[1,2],"data_offsets":[12,20]},)"
+      R"("b":{"dtype":"BOOL","shape":[3],"data_offsets":[20,23]}})",
+      std::string("\3\0\0\0\0\0\0\0", 8) + std::string("\0\0\x80\x3f", 4) + std::string("\0\0\x80\x3f\0\0\0\x40", 8) +
+          std::string("\0\1\1", 3));
   const std::map<std::string, Tensor> tensors = {
       {"w", tensor({1, 2}, {1, 2})}, {"n", tensor({3}, {1}, int64)}, {"b", gt(tensor({0, 1, 2}), 0)}, {"a", scalar(1)}};
   save_safetensors(dir / "a", tensors, {{"format", "pt"}});
@@ -140,7 +147,9 @@ TEST_CASE("safetensors: the layout of the format's own tool, byte by byte") {
   const SafetensorsFile back = load_safetensors(dir / "a");
   for (const auto& [name, t] : tensors) CHECK(same_bits(t, back.tensors.at(name)));
   save_safetensors(dir / "none", {});
-  CHECK(get(dir / "none") == with_header("{}      "));
+  CHECK(get(dir / "none") ==
+        with_header(
+            R"({"__metadata__":{"attune.crc32":"","attune.crc32.metadata":"0cae4467 format","format":"pt"}}    )"));
 }
 
 TEST_CASE("safetensors: every half precision number; integers at both ends of their types") {
@@ -180,6 +189,83 @@ TEST_CASE("safetensors: every half precision number; integers at both ends of th
   check("c", int32, {0, 65535});
   check("d", int32, {32767, -32768});
   check("e", int64, {0, 4294967295.0});
+}
+
+TEST_CASE("safetensors: every flipped bit of a file is refused, in the elements by the name of the tensor") {
+  const Folder dir;
+  manual_seed(3);
+  const std::map<std::string, Tensor> tensors = {
+      {"weight", randn({2, 3})}, {"bias", randint(-5, 5, {3})}, {"mask", gt(randn({5}), 0)}, {"empty", zeros({0, 2})}};
+  save_safetensors(dir / "good", tensors, {{"step", "12"}});
+  const std::string good = get(dir / "good");
+  const auto path = dir / "bad";
+  const std::byte* const bytes = reinterpret_cast<const std::byte*>(good.data());
+  const auto data = static_cast<std::size_t>(good[0] & 255) + (static_cast<std::size_t>(good[1] & 255) << 8) + 8;
+  std::vector<std::byte> bad(bytes, bytes + good.size());
+  int loaded = 0, nameless = 0;
+  for (std::size_t i = 0; i < 8 * good.size(); ++i) {
+    bad[i / 8] ^= std::byte{1} << i % 8;
+    const io::Input file(path, bad);
+    const std::string said = refusal<FileError>([&] { load_safetensors(file); });
+    loaded += said.empty();
+    if (i / 8 >= data) {
+      const std::size_t at = i / 8 - data;
+      const char* name = at < 24 ? "bias" : at < 48 ? "weight" : "mask";
+      nameless += said.find("tensor \"" + std::string(name) + "\" is damaged") == std::string::npos;
+    }
+    bad[i / 8] ^= std::byte{1} << i % 8;
+  }
+  CHECK(loaded == 0);
+  CHECK(nameless == 0);
+  CHECK(load_safetensors(io::Input(path, bad)).tensors.size() == 4);
+}
+
+TEST_CASE("safetensors: metadata come back as they were given, with a format for others") {
+  const Folder dir;
+  using Metadata = std::map<std::string, std::string>;
+  for (const Metadata& given : {Metadata{}, {{"a", "b"}}, {{"format", "pt"}}, {{"format", "np"}, {"z", ""}}}) {
+    save_safetensors(dir / "a", {{"w", ones({2})}}, given);
+    CHECK(load_safetensors(dir / "a").metadata == given);
+    const std::string format = given.count("format") != 0 ? given.at("format") : "pt";
+    CHECK(get(dir / "a").find("\"format\":\"" + format + "\"") != std::string::npos);
+  }
+  for (const char* key : {"attune.crc32", "attune.crc32.metadata"})
+    CHECK_THROWS_AS(save_safetensors(dir / "a", {}, {{key, "0"}}), ValueError);
+  // Another program may sort and space the header as it likes.
+  std::string file = get(dir / "a");
+  const std::size_t at = file.find("{\"__metadata__\":{") + 17, end = file.find("},", at);
+  const std::string metadata = file.substr(at, end - at);
+  const std::string header =
+      R"({ "w" : {"shape":[2],"dtype":"F32","data_offsets":[0,8]}, "__metadata__" : {)" + metadata + "}}";
+  put(dir / "b", with_header(header, file.substr(file.size() - 8)));
+  CHECK(load_safetensors(dir / "b").metadata.at("format") == "np");
+  // Two tensors of the same bytes are not each other.
+  put(dir / "b",
+      with_header(R"({ "v" : {"shape":[2],"dtype":"F32","data_offsets":[0,8]}, "__metadata__" : {)" + metadata + "}}",
+                  file.substr(file.size() - 8)));
+  CHECK(refusal<FileError>([&] { load_safetensors(dir / "b"); }).find("tensor \"v\" is damaged") != std::string::npos);
+}
+
+TEST_CASE("safetensors: a dtype that no tensor has is told, and the others are read") {
+  const Folder dir;
+  for (const char* dtype : {"F8_E4M3", "F8_E5M2", "C64", "F4", "SOMETHING_NEW"}) {
+    put(dir / "a", with_header(std::string(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[8,12]},"f":{"dtype":")") +
+                                   dtype + R"(","shape":[1,1],"data_offsets":[0,8]}})",
+                               std::string(10, '\0') + "\x80\x3f"));
+    const SafetensorsFile file = load_safetensors(dir / "a");
+    CHECK(file.at("a").item() == 1);
+    CHECK(file.tensors.size() == 1);
+    CHECK(file.unreadable == std::map<std::string, std::string>{{"f", dtype}});
+    CHECK(refusal<ValueError>([&] { file.at("f"); }) ==
+          std::string("tensor \"f\" of the file has the dtype ") + dtype + ", which cannot be read");
+    CHECK(refusal<ValueError>([&] { file.at("g"); }) == "the file has no tensor \"g\"");
+  }
+  const auto u64 = [&](const std::string& bytes) {
+    put(dir / "u", with_header(R"({"u":{"dtype":"U64","shape":[1],"data_offsets":[0,8]}})", bytes));
+    return load_safetensors(dir / "u");
+  };
+  CHECK(same_bits(u64("\1\2\3\4\5\6\7\x7f").at("u"), tensor({1}, {1}, int64) * 0 + std::int64_t{0x7f07060504030201}));
+  CHECK(u64("\1\2\3\4\5\6\7\x80").unreadable.at("u") == "U64");
 }
 
 }  // namespace attune::tests
