@@ -9,8 +9,9 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <optional>
 
-#include "autograd/io/file.h"
+#include "autograd/io/directory.h"
 #include "autograd/runtime/error.h"
 #include "autograd/runtime/parallel.h"
 #include "examples/reformer_copy/report.h"
@@ -21,14 +22,12 @@ using namespace reformer_copy;
 
 namespace {
 
-/// Makes the directory and writes into it, so that a run does not end without being able to save.
+/// Makes the directory; a run does not end without being able to save.
 void prepare(const std::string& directory) {
   std::error_code error;
   std::filesystem::create_directories(directory, error);
   if (error) throw attune::FileError(directory + ": cannot be made: " + error.message());
-  const std::string probe = directory + "/.writable";
-  attune::io::write_text(probe, "");
-  std::filesystem::remove(probe, error);
+  attune::io::check_writable(directory);
 }
 
 /// Nothing that took time to train is written over: an unfinished run waits for --resume. Returns the checkpoints of
@@ -98,7 +97,9 @@ int run(const Options& o) {
   if (o.threads > 0) attune::set_num_threads(static_cast<int>(o.threads));
   // What is wrong with the options, their directory or its checkpoints shows before anything is trained.
   const std::vector<Options> runs = o.table ? table_runs(o) : std::vector<Options>{o};
+  std::optional<attune::io::DirectoryLock> lock;  // until the pictures are drawn
   or_refuse([&] {
+    if (std::filesystem::exists(o.out)) lock.emplace(o.out);
     for (const Options& each : runs) {
       Trainer trainer(each);
       const std::string checkpoint = checkpoint_path(each);
@@ -106,6 +107,7 @@ int run(const Options& o) {
     }
     const std::vector<std::string> finished = o.resume ? std::vector<std::string>() : in_the_way(runs);
     prepare(o.out);
+    if (!lock) lock.emplace(o.out);
     keep_aside(finished);
   });
   examples::catch_interrupts();

@@ -60,5 +60,29 @@ def output(root):
     check("puts nothing into the checkpoint", done.code == 0, done)
 
 
+def directories(root):
+    """A run is alone in its directory, and changes nothing there that is not its own."""
+    args = [*SMALL, "--steps", "2", "--out", root / "shared"]
+    (root / "shared").mkdir()
+    precious = root / "precious"
+    precious.write_text("my notes")
+    for name in (".writable", ".attune-probe"):
+        (root / "shared" / name).symlink_to(precious)
+    first = start(*args, "--steps", "4000")
+    first.stdout.readline()
+    second = run(*args)
+    refusal = second.code == 2 and second.complains(str(root / "shared"), str(first.pid))
+    check("a second run in a directory is refused, with the process that is there", refusal, second)
+    resumed = run(*args, "--resume")
+    check("so is one that resumes", resumed.code == 2 and resumed.complains(str(first.pid)), resumed)
+    first.kill()
+    first.communicate()
+    done = run(*args)
+    check("a run that was killed keeps nobody out", done.code == 0, done)
+    left = sorted(path.name for path in (root / "shared").iterdir() if not path.is_symlink())
+    check("only results are left", left == ["attention.png", "checkpoint.safetensors", "curve.png"], left)
+    check("what a link leads to is as it was", precious.read_text() == "my notes")
+
+
 if __name__ == "__main__":
-    sys.exit(main([pictures, output]))
+    sys.exit(main([pictures, output, directories]))
