@@ -35,4 +35,40 @@ TEST_CASE("reversible: a parameter that is not listed is an error, not a missing
           "reversible_blocks: a block uses a tensor [3] that requires a gradient and is not among its parameters");
 }
 
+TEST_CASE("reversible: the backward pass finds modes and options as the forward pass did") {
+  const auto gradients = [](bool reversible, bool changed) {
+    manual_seed(3);
+    nn::LshSelfAttention f(8, 2, {.hashes = 2, .chunk = 4, .dropout = 0.2});
+    nn::LocalSelfAttention g(8, 2, {.chunk = 4, .dropout = 0.2});
+    const nn::ReversibleBlock block{[&](const Tensor& x) { return f(x).output; }, [&](const Tensor& x) { return g(x); },
+                                    f.parameters(), g.parameters()};
+    const Tensor x = randn({2, 16, 8}).requires_grad_();
+    const nn::TwoStreams y = nn::reversible_blocks({block}, {x, x}, reversible);
+    const Tensor loss = sum(square(y.first) + square(y.second));
+    if (changed) {
+      f.eval();
+      g.eval();
+      f.options.causal = !f.options.causal;
+      f.options.chunk = 8;
+      g.options.causal = !g.options.causal;
+    }
+    loss.backward();
+    return values(x.grad());
+  };
+  const std::vector<double> right = gradients(false, false), as_it_was = gradients(true, true);
+  for (std::size_t i = 0; i < right.size(); ++i) CHECK(as_it_was[i] == doctest::Approx(right[i]).epsilon(1e-3));
+}
+
+TEST_CASE("reversible: a block that computes something else the second time is refused") {
+  nn::Linear f(3, 3), g(3, 3);
+  double factor = 1;
+  const nn::ReversibleBlock block{[&](const Tensor& x) { return f(x) * factor; }, [&](const Tensor& x) { return g(x); },
+                                  f.parameters(), g.parameters()};
+  const nn::TwoStreams y = nn::reversible_blocks({block}, {randn({2, 3}), randn({2, 3})});
+  factor = 2;
+  CHECK(refusal<GradError>([&] { sum(y.second).backward(); })
+            .find("reversible_blocks: a block computes something else when it runs again for the backward pass: result "
+                  "0 [2, 3] differs by ") == 0);
+}
+
 }  // namespace attune::tests
