@@ -91,6 +91,12 @@ class Tensor {
   /// The same elements off the tape.
   Tensor detach() const;
 
+  /// Converts the elements in place, and the gradient with them: this handle and its copies (an optimiser's, say) then
+  /// hold them in `dtype`, in fresh dense memory; hooks stay. Detached handles and views keep the old elements. A
+  /// backward pass of what was recorded before throws GradError. Throws DTypeError unless both dtypes are floating,
+  /// GradError for a recorded tensor.
+  Tensor& convert_(DType dtype, Here here = Here::current());
+
   /// Calls `hook` with this tensor's whole gradient in every backward pass; a defined result replaces it. Returns an
   /// id for remove_hook.
   int register_hook(std::function<Tensor(const Tensor& grad)> hook, Here here = Here::current());
