@@ -24,19 +24,27 @@ Fans fans(const char* name, const Tensor& w) {
   return {static_cast<double>(w.shape()[1]) * field, static_cast<double>(w.shape()[0]) * field};
 }
 
+/// w with these elements.
+Tensor overwritten(Tensor w, const Tensor& values) {
+  const NoGrad off;
+  return copy_(w, values);
+}
+
 }  // namespace
 
-Tensor& uniform_(Tensor& w, double low, double high, Generator& g) {
+Tensor uniform_(const Tensor& w, double low, double high, Generator& g) {
   const NoGrad off;
-  return attune::uniform_(w, low, high, g);
+  Tensor into = w;
+  return attune::uniform_(into, low, high, g);
 }
 
-Tensor& normal_(Tensor& w, double mean, double std, Generator& g) {
+Tensor normal_(const Tensor& w, double mean, double std, Generator& g) {
   const NoGrad off;
-  return attune::normal_(w, mean, std, g);
+  Tensor into = w;
+  return attune::normal_(into, mean, std, g);
 }
 
-Tensor& trunc_normal_(Tensor& w, double mean, double std, double low, double high, Generator& g) {
+Tensor trunc_normal_(const Tensor& w, double mean, double std, double low, double high, Generator& g) {
   if (!(low < high) || !(std > 0)) throw ValueError("trunc_normal_: needs low < high and std > 0");
   const auto below = [&](double v) { return 0.5 * std::erfc((mean - v) / (std * std::sqrt(2.0))); };
   if (below(high) - below(low) < 1e-3)
@@ -49,22 +57,23 @@ Tensor& trunc_normal_(Tensor& w, double mean, double std, double low, double hig
       const double v = mean + std * z;
       if (v >= low && v <= high && static_cast<std::int64_t>(kept.size()) < w.numel()) kept.push_back(v);
     }
-  return copy_(w, tensor(kept, w.shape(), DType::float64));
+  return overwritten(w, tensor(kept, w.shape(), DType::float64));
 }
 
-Tensor& constant_(Tensor& w, double value) {
+Tensor constant_(const Tensor& w, double value) {
   const NoGrad off;
-  return fill_(w, value);
+  Tensor into = w;
+  return fill_(into, value);
 }
-Tensor& zeros_(Tensor& w) { return init::constant_(w, 0); }
-Tensor& ones_(Tensor& w) { return init::constant_(w, 1); }
+Tensor zeros_(const Tensor& w) { return init::constant_(w, 0); }
+Tensor ones_(const Tensor& w) { return init::constant_(w, 1); }
 
-Tensor& xavier_uniform_(Tensor& w, double gain, Generator& g) {
+Tensor xavier_uniform_(const Tensor& w, double gain, Generator& g) {
   const Fans f = fans("xavier_uniform_", w);
   const double a = gain * std::sqrt(6 / (f.in + f.out));
   return init::uniform_(w, -a, a, g);
 }
-Tensor& xavier_normal_(Tensor& w, double gain, Generator& g) {
+Tensor xavier_normal_(const Tensor& w, double gain, Generator& g) {
   const Fans f = fans("xavier_normal_", w);
   return init::normal_(w, 0, gain * std::sqrt(2 / (f.in + f.out)), g);
 }
@@ -78,11 +87,11 @@ double fan_of(const char* name, const Tensor& w, Fan fan) {
 
 }  // namespace
 
-Tensor& kaiming_uniform_(Tensor& w, double gain, Fan fan, Generator& g) {
+Tensor kaiming_uniform_(const Tensor& w, double gain, Fan fan, Generator& g) {
   const double a = gain * std::sqrt(3 / fan_of("kaiming_uniform_", w, fan));
   return init::uniform_(w, -a, a, g);
 }
-Tensor& kaiming_normal_(Tensor& w, double gain, Fan fan, Generator& g) {
+Tensor kaiming_normal_(const Tensor& w, double gain, Fan fan, Generator& g) {
   return init::normal_(w, 0, gain / std::sqrt(fan_of("kaiming_normal_", w, fan)), g);
 }
 
@@ -100,7 +109,7 @@ double dot(const double* x, const double* y, std::size_t n) {
 
 }  // namespace
 
-Tensor& orthogonal_(Tensor& w, double gain, Generator& g) {
+Tensor orthogonal_(const Tensor& w, double gain, Generator& g) {
   if (w.rank() < 2) throw ShapeError("orthogonal_: needs at least two axes, got " + w.shape().str());
   const std::size_t rows = static_cast<std::size_t>(w.shape()[0]),
                     columns = rows == 0 ? 0 : static_cast<std::size_t>(w.numel()) / rows;
@@ -122,19 +131,17 @@ Tensor& orthogonal_(Tensor& w, double gain, Generator& g) {
   for (std::size_t r = 0; r < rows; ++r)
     for (std::size_t c = 0; c < columns; ++c)
       out[r * columns + c] = gain * (rows <= columns ? v[r * length + c] : v[c * length + r]);
-  const NoGrad off;
-  return copy_(w, tensor(out, w.shape(), DType::float64));
+  return overwritten(w, tensor(out, w.shape(), DType::float64));
 }
 
-Tensor& eye_(Tensor& w) {
+Tensor eye_(const Tensor& w) {
   if (w.rank() != 2) throw ShapeError("eye_: needs a matrix, got " + w.shape().str());
   std::vector<double> v(static_cast<std::size_t>(w.numel()));
   for (std::int64_t i = 0; i < std::min(w.size(0), w.size(1)); ++i) v[static_cast<std::size_t>(i * w.size(1) + i)] = 1;
-  const NoGrad off;
-  return copy_(w, tensor(v, w.shape(), DType::float64));
+  return overwritten(w, tensor(v, w.shape(), DType::float64));
 }
 
-Tensor& dirac_(Tensor& w, std::int64_t groups) {
+Tensor dirac_(const Tensor& w, std::int64_t groups) {
   if (w.rank() < 3 || w.rank() > 5)
     throw ShapeError("dirac_: needs the weight of a convolution, of 3 to 5 axes, got " + w.shape().str());
   if (groups < 1 || w.size(0) % groups != 0)
@@ -151,11 +158,10 @@ Tensor& dirac_(Tensor& w, std::int64_t groups) {
     for (std::int64_t g = 0; g < groups; ++g)
       for (std::int64_t i = 0; i < std::min(out, in); ++i)
         v[static_cast<std::size_t>(((g * out + i) * in + i) * window + middle)] = 1;
-  const NoGrad off;
-  return copy_(w, tensor(v, w.shape(), DType::float64));
+  return overwritten(w, tensor(v, w.shape(), DType::float64));
 }
 
-Tensor& sparse_(Tensor& w, double sparsity, double std, Generator& g) {
+Tensor sparse_(const Tensor& w, double sparsity, double std, Generator& g) {
   if (w.rank() != 2) throw ShapeError("sparse_: needs a matrix, got " + w.shape().str());
   if (!(sparsity >= 0 && sparsity <= 1))
     throw ValueError("sparse_: sparsity = " + std::to_string(sparsity) + " is not in [0, 1]");
@@ -169,7 +175,7 @@ Tensor& sparse_(Tensor& w, double sparsity, double std, Generator& g) {
     for (std::int64_t i = 0; i < zeros; ++i)
       v[static_cast<std::size_t>(order[static_cast<std::size_t>(i)] * columns + c)] = 0;
   }
-  return copy_(w, tensor(v, w.shape(), DType::float64));
+  return overwritten(w, tensor(v, w.shape(), DType::float64));
 }
 
 }  // namespace attune::nn::init

@@ -28,7 +28,7 @@ void Module::check_name(const std::string& name) const {
       if (below.starts_with(above + "."))
         throw ValueError("module: the name \"" + below + "\" lies below \"" + above + "\"");
   };
-  for (const auto& e : entries_) check(e->name);
+  for (const auto& e : entries_) check(e->name_);
   for (const auto& c : children_) check(c->name_);
 }
 
@@ -39,32 +39,39 @@ void Module::adopt(std::string name, std::unique_ptr<Module> module) {
   children_.push_back(std::move(module));
 }
 
-Tensor& Module::parameter(std::string name, Tensor value, Here here) {
+Parameter& Module::parameter(std::string name, Tensor value, Here here) {
   check_name(name);
   if (!value.defined()) throw ValueError("module: the parameter \"" + name + "\" is undefined");
   value.requires_grad_(true, site_.line != 0 ? site_ : here);
-  entries_.push_back(std::make_shared<Entry>(std::move(name), std::move(value), true, true));
-  return entries_.back()->value;
+  const std::shared_ptr<Parameter> made(new Parameter(this, std::move(name), std::move(value), true, true));
+  entries_.push_back(made);
+  return *made;
 }
 
-Tensor& Module::buffer(std::string name, Tensor value, bool persistent) {
+Buffer& Module::buffer(std::string name, Tensor value, bool persistent) {
   check_name(name);
   if (!value.defined()) throw ValueError("module: the buffer \"" + name + "\" is undefined");
-  entries_.push_back(std::make_shared<Entry>(std::move(name), std::move(value), false, persistent));
-  return entries_.back()->value;
+  const std::shared_ptr<Buffer> made(new Buffer(this, std::move(name), std::move(value), false, persistent));
+  entries_.push_back(made);
+  return *made;
+}
+
+Parameter& Module::absent(std::string name) {
+  absent_.emplace_back(new Parameter(this, std::move(name), {}, true, false));
+  return *absent_.back();
 }
 
 template <class Visit>
 void Module::each_entry(const std::string& prefix, Visit&& visit) const {
-  for (const auto& e : entries_) visit(prefix + e->name, *e);
+  for (const auto& e : entries_) visit(prefix + e->name_, *e);
   for (const auto& c : children_) c->each_entry(prefix + c->name_ + ".", visit);
 }
 
 std::vector<std::pair<std::string, Tensor>> Module::named_parameters() const {
   std::vector<std::pair<std::string, Tensor>> out;
   std::unordered_set<const TensorImpl*> seen;
-  each_entry("", [&](const std::string& path, const Entry& e) {
-    if (e.trainable && seen.insert(e.value.impl()).second) out.emplace_back(path, e.value);
+  each_entry("", [&](const std::string& path, const Registered& e) {
+    if (e.trainable_ && seen.insert(e.value_.impl()).second) out.emplace_back(path, e.value_);
   });
   return out;
 }
@@ -77,8 +84,8 @@ std::vector<Tensor> Module::parameters() const {
 
 std::vector<std::pair<std::string, Tensor>> Module::named_buffers() const {
   std::vector<std::pair<std::string, Tensor>> out;
-  each_entry("", [&](const std::string& path, const Entry& e) {
-    if (!e.trainable) out.emplace_back(path, e.value);
+  each_entry("", [&](const std::string& path, const Registered& e) {
+    if (!e.trainable_) out.emplace_back(path, e.value_);
   });
   return out;
 }
@@ -118,21 +125,10 @@ void Module::zero_grad() {
   for (Tensor& p : parameters()) p.zero_grad();
 }
 
-void Module::to(DType dtype) {
-  if (!is_floating(dtype)) throw DTypeError(std::string("module: cannot be converted to ") + name_of(dtype));
-  // Tied parameters stay tied.
-  std::unordered_map<const TensorImpl*, Tensor> converted;
-  std::vector<Tensor> before;  // keeps the old addresses from being reused meanwhile
-  const NoGrad off;
-  each_entry("", [&](const std::string&, Entry& e) {
-    if (!is_floating(e.value.dtype()) || e.value.dtype() == dtype) return;
-    Tensor& fresh = converted[e.value.impl()];
-    if (!fresh.defined()) {
-      fresh = attune::to(e.value.detach(), dtype);
-      if (e.value.requires_grad()) fresh.requires_grad_(true, e.value.node()->site());
-    }
-    before.push_back(e.value);
-    e.value = fresh;
+void Module::to(DType dtype, Here here) {
+  if (!is_floating(dtype)) throw DTypeError(std::string("module: cannot be converted to ") + name_of(dtype), here);
+  each_entry("", [&](const std::string&, Registered& e) {
+    if (is_floating(e.value_.dtype())) e.value_.convert_(dtype, here);
   });
 }
 
@@ -149,20 +145,20 @@ Tensors Module::with_parameters(const Tensors& values, const std::function<Tenso
                        here);
     place[own[i].impl()] = i;
   }
-  using Entries = std::vector<std::pair<std::shared_ptr<Entry>, std::size_t>>;
+  using Entries = std::vector<std::pair<std::shared_ptr<Registered>, std::size_t>>;
   struct Exchange {
     Exchange(const Entries& entries, const Tensors& by) {
       before.reserve(entries.size());  // nothing throws below
-      for (const auto& [entry, i] : entries) before.emplace_back(entry, std::exchange(entry->value, by[i]));
+      for (const auto& [entry, i] : entries) before.emplace_back(entry, std::exchange(entry->value_, by[i]));
     }
     ~Exchange() {
-      for (auto& [entry, value] : before) entry->value = std::move(value);
+      for (auto& [entry, value] : before) entry->value_ = std::move(value);
     }
-    std::vector<std::pair<std::shared_ptr<Entry>, Tensor>> before;
+    std::vector<std::pair<std::shared_ptr<Registered>, Tensor>> before;
   };
   Entries entries;
-  each_entry("", [&](const std::string&, Entry& e) {
-    if (e.trainable) entries.emplace_back(e.shared_from_this(), place.at(e.value.impl()));
+  each_entry("", [&](const std::string&, Registered& e) {
+    if (e.trainable_) entries.emplace_back(e.shared_from_this(), place.at(e.value_.impl()));
   });
   const Exchange exchange(entries, values);
   const ReplayLog::Surrounding surrounding([entries, saved = std::vector<Saved>(values.begin(), values.end())] {
@@ -173,8 +169,8 @@ Tensors Module::with_parameters(const Tensors& values, const std::function<Tenso
 
 StateDict Module::state_dict() const {
   StateDict state;
-  each_entry("", [&](const std::string& path, const Entry& e) {
-    if (e.persistent) state[path] = e.value.detach();
+  each_entry("", [&](const std::string& path, const Registered& e) {
+    if (e.persistent_) state[path] = e.value_.detach();
   });
   return state;
 }
@@ -198,28 +194,28 @@ void Module::load_state_dict(const StateDict& state, const LoadOptions& options,
   std::vector<std::string> missing, unexpected, misshaped;
   std::unordered_set<const TensorImpl*> found;
   std::unordered_set<std::string> known;
-  each_entry("", [&](const std::string& path, const Entry& e) {
-    if (!e.persistent) return;
+  each_entry("", [&](const std::string& path, const Registered& e) {
+    if (!e.persistent_) return;
     known.insert(path);
     const auto at = state.find(path);
     if (at == state.end()) return;
-    found.insert(e.value.impl());
+    found.insert(e.value_.impl());
     if (!at->second.defined()) {
-      misshaped.push_back(path + " (expected " + e.value.shape().str() + " " + name_of(e.value.dtype()) +
+      misshaped.push_back(path + " (expected " + e.value_.shape().str() + " " + name_of(e.value_.dtype()) +
                           ", found nothing)");
       return;
     }
     const bool convertible =
-        at->second.dtype() == e.value.dtype() || (is_floating(at->second.dtype()) && is_floating(e.value.dtype()));
-    if (at->second.shape() != e.value.shape() || !convertible)
-      misshaped.push_back(path + " (expected " + e.value.shape().str() + " " + name_of(e.value.dtype()) + ", found " +
+        at->second.dtype() == e.value_.dtype() || (is_floating(at->second.dtype()) && is_floating(e.value_.dtype()));
+    if (at->second.shape() != e.value_.shape() || !convertible)
+      misshaped.push_back(path + " (expected " + e.value_.shape().str() + " " + name_of(e.value_.dtype()) + ", found " +
                           at->second.shape().str() + " " + name_of(at->second.dtype()) + ")");
     else
-      copies.push_back({e.value, at->second});
+      copies.push_back({e.value_, at->second});
   });
   if (options.strict) {
-    each_entry("", [&](const std::string& path, const Entry& e) {
-      if (e.persistent && !found.contains(e.value.impl())) missing.push_back(path);
+    each_entry("", [&](const std::string& path, const Registered& e) {
+      if (e.persistent_ && !found.contains(e.value_.impl())) missing.push_back(path);
     });
     for (const auto& [path, value] : state)
       if (!known.contains(path)) unexpected.push_back(path);

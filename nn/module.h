@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "autograd/runtime/frame.h"
-#include "autograd/tensor/tensor.h"
+#include "nn/parameter.h"
 
 namespace attune::nn {
 
@@ -66,9 +66,9 @@ class Module {
   void zero_grad();
   /// Freezes all parameters from here on down (false), or lets them train again.
   void requires_grad_(bool on = true, Here here = Here::current());
-  /// Converts floating parameters and buffers, which become fresh leaves: give an optimiser its parameters afterwards.
-  /// Frozen parameters stay frozen.
-  void to(DType dtype);
+  /// Converts floating parameters, their gradients and floating buffers in place: they stay the tensors that an
+  /// optimiser was given. A backward pass of what was recorded before throws GradError.
+  void to(DType dtype, Here here = Here::current());
 
   /// f() with these tensors (any tensors, recorded ones too, in the order of parameters()) in the place of the
   /// parameters, which come back afterwards: a module as a function of its parameters, for gradcheck, jvp and
@@ -99,26 +99,21 @@ class Module {
     adopt(std::move(name.name), std::move(made));
     return m;
   }
-  /// Registers a trainable tensor and returns it, at an address that stays. The same handle may be registered in
-  /// several places (tied): it is then one parameter. On a tape it is a leaf at site(), or at `here` if that is not
-  /// known. Throws ValueError for a bad name or an undefined tensor, DTypeError unless floating, GradError for a
-  /// recorded tensor.
-  Tensor& parameter(std::string name, Tensor value, Here here = Here::current());
+  /// Registers a trainable tensor and returns its place, at an address that stays (nn/parameter.h). The same tensor may
+  /// be registered in several places (tied): it is then one parameter. On a tape it is a leaf at site(), or at `here`
+  /// if that is not known. Throws ValueError for a bad name or an undefined tensor, DTypeError unless floating,
+  /// GradError for a recorded tensor.
+  Parameter& parameter(std::string name, Tensor value, Here here = Here::current());
   /// Registers a tensor that is saved (if persistent) but not trained, likewise.
-  Tensor& buffer(std::string name, Tensor value, bool persistent = true);
+  Buffer& buffer(std::string name, Tensor value, bool persistent = true);
+  /// The place of a parameter that this module was made without, such as a bias: undefined, and it takes no value.
+  Parameter& absent(std::string name);
 
   void adopt(std::string name, std::unique_ptr<Module> module);
 
   friend class Scope;
 
  private:
-  struct Entry : std::enable_shared_from_this<Entry> {
-    Entry(std::string n, Tensor v, bool t, bool p)
-        : name(std::move(n)), value(std::move(v)), trainable(t), persistent(p) {}
-    std::string name;
-    Tensor value;
-    bool trainable, persistent;
-  };
   template <class Visit>
   void each_entry(const std::string& prefix, Visit&& visit) const;
   void check_name(const std::string& name) const;
@@ -127,7 +122,8 @@ class Module {
   std::string name_;
   Module* parent_ = nullptr;
   bool training_ = true;
-  std::vector<std::shared_ptr<Entry>> entries_;  // shared with blocks that will run again
+  std::vector<std::shared_ptr<Registered>> entries_;  // shared with blocks that will run again
+  std::vector<std::shared_ptr<Parameter>> absent_;
   std::vector<std::unique_ptr<Module>> children_;
 };
 

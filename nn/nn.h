@@ -27,4 +27,5 @@
 #include "nn/models/reformer.h"
 #include "nn/models/transformer.h"
 #include "nn/module.h"
+#include "nn/parameter.h"
 #include "nn/recurrent/recurrent.h"

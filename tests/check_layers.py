@@ -35,7 +35,8 @@ LIBRARY = ("autograd", "nn", "optim")
 # Files that stand in a folder which has rooms of its own: no others may.
 LOOSE = {
     "autograd": {"autograd.h"},
-    "nn": {f"{name}.{kind}" for name in ("module", "init", "loss", "gradcheck") for kind in ("h", "cpp")} | {"nn.h"},
+    "nn": {"nn.h"}
+    | {f"{name}.{kind}" for name in ("module", "parameter", "init", "loss", "gradcheck") for kind in ("h", "cpp")},
 }
 # The umbrella headers see every room of theirs.
 UMBRELLAS = {"autograd/autograd.h": "autograd/", "nn/nn.h": "", "optim/optim.h": "optim/"}

@@ -2,6 +2,7 @@
 // which an operator cannot take as a default argument.
 #pragma once
 
+#include <concepts>
 #include <type_traits>
 
 #include "autograd/runtime/scalar.h"
@@ -11,9 +12,15 @@ namespace attune {
 
 class Saved;
 
+/// The base of types that stand for a tensor and convert to `const Tensor&` (a module's parameters): operators take
+/// them, and functions of this namespace are found for them.
+struct StandsForTensor {};
+
 class Operand {
  public:
   Operand(const Tensor& t, Here here = Here::current()) : tensor_(&t), here_(here) {}
+  template <std::derived_from<StandsForTensor> T>
+  Operand(const T& t, Here here = Here::current()) : Operand(static_cast<const Tensor&>(t), here) {}
   Operand(const Saved& t, Here here = Here::current());
   template <class T>
   requires std::is_arithmetic_v<T> Operand(T v, Here here = Here::current()) : scalar_(v), here_(here) {}

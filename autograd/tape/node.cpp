@@ -2,6 +2,7 @@
 
 #include <atomic>
 
+#include "autograd/runtime/error.h"
 #include "autograd/runtime/memory.h"
 #include "autograd/tape/internal/node_access.h"
 #include "autograd/tape/internal/thread_state.h"
@@ -59,6 +60,24 @@ void NodeAccess::make_leaf(TensorImpl& t, Here here) {
   t.node->output_ = {t.shape, t.dtype};
   own_gradient(*t.node, &t);
   t.owns_grad_slot = true;
+}
+
+Ref<Node> NodeAccess::successor(TensorImpl& t, const OutputInfo& info, Here here) {
+  Node& old = *t.node;
+  Ref<Node> fresh = Ref<Node>::adopt(new LeafNode(old.site()));
+  fresh->output_ = info;
+  own_gradient(*fresh, &t);
+  Node::Extras &before = extras(old), &after = extras(*fresh);
+  const std::string was = "a leaf " + info.shape.str() + " " + name_of(old.output_.dtype);
+  std::vector<Node::Extras::Hook> refusing{
+      {0, 0, [was, here](const Tensor&) -> Tensor {
+         throw GradError("backward: " + was + " was converted to another dtype since this was recorded" +
+                         (here.line ? "\n  converted at " + here.str() : ""));
+       }}};
+  after.hooks = std::exchange(before.hooks, std::move(refusing));
+  after.next_hook = before.next_hook;
+  forget_owner(old, &t);
+  return fresh;
 }
 
 void NodeAccess::forget_owner(Node& n, const TensorImpl* t) noexcept {

@@ -1,4 +1,5 @@
 // What a handle can do on the tape: the members of Tensor that know nodes.
+#include "autograd/kernels/elementwise.h"
 #include "autograd/runtime/error.h"
 #include "autograd/tape/internal/node_access.h"
 #include "autograd/tape/internal/thread_state.h"
@@ -69,6 +70,41 @@ void Tensor::retain_grad(Here here) {
 Tensor Tensor::detach() const {
   checked(*this);
   return alias(*this, false);
+}
+
+namespace {
+
+Tensor cast(const Tensor& x, DType to) {
+  const Tensor y = empty(x.shape(), to);
+  kernels::cast(x.shape(), x.dtype(), x.raw(), x.strides(), to, y.unsafe_data());
+  return y;
+}
+
+}  // namespace
+
+Tensor& Tensor::convert_(DType to, Here here) {
+  if (!is_floating(checked(*this, here).dtype) || !is_floating(to))
+    throw DTypeError(std::string("convert_: ") + name_of(dtype()) + " cannot become " + name_of(to) + " in place",
+                     here);
+  if (!is_leaf())
+    throw GradError(
+        std::string("convert_: the tensor was recorded by ") + node()->name() + " at " + node()->site().str(), here);
+  if (to == dtype()) return *this;
+  const Tensor fresh = cast(*this, to), gradient = grad().defined() ? cast(grad(), to) : Tensor();
+  Ref<Node> leaf = node() ? NodeAccess::successor(*impl_, {shape(), to}, here) : Ref<Node>();
+  // Nothing throws from here on. What saved the old elements or this handle finds another version.
+  bump_version(here);
+  TensorImpl& from = *fresh.impl();
+  from.storage->version.store(version(), std::memory_order_relaxed);
+  from.storage->last_change = here;
+  impl_->dtype = to;
+  impl_->storage = from.storage;
+  impl_->data = from.data;
+  impl_->contiguous = true;
+  impl_->strides = from.strides;
+  impl_->grad = gradient;
+  if (leaf) impl_->node = std::move(leaf);
+  return *this;
 }
 
 }  // namespace attune

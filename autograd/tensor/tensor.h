@@ -91,6 +91,12 @@ class Tensor {
   /// The same elements off the tape.
   Tensor detach() const;
 
+  /// Converts the elements in place, and the gradient with them: this handle and its copies (an optimiser's, say) then
+  /// hold them in `dtype`, in fresh dense memory; hooks stay. Detached handles and views keep the old elements. A
+  /// backward pass of what was recorded before throws GradError. Throws DTypeError unless both dtypes are floating,
+  /// GradError for a recorded tensor.
+  Tensor& convert_(DType dtype, Here here = Here::current());
+
   /// Calls `hook` with this tensor's whole gradient in every backward pass; a defined result replaces it. Returns an
   /// id for remove_hook. A recorded tensor's hooks go with its graph, a leaf's with the leaf: one that holds a tensor
   /// computed from that leaf keeps both alive until it is removed. Throws GradError for a hook that captures this very

@@ -26,9 +26,9 @@ class AdditiveAttention : public Module {
   AdditiveResult operator()(const Tensor& query, const Tensor& keys, const Tensor& precomputed = {},
                             const Tensor& key_padding_mask = {}, Here here = Here::current()) const;
 
-  Tensor& query_weight;  ///< W [hidden, q]
-  Tensor& key_weight;    ///< U [hidden, k]
-  Tensor& score_weight;  ///< v [hidden]
+  Parameter& query_weight;  ///< W [hidden, q]
+  Parameter& key_weight;    ///< U [hidden, k]
+  Parameter& score_weight;  ///< v [hidden]
 };
 
 }  // namespace attune::nn

@@ -61,7 +61,7 @@ MultiheadAttention::MultiheadAttention(std::int64_t d, std::int64_t heads, const
       joint_((o.key_dim == 0 || o.key_dim == d) && (o.value_dim == 0 || o.value_dim == d)),
       out_(child<Linear>("out_proj", d, d, LinearOptions{.bias = o.bias})) {
   const auto projection = [&](const char* name, std::int64_t out, std::int64_t in) {
-    Tensor& w = parameter(name, zeros({out, in}));
+    Parameter& w = parameter(name, zeros({out, in}));
     init::xavier_uniform_(w);
     return &w;
   };
@@ -74,12 +74,11 @@ MultiheadAttention::MultiheadAttention(std::int64_t d, std::int64_t heads, const
   }
   if (o.bias) {
     bias_ = &parameter("in_proj_bias", zeros({3 * d}));
-    Tensor out_bias = out_.bias();
-    init::zeros_(out_bias);
+    init::zeros_(out_.bias());
   }
   if (!o.bias_kv) return;
   const auto extra = [&](const char* name) {
-    Tensor& w = parameter(name, zeros({1, 1, d}));
+    Parameter& w = parameter(name, zeros({1, 1, d}));
     init::xavier_normal_(w);
     return &w;
   };
@@ -110,7 +109,7 @@ AttentionResult MultiheadAttention::operator()(const Tensor& query, const Tensor
     const Tensors parts = split(all, {d_, d_, d_}, 2);
     q = parts[0], k = parts[1], v = parts[2];
   } else {
-    const auto weight_part = [&](Tensor* own, std::int64_t i) {
+    const auto weight_part = [&](const Parameter* own, std::int64_t i) -> Tensor {
       return joint_ ? slice(*in_, 0, i * d_, (i + 1) * d_) : *own;
     };
     q = linear(query, weight_part(q_, 0), bias_part(0));

@@ -46,8 +46,8 @@ class MultiheadAttention : public Module {
   bool zero_attention_;
   Generator* generator_;
   bool joint_;  // one in_proj_weight
-  Tensor *in_ = nullptr, *q_ = nullptr, *k_ = nullptr, *v_ = nullptr, *bias_ = nullptr, *bias_k_ = nullptr,
-         *bias_v_ = nullptr;
+  Parameter *in_ = nullptr, *q_ = nullptr, *k_ = nullptr, *v_ = nullptr, *bias_ = nullptr, *bias_k_ = nullptr,
+            *bias_v_ = nullptr;
   Linear& out_;
 };
 

@@ -52,6 +52,7 @@ Tensor padded(const Op& op, const Tensor& x, PaddingMode mode, std::int64_t befo
 Conv1d::Conv1d(std::int64_t in, std::int64_t out, std::int64_t kernel, const Conv1dOptions& o, Here here)
     : Module(here),
       weight(parameter("weight", zeros(weight_shape({"Conv1d", *this}, in, out, kernel, o)))),
+      bias_(o.bias ? parameter("bias", zeros({out})) : absent("bias")),
       call_{.stride = o.stride, .padding = o.padding, .dilation = o.dilation, .groups = o.groups},
       mode_(o.padding_mode) {
   const detail::Check check{"Conv1d", *this};
@@ -69,14 +70,12 @@ Conv1d::Conv1d(std::int64_t in, std::int64_t out, std::int64_t kernel, const Con
   const std::int64_t fan_in = in / o.groups * kernel;
   const double bound = 1 / std::sqrt(static_cast<double>(fan_in));
   init::uniform_(weight, -bound, bound);
-  if (!o.bias) return;
-  bias_ = &parameter("bias", zeros({out}));
-  init::uniform_(*bias_, -bound, bound);
+  if (o.bias) init::uniform_(bias_, -bound, bound);
 }
 
 Tensor Conv1d::operator()(const Tensor& x, Here here) const {
   const Scope scope(*this, "Conv1d", here);
-  if (before_ + after_ == 0) return conv1d(x, weight, bias(), call_);
+  if (before_ + after_ == 0) return conv1d(x, weight, bias_, call_);
   const Op op{"Conv1d", here};
   op.check_floating(x);
   op.check_same_dtype(x, weight);
@@ -88,7 +87,7 @@ Tensor Conv1d::operator()(const Tensor& x, Here here) const {
   if (x.size(-1) + before_ + after_ < window)
     op.fail_shape("a window of " + std::to_string(window) + " is longer than x " + x.shape().str() + " padded by " +
                   std::to_string(before_) + " and " + std::to_string(after_));
-  return conv1d(padded(op, x, mode_, before_, after_), weight, bias(), call_);
+  return conv1d(padded(op, x, mode_, before_, after_), weight, bias_, call_);
 }
 
 Tensor MaxOverTime::operator()(const Tensor& x, Here here) const {

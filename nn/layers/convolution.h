@@ -27,14 +27,14 @@ class Conv1d : public Module {
          Here here = Here::current());
   Tensor operator()(const Tensor& x, Here here = Here::current()) const;
 
-  Tensor& weight;
-  Tensor bias() const { return bias_ ? *bias_ : Tensor(); }  ///< undefined if there is none
+  Parameter& weight;
+  Parameter& bias() const { return bias_; }  ///< undefined if there is none
 
  private:
+  Parameter& bias_;
   Conv1dCall call_;
   PaddingMode mode_;
   std::int64_t before_ = 0, after_ = 0;  // what the layer adds itself if the mode is not zeros
-  Tensor* bias_ = nullptr;
 };
 
 /// The largest value of each feature over time (Collobert et al. 2011): x [..., C, L] to [..., C]. Throws ShapeError

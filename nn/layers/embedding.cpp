@@ -27,8 +27,7 @@ Embedding::Embedding(std::int64_t n, std::int64_t d, const EmbeddingOptions& o, 
                " rows");
   init::normal_(weight, 0, 1);
   if (padding_index_ < 0) return;
-  Tensor row = select(weight.detach(), 0, padding_index_);
-  init::zeros_(row);
+  init::zeros_(select(weight.detach(), 0, padding_index_));
 }
 
 Tensor Embedding::operator()(const Tensor& indices, Here here) const {

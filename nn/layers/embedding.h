@@ -16,7 +16,7 @@ class Embedding : public Module {
   Embedding(std::int64_t n, std::int64_t d, const EmbeddingOptions& options = {}, Here here = Here::current());
   Tensor operator()(const Tensor& indices, Here here = Here::current()) const;
 
-  Tensor& weight;
+  Parameter& weight;
 
  private:
   std::int64_t padding_index_;

@@ -15,8 +15,7 @@ Highway::Highway(std::int64_t d, const HighwayOptions& o, Here here) : Module(he
   check.at_least(1, o.layers, "layers");
   for (std::int64_t i = 0; i < o.layers; ++i) {
     Linear& l = child<Linear>(std::to_string(i), d, 2 * d);
-    Tensor gate = slice(l.bias().detach(), 0, d);
-    init::constant_(gate, o.gate_bias);
+    init::constant_(slice(l.bias().detach(), 0, d), o.gate_bias);
     layers_.push_back(&l);
   }
 }

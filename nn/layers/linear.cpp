@@ -17,18 +17,18 @@ Shape sizes(const detail::Check& check, std::int64_t in, std::int64_t out) {
 }  // namespace
 
 Linear::Linear(std::int64_t in, std::int64_t out, const LinearOptions& o, Here here)
-    : Module(here), weight(parameter("weight", zeros(sizes({"Linear", *this}, in, out)))), activation_(o.activation) {
+    : Module(here),
+      weight(parameter("weight", zeros(sizes({"Linear", *this}, in, out)))),
+      bias_(o.bias ? parameter("bias", zeros({out})) : absent("bias")),
+      activation_(o.activation) {
   const double bound = 1 / std::sqrt(static_cast<double>(in));
   init::uniform_(weight, -bound, bound);
-  if (o.bias) {
-    bias_ = &parameter("bias", zeros({out}));
-    init::uniform_(*bias_, -bound, bound);
-  }
+  if (o.bias) init::uniform_(bias_, -bound, bound);
 }
 
 Tensor Linear::operator()(const Tensor& x, Here here) const {
   const Scope scope(*this, "Linear", here);
-  return linear(x, weight, bias(), activation_);
+  return linear(x, weight, bias_, activation_);
 }
 
 }  // namespace attune::nn

@@ -18,11 +18,11 @@ class Linear : public Module {
   Linear(std::int64_t in, std::int64_t out, const LinearOptions& options = {}, Here here = Here::current());
   Tensor operator()(const Tensor& x, Here here = Here::current()) const;
 
-  Tensor& weight;
-  Tensor bias() const { return bias_ ? *bias_ : Tensor(); }  ///< undefined if there is none
+  Parameter& weight;
+  Parameter& bias() const { return bias_; }  ///< undefined if there is none
 
  private:
-  Tensor* bias_ = nullptr;
+  Parameter& bias_;
   Activation activation_;
 };
 using Dense = Linear;

@@ -6,20 +6,27 @@
 
 namespace attune::nn {
 
-LayerNorm::LayerNorm(const Shape& shape, const LayerNormOptions& o, Here here)
-    : Module(here), shape_(shape), eps_(o.eps) {
-  const detail::Check check{"LayerNorm", *this};
-  check.epsilon(eps_);
+namespace {
+
+const Shape& checked(const detail::Check& check, const Shape& shape, const LayerNormOptions& o) {
+  check.epsilon(o.eps);
   if (shape.empty()) check.fail("needs at least one size");
   for (const std::int64_t n : shape) check.at_least(1, n, "a size");
-  if (!o.affine) return;
-  weight_ = &parameter("weight", ones(shape));
-  if (o.bias) bias_ = &parameter("bias", zeros(shape));
+  return shape;
 }
+
+}  // namespace
+
+LayerNorm::LayerNorm(const Shape& shape, const LayerNormOptions& o, Here here)
+    : Module(here),
+      shape_(checked({"LayerNorm", *this}, shape, o)),
+      eps_(o.eps),
+      weight_(o.affine ? parameter("weight", ones(shape)) : absent("weight")),
+      bias_(o.affine && o.bias ? parameter("bias", zeros(shape)) : absent("bias")) {}
 
 Tensor LayerNorm::operator()(const Tensor& x, Here here) const {
   const Scope scope(*this, "LayerNorm", here);
-  if (weight_) return layer_norm(x, *weight_, bias(), eps_);
+  if (weight_.defined()) return layer_norm(x, weight_, bias_, eps_);
   // The operation takes the axes from its weight; by itself it would normalise over any last axis.
   return layer_norm(x, ones(shape_, x.dtype()), {}, eps_);
 }

@@ -20,13 +20,13 @@ class LayerNorm : public Module {
       : LayerNorm(Shape{d}, options, here) {}
   Tensor operator()(const Tensor& x, Here here = Here::current()) const;
 
-  Tensor weight() const { return weight_ ? *weight_ : Tensor(); }  ///< undefined if there is none
-  Tensor bias() const { return bias_ ? *bias_ : Tensor(); }
+  Parameter& weight() const { return weight_; }  ///< undefined if there is none
+  Parameter& bias() const { return bias_; }
 
  private:
   Shape shape_;
   double eps_;
-  Tensor *weight_ = nullptr, *bias_ = nullptr;
+  Parameter &weight_, &bias_;
 };
 
 /// x / sqrt(mean(x^2) + eps) * weight over the last axis, of size d; the weight starts as ones (Zhang and Sennrich
@@ -36,7 +36,7 @@ class RMSNorm : public Module {
   explicit RMSNorm(std::int64_t d, double eps = 1e-6, Here here = Here::current());
   Tensor operator()(const Tensor& x, Here here = Here::current()) const;
 
-  Tensor& weight;
+  Parameter& weight;
 
  private:
   double eps_;

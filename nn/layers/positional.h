@@ -26,7 +26,7 @@ class LearnedPositionEmbedding : public Module {
   LearnedPositionEmbedding(std::int64_t most, std::int64_t d, double std = 0.02, Here here = Here::current());
   Tensor operator()(std::int64_t n, std::int64_t offset = 0, Here here = Here::current()) const;
 
-  Tensor& weight;
+  Parameter& weight;
 };
 
 /// Which elements a rotary embedding turns together.
@@ -73,7 +73,7 @@ class RelativePositionBias : public Module {
   /// To be added to attention scores: [heads, t, s].
   Tensor operator()(std::int64_t t, std::int64_t s, std::int64_t offset = 0, Here here = Here::current()) const;
 
-  Tensor& weight;
+  Parameter& weight;
 
  private:
   RelativeBiasOptions options_;
@@ -91,7 +91,7 @@ class AxialPositionEmbedding : public Module {
 
  private:
   std::int64_t n1_, n2_, d1_, d2_;
-  Tensor &rows_, &columns_;
+  Parameter &rows_, &columns_;
 };
 
 }  // namespace attune::nn

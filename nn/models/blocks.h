@@ -16,7 +16,7 @@ class Projection : public Module {
              Here here = Here::current());
   Tensor operator()(const Tensor& x, Here here = Here::current()) const;
 
-  Tensor &weight, &bias;
+  Parameter &weight, &bias;
 
  private:
   Activation activation_;

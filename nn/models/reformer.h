@@ -141,7 +141,7 @@ struct Reformer : Module {
     Tensor operator()(const Tensor& x) const;
 
     const ReformerConfig config;
-    Tensor& bias = parameter("bias", zeros({config.vocabulary}));
+    Parameter& bias = parameter("bias", zeros({config.vocabulary}));
     Linear& decoder = child<Linear>("decoder", 2 * config.d_model, config.vocabulary, LinearOptions{.bias = false});
   };
 

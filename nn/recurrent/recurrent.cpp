@@ -18,10 +18,10 @@ void check_activation(const detail::Check& check, Activation f) {
   if (f != Activation::tanh && f != Activation::relu) check.fail("the activation must be tanh or relu");
 }
 
-Tensor or_none(const Tensor* t) { return t ? *t : Tensor(); }
+Tensor or_none(const Parameter* t) { return t ? *t : Tensor(); }
 
 /// Both biases of a step in one, if nothing comes between them: added to the inputs once.
-Tensor joint_bias(const Tensor* b_ih, const Tensor* b_hh) { return b_ih ? *b_ih + *b_hh : Tensor(); }
+Tensor joint_bias(const Parameter* b_ih, const Parameter* b_hh) { return b_ih ? *b_ih + *b_hh : Tensor(); }
 
 }  // namespace
 
@@ -54,7 +54,7 @@ RecurrentNet::RecurrentNet(const char* name, Cell cell, std::int64_t in, std::in
   for (std::int64_t i = 0; i < o.layers * ways_; ++i) {
     const std::string end = "_l" + std::to_string(i / ways_) + (i % ways_ == 1 ? "_reverse" : "");
     const auto make = [&](const char* what, const Shape& shape) {
-      Tensor& w = parameter(what + end, zeros(shape));
+      Parameter& w = parameter(what + end, zeros(shape));
       init::uniform_(w, -bound, bound);
       return &w;
     };

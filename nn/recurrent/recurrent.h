@@ -45,7 +45,7 @@ class RecurrentNet : public Module {
 
  private:
   struct Weights {
-    Tensor *w_ih, *w_hh, *b_ih, *b_hh, *w_hr;
+    Parameter *w_ih, *w_hh, *b_ih, *b_hh, *w_hr;
   };
   RecurrentResult one_way(const Tensor& x, const LstmState& initial, const Weights& w, const RecurrentCall& call) const;
 
@@ -109,8 +109,8 @@ class RecurrentCell : public Module {
   Tensor batched(const char* what, const Tensor& state, const Tensor& x) const;
 
   const char* name_;
-  Tensor &weight_ih_, &weight_hh_;
-  Tensor *bias_ih_ = nullptr, *bias_hh_ = nullptr;
+  Parameter &weight_ih_, &weight_hh_;
+  Parameter *bias_ih_ = nullptr, *bias_hh_ = nullptr;
 };
 
 struct CellOptions {

@@ -53,6 +53,9 @@ struct NodeAccess {
     n.extras_->hooks.clear();
   }
   static void make_leaf(TensorImpl& t, Here here);
+  /// A new node, with the old one's hooks, for t, a leaf that becomes `info`. The old one, to which graphs still lead,
+  /// refuses gradients from now on: they no longer fit.
+  static Ref<Node> successor(TensorImpl& t, const OutputInfo& info, Here here);
   static void own_gradient(Node& n, TensorImpl* t) { extras(n).owners.push_back({t->slot, t}); }
   static void forget_owner(Node& n, const TensorImpl* t) noexcept;
   static void add_output(Node& n, std::uint32_t slot, const Tensor& y);

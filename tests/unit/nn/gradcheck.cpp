@@ -25,7 +25,7 @@ TEST_CASE("gradcheck of modules: one line, frozen choices, and the parameter's n
                       {randn({1, 16, 8}, float64)}) == "");
 
   struct Wrong : nn::Module {
-    Tensor& scale = parameter("scale", ones({2}, float64));
+    nn::Parameter& scale = parameter("scale", ones({2}, float64));
     Tensor operator()(const Tensor& x) { return x * gradient_reversal(scale); }
   } wrong;
   const std::string failure = nn::gradcheck(wrong, ones({2}, float64));

@@ -48,7 +48,7 @@ TEST_CASE("module: parameters are leaves at the line that made the outermost mod
   // In members' initialisers the compilers take the line of the struct or of the object: either is the user's.
   struct Inner : nn::Module {
     nn::Linear& linear = child<nn::Linear>("linear", 2, 2);
-    Tensor& scale = parameter("scale", ones({2}));
+    nn::Parameter& scale = parameter("scale", ones({2}));
   };
   struct Outer : nn::Module {
     Inner& inner = child<Inner>("inner");
@@ -79,7 +79,7 @@ TEST_CASE("module: a user's module that takes a call site hands it to all below"
   struct Inner : nn::Module {
     explicit Inner(std::int64_t d) : linear(child<nn::Linear>("linear", d, d)), scale(parameter("scale", ones({2}))) {}
     nn::Linear& linear;
-    Tensor& scale;
+    nn::Parameter& scale;
   };
   struct Outer : nn::Module {
     explicit Outer(std::int64_t d, Here here = Here::current()) : Module(here), d(d) { list.add(d); }
