@@ -1,9 +1,9 @@
 #include "nn/models/blocks.h"
 
 #include "autograd/ops/create.h"
-#include "autograd/ops/loss.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/movement.h"
+#include "autograd/ops/reduce.h"
 #include "autograd/runtime/error.h"
 #include "nn/init.h"
 #include "nn/internal/check.h"
@@ -39,15 +39,29 @@ Tensor hidden_keys(const char* model, const Tensor& tokens, const Tensor& key_pa
   if (key_padding_mask.shape() != tokens.shape())
     throw ShapeError(name + ": key_padding_mask " + key_padding_mask.shape().str() + " must be " + tokens.shape().str(),
                      here);
+  if (key_padding_mask.dtype() != DType::boolean)
+    throw DTypeError(name + ": key_padding_mask " + key_padding_mask.shape().str() + " must be of bool, got " +
+                         name_of(key_padding_mask.dtype()),
+                     here);
   return reshape(key_padding_mask, {tokens.size(0), 1, 1, tokens.size(1)});
 }
 
-Tensor next_token_loss(const char* model, const Tensor& logits, const Tensor& labels, Here here) {
+Tensor next_token_loss(const char* model, const Tensor& logits, const Tensor& labels, Reduction reduction, Here here) {
   if (logits.rank() != 3 || labels.shape() != Shape{logits.size(0), logits.size(1)})
     throw ShapeError(
         std::string(model) + ": labels " + labels.shape().str() + " do not fit logits " + logits.shape().str(), here);
   const std::int64_t n = logits.size(1);
-  return cross_entropy(slice(logits, 1, 0, n - 1), slice(labels, 1, 1, n));
+  return cross_entropy(slice(logits, 1, 0, n - 1), slice(labels, 1, 1, n), {.reduction = reduction}, here);
+}
+
+std::int64_t next_token_count(const char* model, const Tensor& labels, Here here) {
+  if (labels.rank() != 2)
+    throw ShapeError(std::string(model) + ": labels must be [batch, length], got " + labels.shape().str(), here);
+  return target_count(slice(labels, 1, 1, labels.size(1)));
+}
+
+std::int64_t target_count(const Tensor& targets) {
+  return static_cast<std::int64_t>(sum(to(ne(targets, -100), DType::int64)).item());
 }
 
 }  // namespace attune::nn

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "autograd/ops/elementwise.h"
+#include "autograd/ops/loss.h"
 #include "autograd/runtime/activation.h"
 #include "nn/module.h"
 
@@ -30,11 +31,15 @@ Tensor residual(const Tensor& x, const Norm& norm, bool pre_norm, F&& sublayer) 
 }
 
 /// A key_padding_mask [b, n] of tokens [b, n] as an attention_mask [b, 1, 1, n]: in both true hides. Undefined
-/// stays so. Throws ShapeError under the model's name if either has another shape.
+/// stays so. Throws ShapeError under the model's name if either has another shape, DTypeError unless bool.
 Tensor hidden_keys(const char* model, const Tensor& tokens, const Tensor& key_padding_mask, Here here);
 
-/// Mean cross-entropy of predicting token i + 1 at position i: logits [b, n, vocabulary], labels [b, n] int64, of which
-/// -100 is ignored. Throws ShapeError under the model's name.
-Tensor next_token_loss(const char* model, const Tensor& logits, const Tensor& labels, Here here);
+/// Cross-entropy of predicting token i + 1 at position i: logits [b, n, vocabulary], labels [b, n] int64, of which -100
+/// is ignored. Reduction::none gives [b, n - 1]. Throws ShapeError under the model's name.
+Tensor next_token_loss(const char* model, const Tensor& logits, const Tensor& labels, Reduction reduction, Here here);
+/// Over how many targets the mean of next_token_loss() runs: those of labels [b, n] behind the first that are not -100.
+std::int64_t next_token_count(const char* model, const Tensor& labels, Here here);
+/// How many targets of any shape are not -100.
+std::int64_t target_count(const Tensor& targets);
 
 }  // namespace attune::nn

@@ -1,11 +1,13 @@
 #include "nn/models/internal/config_json.h"
 
 #include <cmath>
-#include <fstream>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <string_view>
 
+#include "autograd/io/file.h"
 #include "autograd/runtime/error.h"
 
 namespace attune::nn::detail {
@@ -14,75 +16,193 @@ namespace {
 
 using nlohmann::json;
 
-// Each reads a value into a member, or says what it should have been.
+/// Keys of any model's configuration that say nothing about what it computes: how to generate text, which tokens are
+/// special, what labels are called, what to return, by which program the file was written.
+const std::set<std::string_view>& of_every_model() {
+  static const std::set<std::string_view> keys{
+      // generation
+      "bad_words_ids", "begin_suppress_tokens", "decoder_start_token_id", "diversity_penalty", "do_sample",
+      "early_stopping", "encoder_no_repeat_ngram_size", "exponential_decay_length_penalty", "forced_bos_token_id",
+      "forced_eos_token_id", "length_penalty", "max_length", "min_length", "no_repeat_ngram_size", "num_beam_groups",
+      "num_beams", "num_return_sequences", "output_scores", "prefix", "remove_invalid_values", "repetition_penalty",
+      "return_dict_in_generate", "suppress_tokens", "temperature", "top_k", "top_p", "typical_p",
+      // tokens and tasks
+      "bos_token_id", "classifier_dropout", "eos_token_id", "finetuning_task", "id2label", "label2id", "num_labels",
+      "_num_labels", "pad_token_id", "problem_type", "sep_token_id", "task_specific_params", "tokenizer_class",
+      // outputs, storage and programs
+      "_attn_implementation", "_attn_implementation_autoset", "_commit_hash", "_name_or_path", "architectures",
+      "attn_implementation", "dtype", "gradient_checkpointing", "name_or_path", "output_attentions",
+      "output_hidden_states", "output_past", "return_dict", "tf_legacy_loss", "torch_dtype", "torchscript",
+      "transformers_version", "use_bfloat16", "use_cache"};
+  return keys;
+}
+
+/// Keys of any model's configuration that do say something, with the one value that models here have.
+const std::map<std::string_view, const char*>& fixed_for_every_model() {
+  static const std::map<std::string_view, const char*> keys{{"add_cross_attention", "false"},
+                                                            {"cross_attention_hidden_size", "null"},
+                                                            {"is_encoder_decoder", "false"},
+                                                            {"pruned_heads", "{}"},
+                                                            {"tie_encoder_decoder", "false"}};
+  return keys;
+}
+
+/// A value for a message: short, and, because printing recurses, without what is nested.
+std::string shown(const json& value) {
+  constexpr std::size_t most = 80;
+  if (value.is_object()) return value.empty() ? "{}" : "{...}";
+  if (value.is_array())
+    for (const json& element : value)
+      if (element.is_structured()) return "[...]";
+  std::string text = value.dump(-1, ' ', true, json::error_handler_t::replace);
+  if (text.size() > most) text = text.substr(0, most) + "...";
+  return text;
+}
+
+// Each reads a value, or says what it should have been.
 
 /// 12 and 12.0, since some tools keep every number as a double.
-const char* read(const json& value, std::int64_t& member) {
-  bool fits = value.is_number_integer();
-  if (value.is_number_unsigned())
-    fits = value.get<std::uint64_t>() <= std::uint64_t{std::numeric_limits<std::int64_t>::max()};
+bool read_whole(const json& value, std::int64_t least, std::int64_t most, std::int64_t& member) {
+  if (value.is_number_unsigned() &&
+      value.get<std::uint64_t>() > std::uint64_t{std::numeric_limits<std::int64_t>::max()})
+    return false;
   if (value.is_number_float()) {
     const double v = value.get<double>();
-    fits = std::abs(v) <= 0x1p53 && v == std::trunc(v);
+    if (!(std::abs(v) <= 0x1p53 && v == std::trunc(v))) return false;
+  } else if (!value.is_number_integer()) {
+    return false;
   }
-  if (!fits) return "a whole number of 64 bits";
-  member = value.get<std::int64_t>();
-  return nullptr;
+  const auto v = value.get<std::int64_t>();
+  if (v < least || v > most) return false;
+  member = v;
+  return true;
 }
 
-const char* read(const json& value, double& member) {
-  if (!value.is_number()) return "a number";
-  member = value.get<double>();
-  return nullptr;
+std::string whole_number(std::int64_t least, std::int64_t most) {
+  return "a whole number from " + std::to_string(least) + " to " + std::to_string(most);
 }
 
-const char* read(const json& value, bool& member) {
+std::string read(const json& value, const Whole& to) {
+  return read_whole(value, to.least, to.most, *to.member) ? "" : whole_number(to.least, to.most);
+}
+
+std::string read(const json& value, const Wholes& to) {
+  const Whole range{nullptr};
+  std::vector<std::int64_t> list;
+  for (const json& element : value.is_array() ? value : json::array({value}))
+    if (!read_whole(element, range.least, range.most, list.emplace_back()))
+      return whole_number(range.least, range.most) + ", or a list of them";
+  *to.member = std::move(list);
+  return "";
+}
+
+std::string read(const json& value, const Number& to) {
+  const double v = value.is_number() ? value.get<double>() : std::numeric_limits<double>::quiet_NaN();
+  if (!(v >= to.least && v <= to.most)) {
+    const auto number = [](double x) { return json(x).dump(); };
+    return "a number from " + number(to.least) + " to " + number(to.most);
+  }
+  *to.member = v;
+  return "";
+}
+
+std::string read(const json& value, bool* member) {
   if (!value.is_boolean()) return "true or false";
-  member = value.get<bool>();
-  return nullptr;
+  *member = value.get<bool>();
+  return "";
 }
 
-const char* read(const json& value, std::string& member) {
-  if (!value.is_string()) return "a string";
-  member = value.get<std::string>();
-  return nullptr;
-}
-
-const char* read(const json& value, Activation& member) {
-  static const std::map<std::string, Activation> known{{"relu", Activation::relu},          {"gelu", Activation::gelu},
-                                                       {"gelu_new", Activation::gelu_tanh}, {"silu", Activation::silu},
-                                                       {"swish", Activation::silu},         {"tanh", Activation::tanh},
-                                                       {"sigmoid", Activation::sigmoid}};
+std::string read(const json& value, Activation* member) {
+  static const std::map<std::string, Activation> known{{"relu", Activation::relu},
+                                                       {"gelu", Activation::gelu},
+                                                       {"gelu_new", Activation::gelu_tanh},
+                                                       {"gelu_fast", Activation::gelu_tanh},
+                                                       {"gelu_pytorch_tanh", Activation::gelu_tanh},
+                                                       {"silu", Activation::silu},
+                                                       {"swish", Activation::silu},
+                                                       {"tanh", Activation::tanh},
+                                                       {"sigmoid", Activation::sigmoid},
+                                                       {"linear", Activation::none}};
   const auto at = value.is_string() ? known.find(value.get<std::string>()) : known.end();
   if (at == known.end()) return "an activation that is known";
-  member = at->second;
-  return nullptr;
+  *member = at->second;
+  return "";
 }
 
-template <class T>
-const char* read(const json& value, std::vector<T>& member) {
-  std::vector<T> list;
-  for (const json& element : value.is_array() ? value : json::array({value}))
-    if (const char* wanted = read(element, list.emplace_back())) return wanted;
-  member = std::move(list);
-  return nullptr;
+std::string read(const json& value, std::vector<std::string>* member) {
+  std::vector<std::string> list;
+  for (const json& element : value.is_array() ? value : json::array({value})) {
+    if (!element.is_string()) return "a string, or a list of them";
+    list.push_back(element.get<std::string>());
+  }
+  *member = std::move(list);
+  return "";
+}
+
+std::string read(const json& value, const Only& only) {
+  const json expected = json::parse(only.value);
+  return value.is_null() || value == expected ? "" : shown(expected) + ", which is all that this model has";
+}
+
+std::string read(const json& value, const Same& same) {
+  std::int64_t v = 0;
+  constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
+  if (value.is_null() || (read_whole(value, 0, most, v) && v == *same.member)) return "";
+  return std::to_string(*same.member) + " as \"" + same.other + "\" says";
+}
+
+std::string read(const json&, NoEffect) { return ""; }
+
+/// The file as JSON, whose keys are there once; `fail` throws.
+template <class Fail>
+json parsed(const std::string& path, Here here, Fail&& fail) {
+  constexpr std::int64_t most_bytes = std::int64_t{4} << 20;
+  constexpr int most_levels = 64;
+  const io::Input file(path, here);
+  if (file.size() > most_bytes) fail("has " + std::to_string(file.size()) + " bytes, too many for a configuration");
+  std::string text(static_cast<std::size_t>(file.size()), '\0');
+  file.read(0, text.data(), file.size());
+  std::set<std::string> seen;
+  std::string twice;
+  bool deep = false;
+  const auto watch = [&](int depth, json::parse_event_t event, json& value) {
+    deep |= depth > most_levels;
+    if (depth == 1 && event == json::parse_event_t::key && !seen.insert(value.get<std::string>()).second)
+      twice = value.get<std::string>();
+    return !deep;
+  };
+  json config = json::parse(text, watch, false);
+  if (deep) fail("nests deeper than " + std::to_string(most_levels) + " levels");
+  if (!config.is_object()) fail("is not a JSON object");
+  if (!twice.empty()) fail(shown(twice) + " is there twice");
+  return config;
+}
+
+bool is_optional(const ConfigEntry& entry) {
+  return entry.key == Key::optional || std::holds_alternative<Only>(entry.value) ||
+         std::holds_alternative<Same>(entry.value) || std::holds_alternative<NoEffect>(entry.value);
 }
 
 }  // namespace
 
 void read_config(const std::string& path, const std::vector<ConfigEntry>& table, Here here) {
-  std::ifstream file(path);
-  if (!file) throw FileError(path + ": cannot be opened", here);
-  const json config = json::parse(file, nullptr, false);
-  if (!config.is_object()) throw FileError(path + ": is not a JSON object", here);
-  for (const ConfigEntry& entry : table) {
+  const auto fail = [&](const std::string& what) { throw FileError(path + ": " + what, here); };
+  const json config = parsed(path, here, fail);
+  std::set<std::string_view> known;
+  const auto take = [&](const ConfigEntry& entry) {
+    known.insert(entry.name);
     const std::string key = std::string("\"") + entry.name + "\"";
     const auto at = config.find(entry.name);
-    if (entry.key == Key::optional && (at == config.end() || at->is_null())) continue;
-    if (at == config.end()) throw FileError(path + ": " + key + " is missing", here);
-    if (const char* wanted = std::visit([&](auto* member) { return read(*at, *member); }, entry.member))
-      throw FileError(path + ": " + key + " is " + at->dump() + ", not " + wanted, here);
-  }
+    if (is_optional(entry) && (at == config.end() || at->is_null())) return;
+    if (at == config.end()) fail(key + " is missing");
+    const std::string wanted = std::visit([&](const auto& value) { return read(*at, value); }, entry.value);
+    if (!wanted.empty()) fail(key + " is " + shown(*at) + ", not " + wanted);
+  };
+  for (const ConfigEntry& entry : table) take(entry);
+  for (const auto& [name, value] : fixed_for_every_model()) take({name.data(), Only{value}});
+  for (const auto& [name, value] : config.items())
+    if (!known.contains(name) && !of_every_model().contains(name))
+      fail(shown(name) + " is no key that is known here; it may change what the model computes");
 }
 
 }  // namespace attune::nn::detail

@@ -2,13 +2,18 @@
 
 #include <cmath>
 
-#include "autograd/io/safetensors.h"
+#include "autograd/ops/create.h"
+#include "autograd/ops/elementwise.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/movement.h"
+#include "autograd/ops/reduce.h"
+#include "autograd/ops/scan.h"
+#include "autograd/runtime/error.h"
 #include "nn/attention/multihead.h"
 #include "nn/init.h"
 #include "nn/internal/check.h"
 #include "nn/models/internal/config_json.h"
+#include "nn/models/internal/published.h"
 
 namespace attune::nn {
 
@@ -32,6 +37,20 @@ double attention_scale(const Gpt2Config& c, std::int64_t layer) {
   return c.scale_by_inverse_layer ? scale / static_cast<double>(layer + 1) : scale;
 }
 
+/// Positions [b, n] that count what is not hidden; what is hidden has the place that it stands at.
+Tensor counted_positions(const Tensor& hidden) {
+  const Tensor counted = cumsum(to(logical_not(hidden), DType::int64), 1) - 1;
+  return where(hidden, arange(hidden.size(1)), counted);
+}
+
+/// A constant [1, 1, n, n] of old files: 1 where a query sees a key.
+bool is_causal(const Tensor& mask) {
+  if (mask.rank() < 2 || mask.numel() != mask.size(-1) * mask.size(-1)) return false;
+  const std::int64_t n = mask.size(-1);
+  const Tensor places = arange(n);
+  return all(eq(ne(reshape(mask, {n, n}), 0), ge(unsqueeze(places, 1), places)));
+}
+
 }  // namespace
 
 double Gpt2Config::output_std() const { return std / std::sqrt(2.0 * static_cast<double>(layers)); }
@@ -52,6 +71,9 @@ Gpt2::Gpt2(const Gpt2Config& c, Here here) : Module(here), config(checked({"Gpt2
   init::normal_(wte.weight, 0, config.std);
   init::normal_(wpe.weight, 0, config.std);
   for (std::int64_t i = 0; i < config.layers; ++i) blocks.add(config, i);
+  if (config.tied) return;
+  lm_head = &child<Linear>("lm_head", config.d_model, config.vocabulary, LinearOptions{.bias = false});
+  init::normal_(lm_head->weight, 0, config.std);
 }
 
 Tensor Gpt2::operator()(const Tensor& tokens, const Tensor& key_padding_mask, Here here) const {
@@ -62,44 +84,72 @@ Tensor Gpt2::operator()(const Tensor& tokens, const Tensor& key_padding_mask, He
     throw ShapeError("Gpt2: a sequence of " + std::to_string(n) + " is longer than the " +
                          std::to_string(config.positions) + " positions",
                      here);
-  Tensor x = drop(wte(tokens) + slice(wpe.weight, 0, 0, n));
+  const bool padded = mask.defined() && any(mask);
+  const Tensor positions = padded ? wpe(counted_positions(key_padding_mask)) : slice(wpe.weight, 0, 0, n);
+  Tensor x = drop(wte(tokens) + positions);
   for (const Block* block : blocks) x = (*block)(x, mask);
-  return linear(ln_f(x), wte.weight);
+  return linear(ln_f(x), lm_head ? lm_head->weight : wte.weight);
 }
 
-Tensor Gpt2::loss(const Tensor& logits, const Tensor& labels, Here here) const {
+Tensor Gpt2::loss(const Tensor& logits, const Tensor& labels, Reduction reduction, Here here) const {
   const Scope scope(*this, "Gpt2", here);
-  return next_token_loss("Gpt2", logits, labels, here);
+  return next_token_loss("Gpt2", logits, labels, reduction, here);
+}
+
+std::int64_t Gpt2::target_count(const Tensor& labels, Here here) const {
+  return next_token_count("Gpt2", labels, here);
 }
 
 void Gpt2::load_published(const std::string& path, Here here) {
-  StateDict state;
-  for (const auto& [name, value] : load_safetensors(path, here).tensors) {
-    if (name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") || name == "lm_head.weight") continue;
-    state[name.starts_with("transformer.") ? name : "transformer." + name] = value;
-  }
-  load_state_dict(state, {}, here);
+  detail::Published file(path, here);
+  file.drop(".attn.bias", "a causal mask", is_causal);
+  file.drop(".attn.masked_bias", "a score that hides",
+            [](const Tensor& x) { return x.numel() == 1 && x.item() <= -1e4; });
+  file.rename([](const std::string& name) {
+    return name.starts_with("transformer.") || name.starts_with("lm_head.") ? name : "transformer." + name;
+  });
+  if (config.tied) file.drop_copy("lm_head.weight", "transformer.wte.weight");
+  file.load_into(*this);
 }
 
 Gpt2Config gpt2_config_from_file(const std::string& path, Here here) {
-  using detail::Key;
+  using namespace detail;
   Gpt2Config c;
-  detail::read_config(path,
-                      {{"vocab_size", &c.vocabulary},
-                       {"n_positions", &c.positions},
-                       {"n_embd", &c.d_model},
-                       {"n_inner", &c.d_ff, Key::optional},
-                       {"n_head", &c.heads},
-                       {"n_layer", &c.layers},
-                       {"activation_function", &c.activation},
-                       {"resid_pdrop", &c.dropout},
-                       {"embd_pdrop", &c.embedding_dropout},
-                       {"attn_pdrop", &c.attention_dropout},
-                       {"layer_norm_epsilon", &c.eps},
-                       {"initializer_range", &c.std},
-                       {"scale_attn_weights", &c.scale_by_head_dim, Key::optional},
-                       {"scale_attn_by_inverse_layer_idx", &c.scale_by_inverse_layer, Key::optional}},
-                      here);
+  read_config(path,
+              {{"model_type", Only{"\"gpt2\""}},
+               {"vocab_size", Whole{&c.vocabulary}},
+               {"n_positions", Whole{&c.positions}},
+               {"n_ctx", Same{&c.positions, "n_positions"}},
+               {"max_position_embeddings", Same{&c.positions, "n_positions"}},
+               {"n_embd", Whole{&c.d_model}},
+               {"hidden_size", Same{&c.d_model, "n_embd"}},
+               {"n_inner", Whole{&c.d_ff}, Key::optional},
+               {"n_head", Whole{&c.heads}},
+               {"num_attention_heads", Same{&c.heads, "n_head"}},
+               {"n_layer", Whole{&c.layers, 1, most_layers}},
+               {"num_hidden_layers", Same{&c.layers, "n_layer"}},
+               {"activation_function", &c.activation},
+               {"resid_pdrop", Number{&c.dropout}},
+               {"embd_pdrop", Number{&c.embedding_dropout}},
+               {"attn_pdrop", Number{&c.attention_dropout}},
+               {"layer_norm_epsilon", Number{&c.eps}},
+               {"initializer_range", Number{&c.std, 0, most_std}},
+               {"scale_attn_weights", &c.scale_by_head_dim, Key::optional},
+               {"scale_attn_by_inverse_layer_idx", &c.scale_by_inverse_layer, Key::optional},
+               {"tie_word_embeddings", &c.tied, Key::optional},
+               // The causal language model is one with and without; upcasting changes half precision alone; the rest
+               // is the classification heads'.
+               {"is_decoder", NoEffect{}},
+               {"reorder_and_upcast_attn", NoEffect{}},
+               {"chunk_size_feed_forward", NoEffect{}},
+               {"n_special", NoEffect{}},
+               {"predict_special_tokens", NoEffect{}},
+               {"summary_activation", NoEffect{}},
+               {"summary_first_dropout", NoEffect{}},
+               {"summary_proj_to_labels", NoEffect{}},
+               {"summary_type", NoEffect{}},
+               {"summary_use_proj", NoEffect{}}},
+              here);
   return c;
 }
 

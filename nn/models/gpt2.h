@@ -5,6 +5,7 @@
 #include "nn/layers/containers.h"
 #include "nn/layers/dropout.h"
 #include "nn/layers/embedding.h"
+#include "nn/layers/linear.h"
 #include "nn/layers/norm.h"
 #include "nn/models/blocks.h"
 
@@ -24,25 +25,34 @@ struct Gpt2Config {
   double std = 0.02;                    ///< of the weights; 1 / sqrt(2 layers) of it in the blocks' output projections
   bool scale_by_head_dim = true;        ///< scores are divided by sqrt(d_model / heads)
   bool scale_by_inverse_layer = false;  ///< scores of layer i are divided by i + 1
+  bool tied = true;                     ///< the head is the token embedding; false: it has a weight of its own
 
   double output_std() const;
 };
 
-/// Hugging Face's config.json (a GPT-2's) as a Gpt2Config. Throws FileError.
+/// Hugging Face's config.json (a GPT-2's) as a Gpt2Config. Each key is used, known to be without effect on what the
+/// model computes, or refused. Throws FileError, which names the key.
 Gpt2Config gpt2_config_from_file(const std::string& path, Here here = Here::current());
 
 struct Gpt2 : Module {
   /// Throws ValueError for sizes that do not fit.
   explicit Gpt2(const Gpt2Config& config, Here here = Here::current());
 
-  /// Logits [b, n, vocabulary] of tokens [b, n] int64; in key_padding_mask [b, n] bool true hides. Throws ShapeError
-  /// for a sequence longer than the positions.
+  /// Logits [b, n, vocabulary] of tokens [b, n] int64; in key_padding_mask [b, n] bool true hides. Positions count the
+  /// tokens that are not hidden, so that padding on the left, as on the right, leaves the logits of the others as they
+  /// are without it. Throws ShapeError for a sequence longer than the positions.
   Tensor operator()(const Tensor& tokens, const Tensor& key_padding_mask = {}, Here here = Here::current()) const;
-  /// Mean cross-entropy of predicting token i + 1 at position i; targets of -100 are ignored.
-  Tensor loss(const Tensor& logits, const Tensor& labels, Here here = Here::current()) const;
+  /// Cross-entropy of predicting token i + 1 at position i; targets of -100 are ignored. Reduction::none gives
+  /// [b, n - 1]. Over batches of unequal counts, the gradient of the mean over all targets is that of
+  /// loss(..., Reduction::sum) / (the sum of target_count(labels)).
+  Tensor loss(const Tensor& logits, const Tensor& labels, Reduction reduction = Reduction::mean,
+              Here here = Here::current()) const;
+  /// How many targets the loss counts.
+  std::int64_t target_count(const Tensor& labels, Here here = Here::current()) const;
 
-  /// Loads a file with the published names, with or without "transformer." before them, passing over what is no weight
-  /// there (causal masks, the tied head). Throws as load() does.
+  /// Loads a file with the published names, with or without "transformer." before them. What is there beside the
+  /// weights must be what the model has anyway: causal masks, a head that equals the token embedding it is tied to.
+  /// Throws FileError for other masks and heads, otherwise as load() does.
   void load_published(const std::string& path, Here here = Here::current());
 
   // ---- the parts, under their published names
@@ -88,6 +98,7 @@ struct Gpt2 : Module {
   Dropout& drop = child<Dropout>("transformer.drop", config.embedding_dropout);
   ModuleList<Block>& blocks = child<ModuleList<Block>>("transformer.h");
   LayerNorm& ln_f = child<LayerNorm>("transformer.ln_f", config.d_model, LayerNormOptions{.eps = config.eps});
+  Linear* lm_head = nullptr;  ///< null: tied to wte
 };
 
 }  // namespace attune::nn

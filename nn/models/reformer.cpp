@@ -4,9 +4,7 @@
 #include <limits>
 #include <numeric>
 
-#include "autograd/io/safetensors.h"
 #include "autograd/ops/elementwise.h"
-#include "autograd/ops/loss.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/reduce.h"
@@ -18,6 +16,7 @@
 #include "nn/layers/feed_forward.h"
 #include "nn/models/blocks.h"
 #include "nn/models/internal/config_json.h"
+#include "nn/models/internal/published.h"
 
 namespace attune::nn {
 
@@ -161,10 +160,14 @@ Tensor Reformer::operator()(const Tensor& tokens, const ReformerCall& call, Here
   return head(h);
 }
 
-Tensor Reformer::loss(const Tensor& logits, const Tensor& labels, Here here) const {
+Tensor Reformer::loss(const Tensor& logits, const Tensor& labels, Reduction reduction, Here here) const {
   const Scope scope(*this, "Reformer", here);
-  if (causal(config, config.layers[0])) return next_token_loss("Reformer", logits, labels, here);
-  return cross_entropy(logits, labels);
+  if (causal(config, config.layers[0])) return next_token_loss("Reformer", logits, labels, reduction, here);
+  return cross_entropy(logits, labels, {.reduction = reduction});
+}
+
+std::int64_t Reformer::target_count(const Tensor& labels, Here here) const {
+  return causal(config, config.layers[0]) ? next_token_count("Reformer", labels, here) : nn::target_count(labels);
 }
 
 std::vector<Tensor> Reformer::buckets(const Tensor& tokens, const ReformerCall& call, Here here) {
@@ -207,56 +210,83 @@ LshSelfAttention& Reformer::lsh_attention(std::size_t layer, Here here) {
 }
 
 void Reformer::load_published(const std::string& path, Here here) {
-  StateDict state = load_safetensors(path, here).tensors;
-  std::erase_if(state, [](const auto& entry) {
-    return entry.first.find("mask_value_float") != std::string::npos || entry.first == "lm_head.decoder.bias";
-  });
-  load_state_dict(state, {}, here);
+  detail::Published file(path, here);
+  const auto drop = [&](const char* name, double value) {
+    file.drop(name, "the mask's constant", [&](const Tensor& x) { return detail::is_filled_with(x, value); });
+  };
+  drop(".self_mask_value_float16", -1e3);
+  drop(".self_mask_value_float32", -1e5);
+  drop(".mask_value_float16", -1e4);
+  drop(".mask_value_float32", -1e9);
+  file.drop_copy("lm_head.decoder.bias", "lm_head.bias");
+  file.load_into(*this);
 }
 
 ReformerConfig reformer_config_from_file(const std::string& path, Here here) {
-  using detail::Key;
+  using namespace detail;
+  constexpr std::int64_t most_neighbours = 1 << 20;
   ReformerConfig c;
   c.lsh = LshOptions::hugging_face();
   c.local.ring = true;
   std::vector<std::string> kinds;
   std::vector<std::int64_t> buckets, axial_shape, axial_dims;
-  detail::read_config(path,
-                      {{"vocab_size", &c.vocabulary},
-                       {"hidden_size", &c.d_model},
-                       {"feed_forward_size", &c.d_ff},
-                       {"num_attention_heads", &c.heads},
-                       {"attention_head_size", &c.head_dim},
-                       {"attn_layers", &kinds},
-                       {"num_hashes", &c.lsh.hashes},
-                       {"num_buckets", &buckets, Key::optional},
-                       {"lsh_attn_chunk_length", &c.lsh.chunk},
-                       {"lsh_num_chunks_before", &c.lsh.chunks_before},
-                       {"lsh_num_chunks_after", &c.lsh.chunks_after},
-                       {"lsh_attention_probs_dropout_prob", &c.lsh.dropout},
-                       {"local_attn_chunk_length", &c.local.chunk},
-                       {"local_num_chunks_before", &c.local.chunks_before},
-                       {"local_num_chunks_after", &c.local.chunks_after},
-                       {"local_attention_probs_dropout_prob", &c.local.dropout},
-                       {"is_decoder", &c.lsh.causal},
-                       {"is_decoder", &c.local.causal},
-                       {"max_position_embeddings", &c.positions},
-                       {"max_position_embeddings", &c.lsh.max_length},
-                       {"axial_pos_embds", &c.axial, Key::optional},
-                       {"axial_pos_shape", &axial_shape, Key::optional},
-                       {"axial_pos_embds_dim", &axial_dims, Key::optional},
-                       {"axial_norm_std", &c.axial_std, Key::optional},
-                       {"initializer_range", &c.embedding_std},
-                       {"hidden_act", &c.activation},
-                       {"hidden_dropout_prob", &c.dropout},
-                       {"layer_norm_eps", &c.eps}},
-                      here);
+  std::int64_t layers = 0;
+  read_config(path,
+              {{"model_type", Only{"\"reformer\""}},
+               {"vocab_size", Whole{&c.vocabulary}},
+               {"hidden_size", Whole{&c.d_model}},
+               {"feed_forward_size", Whole{&c.d_ff}},
+               {"num_attention_heads", Whole{&c.heads}},
+               {"attention_head_size", Whole{&c.head_dim}},
+               {"attn_layers", &kinds},
+               {"num_hidden_layers", Whole{&layers}, Key::optional},
+               {"num_hashes", Whole{&c.lsh.hashes}},
+               {"num_buckets", Wholes{&buckets}, Key::optional},
+               {"lsh_attn_chunk_length", Whole{&c.lsh.chunk}},
+               {"lsh_num_chunks_before", Whole{&c.lsh.chunks_before, 0, most_neighbours}},
+               {"lsh_num_chunks_after", Whole{&c.lsh.chunks_after, 0, most_neighbours}},
+               {"lsh_attention_probs_dropout_prob", Number{&c.lsh.dropout}},
+               {"local_attn_chunk_length", Whole{&c.local.chunk}},
+               {"local_num_chunks_before", Whole{&c.local.chunks_before, 0, most_neighbours}},
+               {"local_num_chunks_after", Whole{&c.local.chunks_after, 0, most_neighbours}},
+               {"local_attention_probs_dropout_prob", Number{&c.local.dropout}},
+               {"is_decoder", &c.lsh.causal},
+               {"is_decoder", &c.local.causal},
+               {"max_position_embeddings", Whole{&c.positions}},
+               {"max_position_embeddings", Whole{&c.lsh.max_length}},
+               {"axial_pos_embds", &c.axial, Key::optional},
+               {"axial_pos_shape", Wholes{&axial_shape}, Key::optional},
+               {"axial_pos_embds_dim", Wholes{&axial_dims}, Key::optional},
+               {"axial_norm_std", Number{&c.axial_std, 0, most_std}, Key::optional},
+               {"initializer_range", Number{&c.embedding_std, 0, most_std}},
+               {"hidden_act", &c.activation},
+               {"hidden_dropout_prob", Number{&c.dropout}},
+               {"layer_norm_eps", Number{&c.eps}},
+               // The head reads both streams, so it is twice as wide as the embedding.
+               {"tie_word_embeddings", Only{"false"}},
+               {"sinusoidal_pos_embds", Only{"false"}},
+               // Pieces in which the same is computed, and seeds of random numbers that are other ones here.
+               {"chunk_size_feed_forward", NoEffect{}},
+               {"chunk_size_lm_head", NoEffect{}},
+               {"hash_seed", NoEffect{}},
+               // Names that published files have from before those above.
+               {"attention_probs_dropout_prob", NoEffect{}},
+               {"intermediate_size", NoEffect{}},
+               {"num_chunks_after", NoEffect{}},
+               {"num_chunks_before", NoEffect{}},
+               {"type_vocab_size", NoEffect{}}},
+              here);
   const auto refuse = [&](const std::string& what) { throw FileError(path + ": " + what, here); };
   c.layers.clear();
   for (const std::string& kind : kinds) {
     if (kind != "lsh" && kind != "local") refuse("\"attn_layers\" has \"" + kind + "\", neither \"lsh\" nor \"local\"");
     c.layers.push_back(kind == "lsh" ? ReformerAttention::lsh : ReformerAttention::local);
   }
+  const auto count = static_cast<std::int64_t>(kinds.size());
+  if (count < 1 || count > most_layers) refuse("\"attn_layers\" has " + std::to_string(count) + " layers");
+  if (layers != 0 && layers != count)
+    refuse("\"num_hidden_layers\" is " + std::to_string(layers) + ", not " + std::to_string(count) +
+           " as \"attn_layers\" says");
   c.lsh.buckets = buckets;
   if (!c.axial) return c;
   if (axial_shape.size() != 2 || axial_dims.size() != 2)
@@ -264,6 +294,12 @@ ReformerConfig reformer_config_from_file(const std::string& path, Here here) {
   c.axial_rows = axial_shape[0];
   c.axial_columns = axial_shape[1];
   c.axial_row_dim = axial_dims[0];
+  if (axial_dims[0] + axial_dims[1] != c.d_model)
+    refuse("\"axial_pos_embds_dim\" adds up to " + std::to_string(axial_dims[0] + axial_dims[1]) + ", not to " +
+           std::to_string(c.d_model) + " as \"hidden_size\" says");
+  if (c.axial_rows * c.axial_columns > c.positions)
+    refuse("\"axial_pos_shape\" has " + std::to_string(c.axial_rows * c.axial_columns) + " positions, more than the " +
+           std::to_string(c.positions) + " of \"max_position_embeddings\"");
   return c;
 }
 

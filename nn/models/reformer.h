@@ -3,6 +3,7 @@
 #pragma once
 
 #include "autograd/ops/create.h"
+#include "autograd/ops/loss.h"
 #include "nn/attention/local.h"
 #include "nn/attention/lsh.h"
 #include "nn/layers/containers.h"
@@ -38,7 +39,9 @@ struct ReformerConfig {
   bool reversible = true;      ///< recompute activations; false keeps them
 };
 
-/// Hugging Face's config.json (a Reformer's) as a ReformerConfig. Throws FileError.
+/// Hugging Face's config.json (a Reformer's) as a ReformerConfig. Each key is used, known to be without effect on what
+/// the model computes (hash_seed: hashes are drawn from the default generator), or refused. Throws FileError, which
+/// names the key.
 ReformerConfig reformer_config_from_file(const std::string& path, Here here = Here::current());
 
 struct ReformerCall {
@@ -62,9 +65,14 @@ struct Reformer : Module {
   /// Logits [b, n, vocabulary] of tokens [b, n] int64. A length that the layers' chunks do not divide is padded for all
   /// layers alike, and cut again at the end.
   Tensor operator()(const Tensor& tokens, const ReformerCall& call = {}, Here here = Here::current());
-  /// Mean cross-entropy of predicting token i + 1 at position i, or, if attention is not causal, the label of position
-  /// i itself (masked tokens); targets of -100 are ignored.
-  Tensor loss(const Tensor& logits, const Tensor& labels, Here here = Here::current()) const;
+  /// Cross-entropy of predicting token i + 1 at position i, or, if attention is not causal, the label of position i
+  /// itself (masked tokens); targets of -100 are ignored. Reduction::none gives [b, n - 1], or [b, n]. Over batches of
+  /// unequal counts, the gradient of the mean over all targets is that of loss(..., Reduction::sum) / (the sum of
+  /// target_count(labels)).
+  Tensor loss(const Tensor& logits, const Tensor& labels, Reduction reduction = Reduction::mean,
+              Here here = Here::current()) const;
+  /// How many targets the loss counts.
+  std::int64_t target_count(const Tensor& labels, Here here = Here::current()) const;
 
   /// The buckets [b, h, hashes, n] of every layer (undefined for local layers and short sequences) for these tokens,
   /// off the tape; n is the padded length.
@@ -75,8 +83,8 @@ struct Reformer : Module {
   /// Throws ValueError for a local layer, IndexError if there is none.
   LshSelfAttention& lsh_attention(std::size_t layer, Here here = Here::current());
 
-  /// Loads a file with the published names, passing over what is no weight there (mask constants, the head's tied
-  /// bias). Throws as load() does.
+  /// Loads a file with the published names. What is there beside the weights must be what the model has anyway: the
+  /// mask constants, the head's bias under its second name. Throws FileError for others, otherwise as load() does.
   void load_published(const std::string& path, Here here = Here::current());
 
   // ---- the parts, under their published names

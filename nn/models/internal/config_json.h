@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <variant>
 #include <vector>
@@ -17,17 +18,48 @@ enum class Key : std::uint8_t {
   optional  ///< one that is missing or null leaves its member as it is
 };
 
-/// A key and the member that takes its value: a whole number, a number, a boolean, an activation by its name, or a list
-/// of whole numbers or of strings, of which a lone one may stand without brackets.
+inline constexpr std::int64_t most_layers = 10'000;
+inline constexpr double most_std = 1e6;
+
+/// A size: a whole number in a range that no product of a few of them leaves.
+struct Whole {
+  std::int64_t* member;
+  std::int64_t least = 1;
+  std::int64_t most = std::numeric_limits<std::int32_t>::max();
+};
+/// A list of sizes; a lone one may stand without brackets.
+struct Wholes {
+  std::vector<std::int64_t>* member;
+};
+/// A finite number in a range, a probability unless told otherwise.
+struct Number {
+  double* member;
+  double least = 0;
+  double most = 1;
+};
+/// A key with only one value that the model can do, as JSON: anything else is refused, not passed over.
+struct Only {
+  const char* value;
+};
+/// A second name for what another key says; both must say the same.
+struct Same {
+  const std::int64_t* member;
+  const char* other;
+};
+/// A key that changes nothing that the model computes.
+struct NoEffect {};
+
+/// A key and what becomes of its value: a member takes it, or it is checked. Entries without a member are optional.
 struct ConfigEntry {
   const char* name;
-  std::variant<std::int64_t*, double*, bool*, Activation*, std::vector<std::int64_t>*, std::vector<std::string>*>
-      member;
+  std::variant<Whole, Wholes, Number, bool*, Activation*, std::vector<std::string>*, Only, Same, NoEffect> value;
   Key key = Key::required;
 };
 
-/// Reads the JSON object in a file; keys that the table does not have are passed over. Throws FileError, which names
-/// the file and the key, for what is missing or of another type.
+/// Reads the JSON object in a file. Each of its keys is used, or known to be without effect (those that every published
+/// configuration may have, such as the ones of text generation, besides the table's), or refused. Throws FileError,
+/// which names the file and the key, for what is missing, unknown, there twice, out of range or of another type, and
+/// for a file that is none, or larger than 4 MiB.
 void read_config(const std::string& path, const std::vector<ConfigEntry>& table, Here here);
 
 }  // namespace attune::nn::detail

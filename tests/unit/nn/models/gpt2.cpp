@@ -58,13 +58,104 @@ TEST_CASE("GPT-2 loads published files: names without a prefix, masks and the ti
   nn::Gpt2 saved(small()), loaded(small());
   std::map<std::string, Tensor> state;
   for (const auto& [name, value] : saved.state_dict()) state[name.substr(std::string("transformer.").size())] = value;
-  state["h.0.attn.bias"] = ones({1, 1, 8, 8});
+  const Tensor places = arange(8), causal = reshape(ge(unsqueeze(places, 1), places), {1, 1, 8, 8});
+  state["h.0.attn.bias"] = causal;
   state["h.0.attn.masked_bias"] = scalar(-1e4);
-  state["lm_head.weight"] = zeros({11, 12});
-  save_safetensors(folder / "model.safetensors", state);
+  state["lm_head.weight"] = saved.wte.weight;
+  const std::string path = folder / "model.safetensors";
+  save_safetensors(path, state);
+  loaded.load_published(path);
+  const Tensor tokens = index_tensor({1, 2, 3}, {1, 3});
+  CHECK(difference(saved(tokens), loaded(tokens)) == 0);
+
+  // What the model could not do is refused, and changes nothing.
+  const auto refused = [&](const std::string& name, const Tensor& value) {
+    std::map<std::string, Tensor> other = state;
+    other[name] = value;
+    save_safetensors(path, other);
+    const std::string what = refusal<FileError>([&] { loaded.load_published(path); });
+    CHECK(difference(saved(tokens), loaded(tokens)) == 0);
+    return what.substr(path.size() + 2);
+  };
+  CHECK(refused("lm_head.weight", saved.wte.weight.detach() + 1) ==
+        "\"lm_head.weight\" differs from \"transformer.wte.weight\", and the model has one weight for both");
+  CHECK(refused("lm_head.weight", zeros({11, 13})).starts_with("\"lm_head.weight\" differs"));
+  CHECK(refused("h.0.attn.bias", ones({1, 1, 8, 8})) ==
+        "\"h.0.attn.bias\" is not a causal mask, which is all that this model has");
+  CHECK(refused("h.0.attn.masked_bias", scalar(-1)).starts_with("\"h.0.attn.masked_bias\" is not a score"));
+  CHECK(refused("transformer.wpe.weight", zeros({8, 12})).starts_with("has two values for \"transformer.wpe.weight\""));
+  state.erase("wte.weight");  // the first of two names of one weight may be the one that was left out
+  save_safetensors(path, state);
+  nn::Gpt2 again(small());
+  again.load_published(path);
+  CHECK(difference(saved(tokens), again(tokens)) == 0);
+}
+
+TEST_CASE("GPT-2 with a head of its own") {
+  nn::Gpt2Config c = small();
+  c.tied = false;
+  nn::Gpt2 saved(c), loaded(c), tied(small());
+  CHECK(saved.parameter_count() == tied.parameter_count() + 11 * 12);
+  const Folder folder;
+  saved.save(folder / "model.safetensors");
   loaded.load_published(folder / "model.safetensors");
   const Tensor tokens = index_tensor({1, 2, 3}, {1, 3});
   CHECK(difference(saved(tokens), loaded(tokens)) == 0);
+  CHECK(refusal<FileError>([&] {
+          tied.load_published(folder / "model.safetensors");
+        }).find("\"lm_head.weight\" differs") != std::string::npos);
+  tied.save(folder / "model.safetensors");
+  CHECK(refusal<ValueError>([&] { loaded.load_published(folder / "model.safetensors"); }) ==
+        "load_state_dict: the state does not fit the module");
+  saved.loss(saved(tokens), tokens).backward();
+  CHECK(saved.lm_head->weight.grad().defined());
+  CHECK(amax(abs(saved.wte.weight.grad())).item() > 0);
+}
+
+TEST_CASE("GPT-2: positions count what is not hidden, so padding on either side changes nothing") {
+  nn::Gpt2 model(small());
+  const Tensor tokens = index_tensor({3, 1, 4, 5}, {1, 4}), other = index_tensor({9, 2, 6, 5, 8, 7}, {1, 6});
+  const Tensor alone = model(tokens), rest = model(other);
+  const Tensor batch = index_tensor({0, 10, 3, 1, 4, 5, 9, 2, 6, 5, 8, 7}, {2, 6});
+  const Tensor mask = to(index_tensor({1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, {2, 6}), boolean);
+  const Tensor y = model(batch, mask);
+  CHECK(difference(slice(slice(y, 0, 0, 1), 1, 2, 6), alone) < 1e-6);
+  CHECK(difference(slice(y, 0, 1, 2), rest) < 1e-6);
+  const Tensor right =
+      model(index_tensor({3, 1, 4, 5, 0, 10}, {1, 6}), to(index_tensor({0, 0, 0, 0, 1, 1}, {1, 6}), boolean));
+  CHECK(difference(slice(right, 1, 0, 4), alone) < 1e-6);
+  // Gradients too, with the padding's targets ignored.
+  const auto gradients = [&](const Tensor& x, const Tensor& hidden, const Tensor& labels) {
+    model.zero_grad();
+    model.loss(model(x, hidden), labels).backward();
+    std::vector<Tensor> all;
+    for (const Tensor& p : model.parameters()) all.push_back(p.grad());
+    return all;
+  };
+  const auto a = gradients(tokens, {}, tokens);
+  const auto b =
+      gradients(slice(batch, 0, 0, 1), slice(mask, 0, 0, 1), index_tensor({-100, -100, -100, 1, 4, 5}, {1, 6}));
+  for (std::size_t i = 0; i < a.size(); ++i) CHECK(difference(a[i], b[i]) < 1e-5);
+  CHECK(thrown([&] { model(batch, to(mask, float32)); }) ==
+        "DTypeError: Gpt2: key_padding_mask [2, 6] must be of bool, got float32");
+}
+
+TEST_CASE("GPT-2: sums of losses over counts accumulate to the mean over all targets") {
+  nn::Gpt2 model(small());
+  const Tensor tokens = index_tensor({1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3}, {2, 6});
+  const Tensor labels = index_tensor({1, 2, 3, 4, 5, 6, -100, -100, -100, 1, -100, -100}, {2, 6});
+  CHECK(model.target_count(labels) == 6);
+  const auto rows = [](const Tensor& x, int i) { return slice(x, 0, i, i + 1); };
+  model.loss(model(tokens), labels).backward();
+  std::vector<Tensor> whole;
+  for (const Tensor& p : model.parameters()) whole.push_back(p.grad());
+  model.zero_grad();
+  for (int i = 0; i < 2; ++i) (model.loss(model(rows(tokens, i)), rows(labels, i), Reduction::sum) / 6).backward();
+  const Tensors parameters = model.parameters();
+  for (std::size_t i = 0; i < whole.size(); ++i) CHECK(difference(parameters[i].grad(), whole[i]) < 1e-6);
+  const Tensor each = model.loss(model(tokens), labels, Reduction::none);
+  CHECK(each.shape() == Shape{2, 5});
+  CHECK(sum(each).item() == doctest::Approx(6 * model.loss(model(tokens), labels).item()));
 }
 
 TEST_CASE("GPT-2 refuses what does not fit") {
@@ -84,64 +175,6 @@ TEST_CASE("GPT-2 refuses what does not fit") {
   CHECK(thrown([&] {
           model.loss(zeros({1, 4, 11}), zeros({1, 3}, int64));
         }) == "ShapeError: Gpt2: labels [1, 3] do not fit logits [1, 4, 11]");
-  CHECK(thrown([&] { nn::gpt2_config_from_file("/nowhere/config.json"); }) ==
-        "FileError: /nowhere/config.json: cannot be opened");
-}
-
-TEST_CASE("published configurations: what is missing or of another type is refused by file and key") {
-  const Folder folder;
-  const std::string path = folder / "config.json";
-  const std::map<std::string, std::string> good{{"vocab_size", "11"},
-                                                {"n_positions", "8"},
-                                                {"n_embd", "12"},
-                                                {"n_head", "3"},
-                                                {"n_layer", "2"},
-                                                {"attn_pdrop", "0"},
-                                                {"resid_pdrop", "0.5"},
-                                                {"embd_pdrop", "0.1"},
-                                                {"n_inner", "null"},
-                                                {"n_ctx", "\"unread\""},
-                                                {"layer_norm_epsilon", "1e-5"},
-                                                {"initializer_range", "0.02"},
-                                                {"activation_function", "\"gelu_new\""}};
-  const auto read = [&](std::map<std::string, std::string> entries, const std::string& key, const std::string& value) {
-    entries[key] = value;
-    std::string text;
-    for (const auto& [name, each] : entries)
-      if (!each.empty()) text += (text.empty() ? "{\"" : ", \"") + name + "\": " + each;
-    put(path, text + "}");
-    return nn::gpt2_config_from_file(path);
-  };
-  const nn::Gpt2Config c = read(good, "scale_attn_weights", "false");
-  CHECK(c.vocabulary == 11);
-  CHECK(c.d_ff == 0);
-  CHECK(c.dropout == 0.5);
-  CHECK(c.activation == Activation::gelu_tanh);
-  CHECK(!c.scale_by_head_dim);
-  CHECK(!c.scale_by_inverse_layer);
-  CHECK(read(good, "n_inner", "20").d_ff == 20);
-  CHECK(read(good, "n_inner", "20.0").d_ff == 20);
-  const auto refused = [&](const std::string& key, const std::string& value) {
-    const std::string what = refusal<FileError>([&] { read(good, key, value); });
-    CHECK(what.starts_with(path + ": "));
-    return what.substr(std::min(what.size(), path.size() + 2));
-  };
-  CHECK(refused("n_embd", "") == "\"n_embd\" is missing");
-  CHECK(refused("n_embd", "1e300") == "\"n_embd\" is 1e+300, not a whole number of 64 bits");
-  CHECK(refused("n_embd", "12.5") == "\"n_embd\" is 12.5, not a whole number of 64 bits");
-  CHECK(refused("n_embd", "18446744073709551615") ==
-        "\"n_embd\" is 18446744073709551615, not a whole number of 64 bits");
-  CHECK(refused("n_embd", "true") == "\"n_embd\" is true, not a whole number of 64 bits");
-  CHECK(refused("n_inner", "\"4\"") == "\"n_inner\" is \"4\", not a whole number of 64 bits");
-  CHECK(refused("attn_pdrop", "null") == "\"attn_pdrop\" is null, not a number");
-  CHECK(refused("scale_attn_weights", "1") == "\"scale_attn_weights\" is 1, not true or false");
-  CHECK(refused("activation_function", "\"mish\"") ==
-        "\"activation_function\" is \"mish\", not an activation that is known");
-  CHECK(refused("activation_function", "[]") == "\"activation_function\" is [], not an activation that is known");
-  for (const char* text : {"", "{", "[1]", "3"}) {
-    put(path, text);
-    CHECK(refusal<FileError>([&] { nn::gpt2_config_from_file(path); }) == path + ": is not a JSON object");
-  }
 }
 
 }  // namespace

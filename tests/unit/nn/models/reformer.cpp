@@ -250,24 +250,62 @@ TEST_CASE("reformer: a training step hashes once a layer, and attends once more 
   }
 }
 
-TEST_CASE("reformer: a published configuration with what no Reformer has") {
+TEST_CASE("reformer: a published configuration") {
   const std::string source = std::string(ATTUNE_TEST_DATA) + "/models/reformer_lsh_tiny/config.json";
   const nn::ReformerConfig c = nn::reformer_config_from_file(source);
   CHECK(c.layers == std::vector<nn::ReformerAttention>(2, nn::ReformerAttention::lsh));
   CHECK(c.axial_columns == 8);
+}
+
+TEST_CASE("reformer: what published files hold beside the weights is compared") {
+  nn::Reformer saved(small_config(1)), loaded(small_config(1));
   const Folder folder;
-  const std::string path = folder / "config.json", text = get(source);
-  const auto with = [&](const std::string& from, const std::string& to) {
-    std::string changed = text;
-    changed.replace(changed.find(from), from.size(), to);
-    put(path, changed);
-    return refusal<FileError>([&] { nn::reformer_config_from_file(path); });
+  const std::string path = folder / "model.safetensors";
+  const NoGrad off;
+  normal_(saved.head.bias, 0, 1);
+  std::map<std::string, Tensor> state;
+  for (const auto& [name, value] : saved.state_dict()) state[name] = value;
+  const std::string attention = "reformer.encoder.layers.0.attention.self_attention.";
+  state[attention + "mask_value_float32"] = scalar(-1e9);
+  state[attention + "self_mask_value_float16"] = scalar(-1e3);
+  state[attention + "self_mask_value_float32"] = scalar(-inf);  // saved as a half
+  state["lm_head.decoder.bias"] = state.at("lm_head.bias");
+  const auto load = [&](const std::string& name, const Tensor& value) {
+    std::map<std::string, Tensor> other = state;
+    if (!name.empty()) other[name] = value;
+    save_safetensors(path, other);
+    loaded.load_published(path);
   };
-  CHECK(with("\"lsh\"", "\"linear\"") == path + ": \"attn_layers\" has \"linear\", neither \"lsh\" nor \"local\"");
-  CHECK(with("\"axial_pos_shape\": [", "\"axial_pos_shape\": [2,") ==
-        path + ": \"axial_pos_shape\" and \"axial_pos_embds_dim\" must have two numbers each");
-  CHECK(with("\"num_buckets\": ", "\"num_buckets\": false, \"x\": ") ==
-        path + ": \"num_buckets\" is false, not a whole number of 64 bits");
+  load("", {});
+  CHECK(same(loaded.head.bias.detach(), saved.head.bias.detach()));
+  const auto refused = [&](const std::string& name, const Tensor& value) {
+    return refusal<FileError>([&] { load(name, value); }).substr(path.size() + 2);
+  };
+  CHECK(refused("lm_head.decoder.bias", zeros({13})) ==
+        "\"lm_head.decoder.bias\" differs from \"lm_head.bias\", and the model has one weight for both");
+  CHECK(refused(attention + "self_mask_value_float16", scalar(0)) ==
+        "\"" + attention + "self_mask_value_float16\" is not the mask's constant, which is all that this model has");
+  state.erase("lm_head.bias");  // under its second name alone
+  fill_(loaded.head.bias, 0);
+  load("", {});
+  CHECK(same(loaded.head.bias.detach(), saved.head.bias.detach()));
+}
+
+TEST_CASE("reformer: reductions and counts of the loss, causal or not") {
+  for (const bool causal : {true, false}) {
+    CAPTURE(causal);
+    nn::ReformerConfig c = small_config(1);
+    c.lsh.causal = c.local.causal = causal;
+    const nn::Reformer model(c);
+    Generator g(1);
+    const Tensor logits = randn({2, 3, 13}, float64, g), labels = index_tensor({1, 2, -100, 4, 5, 6}, {2, 3});
+    const std::int64_t count = causal ? 3 : 5;
+    CHECK(model.target_count(labels) == count);
+    const Tensor each = model.loss(logits, labels, Reduction::none);
+    CHECK(each.shape() == (causal ? Shape{2, 2} : Shape{2, 3}));
+    CHECK(model.loss(logits, labels, Reduction::sum).item() == doctest::Approx(sum(each).item()));
+    CHECK(model.loss(logits, labels).item() == doctest::Approx(sum(each).item() / static_cast<double>(count)));
+  }
 }
 
 TEST_CASE("reformer: wrong configurations and inputs") {
@@ -308,8 +346,6 @@ TEST_CASE("reformer: wrong configurations and inputs") {
   CHECK(refusal<DTypeError>([&] {
           model(tokens, {.attention = {{.key_padding_mask = ones({2, 10})}}});
         }) == "Reformer: key_padding_mask [2, 10] must be of bool, got float32");
-  CHECK(refusal<FileError>([&] { nn::reformer_config_from_file("/nowhere/config.json"); }) ==
-        "/nowhere/config.json: cannot be opened");
 }
 
 }  // namespace attune::tests
