@@ -9,6 +9,7 @@
 #include "autograd/runtime/error.h"
 #include "autograd/tape/op.h"
 #include "autograd/tape/replay.h"
+#include "autograd/tensor/named.h"
 
 namespace attune::nn {
 
@@ -16,7 +17,7 @@ Module::Module(Here here) : site_(here) {
   if (const Frame* top = Frame::top(); top && top->site().line != 0) site_ = top->site();
 }
 
-Module::~Module() = default;
+Module::~Module() { place_->module = nullptr; }
 
 void Module::check_name(const std::string& name) const {
   const std::string dots = "." + name + ".";
@@ -43,6 +44,16 @@ Parameter& Module::parameter(std::string name, Tensor value, Here here) {
   check_name(name);
   if (!value.defined()) throw ValueError("module: the parameter \"" + name + "\" is undefined");
   value.requires_grad_(true, site_.line != 0 ? site_ : here);
+  struct Name final : NameSource {
+    Name(std::shared_ptr<Place> p, std::string n) : place(std::move(p)), own(std::move(n)) {}
+    std::string name() const override {
+      const std::string above = place->module ? place->module->path() : "";
+      return above.empty() ? own : above + "." + own;
+    }
+    std::shared_ptr<Place> place;
+    std::string own;
+  };
+  name_tensor(value, std::make_shared<Name>(place_, name));
   const std::shared_ptr<Parameter> made(new Parameter(this, std::move(name), std::move(value), true, true));
   entries_.push_back(made);
   return *made;

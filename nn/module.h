@@ -119,8 +119,14 @@ class Module {
   void check_name(const std::string& name) const;
 
   Here site_;
+  /// Where its parameters' names come from, as long as it lives.
+  struct Place {
+    const Module* module;
+  };
+
   std::string name_;
   Module* parent_ = nullptr;
+  std::shared_ptr<Place> place_ = std::make_shared<Place>(Place{this});
   bool training_ = true;
   std::vector<std::shared_ptr<Registered>> entries_;  // shared with blocks that will run again
   std::vector<std::shared_ptr<Parameter>> absent_;

@@ -1,14 +1,16 @@
 #include "optim/clip.h"
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <unordered_set>
 
-#include "autograd/kernels/optimizer.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/movement.h"
 #include "autograd/runtime/error.h"
 #include "autograd/tape/modes.h"
+#include "autograd/tensor/named.h"
+#include "optim/internal/gradients.h"
 
 namespace attune::optim {
 
@@ -19,22 +21,26 @@ void check(const char* name, double limit, Here here) {
     throw ValueError(std::string(name) + ": the limit " + std::to_string(limit) + " must be positive", here);
 }
 
-/// The gradients of T's dtype, each dense.
-template <class T>
-std::vector<kernels::Piecewise<T>> gradients_of(const std::vector<Tensor>& gradients) {
-  std::vector<kernels::Piecewise<T>> found;
-  for (const Tensor& g : gradients)
-    if (g.dtype() == dtype_of<T>) found.push_back({detail::elements<T>(g), g.numel()});
-  return found;
+/// Squares of doubles beyond 1e154 overflow, those below 1e-154 vanish: then they are scaled first.
+double norm_of(const std::vector<kernels::Piecewise<float>>& singles,
+               const std::vector<kernels::Piecewise<double>>& doubles) {
+  const double squares = kernels::sum_of_squares(singles) + kernels::sum_of_squares(doubles);
+  if (std::isnan(squares) || (squares > 1e-280 && std::isfinite(squares)) || doubles.empty()) return std::sqrt(squares);
+  const double most = std::max(kernels::largest(singles), kernels::largest(doubles));
+  if (most == 0 || !std::isfinite(most)) return most;
+  const double factor = std::ldexp(1.0, -std::ilogb(most));  // a power of two rounds nothing
+  if (!std::isfinite(factor)) return most;
+  return std::sqrt(kernels::sum_of_scaled_squares(singles, factor) + kernels::sum_of_scaled_squares(doubles, factor)) /
+         factor;
 }
 
 }  // namespace
 
-double clip_grad_norm(const std::vector<Tensor>& parameters, double limit, Here here) {
+double clip_grad_norm(const std::vector<Tensor>& parameters, double limit, const ClipNormOptions& options, Here here) {
   check("clip_grad_norm", limit, here);
   const NoGrad off;
   // Gradients that are strided, or that a caller gave to several parameters, are scaled as copies.
-  std::vector<Tensor> dense;
+  std::vector<Tensor> dense, owners;
   std::vector<std::pair<Tensor, Tensor>> replaced;
   std::unordered_set<const void*> seen;
   for (const Tensor& p : parameters) {
@@ -44,10 +50,20 @@ double clip_grad_norm(const std::vector<Tensor>& parameters, double limit, Here 
     if (own.same_storage(g) && !seen.insert(g.raw()).second) own = clone(own);
     if (!own.same_storage(g)) replaced.emplace_back(p, own);
     dense.push_back(own);
+    owners.push_back(p);
   }
-  const auto singles = gradients_of<float>(dense);
-  const auto doubles = gradients_of<double>(dense);
-  const double norm = std::sqrt(kernels::sum_of_squares(singles) + kernels::sum_of_squares(doubles));
+  const auto singles = detail::pieces_of<float>(dense);
+  const auto doubles = detail::pieces_of<double>(dense);
+  const double norm = norm_of(singles, doubles);
+  if (!std::isfinite(norm) && options.error_if_nonfinite) {
+    const std::size_t at = detail::first_nonfinite(dense);
+    throw ValueError(
+        "clip_grad_norm: the norm is " + std::to_string(norm) +
+            (at == dense.size() ? ""
+                                : ": in the gradient of " + detail::described(tensor_name(owners[at]), owners[at]) +
+                                      " " + detail::first_nonfinite_element(dense[at])),
+        here);
+  }
   if (!std::isfinite(norm) || norm <= limit) return norm;
   kernels::scale(singles, limit / norm);
   kernels::scale(doubles, limit / norm);

@@ -4,4 +4,6 @@
 #include "optim/clip.h"
 #include "optim/optimizer.h"
 #include "optim/optimizers.h"
+#include "optim/parameters.h"
+#include "optim/plateau.h"
 #include "optim/schedule.h"

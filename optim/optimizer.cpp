@@ -3,35 +3,54 @@
 #include <cmath>
 #include <unordered_set>
 
-#include "autograd/io/safetensors.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/movement.h"
 #include "autograd/runtime/error.h"
 #include "autograd/runtime/frame.h"
 #include "autograd/tape/modes.h"
 #include "autograd/tape/node.h"
+#include "autograd/tensor/named.h"
+#include "optim/internal/gradients.h"
 
 namespace attune::optim {
 
 Optimizer::~Optimizer() = default;
 
-Optimizer::Optimizer(const char* name, std::vector<Group> groups, double lr, double weight_decay, Schedule schedule,
+namespace {
+
+/// `name`, or, if it is known already, name#2, name#3, ...
+std::string unique(const std::string& name, std::unordered_set<std::string>& known) {
+  std::string own = name;
+  for (int i = 2; !known.insert(own).second; ++i) own = name + "#" + std::to_string(i);
+  return own;
+}
+
+}  // namespace
+
+Optimizer::Optimizer(const char* name, Parameters parameters, double lr, double weight_decay, Schedule schedule,
                      std::vector<std::string> moments, Here here)
     : name_(name), here_(here), schedule_(std::move(schedule)), moments_(std::move(moments)) {
   const auto refuse = [&](const std::string& what) { throw ValueError(std::string(name) + ": " + what, here); };
   std::unordered_set<const TensorImpl*> seen;
-  for (Group& g : groups) {
+  std::unordered_set<std::string> known;
+  for (Group& g : parameters.groups) {
     OwnGroup own{{}, g.lr.value_or(lr), g.weight_decay.value_or(weight_decay)};
     require(own.lr >= 0 && std::isfinite(own.lr), "lr", own.lr);
     require(own.weight_decay >= 0 && std::isfinite(own.weight_decay), "weight_decay", own.weight_decay);
-    for (Tensor& p : g.parameters) {
+    if (!g.names.empty() && g.names.size() != g.parameters.size())
+      refuse("a group has " + std::to_string(g.names.size()) + " names for " + std::to_string(g.parameters.size()) +
+             " parameters");
+    for (std::size_t i = 0; i < g.parameters.size(); ++i) {
+      const Tensor& p = g.parameters[i];
       if (!p.defined()) refuse("parameter " + std::to_string(seen.size()) + " is undefined");
-      if (!is_floating(p.dtype())) refuse("the parameter " + p.shape().str() + " is " + name_of(p.dtype()));
-      if (!p.is_leaf())
-        refuse("the parameter " + p.shape().str() + " is no leaf: it was recorded by " + p.node()->name());
-      if (!p.is_contiguous()) refuse("the parameter " + p.shape().str() + " is not dense");
-      if (!seen.insert(p.impl()).second) refuse("the parameter " + p.shape().str() + " is given twice");
-      own.parameters.push_back({p});
+      std::string given = g.names.empty() ? tensor_name(p) : g.names[i];
+      const std::string text = "the parameter " + detail::described(given, p);
+      if (!is_floating(p.dtype())) refuse(text + " is " + name_of(p.dtype()));
+      if (!p.is_leaf()) refuse(text + " is no leaf: it was recorded by " + p.node()->name());
+      if (!p.is_contiguous()) refuse(text + " is not dense");
+      if (given.empty()) given = std::to_string(seen.size());
+      if (!seen.insert(p.impl()).second) refuse(text + " is given twice");
+      own.parameters.push_back({p, unique(given, known)});
     }
     groups_.push_back(std::move(own));
   }
@@ -45,10 +64,13 @@ void Optimizer::require(bool ok, const char* what, double value, Here here) cons
 
 Shape Optimizer::state_shape(const Tensor& parameter, std::size_t) const { return parameter.shape(); }
 
-std::vector<Tensor> Optimizer::zero_state(const Tensor& parameter) const {
+std::vector<Tensor> Optimizer::next_state(const Parameter& p) const {
   std::vector<Tensor> state;
-  for (std::size_t i = 0; i < moments_.size(); ++i)
-    state.push_back(zeros(state_shape(parameter, i), parameter.dtype()));
+  const DType dtype = p.value.dtype();
+  if (p.state.empty())
+    for (std::size_t i = 0; i < moments_.size(); ++i) state.push_back(zeros(state_shape(p.value, i), dtype));
+  else if (p.state[0].dtype() != dtype)
+    for (const Tensor& moment : p.state) state.push_back(to(moment, dtype));
   return state;
 }
 
@@ -68,13 +90,33 @@ const Optimizer::OwnGroup& Optimizer::group_at(std::size_t group, Here here) con
 
 double Optimizer::lr(std::size_t group, Here here) const { return group_at(group, here).lr * factor(here); }
 
+double Optimizer::base_lr(std::size_t group, Here here) const { return group_at(group, here).lr; }
+
 void Optimizer::set_lr(double lr, std::size_t group, Here here) {
   group_at(group, here);
   require(lr >= 0 && std::isfinite(lr), "lr", lr, here);
   groups_[group].lr = lr;
 }
 
-void Optimizer::step(bool keep_gradients, Here here) {
+std::vector<std::string> Optimizer::names() const {
+  std::vector<std::string> names;
+  for (const OwnGroup& g : groups_)
+    for (const Parameter& p : g.parameters) names.push_back(p.name);
+  return names;
+}
+
+void Optimizer::check_finite(const std::vector<Update>& updates, Here here) const {
+  std::vector<Tensor> gradients;
+  for (const Update& u : updates) gradients.push_back(u.gradient);
+  const std::size_t at = detail::first_nonfinite(gradients);
+  if (at == gradients.size()) return;
+  const Parameter& p = *updates[at].parameter;
+  throw ValueError(std::string(name_) + ": the gradient of " + detail::described(p.name, p.value) +
+                       " is not finite: " + detail::first_nonfinite_element(gradients[at]) + "; nothing was updated",
+                   here);
+}
+
+void Optimizer::step(const StepOptions& options, Here here) {
   const Frame frame(name_, here);
   const NoGrad off;
   const double scheduled = factor(here);
@@ -86,112 +128,28 @@ void Optimizer::step(bool keep_gradients, Here here) {
       const Tensor gradient = p.value.grad();
       if (!gradient.defined()) continue;
       updates.push_back({&p, contiguous(gradient.detach()), g.lr * scheduled, g.weight_decay, p.steps + 1});
-      fresh.push_back(p.state.empty() ? zero_state(p.value) : std::vector<Tensor>{});
     }
+  if (updates.empty() && options.refuse_empty)
+    throw GradError(std::string(name_) +
+                        ": no parameter has a gradient: there was no backward() since the last step, or it did not "
+                        "reach the tensors that the optimiser was given",
+                    here);
+  if (options.refuse_nonfinite) check_finite(updates, here);
+  for (const Update& u : updates) fresh.push_back(next_state(*u.parameter));
   for (std::size_t i = 0; i < updates.size(); ++i)
-    if (updates[i].parameter->state.empty()) updates[i].parameter->state = std::move(fresh[i]);
+    if (!fresh[i].empty()) updates[i].parameter->state = std::move(fresh[i]);
   update(updates);
   ++steps_;
   for (const Update& u : updates) {
     u.parameter->steps = u.step;
     u.parameter->value.bump_version(here);
-    if (!keep_gradients) u.parameter->value.zero_grad();
+    if (!options.keep_gradients) u.parameter->value.zero_grad();
   }
 }
 
 void Optimizer::zero_grad() {
   for (OwnGroup& g : groups_)
     for (Parameter& p : g.parameters) p.value.zero_grad();
-}
-
-std::map<std::string, Tensor> Optimizer::state_dict() const {
-  std::vector<double> rates;
-  std::map<std::string, Tensor> state{{"step", index_tensor({steps_}, Shape{})}};
-  std::size_t index = 0;
-  for (const OwnGroup& g : groups_) {
-    rates.push_back(g.lr);
-    for (const Parameter& p : g.parameters) {
-      const std::string prefix = std::to_string(index++) + ".";
-      state[prefix + "step"] = index_tensor({p.steps}, Shape{});
-      for (std::size_t i = 0; i < p.state.size(); ++i) state[prefix + moments_[i]] = p.state[i];
-    }
-  }
-  state["lr"] = tensor(rates, {static_cast<std::int64_t>(rates.size())}, DType::float64);
-  return state;
-}
-
-namespace {
-
-/// Takes a state apart; whatever is wrong with it is listed in `wrong`.
-struct StateReader {
-  const std::map<std::string, Tensor>& state;
-  std::string wrong{};
-
-  /// A copy of the entry in `dtype`, or an undefined tensor.
-  Tensor take(const std::string& name, const Shape& shape, DType dtype) {
-    const auto at = state.find(name);
-    if (at == state.end()) {
-      wrong += "\n  missing: " + name;
-      return {};
-    }
-    const Tensor& x = at->second;
-    if (!x.defined() || x.shape() != shape || is_floating(x.dtype()) != is_floating(dtype)) {
-      wrong += "\n  misshaped: " + name + " (expected " + shape.str() + " " + name_of(dtype) + ", found " +
-               (x.defined() ? x.shape().str() + " " + name_of(x.dtype()) : "nothing") + ")";
-      return {};
-    }
-    return x.dtype() == dtype ? clone(x.detach()) : to(x.detach(), dtype);
-  }
-  std::int64_t count(const std::string& name) {
-    const Tensor x = take(name, {}, DType::int64);
-    const double n = x.defined() ? x.item() : 0;
-    if (n < 0) wrong += "\n  negative: " + name;
-    return static_cast<std::int64_t>(n);
-  }
-};
-
-}  // namespace
-
-void Optimizer::load_state_dict(const std::map<std::string, Tensor>& state, Here here) {
-  const NoGrad off;
-  StateReader reader{state};
-  const std::int64_t steps = reader.count("step");
-  const Tensor rates = reader.take("lr", {static_cast<std::int64_t>(groups_.size())}, DType::float64);
-  std::vector<Parameter> loaded;
-  std::unordered_set<std::string> known{"step", "lr"};
-  for (const OwnGroup& g : groups_)
-    for (const Parameter& p : g.parameters) {
-      const std::string prefix = std::to_string(loaded.size()) + ".";
-      known.insert(prefix + "step");
-      Parameter next{p.value, reader.count(prefix + "step")};
-      bool moments = next.steps > 0;  // a parameter that was never updated may be without
-      for (const std::string& m : moments_) {
-        known.insert(prefix + m);
-        moments |= state.contains(prefix + m);
-      }
-      for (std::size_t i = 0; moments && i < moments_.size(); ++i)
-        next.state.push_back(reader.take(prefix + moments_[i], state_shape(p.value, i), p.value.dtype()));
-      loaded.push_back(std::move(next));
-    }
-  for (const auto& [name, value] : state)
-    if (!known.contains(name)) reader.wrong += "\n  unexpected: " + name;
-  const std::vector<double> lr = rates.defined() ? rates.to_vector<double>() : std::vector<double>{};
-  for (double rate : lr)
-    if (!(rate >= 0 && std::isfinite(rate))) reader.wrong += "\n  out of range: lr";
-  if (!reader.wrong.empty()) throw ValueError(std::string(name_) + ": the state does not fit" + reader.wrong, here);
-
-  steps_ = steps;
-  std::size_t index = 0;
-  for (std::size_t i = 0; i < groups_.size(); ++i) {
-    groups_[i].lr = lr[i];
-    for (Parameter& p : groups_[i].parameters) p = std::move(loaded[index++]);
-  }
-}
-
-void Optimizer::save(const std::string& path, Here here) const { save_safetensors(path, state_dict(), {}, here); }
-
-void Optimizer::load(const std::string& path, Here here) {
-  load_state_dict(load_safetensors(path, here).tensors, here);
 }
 
 }  // namespace attune::optim

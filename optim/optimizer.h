@@ -2,20 +2,18 @@
 #pragma once
 
 #include <map>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "autograd/tensor/tensor.h"
+#include "optim/parameters.h"
 #include "optim/schedule.h"
 
 namespace attune::optim {
 
-/// Parameters that share settings; what is not set here is as the optimiser's options say.
-struct Group {
-  std::vector<Tensor> parameters;
-  std::optional<double> lr{};
-  std::optional<double> weight_decay{};
+struct StepOptions {
+  bool keep_gradients = false;
+  bool refuse_nonfinite = true;  ///< throw for a gradient with NaN or infinity, before anything has changed
+  bool refuse_empty = true;      ///< throw if no parameter has a gradient
 };
 
 class Optimizer {
@@ -26,21 +24,33 @@ class Optimizer {
 
   /// Updates every parameter that has a gradient, in one pass, and clears the gradients unless `keep_gradients`.
   /// Several backward passes before a step accumulate their gradients. Frozen parameters (requires_grad off) have no
-  /// gradient and stay. If it throws (MemoryError, or ValueError for a schedule's factor) nothing has changed.
-  void step(bool keep_gradients = false, Here here = Here::current());
+  /// gradient and stay. A parameter that was converted in place since the last step has its state converted too. Throws
+  /// GradError if no parameter has a gradient, ValueError for a gradient that is not finite, naming the first such
+  /// parameter (both are options), and for a schedule's factor out of range, MemoryError; nothing has changed then.
+  void step(const StepOptions& options, Here here = Here::current());
+  void step(bool keep_gradients = false, Here here = Here::current()) {
+    step({.keep_gradients = keep_gradients}, here);
+  }
   void zero_grad();
 
   std::int64_t steps() const { return steps_; }  ///< taken so far; each parameter counts its own as well
   std::size_t group_count() const { return groups_.size(); }
   double lr(std::size_t group = 0, Here here = Here::current()) const;  ///< of the next step, the schedule included
-  /// A group's base rate from the next step on, which the schedule multiplies.
+  /// A group's base rate, which the schedule multiplies.
+  double base_lr(std::size_t group = 0, Here here = Here::current()) const;
+  /// A group's base rate from the next step on.
   void set_lr(double lr, std::size_t group = 0, Here here = Here::current());
+  /// The parameters' names, group by group.
+  std::vector<std::string> names() const;
 
-  /// "step" counts the steps, "lr" [groups] has the base rates; a parameter's own, by its index: "0.step", the updates
-  /// it has had, and moments such as "0.exp_avg" (sharing storage) from its first update on.
+  /// "kind:AdamW" (its value is 1) says which optimiser it is, "step" counts the steps, "lr" [groups] has the base
+  /// rates; a parameter's own, by its name: "encoder.weight.step", the updates it has had, "encoder.weight.group", and
+  /// moments such as "encoder.weight.exp_avg" (sharing storage) from its first update on.
   std::map<std::string, Tensor> state_dict() const;
-  /// Copies a state, converting floating dtypes. Throws ValueError listing what does not fit; if it throws
-  /// nothing has changed.
+  /// Copies a state, converting floating dtypes: each parameter's by its name, whatever the order, each group's rate by
+  /// its parameters. A state without a kind is one of Attune 0.1, which had numbers for names: it is taken by position
+  /// if the shapes agree. Throws ValueError listing what does not fit, another optimiser's state among it; nothing has
+  /// changed then.
   void load_state_dict(const std::map<std::string, Tensor>& state, Here here = Here::current());
   /// The same through a safetensors file.
   void save(const std::string& path, Here here = Here::current()) const;
@@ -49,6 +59,7 @@ class Optimizer {
  protected:
   struct Parameter {
     Tensor value;
+    std::string name;
     std::int64_t steps = 0;       ///< updates so far, of which bias corrections depend
     std::vector<Tensor> state{};  ///< by moment, made with zeros for the first update
   };
@@ -62,7 +73,7 @@ class Optimizer {
 
   /// `moments` names a parameter's states. Throws ValueError for no parameters, one that is undefined, recorded, not
   /// dense, not floating or given twice, or bad settings.
-  Optimizer(const char* name, std::vector<Group> groups, double lr, double weight_decay, Schedule schedule,
+  Optimizer(const char* name, Parameters parameters, double lr, double weight_decay, Schedule schedule,
             std::vector<std::string> moments, Here here);
   virtual Shape state_shape(const Tensor& parameter, std::size_t moment) const;
   /// One step over all groups' parameters that have a gradient.
@@ -77,9 +88,13 @@ class Optimizer {
     std::vector<Parameter> parameters;
     double lr, weight_decay;
   };
+  struct Loaded;
   double factor(Here here) const;  ///< the schedule's, for the next step
   const OwnGroup& group_at(std::size_t group, Here here) const;
-  std::vector<Tensor> zero_state(const Tensor& parameter) const;
+  /// A parameter's state for its next update, if it is not what it has: zeros for the first, or in the parameter's
+  /// dtype of now.
+  std::vector<Tensor> next_state(const Parameter& p) const;
+  void check_finite(const std::vector<Update>& updates, Here here) const;
 
   const char* name_;
   Here here_;

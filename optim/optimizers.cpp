@@ -8,17 +8,7 @@
 
 namespace attune::optim {
 
-using detail::elements;
-
-namespace {
-
-std::vector<Group> one_group(std::vector<Tensor> parameters) {
-  std::vector<Group> groups(1);
-  groups[0].parameters = std::move(parameters);
-  return groups;
-}
-
-}  // namespace
+using attune::detail::elements;
 
 /// kernel(updates of one dtype, as `make` has them), for float32 and float64 in turn.
 template <class Update, class Make, class Kernel>
@@ -44,6 +34,7 @@ static void by_element(const std::vector<Update>& updates, Kernel&& kernel) {
                                elements<T>(u.gradient),
                                state.size() > 0 ? elements<T>(state[0]) : nullptr,
                                state.size() > 1 ? elements<T>(state[1]) : nullptr,
+                               state.size() > 2 ? elements<T>(state[2]) : nullptr,
                                u.lr,
                                u.weight_decay,
                                u.step};
@@ -51,9 +42,8 @@ static void by_element(const std::vector<Update>& updates, Kernel&& kernel) {
   by_dtype(updates, make, kernel);
 }
 
-SGD::SGD(std::vector<Tensor> p, const SGDOptions& o, Here here) : SGD(one_group(std::move(p)), o, here) {}
-SGD::SGD(std::vector<Group> g, const SGDOptions& o, Here here)
-    : Optimizer("SGD", std::move(g), o.lr, o.weight_decay, o.schedule,
+SGD::SGD(Parameters p, const SGDOptions& o, Here here)
+    : Optimizer("SGD", std::move(p), o.lr, o.weight_decay, o.schedule,
                 o.momentum != 0 ? std::vector<std::string>{"momentum_buffer"} : std::vector<std::string>{}, here),
       options_(o) {
   require(o.momentum >= 0, "momentum", o.momentum);
@@ -65,17 +55,18 @@ void SGD::update(const std::vector<Update>& updates) {
   by_element(updates, [&](const auto& tensors) { kernels::sgd(tensors, rule); });
 }
 
-Adam::Adam(const char* name, bool decoupled, std::vector<Group> g, const AdamOptions& o, Here here)
-    : Optimizer(name, std::move(g), o.lr, o.weight_decay, o.schedule, {"exp_avg", "exp_avg_sq"}, here),
+Adam::Adam(const char* name, bool decoupled, Parameters p, const AdamOptions& o, Here here)
+    : Optimizer(name, std::move(p), o.lr, o.weight_decay, o.schedule,
+                o.amsgrad ? std::vector<std::string>{"exp_avg", "exp_avg_sq", "max_exp_avg_sq"}
+                          : std::vector<std::string>{"exp_avg", "exp_avg_sq"},
+                here),
       options_(o),
       decoupled_(decoupled) {
   require(o.beta1 >= 0 && o.beta1 < 1, "beta1", o.beta1);
   require(o.beta2 >= 0 && o.beta2 < 1, "beta2", o.beta2);
   require(o.eps >= 0, "eps", o.eps);
 }
-Adam::Adam(std::vector<Tensor> p, const AdamOptions& o, Here here)
-    : Adam("Adam", false, one_group(std::move(p)), o, here) {}
-Adam::Adam(std::vector<Group> g, const AdamOptions& o, Here here) : Adam("Adam", false, std::move(g), o, here) {}
+Adam::Adam(Parameters p, const AdamOptions& o, Here here) : Adam("Adam", false, std::move(p), o, here) {}
 void Adam::update(const std::vector<Update>& updates) {
   const kernels::AdamRule rule{options_.beta1, options_.beta2, options_.eps, decoupled_};
   by_element(updates, [&](const auto& tensors) { kernels::adam(tensors, rule); });
@@ -88,18 +79,14 @@ AdamOptions as_adam(const AdamWOptions& o) {
           .beta2 = o.beta2,
           .eps = o.eps,
           .weight_decay = o.weight_decay,
+          .amsgrad = o.amsgrad,
           .schedule = o.schedule};
 }
 }  // namespace
-AdamW::AdamW(std::vector<Tensor> p, const AdamWOptions& o, Here here)
-    : Adam("AdamW", true, one_group(std::move(p)), as_adam(o), here) {}
-AdamW::AdamW(std::vector<Group> g, const AdamWOptions& o, Here here)
-    : Adam("AdamW", true, std::move(g), as_adam(o), here) {}
+AdamW::AdamW(Parameters p, const AdamWOptions& o, Here here) : Adam("AdamW", true, std::move(p), as_adam(o), here) {}
 
-Adadelta::Adadelta(std::vector<Tensor> p, const AdadeltaOptions& o, Here here)
-    : Adadelta(one_group(std::move(p)), o, here) {}
-Adadelta::Adadelta(std::vector<Group> g, const AdadeltaOptions& o, Here here)
-    : Optimizer("Adadelta", std::move(g), o.lr, o.weight_decay, o.schedule, {"square_avg", "acc_delta"}, here),
+Adadelta::Adadelta(Parameters p, const AdadeltaOptions& o, Here here)
+    : Optimizer("Adadelta", std::move(p), o.lr, o.weight_decay, o.schedule, {"square_avg", "acc_delta"}, here),
       options_(o) {
   require(o.rho >= 0 && o.rho <= 1, "rho", o.rho);
   require(o.eps >= 0, "eps", o.eps);
@@ -109,10 +96,38 @@ void Adadelta::update(const std::vector<Update>& updates) {
   by_element(updates, [&](const auto& tensors) { kernels::adadelta(tensors, rule); });
 }
 
-Adafactor::Adafactor(std::vector<Tensor> p, const AdafactorOptions& o, Here here)
-    : Adafactor(one_group(std::move(p)), o, here) {}
-Adafactor::Adafactor(std::vector<Group> g, const AdafactorOptions& o, Here here)
-    : Optimizer("Adafactor", std::move(g), o.lr, o.weight_decay, o.schedule,
+namespace {
+std::vector<std::string> moments_of(const RMSpropOptions& o) {
+  std::vector<std::string> moments{"square_avg"};
+  if (o.centered) moments.emplace_back("grad_avg");
+  if (o.momentum > 0) moments.emplace_back("momentum_buffer");
+  return moments;
+}
+}  // namespace
+RMSprop::RMSprop(Parameters p, const RMSpropOptions& o, Here here)
+    : Optimizer("RMSprop", std::move(p), o.lr, o.weight_decay, o.schedule, moments_of(o), here), options_(o) {
+  require(o.alpha >= 0 && o.alpha <= 1, "alpha", o.alpha);
+  require(o.eps >= 0, "eps", o.eps);
+  require(o.momentum >= 0, "momentum", o.momentum);
+}
+void RMSprop::update(const std::vector<Update>& updates) {
+  const kernels::RmspropRule rule{options_.alpha, options_.eps, options_.momentum, options_.centered};
+  by_element(updates, [&](const auto& tensors) { kernels::rmsprop(tensors, rule); });
+}
+
+Adagrad::Adagrad(Parameters p, const AdagradOptions& o, Here here)
+    : Optimizer("Adagrad", std::move(p), o.lr, o.weight_decay, o.schedule, {"sum"}, here), options_(o) {
+  require(o.lr_decay >= 0, "lr_decay", o.lr_decay);
+  require(o.eps >= 0, "eps", o.eps);
+  require(o.initial_accumulator >= 0, "initial_accumulator", o.initial_accumulator);
+}
+void Adagrad::update(const std::vector<Update>& updates) {
+  const kernels::AdagradRule rule{options_.lr_decay, options_.eps, options_.initial_accumulator};
+  by_element(updates, [&](const auto& tensors) { kernels::adagrad(tensors, rule); });
+}
+
+Adafactor::Adafactor(Parameters p, const AdafactorOptions& o, Here here)
+    : Optimizer("Adafactor", std::move(p), o.lr, o.weight_decay, o.schedule,
                 o.beta1 > 0 ? std::vector<std::string>{"row", "column", "exp_avg"}
                             : std::vector<std::string>{"row", "column"},
                 here),

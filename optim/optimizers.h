@@ -1,7 +1,13 @@
-// The optimisers. Each takes parameters, or groups of them, and options; state is kept in the parameters' dtype.
+// The optimisers. Each takes parameters and options; state is kept in the parameters' dtype. The form to use is
+//
+//     optim::AdamW opt(model.parameters(), {.lr = 3e-4});
+//
+// and parameters.h has the others: names of one's own, and groups with settings of their own. In the formulas g is the
+// gradient, p the parameter, t the number of its update from 1. Constructors throw ValueError for options out of range.
 #pragma once
 
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 #include "optim/optimizer.h"
@@ -19,8 +25,10 @@ struct SGDOptions {
 /// Stochastic gradient descent, with momentum as PyTorch has it: v = momentum v + (1 - dampening) g, p -= lr v.
 class SGD : public Optimizer {
  public:
-  SGD(std::vector<Tensor> parameters, const SGDOptions& options = {}, Here here = Here::current());
-  SGD(std::vector<Group> groups, const SGDOptions& options = {}, Here here = Here::current());
+  SGD(Parameters parameters, const SGDOptions& options = {}, Here here = Here::current());
+  template <std::size_t n>
+  SGD(Parameters parameters, const detail::NotAnOption<SGDOptions> (&)[n], Here here = {})
+      : SGD(std::move(parameters), detail::not_options<SGDOptions, n>(), here) {}
 
  private:
   void update(const std::vector<Update>& updates) override;
@@ -33,16 +41,19 @@ struct AdamOptions {
   double beta2 = 0.999;
   double eps = 1e-8;
   double weight_decay = 0;  ///< added to the gradient
+  bool amsgrad = false;     ///< the largest second moment so far divides (Reddi, Kale and Kumar 2018)
   Schedule schedule{};
 };
 /// Kingma and Ba 2015.
 class Adam : public Optimizer {
  public:
-  Adam(std::vector<Tensor> parameters, const AdamOptions& options = {}, Here here = Here::current());
-  Adam(std::vector<Group> groups, const AdamOptions& options = {}, Here here = Here::current());
+  Adam(Parameters parameters, const AdamOptions& options = {}, Here here = Here::current());
+  template <std::size_t n>
+  Adam(Parameters parameters, const detail::NotAnOption<AdamOptions> (&)[n], Here here = {})
+      : Adam(std::move(parameters), detail::not_options<AdamOptions, n>(), here) {}
 
  protected:
-  Adam(const char* name, bool decoupled, std::vector<Group> groups, const AdamOptions& options, Here here);
+  Adam(const char* name, bool decoupled, Parameters parameters, const AdamOptions& options, Here here);
 
  private:
   void update(const std::vector<Update>& updates) override;
@@ -56,13 +67,16 @@ struct AdamWOptions {
   double beta2 = 0.999;
   double eps = 1e-8;
   double weight_decay = 1e-2;  ///< shrinks the parameter by lr times this
+  bool amsgrad = false;        ///< the largest second moment so far divides (Reddi, Kale and Kumar 2018)
   Schedule schedule{};
 };
 /// Adam with decoupled weight decay (Loshchilov and Hutter 2019).
 class AdamW : public Adam {
  public:
-  AdamW(std::vector<Tensor> parameters, const AdamWOptions& options = {}, Here here = Here::current());
-  AdamW(std::vector<Group> groups, const AdamWOptions& options = {}, Here here = Here::current());
+  AdamW(Parameters parameters, const AdamWOptions& options = {}, Here here = Here::current());
+  template <std::size_t n>
+  AdamW(Parameters parameters, const detail::NotAnOption<AdamWOptions> (&)[n], Here here = {})
+      : AdamW(std::move(parameters), detail::not_options<AdamWOptions, n>(), here) {}
 };
 
 struct AdadeltaOptions {
@@ -75,12 +89,58 @@ struct AdadeltaOptions {
 /// Zeiler 2012.
 class Adadelta : public Optimizer {
  public:
-  Adadelta(std::vector<Tensor> parameters, const AdadeltaOptions& options = {}, Here here = Here::current());
-  Adadelta(std::vector<Group> groups, const AdadeltaOptions& options = {}, Here here = Here::current());
+  Adadelta(Parameters parameters, const AdadeltaOptions& options = {}, Here here = Here::current());
+  template <std::size_t n>
+  Adadelta(Parameters parameters, const detail::NotAnOption<AdadeltaOptions> (&)[n], Here here = {})
+      : Adadelta(std::move(parameters), detail::not_options<AdadeltaOptions, n>(), here) {}
 
  private:
   void update(const std::vector<Update>& updates) override;
   AdadeltaOptions options_;
+};
+
+struct RMSpropOptions {
+  double lr = 1e-2;
+  double alpha = 0.99;
+  double eps = 1e-8;
+  double momentum = 0;
+  double weight_decay = 0;  ///< added to the gradient
+  bool centered = false;    ///< divide by the gradient's deviation from its running mean (Graves 2013)
+  Schedule schedule{};
+};
+/// Hinton 2012, with eps outside of the root: v = alpha v + (1 - alpha) g^2, p -= lr g / (sqrt(v) + eps). With momentum
+/// b = momentum b + g / (sqrt(v) + eps), p -= lr b. Centered, m = alpha m + (1 - alpha) g, and v - m^2 instead of v.
+class RMSprop : public Optimizer {
+ public:
+  RMSprop(Parameters parameters, const RMSpropOptions& options = {}, Here here = Here::current());
+  template <std::size_t n>
+  RMSprop(Parameters parameters, const detail::NotAnOption<RMSpropOptions> (&)[n], Here here = {})
+      : RMSprop(std::move(parameters), detail::not_options<RMSpropOptions, n>(), here) {}
+
+ private:
+  void update(const std::vector<Update>& updates) override;
+  RMSpropOptions options_;
+};
+
+struct AdagradOptions {
+  double lr = 1e-2;
+  double lr_decay = 0;
+  double eps = 1e-10;
+  double initial_accumulator = 0;
+  double weight_decay = 0;  ///< added to the gradient
+  Schedule schedule{};
+};
+/// Duchi, Hazan and Singer 2011: s += g^2, p -= lr / (1 + (t - 1) lr_decay) g / (sqrt(s) + eps).
+class Adagrad : public Optimizer {
+ public:
+  Adagrad(Parameters parameters, const AdagradOptions& options = {}, Here here = Here::current());
+  template <std::size_t n>
+  Adagrad(Parameters parameters, const detail::NotAnOption<AdagradOptions> (&)[n], Here here = {})
+      : Adagrad(std::move(parameters), detail::not_options<AdagradOptions, n>(), here) {}
+
+ private:
+  void update(const std::vector<Update>& updates) override;
+  AdagradOptions options_;
 };
 
 struct AdafactorOptions {
@@ -98,8 +158,10 @@ struct AdafactorOptions {
 /// Shazeer and Stern 2018: for a matrix [n, m] the second moment is kept as n + m numbers.
 class Adafactor : public Optimizer {
  public:
-  Adafactor(std::vector<Tensor> parameters, const AdafactorOptions& options = {}, Here here = Here::current());
-  Adafactor(std::vector<Group> groups, const AdafactorOptions& options = {}, Here here = Here::current());
+  Adafactor(Parameters parameters, const AdafactorOptions& options = {}, Here here = Here::current());
+  template <std::size_t n>
+  Adafactor(Parameters parameters, const detail::NotAnOption<AdafactorOptions> (&)[n], Here here = {})
+      : Adafactor(std::move(parameters), detail::not_options<AdafactorOptions, n>(), here) {}
 
  private:
   Shape state_shape(const Tensor& parameter, std::size_t moment) const override;

@@ -1,6 +1,7 @@
 #include "autograd/kernels/optimizer.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 
 #include "autograd/kernels/optimizer_table.h"
@@ -51,7 +52,7 @@ void adam_piece(const Updated<T>& u, Size begin, Size end, const AdamRule& rule)
   const auto root = hn::Set(d, static_cast<T>(1 / std::sqrt(correction2)));
   const auto coupled = hn::Set(d, rule.decoupled ? T{0} : static_cast<T>(u.weight_decay));
   const auto shrink = hn::Set(d, rule.decoupled ? static_cast<T>(1 - u.lr * u.weight_decay) : T{1});
-  T *p = u.p + begin, *m = u.s0 + begin, *v = u.s1 + begin;
+  T *p = u.p + begin, *m = u.s0 + begin, *v = u.s1 + begin, *most = u.s2 == nullptr ? nullptr : u.s2 + begin;
   const T* g = u.g + begin;
   for_vectors(d, end - begin, [=](auto s, Size i) ATTUNE_SIMD {
     const auto old = s.load(p + i);
@@ -60,8 +61,13 @@ void adam_piece(const Updated<T>& u, Size begin, Size end, const AdamRule& rule)
     const auto square = hn::MulAdd(b2, s.load(v + i), hn::Mul(hn::Mul(a2, x), x));  // v = b2 v + (1 - b2) g^2
     s.store(mean, m + i);
     s.store(square, v + i);
-    const auto move = hn::Div(mean, hn::MulAdd(hn::Sqrt(square), root, eps));  // m / (sqrt(v / (1 - b2^t)) + eps)
-    s.store(hn::NegMulAdd(rate, move, hn::Mul(shrink, old)), p + i);           // p -= lr / (1 - b1^t) of it
+    auto divisor = square;
+    if (most != nullptr) {
+      divisor = hn::Max(s.load(most + i), square);
+      s.store(divisor, most + i);
+    }
+    const auto move = hn::Div(mean, hn::MulAdd(hn::Sqrt(divisor), root, eps));  // m / (sqrt(v / (1 - b2^t)) + eps)
+    s.store(hn::NegMulAdd(rate, move, hn::Mul(shrink, old)), p + i);            // p -= lr / (1 - b1^t) of it
   });
 }
 
@@ -84,12 +90,69 @@ void adadelta_piece(const Updated<T>& u, Size begin, Size end, const AdadeltaRul
   });
 }
 
+template <class T>
+void rmsprop_piece(const Updated<T>& u, Size begin, Size end, const RmspropRule& rule) {
+  const hn::ScalableTag<T> d;
+  const auto lr = hn::Set(d, static_cast<T>(u.lr)), decay = hn::Set(d, static_cast<T>(u.weight_decay));
+  const auto alpha = hn::Set(d, static_cast<T>(rule.alpha)), rest = hn::Set(d, static_cast<T>(1 - rule.alpha));
+  const auto eps = hn::Set(d, static_cast<T>(rule.eps)), momentum = hn::Set(d, static_cast<T>(rule.momentum));
+  T *p = u.p + begin, *v = u.s0 + begin;
+  T* mean = rule.centered ? u.s1 + begin : nullptr;
+  T* buffer = rule.momentum > 0 ? (rule.centered ? u.s2 : u.s1) + begin : nullptr;
+  const T* g = u.g + begin;
+  for_vectors(d, end - begin, [=](auto s, Size i) ATTUNE_SIMD {
+    const auto old = s.load(p + i);
+    const auto x = hn::MulAdd(decay, old, s.load(g + i));
+    const auto square = hn::MulAdd(alpha, s.load(v + i), hn::Mul(hn::Mul(rest, x), x));
+    s.store(square, v + i);
+    auto spread = square;
+    if (mean != nullptr) {
+      const auto average = hn::MulAdd(alpha, s.load(mean + i), hn::Mul(rest, x));
+      s.store(average, mean + i);
+      spread = hn::Max(hn::NegMulAdd(average, average, square), hn::Zero(d));  // rounding may take it below 0
+    }
+    auto move = hn::Div(x, hn::Add(hn::Sqrt(spread), eps));
+    if (buffer != nullptr) {
+      move = hn::MulAdd(momentum, s.load(buffer + i), move);
+      s.store(move, buffer + i);
+    }
+    s.store(hn::NegMulAdd(lr, move, old), p + i);
+  });
+}
+
+template <class T>
+void adagrad_piece(const Updated<T>& u, Size begin, Size end, const AdagradRule& rule) {
+  const hn::ScalableTag<T> d;
+  const double rate = u.lr / (1 + static_cast<double>(u.step - 1) * rule.lr_decay);
+  const auto lr = hn::Set(d, static_cast<T>(rate)), decay = hn::Set(d, static_cast<T>(u.weight_decay));
+  const auto eps = hn::Set(d, static_cast<T>(rule.eps));
+  const auto start = hn::Set(d, u.step == 1 ? static_cast<T>(rule.initial) : T{0});  // the state is zeros then
+  T *p = u.p + begin, *v = u.s0 + begin;
+  const T* g = u.g + begin;
+  for_vectors(d, end - begin, [=](auto s, Size i) ATTUNE_SIMD {
+    const auto old = s.load(p + i);
+    const auto x = hn::MulAdd(decay, old, s.load(g + i));
+    const auto square = hn::MulAdd(x, x, hn::Add(start, s.load(v + i)));
+    s.store(square, v + i);
+    s.store(hn::NegMulAdd(lr, hn::Div(x, hn::Add(hn::Sqrt(square), eps)), old), p + i);
+  });
+}
+
+/// x * 0 is 0 for finite x alone, and NaN stays in a sum.
+template <class T>
+bool all_finite(const T* x, Size n) {
+  const hn::ScalableTag<T> d;
+  return sum<4>(d, n, [=](auto s, Size i) ATTUNE_SIMD { return hn::Mul(s.load(x + i), hn::Zero(s.d)); }) == 0;
+}
+
 const RuleKernels<float>* rules_f32() {
-  static const RuleKernels<float> k{sgd_piece<float>, adam_piece<float>, adadelta_piece<float>};
+  static const RuleKernels<float> k{sgd_piece<float>,     adam_piece<float>,    adadelta_piece<float>,
+                                    rmsprop_piece<float>, adagrad_piece<float>, all_finite<float>};
   return &k;
 }
 const RuleKernels<double>* rules_f64() {
-  static const RuleKernels<double> k{sgd_piece<double>, adam_piece<double>, adadelta_piece<double>};
+  static const RuleKernels<double> k{sgd_piece<double>,     adam_piece<double>,    adadelta_piece<double>,
+                                     rmsprop_piece<double>, adagrad_piece<double>, all_finite<double>};
   return &k;
 }
 
@@ -171,17 +234,71 @@ double sum_of_squares(const std::vector<Piecewise<T>>& tensors) {
 }
 
 template <class T>
-void scale(const std::vector<Piecewise<T>>& tensors, double factor) {
-  over_pieces(tensors, [f = static_cast<T>(factor)](const Piecewise<T>& x, Size b, Size e) {
-    for (Size i = b; i < e; ++i) x.p[i] *= f;
-  });
+void rmsprop(const std::vector<Updated<T>>& tensors, const RmspropRule& rule) {
+  over_pieces(tensors, [&](const Updated<T>& u, Size b, Size e) { rules<T>().rmsprop(u, b, e, rule); });
 }
 
-#define ATTUNE_INSTANTIATE(T)                                                  \
-  template void sgd(const std::vector<Updated<T>>&, const SgdRule&);           \
-  template void adam(const std::vector<Updated<T>>&, const AdamRule&);         \
-  template void adadelta(const std::vector<Updated<T>>&, const AdadeltaRule&); \
-  template double sum_of_squares(const std::vector<Piecewise<T>>&);            \
+template <class T>
+void adagrad(const std::vector<Updated<T>>& tensors, const AdagradRule& rule) {
+  over_pieces(tensors, [&](const Updated<T>& u, Size b, Size e) { rules<T>().adagrad(u, b, e, rule); });
+}
+
+template <class T>
+std::size_t first_nonfinite(const std::vector<Piecewise<T>>& tensors) {
+  std::atomic<std::size_t> first{tensors.size()};
+  over_pieces(tensors, [&](const Piecewise<T>& x, Size b, Size e) {
+    if (rules<T>().all_finite(x.p + b, e - b)) return;
+    const auto own = static_cast<std::size_t>(&x - tensors.data());
+    for (std::size_t before = first; own < before && !first.compare_exchange_weak(before, own);) {
+    }
+  });
+  return first;
+}
+
+// The next two are for norms out of the usual range alone.
+
+template <class T>
+double largest(const std::vector<Piecewise<T>>& tensors) {
+  double most = 0;
+  for (const Piecewise<T>& x : tensors)
+    for (Size i = 0; i < x.n; ++i) most = std::max(most, std::abs(static_cast<double>(x.p[i])));
+  return most;
+}
+
+template <class T>
+double sum_of_scaled_squares(const std::vector<Piecewise<T>>& tensors, double factor) {
+  double all = 0;
+  for (const Piecewise<T>& x : tensors) {
+    double own = 0;
+    for (Size i = 0; i < x.n; ++i) own += std::pow(static_cast<double>(x.p[i]) * factor, 2);
+    all += own;
+  }
+  return all;
+}
+
+template <class T>
+void scale(const std::vector<Piecewise<T>>& tensors, double factor) {
+  if (factor > 1e-30) {
+    over_pieces(tensors, [f = static_cast<T>(factor)](const Piecewise<T>& x, Size b, Size e) {
+      for (Size i = b; i < e; ++i) x.p[i] *= f;
+    });
+  } else {  // too small for a float's precision
+    over_pieces(tensors, [factor](const Piecewise<T>& x, Size b, Size e) {
+      for (Size i = b; i < e; ++i) x.p[i] = static_cast<T>(static_cast<double>(x.p[i]) * factor);
+    });
+  }
+}
+
+#define ATTUNE_INSTANTIATE(T)                                                      \
+  template void sgd(const std::vector<Updated<T>>&, const SgdRule&);               \
+  template void adam(const std::vector<Updated<T>>&, const AdamRule&);             \
+  template void adadelta(const std::vector<Updated<T>>&, const AdadeltaRule&);     \
+  template void rmsprop(const std::vector<Updated<T>>&, const RmspropRule&);       \
+  template void adagrad(const std::vector<Updated<T>>&, const AdagradRule&);       \
+  template std::size_t first_nonfinite(const std::vector<Piecewise<T>>&);          \
+  template double largest(const std::vector<Piecewise<T>>&);                       \
+  template double sum_of_scaled_squares(const std::vector<Piecewise<T>>&, double); \
+  template double sum_of_squares(const std::vector<Piecewise<T>>&);                \
   template void scale(const std::vector<Piecewise<T>>&, double);
 ATTUNE_INSTANTIATE(float)
 ATTUNE_INSTANTIATE(double)

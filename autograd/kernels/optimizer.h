@@ -2,6 +2,7 @@
 // written once. T is float or double; arithmetic is in T, coefficients come in as double.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -23,6 +24,7 @@ struct Updated : Piecewise<T> {
   const T* g;
   T* s0;
   T* s1;
+  T* s2;
   double lr, weight_decay;
   Size step;
 };
@@ -36,7 +38,8 @@ template <class T>
 void sgd(const std::vector<Updated<T>>& tensors, const SgdRule& rule);
 
 /// s0 = beta1 s0 + (1 - beta1) g, s1 = beta2 s1 + (1 - beta2) g^2,
-/// p -= lr (s0 / (1 - beta1^step)) / (sqrt(s1 / (1 - beta2^step)) + eps).
+/// p -= lr (s0 / (1 - beta1^step)) / (sqrt(s1 / (1 - beta2^step)) + eps); with s2, that is max(s2, s1) takes the place
+/// of s1 in the last.
 struct AdamRule {
   double beta1, beta2, eps;
   bool decoupled;  // weight decay shrinks p itself (AdamW) instead of adding to g
@@ -50,6 +53,34 @@ struct AdadeltaRule {
 };
 template <class T>
 void adadelta(const std::vector<Updated<T>>& tensors, const AdadeltaRule& rule);
+
+/// s0 = alpha s0 + (1 - alpha) g^2, d = g / (sqrt(s0) + eps), p -= lr d; centered, the next state is m = alpha m +
+/// (1 - alpha) g, and s0 - m^2 takes the place of s0; with momentum, the next state is b = momentum b + d, p -= lr b.
+struct RmspropRule {
+  double alpha, eps, momentum;
+  bool centered;
+};
+template <class T>
+void rmsprop(const std::vector<Updated<T>>& tensors, const RmspropRule& rule);
+
+/// s0 += g^2 (from `initial` in the first step), p -= lr / (1 + (step - 1) lr_decay) g / (sqrt(s0) + eps).
+struct AdagradRule {
+  double lr_decay, eps, initial;
+};
+template <class T>
+void adagrad(const std::vector<Updated<T>>& tensors, const AdagradRule& rule);
+
+/// The index of the first tensor that has an element which is not finite; tensors.size() if none has.
+template <class T>
+std::size_t first_nonfinite(const std::vector<Piecewise<T>>& tensors);
+
+/// The largest magnitude of all elements, 0 for none. NaNs are passed over.
+template <class T>
+double largest(const std::vector<Piecewise<T>>& tensors);
+
+/// The sum of (x * factor)^2, where sum_of_squares() would overflow or vanish.
+template <class T>
+double sum_of_scaled_squares(const std::vector<Piecewise<T>>& tensors, double factor);
 
 /// The sum of all elements' squares, each tensor in a fixed tree.
 template <class T>

@@ -14,6 +14,9 @@ struct RuleKernels {
   void (*sgd)(const Updated<T>& u, Size begin, Size end, const SgdRule& rule);
   void (*adam)(const Updated<T>& u, Size begin, Size end, const AdamRule& rule);
   void (*adadelta)(const Updated<T>& u, Size begin, Size end, const AdadeltaRule& rule);
+  void (*rmsprop)(const Updated<T>& u, Size begin, Size end, const RmspropRule& rule);
+  void (*adagrad)(const Updated<T>& u, Size begin, Size end, const AdagradRule& rule);
+  bool (*all_finite)(const T* x, Size n);
 };
 
 /// Rows [first, first + count) of a matrix; or of a vector the columns from `column` on, as one row.

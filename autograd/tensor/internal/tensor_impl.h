@@ -4,8 +4,10 @@
 #include <atomic>
 #include <cstddef>
 #include <functional>
+#include <memory>
 
 #include "autograd/runtime/ref_count.h"
+#include "autograd/tensor/named.h"
 #include "autograd/tensor/tensor.h"
 
 namespace attune {
@@ -33,6 +35,7 @@ struct TensorImpl {
   Strides strides;
   Ref<Node> node;
   Tensor grad;
+  std::shared_ptr<const NameSource> name;
 };
 
 /// What x points to. Throws ValueError for an undefined tensor: a clear error instead of a crash.

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "optim/optim.h"
@@ -62,6 +63,86 @@ TEST_CASE("optim: Adam and AdamW") {
         optim::AdamWOptions{.lr = 0.1, .beta1 = 0.8, .beta2 = 0.95, .eps = 1e-6, .weight_decay = 0.1},
         [&](double& p, double g, int t, std::size_t i) { p = p * (1 - 0.1 * 0.1) - 0.1 * moments(g, t, i); }, dtype);
   }
+}
+
+TEST_CASE("optim: AMSGrad divides by the largest second moment so far") {
+  std::vector<double> m(3), v(3), most(3);
+  const auto move = [&](double g, int t, std::size_t i) {
+    if (t == 1) m[i] = v[i] = most[i] = 0;
+    m[i] = 0.8 * m[i] + 0.2 * g;
+    v[i] = 0.5 * v[i] + 0.5 * g * g;
+    most[i] = std::max(most[i], v[i]);
+    return (m[i] / (1 - std::pow(0.8, t))) / (std::sqrt(most[i]) / std::sqrt(1 - std::pow(0.5, t)) + 1e-6);
+  };
+  for (DType dtype : {float64, float32}) {
+    compare<optim::Adam>(
+        optim::AdamOptions{.lr = 0.1, .beta1 = 0.8, .beta2 = 0.5, .eps = 1e-6, .weight_decay = 0.1, .amsgrad = true},
+        [&](double& p, double g, int t, std::size_t i) { p -= 0.1 * move(g + 0.1 * p, t, i); }, dtype);
+    compare<optim::AdamW>(
+        optim::AdamWOptions{.lr = 0.1, .beta1 = 0.8, .beta2 = 0.5, .eps = 1e-6, .weight_decay = 0.1, .amsgrad = true},
+        [&](double& p, double g, int t, std::size_t i) { p = p * (1 - 0.1 * 0.1) - 0.1 * move(g, t, i); }, dtype);
+  }
+  // Gradients that fall, so that the largest is an old one.
+  Tensor p = zeros({1}, float64).requires_grad_();
+  optim::Adam opt({p}, {.lr = 1, .beta1 = 0, .beta2 = 0.5, .eps = 0, .amsgrad = true});
+  double at = 0;
+  for (const auto& [g, most_of] : {std::pair{4.0, 8.0}, {1.0, 8.0}, {0.5, 8.0}}) {
+    const int t = static_cast<int>(opt.steps()) + 1;
+    p.set_grad(tensor({g}, float64));
+    opt.step();
+    at -= g / (std::sqrt(most_of) / std::sqrt(1 - std::pow(0.5, t)));
+    CHECK(p.item() == doctest::Approx(at).epsilon(1e-12));
+  }
+}
+
+TEST_CASE("optim: RMSprop, with momentum, centered, and both") {
+  for (DType dtype : {float64, float32})
+    for (const bool centered : {false, true})
+      for (const double momentum : {0.0, 0.9}) {
+        CAPTURE(centered);
+        CAPTURE(momentum);
+        std::vector<double> v(3), mean(3), buffer(3);
+        compare<optim::RMSprop>(
+            optim::RMSpropOptions{
+                .lr = 0.1, .alpha = 0.9, .eps = 1e-4, .momentum = momentum, .weight_decay = 0.01, .centered = centered},
+            [&](double& p, double g, int, std::size_t i) {
+              g += 0.01 * p;
+              v[i] = 0.9 * v[i] + 0.1 * g * g;
+              mean[i] = 0.9 * mean[i] + 0.1 * g;
+              const double d = g / (std::sqrt(centered ? v[i] - mean[i] * mean[i] : v[i]) + 1e-4);
+              buffer[i] = momentum * buffer[i] + d;
+              p -= 0.1 * (momentum > 0 ? buffer[i] : d);
+            },
+            dtype);
+      }
+  // A spread that rounding takes below 0 is 0.
+  Tensor p = zeros({64}).requires_grad_();
+  optim::RMSprop opt({p}, {.alpha = 0.5, .centered = true});
+  for (int t = 0; t < 60; ++t) {
+    p.set_grad(full({64}, 0.1));
+    opt.step();
+  }
+  for (double x : values(p)) CHECK(std::isfinite(x));
+}
+
+TEST_CASE("optim: Adagrad, its rate's decay and its start") {
+  for (DType dtype : {float64, float32}) {
+    std::vector<double> s(3, 0.25);
+    compare<optim::Adagrad>(
+        optim::AdagradOptions{
+            .lr = 0.1, .lr_decay = 0.1, .eps = 1e-6, .initial_accumulator = 0.25, .weight_decay = 0.01},
+        [&](double& p, double g, int t, std::size_t i) {
+          g += 0.01 * p;
+          s[i] += g * g;
+          p -= 0.1 / (1 + (t - 1) * 0.1) * g / (std::sqrt(s[i]) + 1e-6);
+        },
+        dtype);
+  }
+  std::vector<double> s(3);
+  compare<optim::Adagrad>(optim::AdagradOptions{}, [&](double& p, double g, int, std::size_t i) {
+    s[i] += g * g;
+    p -= 0.01 * g / (std::sqrt(s[i]) + 1e-10);
+  });
 }
 
 TEST_CASE("optim: Adadelta") {
