@@ -47,7 +47,7 @@ double clip_grad_norm(const std::vector<Tensor>& parameters, double limit, Here 
   }
   const auto singles = gradients_of<float>(dense);
   const auto doubles = gradients_of<double>(dense);
-  const double norm = std::sqrt(kernels::sum_of_squares(singles) + kernels::sum_of_squares(doubles));
+  const double norm = std::hypot(kernels::norm(singles), kernels::norm(doubles));
   if (!std::isfinite(norm) || norm <= limit) return norm;
   kernels::scale(singles, limit / norm);
   kernels::scale(doubles, limit / norm);

@@ -153,21 +153,19 @@ void adadelta(const std::vector<Updated<T>>& tensors, const AdadeltaRule& rule) 
 }
 
 template <class T>
-double sum_of_squares(const std::vector<Piecewise<T>>& tensors) {
-  std::vector<double> squares(tensors.size());
+double norm(const std::vector<Piecewise<T>>& tensors) {
+  std::vector<double> norms(tensors.size());
   const auto count = static_cast<Size>(tensors.size());
-  // Large tensors are spread over the threads by dot itself, small ones here.
+  // Large tensors one after another, each in parallel; small ones side by side.
   const auto is_large = [&](std::size_t i) { return tensors[i].n > 65536; };
-  const auto square = [&](std::size_t i) { squares[i] = dot(tensors[i].p, tensors[i].p, tensors[i].n); };
+  const auto find = [&](std::size_t i) { norms[i] = norm(tensors[i].p, tensors[i].n); };
   for (std::size_t i = 0; i < tensors.size(); ++i)
-    if (is_large(i)) square(i);
+    if (is_large(i)) find(i);
   parallel_for(count, 4, [&](Size begin, Size end) {
     for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i)
-      if (!is_large(i)) square(i);
+      if (!is_large(i)) find(i);
   });
-  double sum = 0;
-  for (double s : squares) sum += s;
-  return sum;
+  return norm(norms.data(), count);
 }
 
 template <class T>
@@ -181,7 +179,7 @@ void scale(const std::vector<Piecewise<T>>& tensors, double factor) {
   template void sgd(const std::vector<Updated<T>>&, const SgdRule&);           \
   template void adam(const std::vector<Updated<T>>&, const AdamRule&);         \
   template void adadelta(const std::vector<Updated<T>>&, const AdadeltaRule&); \
-  template double sum_of_squares(const std::vector<Piecewise<T>>&);            \
+  template double norm(const std::vector<Piecewise<T>>&);                      \
   template void scale(const std::vector<Piecewise<T>>&, double);
 ATTUNE_INSTANTIATE(float)
 ATTUNE_INSTANTIATE(double)

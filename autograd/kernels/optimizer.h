@@ -51,9 +51,9 @@ struct AdadeltaRule {
 template <class T>
 void adadelta(const std::vector<Updated<T>>& tensors, const AdadeltaRule& rule);
 
-/// The sum of all elements' squares, each tensor in a fixed tree.
+/// sqrt of the sum of all elements' squares, each tensor in a fixed tree; squares neither overflow nor vanish.
 template <class T>
-double sum_of_squares(const std::vector<Piecewise<T>>& tensors);
+double norm(const std::vector<Piecewise<T>>& tensors);
 
 /// p *= factor over all tensors.
 template <class T>

@@ -2,6 +2,8 @@
 // adafactor.h say what they compute.
 #pragma once
 
+#include <limits>
+
 #include "autograd/kernels/adafactor.h"
 #include "autograd/kernels/optimizer.h"
 #include "autograd/kernels/size.h"
@@ -15,6 +17,13 @@ struct RuleKernels {
   void (*adam)(const Updated<T>& u, Size begin, Size end, const AdamRule& rule);
   void (*adadelta)(const Updated<T>& u, Size begin, Size end, const AdadeltaRule& rule);
 };
+
+/// A moment that stays finite, so that a gradient whose square does not fit still gives a bounded step; NaN passes.
+template <class T>
+inline T bounded(double moment) {
+  constexpr T most = std::numeric_limits<T>::max();
+  return moment > static_cast<double>(most) ? most : static_cast<T>(moment);
+}
 
 /// Rows [first, first + count) of a matrix; or of a vector the columns from `column` on, as one row.
 template <class T>
