@@ -1,6 +1,5 @@
 #include "optim/clip.h"
 
-#include <algorithm>
 #include <cmath>
 #include <string>
 #include <unordered_set>
@@ -19,19 +18,6 @@ namespace {
 void check(const char* name, double limit, Here here) {
   if (!(limit > 0))
     throw ValueError(std::string(name) + ": the limit " + std::to_string(limit) + " must be positive", here);
-}
-
-/// Squares of doubles beyond 1e154 overflow, those below 1e-154 vanish: then they are scaled first.
-double norm_of(const std::vector<kernels::Piecewise<float>>& singles,
-               const std::vector<kernels::Piecewise<double>>& doubles) {
-  const double squares = kernels::sum_of_squares(singles) + kernels::sum_of_squares(doubles);
-  if (std::isnan(squares) || (squares > 1e-280 && std::isfinite(squares)) || doubles.empty()) return std::sqrt(squares);
-  const double most = std::max(kernels::largest(singles), kernels::largest(doubles));
-  if (most == 0 || !std::isfinite(most)) return most;
-  const double factor = std::ldexp(1.0, -std::ilogb(most));  // a power of two rounds nothing
-  if (!std::isfinite(factor)) return most;
-  return std::sqrt(kernels::sum_of_scaled_squares(singles, factor) + kernels::sum_of_scaled_squares(doubles, factor)) /
-         factor;
 }
 
 }  // namespace
@@ -54,7 +40,7 @@ double clip_grad_norm(const std::vector<Tensor>& parameters, double limit, const
   }
   const auto singles = detail::pieces_of<float>(dense);
   const auto doubles = detail::pieces_of<double>(dense);
-  const double norm = norm_of(singles, doubles);
+  const double norm = std::hypot(kernels::norm(singles), kernels::norm(doubles));
   if (!std::isfinite(norm) && options.error_if_nonfinite) {
     const std::size_t at = detail::first_nonfinite(dense);
     throw ValueError(

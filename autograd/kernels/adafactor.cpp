@@ -7,8 +7,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "autograd/kernels/optimizer_table.h"
+#include "autograd/kernels/reduce.h"
 #include "autograd/kernels/simd_targets.h"
 #include "autograd/runtime/parallel.h"
 
@@ -38,11 +40,13 @@ void vector_moment(const RowBlock<T>& b, const AdafactorRule& rule) {
   const hn::ScalableTag<T> d;
   const auto beta2 = hn::Set(d, static_cast<T>(b.f->beta2)), rest = hn::Set(d, static_cast<T>(1 - b.f->beta2));
   const auto eps = hn::Set(d, static_cast<T>(rule.eps1));
+  const auto most = hn::Set(d, std::numeric_limits<T>::max());
   const T* g = b.f->g + b.column;
   T* v = b.f->column + b.column;
   for_vectors(d, b.columns, [=](auto s, Size i) ATTUNE_SIMD {
     const auto x = s.load(g + i);
-    s.store(hn::MulAdd(beta2, s.load(v + i), hn::Mul(rest, hn::MulAdd(x, x, eps))), v + i);
+    const auto moment = hn::MulAdd(beta2, s.load(v + i), hn::Mul(rest, hn::MulAdd(x, x, eps)));
+    s.store(hn::IfThenElse(hn::Gt(moment, most), most, moment), v + i);
   });
 }
 
@@ -63,7 +67,7 @@ void row_and_column_sums(const RowBlock<T>& b, const AdafactorRule& rule) {
       return square;
     });
     T& factor = b.f->row[b.row(r)];
-    factor = static_cast<T>(beta2 * factor + (1 - beta2) * sum_of_row / static_cast<double>(b.columns));
+    factor = bounded<T>(beta2 * factor + (1 - beta2) * sum_of_row / static_cast<double>(b.columns));
   }
 }
 
@@ -95,15 +99,30 @@ HWY_INLINE auto update_of_row(const RowBlock<T>& b, const Scales<T>& scales, Siz
   };
 }
 
+/// Of row r, where they overflow in T.
+template <class T>
+double update_squares_in_double(const RowBlock<T>& b, const Scales<T>& scales, Size r) {
+  const bool vector = scales.row == nullptr;
+  const T* g = b.f->g + b.offset(r);
+  const T* column = vector ? b.f->column + b.column : scales.column + b.matrix * b.f->columns;
+  double squares = 0;
+  for (Size i = 0; i < b.columns; ++i) {
+    const T u = vector ? g[i] / std::sqrt(column[i]) : g[i] * scales.row[b.row(r)] * column[i];
+    squares += static_cast<double>(u) * static_cast<double>(u);
+  }
+  return squares;
+}
+
 template <class T>
 void update_squares(RowBlock<T>& b, const Scales<T>& scales) {
   double squares = 0;
   for (Size r = 0; r < b.count; ++r) {
     const auto u = update_of_row(b, scales, r);
-    squares += sum<4>(hn::ScalableTag<T>(), b.columns, [=](auto s, Size i) ATTUNE_SIMD {
+    const double of_row = sum<4>(hn::ScalableTag<T>(), b.columns, [=](auto s, Size i) ATTUNE_SIMD {
       const auto x = s.keep(u(s, i), hn::Zero(s.d));  // a vector's lanes beyond the end are 0 / 0
       return hn::Mul(x, x);
     });
+    squares += std::isfinite(of_row) ? of_row : update_squares_in_double(b, scales, r);
   }
   b.update_squares = squares;
 }
@@ -191,13 +210,14 @@ struct Work {
         for (Size j = 0; j < f.columns; ++j) own[0].column_sums[j] += own[b].column_sums[j];
       T *column = f.column + k * f.columns, *scale = scales.column + k * f.columns;
       for (Size j = 0; j < f.columns; ++j) {
-        column[j] = static_cast<T>(f.beta2 * column[j] + (1 - f.beta2) * own[0].column_sums[j] / height);
+        column[j] = bounded<T>(f.beta2 * column[j] + (1 - f.beta2) * own[0].column_sums[j] / height);
         scale[j] = static_cast<T>(1 / std::sqrt(static_cast<double>(column[j])));
       }
+      constexpr double most = std::numeric_limits<double>::max();
       double mean = 0;
       for (Size i = k * f.rows; i < (k + 1) * f.rows; ++i) mean += static_cast<double>(f.row[i]) / height;
       for (Size i = k * f.rows; i < (k + 1) * f.rows; ++i)
-        scales.row[i] = static_cast<T>(std::sqrt(mean / static_cast<double>(f.row[i])));
+        scales.row[i] = static_cast<T>(std::sqrt(std::min(mean, most) / static_cast<double>(f.row[i])));
     }
   }
 
@@ -207,7 +227,10 @@ struct Work {
     const double n = static_cast<double>(f.matrices * f.rows * f.columns);
     double parameter = 0, update = 0;
     for (const RowBlock<T>& b : blocks) parameter += b.parameter_squares, update += b.update_squares;
-    const double lr = rule.relative ? f.lr * std::max(rule.eps2, std::sqrt(parameter / n)) : f.lr;
+    double size = std::sqrt(parameter / n);
+    if (rule.relative && (!std::isfinite(parameter) || parameter < 1e-280))  // the squares are beyond the range
+      size = norm(f.p, f.matrices * f.rows * f.columns) / std::sqrt(n);
+    const double lr = rule.relative ? f.lr * std::max(rule.eps2, size) : f.lr;
     scales.step = lr / std::max(1.0, std::sqrt(update / n) / rule.clip);
     scales.shrink = 1 - lr * f.weight_decay;
   }

@@ -1,7 +1,11 @@
 #include "autograd/kernels/gather.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <numeric>
+#include <utility>
+#include <vector>
 
 #include "autograd/runtime/parallel.h"
 
@@ -48,13 +52,129 @@ void index_select(DType t, const void* x, Size outer, Size n, Size inner, const 
   });
 }
 
+namespace {
+
+// Repeated indices. A run of up to `few` additions in T is as accurate as a leaf of reduce(); longer ones go through
+// sums that keep more digits. The order of additions to an element is always that of k, at any thread count.
+constexpr Size few = 64;
+
+/// A sum with twice the digits of T: a double for floats; for doubles the sum and its rounding (Knuth 1997, 4.2.2).
+template <class T>
+struct LongSum {
+  double high = 0;
+  void add(T x) { high += static_cast<double>(x); }
+  T value() const { return static_cast<T>(high); }
+};
+template <>
+struct LongSum<double> {
+  double high = 0, low = 0;
+  void add(double x) {
+    const double sum = high + x, rest = sum - high;
+    if (std::isfinite(sum)) low += (high - (sum - rest)) + (x - rest);
+    high = sum;
+  }
+  double value() const { return high + low; }
+};
+
+/// The positions 0..k-1 by their index, those of one index in their order.
+class Groups {
+ public:
+  /// index[i * step] for i in [0, k), each in [0, n).
+  Groups(const std::int64_t* index, Size step, Size k, Size n) : order_(static_cast<std::size_t>(k)) {
+    if (n <= 16 * k) {  // counting sort
+      std::vector<Size> start(static_cast<std::size_t>(n + 1));
+      for (Size i = 0; i < k; ++i) ++start[static_cast<std::size_t>(index[i * step] + 1)];
+      for (Size j = 0; j < n; ++j) {
+        const auto at = static_cast<std::size_t>(j);
+        if (start[at + 1] > 0) begins_.emplace_back(j, start[at]);
+        start[at + 1] += start[at];
+      }
+      for (Size i = 0; i < k; ++i)
+        order_[static_cast<std::size_t>(start[static_cast<std::size_t>(index[i * step])]++)] = i;
+    } else {
+      std::iota(order_.begin(), order_.end(), Size{0});
+      std::stable_sort(order_.begin(), order_.end(), [=](Size a, Size b) { return index[a * step] < index[b * step]; });
+      for (Size i = 0; i < k; ++i) {
+        const std::int64_t own = index[order_[static_cast<std::size_t>(i)] * step];
+        if (begins_.empty() || begins_.back().first != own) begins_.emplace_back(own, i);
+      }
+    }
+  }
+
+  /// How many indices occur.
+  Size count() const { return static_cast<Size>(begins_.size()); }
+  std::int64_t index(Size group) const { return begins_[static_cast<std::size_t>(group)].first; }
+  const Size* begin(Size group) const { return order_.data() + begins_[static_cast<std::size_t>(group)].second; }
+  const Size* end(Size group) const { return group + 1 < count() ? begin(group + 1) : order_.data() + order_.size(); }
+
+ private:
+  std::vector<Size> order_;
+  std::vector<std::pair<std::int64_t, Size>> begins_;
+};
+
+/// to[0, width) += the rows x[p * stride ...) for p in [begin, end).
+template <class T>
+void add_rows(const Size* begin, const Size* end, const T* x, Size stride, Size width, T* to) {
+  const auto add = [=](const Size* first, const Size* last, T* sums) {
+    for (const Size* p = first; p < last; ++p) {
+      const T* from = x + *p * stride;
+#pragma omp simd
+      for (Size c = 0; c < width; ++c) sums[c] += from[c];
+    }
+  };
+  if (end - begin <= few) return add(begin, end, to);
+  std::vector<LongSum<T>> totals(static_cast<std::size_t>(width));
+  std::vector<T> part(static_cast<std::size_t>(width));
+  for (Size c = 0; c < width; ++c) totals[static_cast<std::size_t>(c)].add(to[c]);
+  for (const Size* first = begin; first < end; first += few) {
+    std::fill(part.begin(), part.end(), T{0});
+    add(first, std::min(first + few, end), part.data());
+    for (std::size_t c = 0; c < part.size(); ++c) totals[c].add(part[c]);
+  }
+  for (Size c = 0; c < width; ++c) to[c] = totals[static_cast<std::size_t>(c)].value();
+}
+
+/// y[index(i), c] += x[i, c] for i in [0, k) and c in [0, width), rows of x and y `stride` apart, y [n, ..]: each
+/// column with a long sum for every one of its n elements.
+template <class T, class Index>
+void add_to_all(const T* x, Size k, Size n, Size stride, Size width, Index index, T* y) {
+  std::vector<LongSum<T>> sums(static_cast<std::size_t>(n * width));
+  const auto sum = [&](Size row, Size c) -> LongSum<T>& { return sums[static_cast<std::size_t>(row * width + c)]; };
+  for (Size j = 0; j < n; ++j)
+    for (Size c = 0; c < width; ++c) sum(j, c).high = static_cast<double>(y[j * stride + c]);
+  for (Size i = 0; i < k; ++i)
+    for (Size c = 0; c < width; ++c) sum(index(i, c), c).add(x[i * stride + c]);
+  for (Size j = 0; j < n; ++j)
+    for (Size c = 0; c < width; ++c) y[j * stride + c] = sum(j, c).value();
+}
+
+}  // namespace
+
 template <class T>
 void index_add(const T* x, Size outer, Size n, Size inner, const std::int64_t* index, Size k, T* y) {
-  over_columns(outer, inner, k, [&](Size o, Size first, Size last) {
-    for (Size i = 0; i < k; ++i) {
-      const T* from = x + (o * k + i) * inner;
-      T* to = y + (o * n + index[i]) * inner;
-      for (Size c = first; c < last; ++c) to[c] += from[c];
+  constexpr Size narrow = 16;
+  if (k <= few || (inner < narrow && n <= 16 * k)) {
+    over_columns(outer, inner, k, [&](Size o, Size first, Size last) {
+      const T* from = x + o * k * inner + first;
+      T* to = y + o * n * inner + first;
+      if (k > few)
+        return add_to_all(
+            from, k, n, inner, last - first, [=](Size i, Size) { return index[i]; }, to);
+      for (Size i = 0; i < k; ++i)
+        for (Size c = 0; c < last - first; ++c) to[index[i] * inner + c] += from[i * inner + c];
+    });
+    return;
+  }
+  const Groups groups(index, 1, k, n);
+  // Pieces of rows, so that one index with all positions is shared by the threads as well.
+  const Size width = std::clamp<Size>(inner, 1, 256), pieces = (inner + width - 1) / width;
+  const Size at_once = std::max<Size>(1, grain_elements / (width * std::max<Size>(1, k / groups.count())));
+  parallel_for(outer * pieces * groups.count(), at_once, [&](Size begin, Size end) {
+    for (Size task = begin; task < end; ++task) {
+      const Size group = task % groups.count(), rest = task / groups.count();
+      const Size o = rest / pieces, first = rest % pieces * width, columns = std::min(width, inner - first);
+      add_rows(groups.begin(group), groups.end(group), x + o * k * inner + first, inner, columns,
+               y + (o * n + groups.index(group)) * inner + first);
     }
   });
 }
@@ -74,11 +194,23 @@ void gather(DType t, const void* x, Size outer, Size n, Size inner, const std::i
 template <class T>
 void scatter_add(const T* x, Size outer, Size n, Size inner, const std::int64_t* index, Size k, T* y) {
   over_columns(outer, inner, k, [&](Size o, Size first, Size last) {
-    for (Size i = 0; i < k; ++i)
-      for (Size c = first; c < last; ++c) {
-        const Size at = (o * k + i) * inner + c;
-        y[(o * n + index[at]) * inner + c] += x[at];
+    const T* from = x + o * k * inner + first;
+    const std::int64_t* at = index + o * k * inner + first;
+    T* to = y + o * n * inner + first;
+    const Size width = last - first;
+    if (k <= few) {
+      for (Size i = 0; i < k; ++i)
+        for (Size c = 0; c < width; ++c) to[at[i * inner + c] * inner + c] += from[i * inner + c];
+    } else if (n <= 16 * k) {
+      add_to_all(
+          from, k, n, inner, width, [=](Size i, Size c) { return at[i * inner + c]; }, to);
+    } else {
+      for (Size c = 0; c < width; ++c) {
+        const Groups groups(at + c, inner, k, n);
+        for (Size g = 0; g < groups.count(); ++g)
+          add_rows(groups.begin(g), groups.end(g), from + c, inner, 1, to + groups.index(g) * inner + c);
       }
+    }
   });
 }
 

@@ -13,14 +13,14 @@ namespace attune::kernels {
 void index_select(DType t, const void* x, Size outer, Size n, Size inner, const std::int64_t* index, Size k, void* y);
 
 /// y[outer, index[k], inner] += x[outer, k, inner]; y is [outer, n, inner]. Repeated indices add up in the order of k,
-/// at any thread count.
+/// at any thread count and as accurately as reduce() does.
 template <class T>
 void index_add(const T* x, Size outer, Size n, Size inner, const std::int64_t* index, Size k, T* y);
 
 /// y[o, k, i] = x[o, index[o, k, i], i] for dense x[outer, n, inner] and index[outer, k, inner], any dtype.
 void gather(DType t, const void* x, Size outer, Size n, Size inner, const std::int64_t* index, Size k, void* y);
 
-/// y[o, index[o, k, i], i] += x[o, k, i], in the order of k.
+/// y[o, index[o, k, i], i] += x[o, k, i], likewise.
 template <class T>
 void scatter_add(const T* x, Size outer, Size n, Size inner, const std::int64_t* index, Size k, T* y);
 

@@ -216,21 +216,19 @@ void adadelta(const std::vector<Updated<T>>& tensors, const AdadeltaRule& rule) 
 }
 
 template <class T>
-double sum_of_squares(const std::vector<Piecewise<T>>& tensors) {
-  std::vector<double> squares(tensors.size());
+double norm(const std::vector<Piecewise<T>>& tensors) {
+  std::vector<double> norms(tensors.size());
   const auto count = static_cast<Size>(tensors.size());
-  // Large tensors are spread over the threads by dot itself, small ones here.
+  // Large tensors one after another, each in parallel; small ones side by side.
   const auto is_large = [&](std::size_t i) { return tensors[i].n > 65536; };
-  const auto square = [&](std::size_t i) { squares[i] = dot(tensors[i].p, tensors[i].p, tensors[i].n); };
+  const auto find = [&](std::size_t i) { norms[i] = norm(tensors[i].p, tensors[i].n); };
   for (std::size_t i = 0; i < tensors.size(); ++i)
-    if (is_large(i)) square(i);
+    if (is_large(i)) find(i);
   parallel_for(count, 4, [&](Size begin, Size end) {
     for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i)
-      if (!is_large(i)) square(i);
+      if (!is_large(i)) find(i);
   });
-  double sum = 0;
-  for (double s : squares) sum += s;
-  return sum;
+  return norm(norms.data(), count);
 }
 
 template <class T>
@@ -255,27 +253,6 @@ std::size_t first_nonfinite(const std::vector<Piecewise<T>>& tensors) {
   return first;
 }
 
-// The next two are for norms out of the usual range alone.
-
-template <class T>
-double largest(const std::vector<Piecewise<T>>& tensors) {
-  double most = 0;
-  for (const Piecewise<T>& x : tensors)
-    for (Size i = 0; i < x.n; ++i) most = std::max(most, std::abs(static_cast<double>(x.p[i])));
-  return most;
-}
-
-template <class T>
-double sum_of_scaled_squares(const std::vector<Piecewise<T>>& tensors, double factor) {
-  double all = 0;
-  for (const Piecewise<T>& x : tensors) {
-    double own = 0;
-    for (Size i = 0; i < x.n; ++i) own += std::pow(static_cast<double>(x.p[i]) * factor, 2);
-    all += own;
-  }
-  return all;
-}
-
 template <class T>
 void scale(const std::vector<Piecewise<T>>& tensors, double factor) {
   if (factor > 1e-30) {
@@ -289,16 +266,14 @@ void scale(const std::vector<Piecewise<T>>& tensors, double factor) {
   }
 }
 
-#define ATTUNE_INSTANTIATE(T)                                                      \
-  template void sgd(const std::vector<Updated<T>>&, const SgdRule&);               \
-  template void adam(const std::vector<Updated<T>>&, const AdamRule&);             \
-  template void adadelta(const std::vector<Updated<T>>&, const AdadeltaRule&);     \
-  template void rmsprop(const std::vector<Updated<T>>&, const RmspropRule&);       \
-  template void adagrad(const std::vector<Updated<T>>&, const AdagradRule&);       \
-  template std::size_t first_nonfinite(const std::vector<Piecewise<T>>&);          \
-  template double largest(const std::vector<Piecewise<T>>&);                       \
-  template double sum_of_scaled_squares(const std::vector<Piecewise<T>>&, double); \
-  template double sum_of_squares(const std::vector<Piecewise<T>>&);                \
+#define ATTUNE_INSTANTIATE(T)                                                  \
+  template void sgd(const std::vector<Updated<T>>&, const SgdRule&);           \
+  template void adam(const std::vector<Updated<T>>&, const AdamRule&);         \
+  template void adadelta(const std::vector<Updated<T>>&, const AdadeltaRule&); \
+  template void rmsprop(const std::vector<Updated<T>>&, const RmspropRule&);   \
+  template void adagrad(const std::vector<Updated<T>>&, const AdagradRule&);   \
+  template std::size_t first_nonfinite(const std::vector<Piecewise<T>>&);      \
+  template double norm(const std::vector<Piecewise<T>>&);                      \
   template void scale(const std::vector<Piecewise<T>>&, double);
 ATTUNE_INSTANTIATE(float)
 ATTUNE_INSTANTIATE(double)

@@ -74,17 +74,9 @@ void adagrad(const std::vector<Updated<T>>& tensors, const AdagradRule& rule);
 template <class T>
 std::size_t first_nonfinite(const std::vector<Piecewise<T>>& tensors);
 
-/// The largest magnitude of all elements, 0 for none. NaNs are passed over.
+/// sqrt of the sum of all elements' squares, each tensor in a fixed tree; squares neither overflow nor vanish.
 template <class T>
-double largest(const std::vector<Piecewise<T>>& tensors);
-
-/// The sum of (x * factor)^2, where sum_of_squares() would overflow or vanish.
-template <class T>
-double sum_of_scaled_squares(const std::vector<Piecewise<T>>& tensors, double factor);
-
-/// The sum of all elements' squares, each tensor in a fixed tree.
-template <class T>
-double sum_of_squares(const std::vector<Piecewise<T>>& tensors);
+double norm(const std::vector<Piecewise<T>>& tensors);
 
 /// p *= factor over all tensors.
 template <class T>

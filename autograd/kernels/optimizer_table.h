@@ -2,6 +2,8 @@
 // adafactor.h say what they compute.
 #pragma once
 
+#include <limits>
+
 #include "autograd/kernels/adafactor.h"
 #include "autograd/kernels/optimizer.h"
 #include "autograd/kernels/size.h"
@@ -18,6 +20,13 @@ struct RuleKernels {
   void (*adagrad)(const Updated<T>& u, Size begin, Size end, const AdagradRule& rule);
   bool (*all_finite)(const T* x, Size n);
 };
+
+/// A moment that stays finite, so that a gradient whose square does not fit still gives a bounded step; NaN passes.
+template <class T>
+inline T bounded(double moment) {
+  constexpr T most = std::numeric_limits<T>::max();
+  return moment > static_cast<double>(most) ? most : static_cast<T>(moment);
+}
 
 /// Rows [first, first + count) of a matrix; or of a vector the columns from `column` on, as one row.
 template <class T>

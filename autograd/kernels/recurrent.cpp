@@ -88,14 +88,19 @@ void recurrent(const Recurrence<T>& r, T* h, T* c) {
 
 namespace {
 
-/// The states before each step, [T, B, P], for the gradient of w_hh in one product.
+/// The states before each step, [T, B, P], for the gradient of w_hh in one product; zeros where a step was left out.
 template <class T>
 void gather_before(const Recurrence<T>& r, T* to) {
   const Steps<T> steps{r};
   const Size p = r.state();
   parallel_for(r.steps * r.batch, std::max<Size>(1, 16384 / p), [&](Size begin, Size end) {
-    for (Size row = begin; row < end; ++row)
-      std::copy_n(steps.before(row / r.batch, row % r.batch, r.y, p, r.h0, p), p, to + row * p);
+    for (Size row = begin; row < end; ++row) {
+      const Size t = row / r.batch, b = row % r.batch;
+      if (steps.valid(t, b))
+        std::copy_n(steps.before(t, b, r.y, p, r.h0, p), p, to + row * p);
+      else
+        std::fill_n(to + row * p, p, T{0});
+    }
   });
 }
 

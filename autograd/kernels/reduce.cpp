@@ -6,6 +6,7 @@
 #include "autograd/kernels/reduce.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <memory>
 
@@ -279,6 +280,48 @@ double dot(const T* a, const T* b, Size n) {
   return single;
 }
 
+template <class T>
+double norm(const T* x, Size n) {
+  const double squares = dot(x, x, n);
+  // A float's square is a normal double; a double's may be beyond the range.
+  if (sizeof(T) == 4 || (squares > 1e-280 && squares < std::numeric_limits<double>::infinity()))
+    return std::sqrt(squares);
+  double most = 0;
+  for (Size i = 0; i < n; ++i) {
+    if (std::isnan(x[i])) return std::numeric_limits<double>::quiet_NaN();
+    most = std::max(most, std::abs(static_cast<double>(x[i])));
+  }
+  if (most == 0 || std::isinf(most)) return most;
+  const int exponent = std::clamp(std::ilogb(most), -1000, 1000);
+  const double unit = std::ldexp(1.0, -exponent);
+  constexpr Size piece = 1024;
+  double total = 0;
+  for (Size i = 0; i < n; i += piece) {
+    double part = 0;
+    for (Size j = i; j < std::min(i + piece, n); ++j) {
+      const double v = static_cast<double>(x[j]) * unit;
+      part += v * v;
+    }
+    total += part;
+  }
+  return std::ldexp(std::sqrt(total), exponent);
+}
+
+template <class T>
+void norms(const T* x, Size rows, Size n, T* y) {
+  if (n > chunk_elements) {  // each in parallel
+    for (Size r = 0; r < rows; ++r) y[r] = static_cast<T>(norm(x + r * n, n));
+    return;
+  }
+  parallel_for(rows, std::max<Size>(1, 16384 / std::max<Size>(1, n)), [=](Size begin, Size end) {
+    for (Size r = begin; r < end; ++r) y[r] = static_cast<T>(norm(x + r * n, n));
+  });
+}
+
+template double norm(const float*, Size);
+template double norm(const double*, Size);
+template void norms(const float*, Size, Size, float*);
+template void norms(const double*, Size, Size, double*);
 template void reduce(Reduce, const float*, Size, Size, Size, float*);
 template void reduce(Reduce, const double*, Size, Size, Size, double*);
 template void reduce(Reduce, const std::int64_t*, Size, Size, Size, std::int64_t*);

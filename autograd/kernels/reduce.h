@@ -21,6 +21,14 @@ void arg_extreme(bool largest, const T* x, Size outer, Size n, Size inner, std::
 template <class T>
 void cumsum(const T* x, Size outer, Size n, Size inner, T* y);
 
+/// sqrt(sum x^2) over n dense elements in the fixed tree; squares neither overflow nor vanish.
+template <class T>
+double norm(const T* x, Size n);
+
+/// y[rows] of the rows of x[rows, n].
+template <class T>
+void norms(const T* x, Size rows, Size n, T* y);
+
 /// <a, b> over n dense elements in the fixed tree.
 template <class T>
 double dot(const T* a, const T* b, Size n);

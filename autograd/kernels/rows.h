@@ -1,5 +1,6 @@
 // Kernels over the rows of dense [rows, n] arrays: softmax, normalisation and cross-entropy. T is float or double.
 // A row of all -inf gives zeros (softmax), -inf (log_softmax, logsumexp), and zero gradients; a NaN makes its row NaN.
+// A row whose cotangent is 0 has no gradient and gives none, whatever it holds.
 #pragma once
 
 #include "autograd/kernels/size.h"

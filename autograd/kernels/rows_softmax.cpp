@@ -21,10 +21,21 @@ void softmax_row(const T* x, T* y, Size n) {
   if (total != 0) scale_row(y, static_cast<T>(1 / total), n);
 }
 
+/// Where a probability or a whole cotangent is 0, so is the gradient, whatever they meet.
+template <class T>
+void softmax_grad_past_zeros(const T* y, const T* dy, T* dx, Size n) {
+  double dot = 0;
+  const bool asked = std::any_of(dy, dy + n, [](T g) { return g != 0; });
+  for (Size i = 0; i < n; ++i)
+    if (y[i] != 0) dot += static_cast<double>(y[i]) * static_cast<double>(dy[i]);
+  for (Size i = 0; i < n; ++i) dx[i] = y[i] == 0 || !asked ? T{0} : y[i] * (dy[i] - static_cast<T>(dot));
+}
+
 template <class T>
 void softmax_grad_row(const T* y, const T* dy, T* dx, Size n) {
   const hn::ScalableTag<T> d;
   const double dot = sum<4>(d, n, [=](auto s, Size i) ATTUNE_SIMD { return hn::Mul(s.load(y + i), s.load(dy + i)); });
+  if (!std::isfinite(dot)) return softmax_grad_past_zeros(y, dy, dx, n);
   const auto c = hn::Set(d, static_cast<T>(dot));
   map(y, dy, dx, n, [=](auto p, auto g) ATTUNE_SIMD { return hn::Mul(p, hn::Sub(g, c)); });
 }
@@ -52,6 +63,10 @@ void log_softmax_grad_row(const T* y, const T* dy, T* dx, Size n) {
   }
   const hn::ScalableTag<T> d;
   const double total = sum<4>(d, n, [=](auto s, Size i) ATTUNE_SIMD { return s.load(dy + i); });
+  if (total == 0 && std::all_of(dy, dy + n, [](T g) { return g == 0; })) {  // whatever y holds
+    std::fill_n(dx, n, T{0});
+    return;
+  }
   const auto c = hn::Set(d, static_cast<T>(total));
   map(y, dy, dx, n, [=](auto l, auto g) ATTUNE_SIMD { return hn::NegMulAdd(exp(l), c, g); });
 }
@@ -93,7 +108,7 @@ void cross_entropy_row(const T* x, Size target, bool ignored, double smoothing, 
 template <class T>
 void cross_entropy_grad_row(const T* x, T shift, T total, Size target, bool ignored, double smoothing, T dloss, T* dx,
                             Size n) {
-  if (ignored || total == 0) {
+  if (ignored || total == 0 || dloss == 0) {  // left out: whatever the row holds
     std::fill_n(dx, n, T{0});
     return;
   }

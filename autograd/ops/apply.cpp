@@ -10,6 +10,12 @@ Operand::Operand(const Saved& t, Here here) : tensor_(&t.get()), here_(here) {}
 
 namespace detail {
 
+void check_bool(const Op& op, const Tensor& x, const char* argument) {
+  if (!x.defined()) op.fail_value(std::string(argument) + " is undefined");
+  if (x.dtype() != DType::boolean)
+    op.fail_dtype(std::string(argument) + " needs bool, got " + name_of(x.dtype()) + " " + x.shape().str());
+}
+
 void check_fits(const Op& op, const Scalar& s, const Tensor& x) {
   if (!s.fits(x.dtype()))
     op.fail_dtype("the scalar " + text(s) + " does not fit the dtype " + name_of(x.dtype()) + " of " + x.shape().str());

@@ -53,7 +53,9 @@ Tensor logical_and(const Tensor& a, const Tensor& b, Here here = Here::current()
 Tensor logical_or(const Tensor& a, const Tensor& b, Here here = Here::current());   ///< bool
 Tensor logical_not(const Tensor& a, Here here = Here::current());                   ///< bool
 
-/// c ? a : b with a bool condition; the unselected side gets a zero gradient, whatever it holds.
+/// c ? a : b with a bool condition; the unselected side gets a zero gradient, whatever it holds. What computes that
+/// side multiplies this zero by its own slope, which gives NaN if the slope is infinite, as that of sqrt at 0. The safe
+/// form gives it a harmless argument: where(zero, 0, sqrt(where(zero, 1, x))) with zero = eq(x, 0).
 Tensor where(const Tensor& c, const Operand& a, const Operand& b, Here here = Here::current());
 /// x with `value` where the mask is true; both broadcast.
 Tensor masked_fill(const Tensor& x, const Tensor& mask, const Operand& value, Here here = Here::current());
@@ -63,7 +65,7 @@ Tensor clamp(const Tensor& x, double low, double high, Here here = Here::current
 Tensor clamp_min(const Operand& x, const Operand& low, Here here = {});
 /// min(x, high): the gradient goes to x where x <= high, to `high` elsewhere.
 Tensor clamp_max(const Operand& x, const Operand& high, Here here = {});
-/// a + w (b - a); all three broadcast; b itself at w = 1.
+/// a + w (b - a); all three broadcast; b itself at w = 1, and at either end whatever the other one holds.
 Tensor lerp(const Tensor& a, const Tensor& b, const Operand& w, Here here = Here::current());
 /// x + value a b.
 Tensor addcmul(const Tensor& x, const Tensor& a, const Tensor& b, const Scalar& value = 1, Here here = Here::current());

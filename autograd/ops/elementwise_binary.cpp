@@ -3,6 +3,7 @@
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/internal/apply.h"
+#include "autograd/ops/internal/zero_product.h"
 
 namespace attune {
 
@@ -150,13 +151,22 @@ Tensor ratio_or_zero(const Tensor& x, const Tensor& y) {
 
 }  // namespace
 
+namespace {
+
+/// x dy / r^2 without the square, which might overflow or vanish.
+Tensor over_square(const Tensor& dy, const Tensor& x, const Tensor& r) {
+  return ratio_or_zero(ratio_or_zero(x, r) * dy, r);
+}
+
+}  // namespace
+
 Tensor atan2(const Operand& x, const Operand& y, Here here) {
   const Op op{"atan2", site_of(here, x, y)};
   const auto [a, b] = promote(op, x, y);
   return op.record(
       binary(op, Binary::atan2, a, b), of<atan2>(a, b), "da = b dy / (a^2 + b^2), db = -a dy / (a^2 + b^2)",
-      [a = Saved(a), b = Saved(b)](const Tensor& dy) { return ratio_or_zero(b * dy, square(a) + square(b)); },
-      [a = Saved(a), b = Saved(b)](const Tensor& dy) { return -ratio_or_zero(a * dy, square(a) + square(b)); });
+      [a = Saved(a), b = Saved(b)](const Tensor& dy) { return over_square(dy, b, hypot(a, b)); },
+      [a = Saved(a), b = Saved(b)](const Tensor& dy) { return -over_square(dy, a, hypot(a, b)); });
 }
 
 Tensor hypot(const Operand& x, const Operand& y, Here here) {
@@ -225,8 +235,10 @@ Tensor lerp(const Tensor& a, const Tensor& b, const Operand& w, Here here) {
   if (Shape joint; !broadcast(ends, weight.shape(), joint))
     op.fail_shape("the weight " + weight.shape().str() + " does not broadcast to " + a.shape().str() + " and " +
                   b.shape().str());
-  const Tensor way = b - a;
-  return where(lt(abs(weight), 0.5), a + weight * way, b - (1 - weight) * way);
+  // At an end the other one has no influence, not even if it is not finite.
+  const Tensor rest = 1 - weight, from = detail::finite_where_weightless(expand(a, ends), rest),
+               to = detail::finite_where_weightless(expand(b, ends), weight), way = to - from;
+  return where(lt(abs(weight), 0.5), from + weight * way, to - rest * way);
 }
 
 Tensor addcmul(const Tensor& x, const Tensor& a, const Tensor& b, const Scalar& value, Here here) {
@@ -260,8 +272,8 @@ Tensor compared(const char* name, kernels::Compare f, const Operand& x, const Op
 
 Tensor combined(const char* name, kernels::Logical f, const Tensor& a, const Tensor& b, Here here) {
   const Op op{name, here};
-  op.check_dtype(a, DType::boolean);
-  op.check_dtype(b, DType::boolean);
+  detail::check_bool(op, a, "a");
+  detail::check_bool(op, b, "b");
   const Shape shape = joint_shape(op, a, b);
   Tensor out = op.empty(shape, DType::boolean);
   kernels::logical(f, shape, strided<bool>(a, shape), strided<bool>(b, shape), elements<bool>(out));
@@ -285,7 +297,7 @@ Tensor logical_or(const Tensor& a, const Tensor& b, Here here) {
 }
 Tensor logical_not(const Tensor& a, Here here) {
   const Op op{"logical_not", here};
-  op.check_dtype(a, DType::boolean);
+  detail::check_bool(op, a, "a");
   return eq(a, 0);
 }
 
@@ -293,7 +305,7 @@ Tensor logical_not(const Tensor& a, Here here) {
 
 Tensor where(const Tensor& c, const Operand& x, const Operand& y, Here here) {
   const Op op{"where", here};
-  op.check_dtype(c, DType::boolean);
+  detail::check_bool(op, c, "the condition");
   const auto [a, b] = promote(op, x, y);
   Shape shape;
   if (!broadcast(a.shape(), b.shape(), shape) || !broadcast(c.shape(), shape, shape))
@@ -312,7 +324,7 @@ Tensor where(const Tensor& c, const Operand& x, const Operand& y, Here here) {
 Tensor masked_fill(const Tensor& x, const Tensor& mask, const Operand& value, Here here) {
   const Op op{"masked_fill", here};
   op.check_defined(x);
-  op.check_dtype(mask, DType::boolean);
+  detail::check_bool(op, mask, "the mask");
   if (Shape shape; !broadcast(x.shape(), mask.shape(), shape))
     op.fail_shape("the mask " + mask.shape().str() + " and x " + x.shape().str() + " do not broadcast");
   return where(mask, value, x);

@@ -1,5 +1,6 @@
 // Reading and writing at indices. Indices are int64 or int32 tensors off the tape; one outside [0, n) throws
-// IndexError, in release builds too. Repeated indices add up in a fixed order.
+// IndexError, in release builds too. Repeated indices add up in a fixed order,
+// as accurately as sum() does however many they are.
 #pragma once
 
 #include "autograd/runtime/scalar.h"

@@ -169,7 +169,7 @@ Tensor index_put(const Tensor& x, const Indices& at, const Operand& values, bool
 Tensor masked_select(const Tensor& x, const Tensor& mask, Here here) {
   const Op op{"masked_select", here};
   op.check_defined(x);
-  op.check_dtype(mask, DType::boolean);
+  detail::check_bool(op, mask, "the mask");
   const Shape shape = detail::joint_shape(op, x, mask);
   return index_select(reshape(expand(x, shape), {-1}), 0, true_places(expand(mask, shape)));
 }

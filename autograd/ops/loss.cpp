@@ -10,6 +10,7 @@
 #include "autograd/ops/internal/loss_reduction.h"
 #include "autograd/ops/internal/second_derivative.h"
 #include "autograd/ops/internal/views.h"
+#include "autograd/ops/internal/zero_product.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/reduce.h"
 #include "autograd/ops/softmax.h"
@@ -18,6 +19,8 @@ namespace attune {
 
 using detail::dense;
 using detail::elements;
+using detail::finite_where_weightless;
+using detail::has_non_finite;
 using detail::reduce_loss;
 using detail::with_floating;
 
@@ -29,7 +32,7 @@ Tensor cross_entropy_rows_composed(const Tensor& x, const Tensor& target, std::i
   const Op op{"cross_entropy_rows_composed", here};
   const Tensor ignored = eq(target, static_cast<double>(ignore));
   const Tensor at = unsqueeze(where(ignored, 0, target), 1);
-  const Tensor logs = log_softmax(x, 1);
+  const Tensor logs = log_softmax(where(unsqueeze(ignored, 1), 0, x), 1);  // whatever an ignored row holds
   Tensor loss = -squeeze(gather(logs, 1, at), 1);
   if (smoothing != 0) loss = (1 - smoothing) * loss - smoothing * mean(logs, {1});
   return where(ignored, 0, loss);
@@ -114,16 +117,20 @@ Tensor reduce_row_losses(const Tensor& rows, const Shape& shape, Reduction r, co
   }
 }
 
-/// Cross-entropy with weighted classes, from log-probabilities [rows, classes].
-Tensor weighted_rows(const Tensor& logs, const Targets& t, const CrossEntropyOptions& o, Tensor* total) {
+/// Cross-entropy with weighted classes, from log-probabilities [rows, classes]. What weighs nothing may hold anything.
+Tensor weighted_rows(const Tensor& given, const Targets& t, const CrossEntropyOptions& o, Tensor* total) {
   const Tensor ignored = eq(t.flat, o.ignore_index), at = where(ignored, 0, t.flat);
-  const Tensor w = o.weight.defined() ? index_select(o.weight, 0, at) : ones(t.flat.shape(), logs.dtype());
+  const Tensor w = o.weight.defined() ? index_select(o.weight, 0, at) : ones(t.flat.shape(), given.dtype());
   const Tensor counted = where(ignored, 0, w);
-  *total = all(eq(counted, 0)) ? ones({}, logs.dtype()) : sum(counted);  // if nothing counts, the mean is 0
-  Tensor rows = -counted * squeeze(gather(logs, 1, unsqueeze(at, 1)), 1);
-  if (o.label_smoothing == 0) return rows;
-  const Tensor every = o.weight.defined() ? logs * o.weight : logs;
-  return (1 - o.label_smoothing) * rows - o.label_smoothing * where(ignored, 0, mean(every, {1}));
+  *total = all(eq(counted, 0)) ? ones({}, given.dtype()) : sum(counted);  // if nothing counts, the mean is 0
+  const Tensor logs = has_non_finite(given) ? where(unsqueeze(ignored, 1), 0, given) : given;
+  const auto of_target = [&] {
+    return -counted * finite_where_weightless(squeeze(gather(logs, 1, unsqueeze(at, 1)), 1), counted);
+  };
+  if (o.label_smoothing == 0) return of_target();
+  const Tensor every = o.weight.defined() ? finite_where_weightless(logs, o.weight) * o.weight : logs;
+  const Tensor smooth = -o.label_smoothing * where(ignored, 0, mean(every, {1}));
+  return o.label_smoothing == 1 ? smooth : (1 - o.label_smoothing) * of_target() + smooth;
 }
 
 }  // namespace
@@ -139,13 +146,17 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntr
   const std::int64_t classes = logits.shape().back();
   if (is_floating(target.dtype())) {
     op.check_same_dtype(logits, target);
+    if (target.shape() != logits.shape() && target.rank() == logits.rank() - 1)
+      op.fail_shape("target " + target.shape().str() + " is " + name_of(target.dtype()) +
+                    ", and so the probability of each class, which has the shape of the logits " +
+                    logits.shape().str() + "; classes are int64");
     if (target.shape() != logits.shape())
       op.fail_shape("target " + target.shape().str() + " differs from logits " + logits.shape().str());
     const Tensor smooth = o.label_smoothing == 0
                               ? target
                               : (1 - o.label_smoothing) * target + o.label_smoothing / static_cast<double>(classes);
-    const Tensor terms = smooth * log_softmax(logits);
-    return reduce_loss(-sum(o.weight.defined() ? terms * o.weight : terms, {-1}), o.reduction);
+    const Tensor share = o.weight.defined() ? smooth * o.weight : smooth;
+    return reduce_loss(-sum(share * finite_where_weightless(log_softmax(logits), share), {-1}), o.reduction);
   }
   const Targets t = class_targets(op, logits, target, o.ignore_index);
   const Tensor flat = reshape(logits, {t.flat.numel(), classes});

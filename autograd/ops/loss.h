@@ -1,4 +1,5 @@
-// Losses.
+// Losses. What a weight, a probability or a target of 0 leaves out has no influence, forward or backward, not even if
+// it is NaN or infinite; neither has a row that is ignored. A mean over nothing is 0.
 #pragma once
 
 #include "autograd/tensor/tensor.h"
@@ -9,7 +10,7 @@ enum class Reduction : std::uint8_t {
   none,
   mean,
   sum,
-  batch_mean  ///< the sum over the size of the first axis
+  batch_mean  ///< the sum over the size of the first axis; 0 if that is 0
 };
 
 struct CrossEntropyOptions {
@@ -19,7 +20,7 @@ struct CrossEntropyOptions {
   Tensor weight{};  ///< of the classes, [classes]; a mean over class targets is then divided by the targets' weights
 };
 /// -log softmax(logits)[target]: logits [..., classes], target [...] int64, or floating [..., classes], the probability
-/// of each class. A mean over no targets is 0. Throws IndexError for a target outside [0, classes) that is not ignored.
+/// of each class. Throws IndexError for a target outside [0, classes) that is not ignored.
 Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntropyOptions& options = {},
                      Here here = Here::current());
 /// -x[target] of log-probabilities x [..., classes]: cross_entropy without its softmax, or any other score.
@@ -45,7 +46,7 @@ struct BinaryCrossEntropyOptions {
   Tensor weight{};           ///< of each element, broadcast to the logits
   Tensor positive_weight{};  ///< of the first term, broadcast to the logits
 };
-/// -t log s(x) - (1 - t) log s(-x) of finite logits x against targets t in [0, 1], s the sigmoid. Neither overflows nor
+/// -t log s(x) - (1 - t) log s(-x) of logits x against targets t in [0, 1], s the sigmoid. Neither overflows nor
 /// cancels: value and gradient keep their digits at confident logits.
 Tensor binary_cross_entropy_with_logits(const Tensor& logits, const Tensor& target,
                                         const BinaryCrossEntropyOptions& options = {}, Here here = Here::current());

@@ -6,6 +6,7 @@
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/internal/loss_reduction.h"
+#include "autograd/ops/internal/zero_product.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/norm.h"
 #include "autograd/ops/reduce.h"
@@ -13,6 +14,7 @@
 
 namespace attune {
 
+using detail::finite_where_weightless;
 using detail::reduce_loss;
 
 namespace {
@@ -28,6 +30,11 @@ void check_element_weight(const Op& op, const Tensor& w, const Tensor& x) {
   op.check_same_dtype(x, w);
   if (Shape joint; !broadcast(w.shape(), x.shape(), joint) || joint != x.shape())
     op.fail_shape("the weight " + w.shape().str() + " does not broadcast to " + x.shape().str());
+}
+
+/// x without what is not finite where its weight, if there is one, is 0.
+Tensor weighed(const Tensor& x, const Tensor& weight) {
+  return weight.defined() ? finite_where_weightless(x, weight) : x;
 }
 
 }  // namespace
@@ -49,13 +56,17 @@ Tensor huber_loss(const Tensor& x, const Tensor& y, double delta, Reduction redu
   check_pair(op, x, y);
   if (!(delta > 0)) op.fail_value("delta = " + detail::text(delta) + " must be positive");
   const Tensor d = x - y, a = abs(d);
-  return reduce_loss(where(lt(a, delta), 0.5 * square(d), delta * (a - 0.5 * delta)), reduction);
+  if (std::isinf(delta)) return reduce_loss(0.5 * square(d), reduction);
+  const Tensor small = lt(a, delta);  // the square of what it is not taken of would meet its gradient, 0
+  return reduce_loss(where(small, 0.5 * square(where(small, d, 0)), delta * (a - 0.5 * delta)), reduction);
 }
 
 Tensor kl_div(const Tensor& x, const Tensor& target, bool log_target, Reduction reduction, Here here) {
   const Op op{"kl_div", here};
   check_pair(op, x, target);
-  return reduce_loss(log_target ? exp(target) * (target - x) : xlogy(target, target) - target * x, reduction);
+  if (!log_target) return reduce_loss(xlogy(target, target) - target * finite_where_weightless(x, target), reduction);
+  const Tensor share = exp(target);
+  return reduce_loss(share * (finite_where_weightless(target, share) - finite_where_weightless(x, share)), reduction);
 }
 
 Tensor binary_cross_entropy_with_logits(const Tensor& x, const Tensor& target, const BinaryCrossEntropyOptions& o,
@@ -66,10 +77,11 @@ Tensor binary_cross_entropy_with_logits(const Tensor& x, const Tensor& target, c
   check_element_weight(op, o.positive_weight, x);
   // -t log sigmoid(x) - (1 - t) log sigmoid(-x): two terms of one sign, so that nothing cancels
   // if the logit is confident.
-  const Tensor positive = target * softplus(-x);
-  const Tensor loss =
-      (o.positive_weight.defined() ? o.positive_weight * positive : positive) + (1 - target) * softplus(x);
-  return reduce_loss(o.weight.defined() ? o.weight * loss : loss, o.reduction);
+  const Tensor logits = weighed(x, o.weight), t = weighed(target, o.weight), rest = 1 - t;
+  const Tensor share = o.positive_weight.defined() ? o.positive_weight * t : t;
+  const Tensor loss = share * finite_where_weightless(softplus(-logits), share) +
+                      rest * finite_where_weightless(softplus(logits), rest);
+  return reduce_loss(o.weight.defined() ? o.weight * finite_where_weightless(loss, o.weight) : loss, o.reduction);
 }
 
 Tensor smooth_l1_loss(const Tensor& x, const Tensor& y, double beta, Reduction reduction, Here here) {
@@ -104,7 +116,8 @@ Tensor binary_cross_entropy(const Tensor& x, const Tensor& target, const Tensor&
   check_element_weight(op, weight, x);
   for (double v : x.to_vector<double>())
     if (v < 0 || v > 1) op.fail_value("the probability " + detail::text(v) + " is not in [0, 1]");
-  const Tensor loss = -(target * bounded_log(x) + (1 - target) * bounded_log(1 - x));
+  const Tensor p = weighed(x, weight), t = weighed(target, weight);
+  const Tensor loss = -(t * bounded_log(p) + (1 - t) * bounded_log(1 - p));
   return reduce_loss(weight.defined() ? weight * loss : loss, reduction);
 }
 
@@ -157,7 +170,7 @@ Tensor triplet_margin_loss(const Tensor& anchor, const Tensor& positive, const T
 Tensor poisson_nll_loss(const Tensor& x, const Tensor& target, const PoissonOptions& o, Here here) {
   const Op op{"poisson_nll_loss", here};
   check_pair(op, x, target);
-  Tensor loss = o.log_input ? exp(x) - target * x : x - target * log(x + o.eps);
+  Tensor loss = o.log_input ? exp(x) - target * finite_where_weightless(x, target) : x - xlogy(target, x + o.eps);
   if (o.full) {
     const Tensor many = gt(target, 1), t = where(many, target, 2);
     loss = loss + where(many, t * log(t) - t + 0.5 * log(2 * std::numbers::pi * t), 0);  // Stirling's log(t!)
@@ -180,7 +193,8 @@ Tensor gaussian_nll_loss(const Tensor& x, const Tensor& target, const Tensor& va
   for (double value : v.to_vector<double>())
     if (value < 0) op.fail_value("the variance " + detail::text(value) + " is negative");
   v = clamp_min(v, o.eps);
-  const Tensor loss = 0.5 * (log(v) + square(x - target) / v);
+  const Tensor d = x - target;
+  const Tensor loss = 0.5 * (log(v) + d * (d / v));  // the square alone might overflow
   return reduce_loss(o.full ? loss + 0.5 * std::log(2 * std::numbers::pi) : loss, o.reduction);
 }
 

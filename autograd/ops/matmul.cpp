@@ -1,10 +1,13 @@
 #include "autograd/ops/matmul.h"
 
+#include <limits>
 #include <vector>
 
 #include "autograd/kernels/gemm.h"
+#include "autograd/kernels/zero_product.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/internal/apply.h"
+#include "autograd/ops/internal/zero_product.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/reduce.h"
 
@@ -95,7 +98,85 @@ void multiply(const Matrix& a, const Matrix& b, const Tensor& y, const Shape& ba
   kernels::gemm_batched(g, static_cast<std::int64_t>(c_off.size()), a_off.data(), b_off.data(), c_off.data());
 }
 
+bool folds(const Tensor& a, const Tensor& b) { return b.rank() == 2 && a.rank() > 2; }
+
+/// a b for at least two axes each, off the tape.
+Tensor product(const Op& op, const Tensor& a, const Tensor& b) {
+  const bool fold = folds(a, b);  // one tall product
+  Shape batch;
+  if (!fold && !broadcast(leading(a.shape()), leading(b.shape()), batch))
+    op.fail_shape("leading axes do not broadcast: " + sizes(a, b));
+  Shape shape = fold ? leading(a.shape()) : batch;
+  shape.push_back(a.size(-2));
+  shape.push_back(b.size(-1));
+  Tensor y = op.empty(shape, a.dtype());
+  if (y.numel() == 0) return y;
+  const NoGrad off;
+  const Matrix left = matrix_of(fold ? folded(a.detach()) : a), right = matrix_of(b);
+  const Tensor flat =
+      fold ? view_of(y, {left.x.size(0), b.size(-1)}, contiguous_strides({left.x.size(0), b.size(-1)}), 0) : y;
+  with_floating(a.dtype(), [&]<class T>(T) { multiply<T>(left, right, flat, batch); });
+  return y;
+}
+
 }  // namespace
+
+namespace detail {
+
+namespace {
+
+Tensor finite_part(const Tensor& x) { return where(lt(abs(x), std::numeric_limits<double>::infinity()), x, 0); }
+
+/// y, the product, without the terms that zeros leave out; y itself if there are too many to look at.
+Tensor without_zero_terms(const Op& op, const Tensor& y, const Tensor& a, const Tensor& b, Zeros zeros) {
+  const NoGrad off;
+  const Tensor left = a.detach(), right = b.detach();
+  if (!has_non_finite(left) && !has_non_finite(right)) return y;  // it overflowed
+  const std::int64_t m = folds(a, b) ? y.numel() / y.size(-1) : y.size(-2), n = y.size(-1), k = a.size(-1);
+  Tensor z = product(op, finite_part(left), finite_part(right));
+  Shape batch = folds(a, b) ? Shape{} : leading(y.shape());
+  const auto whole = [&](const Tensor& x) {
+    if (folds(a, b)) return contiguous(x);
+    Shape shape = batch;
+    shape.push_back(x.size(-2));
+    shape.push_back(x.size(-1));
+    return contiguous(expand(x, shape));
+  };
+  const Tensor as = whole(left), bs = whole(right);
+  bool all = true;
+  with_floating(y.dtype(), [&]<class T>(T) {
+    for (std::int64_t i = 0; all && i < numel(batch); ++i)
+      all = kernels::add_non_finite_terms<T>(zeros != Zeros::right, zeros != Zeros::left, m, n, k,
+                                             elements<const T>(as) + i * m * k, elements<const T>(bs) + i * k * n,
+                                             elements<T>(z) + i * m * n);
+  });
+  return all ? z : y;
+}
+
+Tensor past_zeros(const Tensor& a, const Tensor& b, Zeros zeros, Here here) {
+  const Op op{"matmul", here};
+  Tensor y = product(op, a, b);
+  if (has_non_finite(y)) y = without_zero_terms(op, y, a, b, zeros);
+  return op.record(
+      std::move(y), of<past_zeros>(a, b, zeros), "da = dy b^T, db = a^T dy",
+      [b = op.saved_for(a, b), zeros](const Tensor& dy) {
+        return matmul_past_zeros(dy, transpose(b), zeros == Zeros::left ? Zeros::left : Zeros::both);
+      },
+      [a = op.saved_for(b, a), fold = folds(a, b), zeros](const Tensor& dy) {
+        const Zeros both = zeros == Zeros::right ? Zeros::right : Zeros::both;
+        if (fold) return matmul_past_zeros(transpose(folded(a)), folded(dy), both);
+        return matmul_past_zeros(transpose(a), dy, both);
+      });
+}
+
+}  // namespace
+
+Tensor matmul_past_zeros(const Tensor& a, const Tensor& b, Zeros zeros) { return past_zeros(a, b, zeros, {}); }
+
+}  // namespace detail
+
+using detail::matmul_past_zeros;
+using detail::Zeros;
 
 Tensor matmul(const Tensor& a, const Tensor& b, Here here) {
   const Op op{"matmul", here};
@@ -110,29 +191,13 @@ Tensor matmul(const Tensor& a, const Tensor& b, Here here) {
     return squeeze(y, b.rank() == 1 ? 0 : -2);
   }
   if (b.rank() == 1) return squeeze(matmul(a, unsqueeze(b, 1)), -1);
-
-  const bool fold = b.rank() == 2 && a.rank() > 2;  // one tall product
-  Shape batch;
-  if (!fold && !broadcast(leading(a.shape()), leading(b.shape()), batch))
-    op.fail_shape("leading axes do not broadcast: " + sizes(a, b));
-  Shape shape = fold ? leading(a.shape()) : batch;
-  shape.push_back(a.size(-2));
-  shape.push_back(b.size(-1));
-  Tensor y = op.empty(shape, a.dtype());
-  const auto run = [&] {
-    const NoGrad off;
-    const Matrix left = matrix_of(fold ? folded(a.detach()) : a), right = matrix_of(b);
-    const Tensor flat =
-        fold ? view_of(y, {left.x.size(0), b.size(-1)}, contiguous_strides({left.x.size(0), b.size(-1)}), 0) : y;
-    with_floating(a.dtype(), [&]<class T>(T) { multiply<T>(left, right, flat, batch); });
-  };
-  if (y.numel() != 0) run();
+  // A cotangent of 0 hands on 0, whatever it meets: a masked row gives no gradient to a weight.
   return op.record(
-      std::move(y), of<matmul>(a, b), "da = dy b^T, db = a^T dy",
-      [b = Saved(b)](const Tensor& dy) { return matmul(dy, transpose(b)); },
-      [a = Saved(a), fold](const Tensor& dy) {
-        if (fold) return matmul(transpose(folded(a)), folded(dy));
-        return matmul(transpose(a), dy);
+      product(op, a, b), of<matmul>(a, b), "da = dy b^T, db = a^T dy",
+      [b = Saved(b)](const Tensor& dy) { return matmul_past_zeros(dy, transpose(b), Zeros::left); },
+      [a = Saved(a), fold = folds(a, b)](const Tensor& dy) {
+        if (fold) return matmul_past_zeros(transpose(folded(a)), folded(dy), Zeros::right);
+        return matmul_past_zeros(transpose(a), dy, Zeros::right);
       });
 }
 
@@ -185,12 +250,15 @@ Tensor linear_composed(const Tensor& x, const Tensor& w, const Tensor& bias, Act
   return activated(f, bias.defined() ? z + bias : z);
 }
 
-/// The gradients of x w^T + bias.
+/// The gradients of x w^T + bias. A row whose cotangent is 0 gives none, whatever it holds.
 Tensors linear_grads(const Tensor& x, const Tensor& w, const Tensor& dz, const Needs& needs) {
   const Tensor rows = dz.rank() == 1 ? unsqueeze(dz, 0) : folded(dz);
   Tensors dxs(3);
-  if (needs[0]) dxs[0] = matmul(dz, w);
-  if (needs[1]) dxs[1] = matmul(transpose(rows), x.rank() == 1 ? unsqueeze(x, 0) : folded(x));
+  if (needs[0]) {
+    const Tensor dx = matmul_past_zeros(dz.rank() == 1 ? rows : dz, w, Zeros::left);
+    dxs[0] = dz.rank() == 1 ? squeeze(dx, 0) : dx;
+  }
+  if (needs[1]) dxs[1] = matmul_past_zeros(transpose(rows), x.rank() == 1 ? unsqueeze(x, 0) : folded(x), Zeros::left);
   if (needs[2]) dxs[2] = sum(rows, {0});
   return dxs;
 }

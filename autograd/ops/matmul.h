@@ -1,4 +1,5 @@
-// Matrix products.
+// Matrix products. Backward, a cotangent of 0 hands on 0, whatever it meets: rows that a loss leaves out give a weight
+// no gradient, even if they hold NaN.
 #pragma once
 
 #include "autograd/runtime/activation.h"

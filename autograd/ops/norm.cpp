@@ -6,6 +6,7 @@
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/internal/apply.h"
+#include "autograd/ops/internal/powers_of_two.h"
 #include "autograd/ops/internal/second_derivative.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/reduce.h"
@@ -39,11 +40,18 @@ Dims last_axes(int count) {
   return axes;
 }
 
+/// x / sqrt(mean(x^2) + eps) along the axes, x less its mean if `centred`.
+Tensor scaled_to_root(const Tensor& given, const Dims& axes, double eps, bool centred) {
+  const Tensor unit = detail::unit_if_extreme(given, axes);  // squares might leave the range
+  const Tensor x = unit.defined() ? given / unit : given, from = centred ? x - mean(x, axes, true) : x;
+  const Tensor squares = mean(square(from), axes, true);
+  return from * rsqrt(unit.defined() ? squares + eps / unit / unit : squares + eps);
+}
+
 Tensor layer_norm_composed(const Tensor& x, const Tensor& w, const Tensor& b, double eps, Here here) {
   const Op op{"layer_norm_composed", here};
   const Dims axes = last_axes(normalized_shape(op, x, w, b).rank());
-  const Tensor centred = x - mean(x, axes, true);
-  Tensor y = centred * rsqrt(mean(square(centred), axes, true) + eps);
+  Tensor y = scaled_to_root(x, axes, eps, true);
   if (w.defined()) y = y * w;
   return b.defined() ? y + b : y;
 }
@@ -94,7 +102,7 @@ namespace {
 
 Tensor rms_norm_composed(const Tensor& x, const Tensor& w, double eps, Here here) {
   const Op op{"rms_norm_composed", here};
-  const Tensor y = x * rsqrt(mean(square(x), {-1}, true) + eps);
+  const Tensor y = scaled_to_root(x, {-1}, eps, false);
   return w.defined() ? y * w : y;
 }
 

@@ -1,4 +1,5 @@
-// Normalisation over the last axes, fused.
+// Normalisation over the last axes, fused. Squares of large elements do not overflow, those of small ones do not vanish
+// (unless eps is larger). A row whose cotangent is 0 has no gradient and gives none, whatever it holds.
 #pragma once
 
 #include "autograd/tensor/tensor.h"

@@ -93,13 +93,15 @@ Tensors recurrent_composed(const Tensors& in, const Tensor& lengths, const Spec&
   for (std::int64_t i = 0; i < steps; ++i) {
     const std::int64_t t = spec.reverse ? steps - 1 - i : i;
     const auto place = static_cast<std::size_t>(t);
-    const LstmState next = plain_step(spec, xs[place], now.h, now.c, in);
     if (!lengths.defined()) {
-      ys[place] = next.h;
-      now = next;
+      now = plain_step(spec, xs[place], now.h, now.c, in);
+      ys[place] = now.h;
       continue;
     }
+    // Of a step that is left out nothing is computed from what it holds, which may be NaN.
     const Tensor valid = unsqueeze(gt(lengths, t), 1);
+    const auto taken = [&](const Tensor& v) { return v.defined() ? where(valid, v, 0) : v; };
+    const LstmState next = plain_step(spec, taken(xs[place]), taken(now.h), taken(now.c), in);
     ys[place] = where(valid, next.h, zeros_like(next.h));
     now = {where(valid, next.h, now.h), now.c.defined() ? where(valid, next.c, now.c) : now.c};
   }

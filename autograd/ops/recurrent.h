@@ -12,8 +12,8 @@ namespace attune {
 
 struct RecurrentCall {
   bool reverse = false;  ///< from the last step to the first; outputs stay where their inputs are
-  /// [B] integers in [0, T], or undefined. Steps from lengths[b] on are padding: they leave the state as it is and put
-  /// out zeros. A reversed pass thus begins at step lengths[b] - 1.
+  /// [B] integers in [0, T], or undefined. Steps from lengths[b] on are padding: they leave the state as it is, put
+  /// out zeros and have no influence, not even if they hold NaN. A reversed pass thus begins at step lengths[b] - 1.
   Tensor lengths{};
   double cell_clip = 0;        ///< LSTM: c is clipped to [-cell_clip, cell_clip]; 0: not at all
   double projection_clip = 0;  ///< LSTM with w_hr: likewise h

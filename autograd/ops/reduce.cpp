@@ -11,7 +11,9 @@
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/gather.h"
 #include "autograd/ops/internal/apply.h"
+#include "autograd/ops/internal/powers_of_two.h"
 #include "autograd/ops/internal/views.h"
+#include "autograd/ops/internal/zero_product.h"
 
 namespace attune {
 
@@ -134,9 +136,17 @@ Tensor mean(const Tensor& x, const Dims& axes, bool keep_axes, Here here) {
   op.check_floating(x);
   const Axes r = axes_of(op, x, axes);
   const double n = static_cast<double>(r.n);
+  const auto value = [&] {
+    const NoGrad off;
+    const Tensor y = reduce_axes(op, kernels::Reduce::sum, x, r, keep_axes) / n;
+    if (r.n == 0 || !detail::has_non_finite(y)) return y;
+    // The sum may have overflowed where the mean does not: again with elements that are small enough.
+    const Tensor small = reduce_axes(op, kernels::Reduce::sum, 0x1p-64 * x.detach(), r, keep_axes) / n * 0x1p64;
+    return where(lt(abs(y), std::numeric_limits<double>::infinity()), y, small);
+  };
   // The mean of nothing is NaN; its gradient has no elements, and is not to put a NaN into higher derivatives.
-  return op.record(reduce_axes(op, kernels::Reduce::sum, x, r, keep_axes) / n, of<mean>(x, axes, keep_axes),
-                   "dx = dy / n, spread", [kept = r.kept, shape = x.shape(), n = std::max(n, 1.0)](const Tensor& dy) {
+  return op.record(value(), of<mean>(x, axes, keep_axes), "dx = dy / n, spread",
+                   [kept = r.kept, shape = x.shape(), n = std::max(n, 1.0)](const Tensor& dy) {
                      return expand(with_axes(dy / n, kept), shape);
                    });
 }
@@ -152,7 +162,22 @@ Tensor product_of_earlier(const Tensor& x) {
 
 /// The product of all elements but one in each row of x [m, n]: no division, so it is exact with zeros.
 Tensor product_of_others(const Tensor& x) {
-  return product_of_earlier(x) * flip(product_of_earlier(flip(x, {1})), {1});
+  const Tensor y = product_of_earlier(x) * flip(product_of_earlier(flip(x, {1})), {1});
+  if (!detail::leaves_range(y) || detail::has_non_finite(x)) return y;
+  const Tensor e = detail::exponents_of(x), near_one = detail::times_power_of_two(x, 0 - e);
+  return detail::times_power_of_two(product_of_earlier(near_one) * flip(product_of_earlier(flip(near_one, {1})), {1}),
+                                    sum(e, {1}, true) - e);
+}
+
+/// The product along the axes. What left the range of the dtype is computed again from elements near 1: a zero or a
+/// small element may bring an overflow back.
+Tensor product_along(const Op& op, const Tensor& x, const Axes& r, bool keep_axes) {
+  const Tensor y = reduce_axes(op, kernels::Reduce::prod, x, r, keep_axes);
+  if (!is_floating(x.dtype()) || !detail::leaves_range(y) || detail::has_non_finite(x)) return y;
+  const NoGrad off;
+  const Tensor e = detail::exponents_of(x), near_one = detail::times_power_of_two(x.detach(), 0 - e);
+  return detail::times_power_of_two(reduce_axes(op, kernels::Reduce::prod, near_one, r, keep_axes),
+                                    sum(e, r.gone, keep_axes));
 }
 
 }  // namespace
@@ -160,7 +185,7 @@ Tensor product_of_others(const Tensor& x) {
 Tensor prod(const Tensor& x, const Dims& axes, bool keep_axes, Here here) {
   const Op op{"prod", here};
   const Axes r = axes_of(op, x, axes);
-  return op.record(reduce_axes(op, kernels::Reduce::prod, x, r, keep_axes), of<prod>(x, axes, keep_axes),
+  return op.record(product_along(op, x, r, keep_axes), of<prod>(x, axes, keep_axes),
                    "dx = dy times the product of the others", [x = Saved(x), r](const Tensor& dy) {
                      if (x.get().numel() == 0) return zeros_like(x);
                      Dims order;
@@ -260,6 +285,21 @@ Tensor logsumexp(const Tensor& x, const Dims& axes, bool keep_axes, Here here) {
                    });
 }
 
+Tensor norm(const Tensor& x, const Dims& axes, bool keep_axes, Here here) {
+  const Op op{"norm", here};
+  op.check_floating(x);
+  const Axes r = axes_of(op, x, axes);
+  const Tensor rows = dense(gone_last(x.detach(), r));
+  Tensor y = op.empty(keep_axes ? r.kept : r.dropped, x.dtype());
+  with_floating(x.dtype(),
+                [&]<class T>(T) { kernels::norms<T>(elements<const T>(rows), y.numel(), r.n, elements<T>(y)); });
+  return op.record(std::move(y), of<norm>(x, axes, keep_axes), "dx = x / y dy, 0 where y = 0",
+                   [x = Saved(x), kept = r.kept](const Tensor& dy, const Tensor& length) {
+                     const Tensor all = with_axes(length, kept), none = eq(all, 0);
+                     return where(none, 0, x / where(none, 1, all) * with_axes(dy, kept));
+                   });
+}
+
 Tensor cumsum(const Tensor& x, std::int64_t axis, Here here) {
   const Op op{"cumsum", here};
   const int a = row_axis(op, x, axis);
@@ -285,13 +325,13 @@ bool any_equal(const Tensor& x, bool value) {
 
 bool all(const Tensor& x, Here here) {
   const Op op{"all", here};
-  op.check_dtype(x, DType::boolean);
+  detail::check_bool(op, x, "x");
   return !any_equal(x, false);
 }
 
 bool any(const Tensor& x, Here here) {
   const Op op{"any", here};
-  op.check_dtype(x, DType::boolean);
+  detail::check_bool(op, x, "x");
   return any_equal(x, true);
 }
 

@@ -7,9 +7,9 @@ namespace attune {
 
 /// Any dtype; int32 and bool sum to int64.
 Tensor sum(const Tensor& x, const Dims& axes = {}, bool keep_axes = false, Here here = Here::current());
-/// NaN over nothing.
+/// NaN over nothing. Sums beyond the dtype's range do not matter.
 Tensor mean(const Tensor& x, const Dims& axes = {}, bool keep_axes = false, Here here = Here::current());
-/// The product; its gradient is right with zeros inside.
+/// The product, also where products on the way are beyond the dtype's range; its gradient is right with zeros inside.
 Tensor prod(const Tensor& x, const Dims& axes = {}, bool keep_axes = false, Here here = Here::current());
 /// Largest and smallest element, NaN winning; ties share the gradient equally. Throws ShapeError over nothing.
 Tensor amax(const Tensor& x, const Dims& axes = {}, bool keep_axes = false, Here here = Here::current());
@@ -34,7 +34,7 @@ struct VarMeanResult {
 };
 VarMeanResult var_mean(const Tensor& x, const Dims& axes = {}, double correction = 1, bool keep_axes = false,
                        Here here = Here::current());
-/// sqrt(var), with gradient 0 if it is 0.
+/// sqrt(var), with gradient 0 if it is 0; squares beyond the dtype's range do not matter.
 Tensor std_dev(const Tensor& x, const Dims& axes = {}, double correction = 1, bool keep_axes = false,
                Here here = Here::current());
 /// (sum |x|^p)^(1/p): 2 is the Euclidean norm, infinity and -infinity the largest and smallest |x|, 0 the number of
@@ -42,12 +42,13 @@ Tensor std_dev(const Tensor& x, const Dims& axes = {}, double correction = 1, bo
 /// there is no element and p is infinite or negative.
 Tensor vector_norm(const Tensor& x, double p, const Dims& axes = {}, bool keep_axes = false,
                    Here here = Here::current());
-/// sqrt(sum x^2), with gradient 0 at 0.
+/// sqrt(sum x^2), with gradient 0 at 0; squares neither overflow nor vanish.
 Tensor norm(const Tensor& x, const Dims& axes = {}, bool keep_axes = false, Here here = Here::current());
 /// log(sum(exp(x))), stable; -inf, with gradient 0, if all elements are.
 Tensor logsumexp(const Tensor& x, const Dims& axes = {}, bool keep_axes = false, Here here = Here::current());
 Tensor cumsum(const Tensor& x, std::int64_t axis, Here here = Here::current());  ///< running sum, inclusive
-/// Running product, inclusive; its gradient is right with zeros inside.
+/// Running product, inclusive, also where products on the way are beyond the dtype's range; its gradient is right with
+/// zeros inside.
 Tensor cumprod(const Tensor& x, std::int64_t axis, Here here = Here::current());
 /// Whether all (any) elements of a bool tensor are true, as a C++ bool.
 bool all(const Tensor& x, Here here = Here::current());

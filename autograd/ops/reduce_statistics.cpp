@@ -5,6 +5,8 @@
 
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
+#include "autograd/ops/internal/powers_of_two.h"
+#include "autograd/ops/internal/zero_product.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/reduce.h"
 #include "autograd/tape/op.h"
@@ -63,7 +65,10 @@ VarMeanResult var_mean(const Tensor& x, const Dims& axes, double correction, boo
   op.check_floating(x);
   const double n = reduced_count(op, x, axes);
   const Tensor centre = mean(x, axes, true);
-  const Tensor v = sum(square(x - centre), axes, keep_axes) / std::max(n - correction, 0.0);
+  const Tensor squares = square(x - centre);
+  Tensor v = sum(squares, axes, keep_axes) / std::max(n - correction, 0.0);
+  if (n > correction && n > 0 && detail::has_non_finite(v))  // the sum may have overflowed where this does not
+    v = mean(squares, axes, keep_axes) * (n / (n - correction));
   return {v, keep_axes ? centre : reshape(centre, v.shape())};
 }
 
@@ -77,15 +82,12 @@ Tensor var(const Tensor& x, const Dims& axes, double correction, bool keep_axes,
 Tensor std_dev(const Tensor& x, const Dims& axes, double correction, bool keep_axes, Here here) {
   const Op op{"std_dev", here};
   op.check_floating(x);
-  reduced_count(op, x, axes);
-  return sqrt_flat_at_zero(var(shifted(x, axes), axes, correction, keep_axes));
-}
-
-Tensor norm(const Tensor& x, const Dims& axes, bool keep_axes, Here here) {
-  const Op op{"norm", here};
-  op.check_floating(x);
-  reduced_count(op, x, axes);
-  return sqrt_flat_at_zero(sum(square(x), axes, keep_axes));
+  const double n = reduced_count(op, x, axes);
+  const Tensor v = var(shifted(x, axes), axes, correction, keep_axes);
+  if (n <= correction || !detail::leaves_range(v) || detail::has_non_finite(x)) return sqrt_flat_at_zero(v);
+  const Tensor unit = detail::unit_if_extreme(x, axes);
+  if (!unit.defined()) return sqrt_flat_at_zero(v);
+  return sqrt_flat_at_zero(var(shifted(x / unit, axes), axes, correction, keep_axes)) * reshape(unit, v.shape());
 }
 
 Tensor vector_norm(const Tensor& x, double p, const Dims& axes, bool keep_axes, Here here) {
@@ -116,9 +118,14 @@ Tensor cumprod(const Tensor& x, std::int64_t axis, Here here) {
   }
   const int a = op.axis(axis, x);
   // Doubling, log2(n) steps: no division, so that its derivatives are exact with zeros.
-  Tensor y = clone(x);
-  for (std::int64_t reach = 1; reach < x.shape()[a]; reach *= 2) y = y * pad(y, a, reach, -reach, 1);
-  return y;
+  const auto running = [&](Tensor y) {
+    for (std::int64_t reach = 1; reach < x.shape()[a]; reach *= 2) y = y * pad(y, a, reach, -reach, 1);
+    return y;
+  };
+  const Tensor y = running(clone(x));
+  if (!detail::leaves_range(y) || detail::has_non_finite(x)) return y;
+  const Tensor e = detail::exponents_of(x);
+  return detail::times_power_of_two(running(detail::times_power_of_two(x, 0 - e)), cumsum(e, a));
 }
 
 }  // namespace attune

@@ -3,6 +3,7 @@
 #include "autograd/kernels/rows.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/internal/apply.h"
+#include "autograd/ops/internal/zero_product.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/reduce.h"
 
@@ -78,7 +79,7 @@ Tensor softmax_grad(const Tensor& y, const Tensor& dy, std::int64_t axis, Here h
   return op.record(
       std::move(dx), of<softmax_grad>(y, dy, axis), "d_y = g (dy - sum(y dy)) - dy sum(g y), ddy = y (g - sum(y g))",
       [y = Saved(y), dy = Saved(dy), a](const Tensor& g) {
-        const Tensor &p = y.get(), &d = dy.get();
+        const Tensor &p = y.get(), d = detail::finite_where_weightless(dy, y);
         return g * (d - sum(p * d, {a}, true)) - d * sum(g * p, {a}, true);
       },
       [y = Saved(y), a](const Tensor& g) { return softmax_grad(y, g, a); });

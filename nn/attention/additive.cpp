@@ -8,6 +8,7 @@
 #include "autograd/ops/movement.h"
 #include "autograd/ops/softmax.h"
 #include "autograd/tape/op.h"
+#include "nn/attention/internal/projections.h"
 #include "nn/init.h"
 #include "nn/internal/check.h"
 
@@ -46,18 +47,23 @@ AdditiveResult AdditiveAttention::operator()(const Tensor& query, const Tensor& 
   const Shape fits{keys.size(0), keys.size(1), score_weight.size(0)};
   if (precomputed.defined() && precomputed.shape() != fits)
     op.fail_shape("precomputed " + precomputed.shape().str() + " must be " + fits.str());
-  const Tensor q = linear(single ? unsqueeze(query, 1) : query, query_weight);      // [b, t, hidden]
-  const Tensor k = precomputed.defined() ? precomputed : linear(keys, key_weight);  // [b, n, hidden]
-  Tensor scores = matmul(tanh(unsqueeze(q, 2) + unsqueeze(k, 1)), score_weight);    // [b, t, n]
+  Tensor seen = keys, k = precomputed;  // without what hidden keys hold, which may be NaN
   if (key_padding_mask.defined()) {
-    op.check_dtype(key_padding_mask, DType::boolean);
+    detail::check_mask(op, key_padding_mask, "key_padding_mask");
     if (key_padding_mask.shape() != Shape{keys.size(0), keys.size(1)})
       op.fail_shape("key_padding_mask " + key_padding_mask.shape().str() + " does not fit the keys " +
                     keys.shape().str());
-    scores = masked_fill(scores, unsqueeze(key_padding_mask, 1), -std::numeric_limits<double>::infinity());
+    const Tensor hidden = unsqueeze(key_padding_mask, 2);
+    seen = masked_fill(keys, hidden, 0);
+    if (k.defined()) k = masked_fill(k, hidden, 0);
   }
+  const Tensor q = linear(single ? unsqueeze(query, 1) : query, query_weight);    // [b, t, hidden]
+  if (!k.defined()) k = linear(seen, key_weight);                                 // [b, n, hidden]
+  Tensor scores = matmul(tanh(unsqueeze(q, 2) + unsqueeze(k, 1)), score_weight);  // [b, t, n]
+  if (key_padding_mask.defined())
+    scores = masked_fill(scores, unsqueeze(key_padding_mask, 1), -std::numeric_limits<double>::infinity());
   const Tensor weights = softmax(scores, -1);
-  const Tensor context = matmul(weights, keys);
+  const Tensor context = matmul(weights, seen);
   if (single) return {squeeze(context, 1), squeeze(weights, 1)};
   return {context, weights};
 }

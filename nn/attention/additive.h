@@ -22,7 +22,7 @@ class AdditiveAttention : public Module {
   Tensor precompute(const Tensor& keys, Here here = Here::current()) const;
   /// query [b, q] or [b, t, q], keys [b, n, k], their precompute() or undefined, and key_padding_mask [b, n] bool
   /// or undefined, true hides. A query that sees nothing gets zero weights and a zero context, with zero gradients.
-  /// Throws ShapeError and DTypeError.
+  /// What hidden keys hold has no influence, not even NaN. Throws ShapeError and DTypeError.
   AdditiveResult operator()(const Tensor& query, const Tensor& keys, const Tensor& precomputed = {},
                             const Tensor& key_padding_mask = {}, Here here = Here::current()) const;
 

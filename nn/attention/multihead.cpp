@@ -5,6 +5,7 @@
 #include "autograd/ops/movement.h"
 #include "autograd/ops/reduce.h"
 #include "autograd/tape/op.h"
+#include "nn/attention/internal/projections.h"
 #include "nn/init.h"
 #include "nn/internal/check.h"
 
@@ -22,12 +23,21 @@ std::int64_t checked(const detail::Check& check, std::int64_t d, std::int64_t he
   return d;
 }
 
-AttentionResult in_heads(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads,
-                         const AttentionOptions& o, bool need_weights) {
-  const auto heads_of = [&](const Tensor& x) {
-    return permute(reshape(x, {x.size(0), x.size(1), heads, x.size(2) / heads}), {0, 2, 1, 3});
+/// [b, t, s], one an example, as [b, 1, t, s].
+void spread_over_heads(Tensor& term) {
+  if (term.defined() && term.rank() == 3) term = unsqueeze(term, 1);
+}
+
+AttentionResult in_heads(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads, AttentionOptions o,
+                         bool need_weights) {
+  spread_over_heads(o.attention_mask);
+  spread_over_heads(o.bias);
+  const auto heads_of = [&](const Tensor& x, std::int64_t n) {
+    return permute(reshape(x, {x.size(0), x.size(1), n, x.size(2) / n}), {0, 2, 1, 3});
   };
-  const AttentionResult a = scaled_dot_product_attention(heads_of(q), heads_of(k), heads_of(v), o, need_weights);
+  const std::int64_t key_heads = o.grouped_heads ? k.size(2) / (q.size(2) / heads) : heads;
+  const AttentionResult a =
+      scaled_dot_product_attention(heads_of(q, heads), heads_of(k, key_heads), heads_of(v, key_heads), o, need_weights);
   return {flatten(permute(a.output, {0, 2, 1, 3}), 2, 3), a.weights};
 }
 
@@ -121,16 +131,20 @@ AttentionResult MultiheadAttention::operator()(const Tensor& query, const Tensor
                      .causal = call.causal,
                      .dropout = training() ? dropout_ : 0,
                      .generator = generator_};
-  if (o.attention_mask.defined()) op.check_dtype(o.attention_mask, DType::boolean);
+  if (o.attention_mask.defined()) detail::check_mask(op, o.attention_mask, "attention_mask");
   if (o.bias.defined()) op.check_same_dtype(o.bias, query);
   const Shape scores{b, heads_, t, s};
   for (const auto& [name, given] :
-       {std::pair{"attention_mask", &o.attention_mask}, std::pair{"attention_bias", &o.bias}})
+       {std::pair{"attention_mask", &o.attention_mask}, std::pair{"attention_bias", &o.bias}}) {
+    const Tensor as_given = *given;
+    spread_over_heads(*given);
     if (Shape both; given->defined() && (!broadcast(given->shape(), scores, both) || both != scores))
-      op.fail_shape(name + (" " + given->shape().str()) + " does not broadcast to the scores " + scores.str() +
-                    " of query " + query.shape().str() + " and key " + key.shape().str());
+      op.fail_shape(name + (" " + as_given.shape().str()) + " does not broadcast to the scores " + scores.str() +
+                    " of query " + query.shape().str() + " and key " + key.shape().str() +
+                    (as_given.rank() == 3 ? "; three axes are [b, t, s]" : ""));
+  }
   if (call.key_padding_mask.defined()) {
-    op.check_dtype(call.key_padding_mask, DType::boolean);
+    detail::check_mask(op, call.key_padding_mask, "key_padding_mask");
     if (call.key_padding_mask.shape() != Shape{b, s})
       op.fail_shape("key_padding_mask " + call.key_padding_mask.shape().str() + " must be [" + std::to_string(b) +
                     ", " + std::to_string(s) + "]");
@@ -156,8 +170,15 @@ AttentionResult multihead_attention(const Tensor& q, const Tensor& k, const Tens
   op.check_defined(k);
   op.check_defined(v);
   for (const Tensor& x : {q, k, v})
-    if (heads < 1 || x.rank() != 3 || x.size(2) % heads != 0)
+    if (heads < 1 || x.rank() != 3 || (!(o.grouped_heads && x.impl() != q.impl()) && x.size(2) % heads != 0))
       op.fail_shape(x.shape().str() + " must be [b, n, " + std::to_string(heads) + " d]");
+  if (o.grouped_heads) {
+    const std::int64_t d = q.size(2) / heads, key_heads = d == 0 ? 0 : k.size(2) / d;
+    if (key_heads < 1 || k.size(2) % d != 0 || v.size(2) % key_heads != 0 || heads % key_heads != 0)
+      op.fail_shape("k " + k.shape().str() + " and v " + v.shape().str() + " must be [b, s, g " + std::to_string(d) +
+                    "] and [b, s, g d'] with g dividing the " + std::to_string(heads) + " heads of q " +
+                    q.shape().str());
+  }
   return in_heads(q, k, v, heads, o, need_weights);
 }
 

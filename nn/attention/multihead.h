@@ -19,8 +19,10 @@ struct MultiheadOptions {
 struct MultiheadCall {
   bool causal = false;
   Tensor key_padding_mask{};  ///< [b, s] bool: true hides
-  Tensor attention_mask{};    ///< bool, [t, s] or broadcast to [b, h, t, s]: true hides
-  Tensor attention_bias{};    ///< floating, added to the scores: [t, s] or broadcast to [b, h, t, s]
+  /// bool, true hides: [t, s] for all, [b, t, s] one an example (1 for b: for all), or four axes that broadcast to
+  /// [b, h, t, s]. One a head is [1, h, t, s]: three axes are never read as heads.
+  Tensor attention_mask{};
+  Tensor attention_bias{};  ///< floating, added to the scores, of such a shape; -inf hides
   bool need_weights = false;
   bool average_weights = true;  ///< over the heads
 };
@@ -52,7 +54,9 @@ class MultiheadAttention : public Module {
 };
 
 /// Attention in `heads` heads at once: q [b, t, h d], k [b, s, h d], v [b, s, h d'] to the output [b, t, h d'] and, if
-/// they are needed, the weights [b, h, t, s]. Throws as scaled_dot_product_attention does.
+/// they are needed, the weights [b, h, t, s]. A mask or bias of three axes is [b, t, s]. With
+/// grouped_heads k and v have fewer heads, k [b, s, g d] and v [b, s, g d']. Throws as scaled_dot_product_attention
+/// does.
 AttentionResult multihead_attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads,
                                     const AttentionOptions& options = {}, bool need_weights = false,
                                     Here here = Here::current());

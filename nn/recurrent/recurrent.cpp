@@ -89,6 +89,9 @@ RecurrentResult RecurrentNet::run(const Tensor& x, const LstmState& initial, con
                   "] or [T, " + std::to_string(in_) + "]");
   if (single && lengths.defined()) op.fail_shape("lengths are for batches, x is " + x.shape().str());
   Tensor now = single ? unsqueeze(x, 1) : batch_first ? transpose(x, 0, 1) : x;  // [T, B, ..]
+  const std::int64_t steps = now.size(0);
+  if (lengths.defined() && is_integer(lengths.dtype()) && lengths.shape() == Shape{now.size(1)})
+    now = masked_fill(now, unsqueeze(ge(unsqueeze(arange(steps, lengths.dtype()), 1), lengths), 2), 0);  // even if NaN
   const std::int64_t batch = now.size(1), count = static_cast<std::int64_t>(weights_.size());
   // The initial states one by one, [B, ..] each.
   const auto states = [&](const char* what, const Tensor& s, std::int64_t size) {

@@ -20,11 +20,11 @@
 #define ATTUNE_KERNELS_ATTENTION_ONCE_
 namespace attune::kernels {
 
-/// What runs on one thread: some queries of one head, or some of its keys with all queries that see them.
+/// What runs on one thread: some queries of one head, or some keys of one head with all queries that see them.
 template <class T>
 struct AttentionKernels {
   void (*forward)(const AttentionPlan<T>& p, Size b, Size h, Size first, Heads<T> out, AttentionSums<T> sums);
-  void (*backward)(const AttentionPlan<T>& p, Size b, Size h, Size begin, Size end, Heads<const T> out,
+  void (*backward)(const AttentionPlan<T>& p, Size b, Size key_head, Size begin, Size end, Heads<const T> out,
                    AttentionSums<const T> sums, Heads<const T> dout, const AttentionGradients<T>& to);
 };
 
@@ -78,31 +78,42 @@ void finish_queries(const Queries<T>& x, const RunningSoftmax<T>& softmax, const
   }
 }
 
+/// False if an output is not finite.
 template <class T>
-void forward_queries(const AttentionPlan<T>& p, Size b, Size h, Size first, Heads<T> out, AttentionSums<T> sums) {
-  const Queries<T> x(p, b, h, first);
+bool attend(const Queries<T>& x, bool careful, Heads<T> out, AttentionSums<T> sums) {
+  const AttentionPlan<T>& p = x.p;
   const Size d = p.head_dim, e = p.value_dim, tile = tile_keys * tile_queries;
   const bool drops = p.settings.dropout > 0;
   Workspace<T> w{d * tile_queries, tile, tile_queries * e, drops ? tile : 0};
   T *q_columns = w.take(d * tile_queries), *s = w.take(tile), *o = w.take(tile_queries * e);
   T* factor = drops ? w.take(tile) : nullptr;
-  transpose_rows([&](Size i) { return p.q.row(b, h, first + i); }, x.count, d, x.score_unit(), q_columns);
+  transpose_rows([&](Size i) { return p.q.row(x.b, x.h, x.first + i); }, x.count, d, x.score_unit(), q_columns);
   RunningSoftmax<T> softmax;
   const Size visible = x.visible();
   for (Size key = 0; key < visible; key += tile_keys) {
     const Size keys = std::min(tile_keys, visible - key);
     scores_of(x, q_columns, key, keys, s);
     softmax.take(s, keys, x.width());
-    for (Size i = 0; i < x.count; ++i)
-      if (key > 0 && softmax.fade[i] != T{1})
-        for (Size j = 0; j < e; ++j) o[i * e + j] *= softmax.fade[i];
+    for (Size i = 0; i < x.count; ++i) {
+      const T fade = softmax.fade[i];
+      if (key == 0 || fade == T{1}) continue;
+      for (Size j = 0; j < e; ++j) o[i * e + j] = careful && fade == 0 ? T{0} : o[i * e + j] * fade;
+    }
     if (factor) {
       draw_factors(x, key, keys, factor);
       for (Size i = 0; i < keys * tile_queries; ++i) s[i] *= factor[i];
     }
-    tile_product(Left::columns, x.count, e, keys, s, tile_queries, p.v.row(b, h, key), p.v.row_stride, o, e, key > 0);
+    product_of_tile(careful, Left::columns, x.count, e, keys, s, p.v.row(x.b, x.key_head, key), p.v.row_stride, o, e,
+                    key > 0);
   }
   finish_queries(x, softmax, o, out, sums);
+  return visible == 0 || all_finite(o, x.count * e);
+}
+
+template <class T>
+void forward_queries(const AttentionPlan<T>& p, Size b, Size h, Size first, Heads<T> out, AttentionSums<T> sums) {
+  const Queries<T> x(p, b, h, first);
+  if (!attend(x, false, out, sums)) attend(x, true, out, sums);
 }
 
 // ---- backward
@@ -111,8 +122,9 @@ void forward_queries(const AttentionPlan<T>& p, Size b, Size h, Size first, Head
 template <class T>
 class BackwardTile {
  public:
-  explicit BackwardTile(const AttentionPlan<T>& p)
-      : d_(p.head_dim),
+  BackwardTile(const AttentionPlan<T>& p, bool careful)
+      : careful_(careful),
+        d_(p.head_dim),
         e_(p.value_dim),
         work_{d_ * tile_queries,
               d_ * tile_queries,
@@ -142,6 +154,7 @@ class BackwardTile {
       for (Size j = 0; j < e_; ++j) to[j] = inverse == 0 ? T{0} : from[j] * inverse;
       for (Size j = 0; j < d_; ++j) q[i * d_ + j] = query[j] * scale;
       shift[i] = sums.largest[x.row() + i];
+      if (careful_) unasked_.find(i, from, e_);
       mean[i] = static_cast<T>(sum<4>(hn::ScalableTag<T>(), e_, [=](auto step, Size j) ATTUNE_SIMD {
         return hn::Mul(step.load(to + j), step.load(y + j));
       }));
@@ -154,14 +167,19 @@ class BackwardTile {
   /// that dy was divided by.
   void take_keys(const Queries<T>& x, Size key, Size keys) {
     scores_of(x, q_columns, key, keys, s);
-    tile_product(Left::rows, keys, x.width(), e_, x.p.v.row(x.b, x.h, key), x.p.v.row_stride, dy_columns, tile_queries,
-                 g, tile_queries, false);
+    tile_product(Left::rows, keys, x.width(), e_, x.p.v.row(x.b, x.key_head, key), x.p.v.row_stride, dy_columns,
+                 tile_queries, g, tile_queries, false);
     if (factor) draw_factors(x, key, keys, factor);
-    take_gradients(s, g, factor, keys, x.width(), shift, mean);
+    if (!careful_) return take_gradients<false>(s, g, factor, keys, x.width(), shift, mean);
+    take_gradients<true>(s, g, factor, keys, x.width(), shift, mean);
+    unasked_.clear_columns(s, keys, x.count);
+    unasked_.clear_columns(g, keys, x.count);
   }
 
  private:
   static constexpr Size tile_ = tile_keys * tile_queries;
+  const bool careful_;
+  Unasked unasked_;
   const Size d_, e_;
   Workspace<T> work_;
 
@@ -176,42 +194,69 @@ class BackwardTile {
   alignas(64) T shift[tile_queries], mean[tile_queries];
 };
 
+/// What one block of queries adds to the gradients of keys [begin, end), and its own gradient; false if that is not
+/// finite.
 template <class T>
-void backward_keys(const AttentionPlan<T>& p, Size b, Size h, Size begin, Size end, Heads<const T> out,
-                   AttentionSums<const T> sums, Heads<const T> dout, const AttentionGradients<T>& to) {
+bool backward_queries(BackwardTile<T>& w, const Queries<T>& x, Size begin, Size end, bool careful,
+                      const AttentionGradients<T>& to) {
+  const AttentionPlan<T>& p = x.p;
   const Size d = p.head_dim, e = p.value_dim;
   const T scale = static_cast<T>(p.settings.scale);
+  for (Size key = begin; key < end; key += tile_keys) {
+    const Size keys = std::min(tile_keys, end - key);
+    w.take_keys(x, key, keys);
+    if (to.dbias)
+      for (Size i = 0; i < x.count; ++i)
+        for (Size r = 0; r < keys; ++r) to.dbias[(x.row() + i) * p.keys + key + r] = w.g[r * tile_queries + i];
+    product_of_tile(careful, Left::rows, keys, e, x.count, w.s, w.dy, e, to.dv.row(x.b, x.key_head, key),
+                    to.dv.row_stride, true);
+    product_of_tile(careful, Left::rows, keys, d, x.count, w.g, w.q, d, to.dk.row(x.b, x.key_head, key),
+                    to.dk.row_stride, true);
+    product_of_tile(careful, Left::columns, x.count, d, keys, w.g, p.k.row(x.b, x.key_head, key), p.k.row_stride, w.gq,
+                    d, key > begin);
+  }
+  for (Size i = 0; i < x.count; ++i) {
+    T* y = to.dq.row(x.b, x.h, x.first + i);
+    for (Size j = 0; j < d; ++j) y[j] = w.gq[i * d + j] * scale;
+  }
+  return all_finite(w.gq, x.count * d);
+}
+
+/// Keys [begin, end) of a head with the queries of all heads that share it. False, at once unless `careful`, if a
+/// gradient is not finite.
+template <class T>
+bool differentiate(const AttentionPlan<T>& p, Size b, Size key_head, Size begin, Size end, bool careful,
+                   Heads<const T> out, AttentionSums<const T> sums, Heads<const T> dout,
+                   const AttentionGradients<T>& to) {
+  const Size d = p.head_dim, e = p.value_dim;
   for (Size j = begin; j < end; ++j) {
-    std::fill_n(to.dk.row(b, h, j), d, T{0});
-    std::fill_n(to.dv.row(b, h, j), e, T{0});
+    std::fill_n(to.dk.row(b, key_head, j), d, T{0});
+    std::fill_n(to.dv.row(b, key_head, j), e, T{0});
   }
-  BackwardTile<T> w(p);
-  for (Size first = 0; first < p.queries; first += tile_queries) {
-    const Queries<T> x(p, b, h, first);
-    const Size visible = std::min(x.visible(), end);
-    if (visible <= begin) {
-      for (Size i = 0; i < x.count; ++i) std::fill_n(to.dq.row(b, h, first + i), d, T{0});
-      continue;
+  BackwardTile<T> w(p, careful);
+  bool finite = true;
+  for (Size h = key_head * p.sharing; h < (key_head + 1) * p.sharing; ++h)
+    for (Size first = 0; first < p.queries; first += tile_queries) {
+      const Queries<T> x(p, b, h, first);
+      const Size visible = std::min(x.visible(), end);
+      if (visible <= begin) {
+        for (Size i = 0; i < x.count; ++i) std::fill_n(to.dq.row(b, h, first + i), d, T{0});
+        continue;
+      }
+      w.take_queries(x, out, sums, dout);
+      finite &= backward_queries(w, x, begin, visible, careful, to);
+      if (!finite && !careful) return false;
     }
-    w.take_queries(x, out, sums, dout);
-    for (Size key = begin; key < visible; key += tile_keys) {
-      const Size keys = std::min(tile_keys, visible - key);
-      w.take_keys(x, key, keys);
-      if (to.dbias)
-        for (Size i = 0; i < x.count; ++i)
-          for (Size r = 0; r < keys; ++r) to.dbias[(x.row() + i) * p.keys + key + r] = w.g[r * tile_queries + i];
-      tile_product(Left::rows, keys, e, x.count, w.s, tile_queries, w.dy, e, to.dv.row(b, h, key), to.dv.row_stride,
-                   true);
-      tile_product(Left::rows, keys, d, x.count, w.g, tile_queries, w.q, d, to.dk.row(b, h, key), to.dk.row_stride,
-                   true);
-      tile_product(Left::columns, x.count, d, keys, w.g, tile_queries, p.k.row(b, h, key), p.k.row_stride, w.gq, d,
-                   key > begin);
-    }
-    for (Size i = 0; i < x.count; ++i) {
-      T* y = to.dq.row(b, h, first + i);
-      for (Size j = 0; j < d; ++j) y[j] = w.gq[i * d + j] * scale;
-    }
-  }
+  for (Size j = begin; j < end; ++j)
+    finite &= all_finite(to.dk.row(b, key_head, j), d) && all_finite(to.dv.row(b, key_head, j), e);
+  return finite;
+}
+
+template <class T>
+void backward_keys(const AttentionPlan<T>& p, Size b, Size key_head, Size begin, Size end, Heads<const T> out,
+                   AttentionSums<const T> sums, Heads<const T> dout, const AttentionGradients<T>& to) {
+  if (!differentiate(p, b, key_head, begin, end, false, out, sums, dout, to))
+    differentiate(p, b, key_head, begin, end, true, out, sums, dout, to);
 }
 
 template <class T>
@@ -253,8 +298,8 @@ double work_of(const AttentionPlan<T>& p, Size queries) {
 /// In how many groups a head's keys are computed: each needs its own dq.
 template <class T>
 Size groups_of(const AttentionPlan<T>& p) {
-  const Size heads = p.batch * p.heads;
-  if (heads >= least_tasks || work_of(p, p.queries) < 4 * worth_sharing) return 1;
+  const Size heads = p.batch * (p.heads / p.sharing);
+  if (heads >= least_tasks || work_of(p, p.queries * p.sharing) < 4 * worth_sharing) return 1;
   return std::clamp(pieces(least_tasks, std::max<Size>(heads, 1)), Size{1}, pieces(p.keys, tile_keys));
 }
 
@@ -276,7 +321,8 @@ void attention(const AttentionPlan<T>& p, Heads<T> out, AttentionSums<T> sums) {
 template <class T>
 void attention_grad(const AttentionPlan<T>& p, Heads<const T> out, AttentionSums<const T> sums, Heads<const T> dout,
                     const AttentionGradients<T>& to) {
-  const Size heads = p.batch * p.heads, groups = groups_of(p), tiles = pieces(p.keys, tile_keys);
+  const Size heads = p.batch * p.heads, key_heads = p.heads / p.sharing, groups = groups_of(p);
+  const Size tiles = pieces(p.keys, tile_keys);
   const Size dense = heads * p.queries * p.head_dim;
   const Buffer<T> partial((groups - 1) * dense);
   if (to.dbias) std::fill_n(to.dbias, heads * p.queries * p.keys, T{0});
@@ -284,15 +330,15 @@ void attention_grad(const AttentionPlan<T>& p, Heads<const T> out, AttentionSums
     const Size row = p.head_dim, head = p.queries * row;
     return group == 0 ? to.dq : Heads<T>{partial.data() + (group - 1) * dense, p.heads * head, head, row};
   };
-  const double work = work_of(p, p.queries);
+  const double work = work_of(p, p.queries * p.sharing);
   const Size grain = work >= worth_sharing ? 1 : static_cast<Size>(worth_sharing / std::max(work, 1.0));
-  parallel_for(groups * heads, grain, [&](Size first, Size last) {
+  parallel_for(groups * p.batch * key_heads, grain, [&](Size first, Size last) {
     for (Size task = first; task < last; ++task) {
       // Causal: the first keys are seen most. Those and the last in turns, so that threads have the same to do.
       const Size head = task / groups, turn = task % groups, group = turn % 2 == 0 ? turn / 2 : groups - 1 - turn / 2;
       const Size begin = group * tiles / groups * tile_keys;
       const Size end = std::min((group + 1) * tiles / groups * tile_keys, p.keys);
-      kernels<T>().backward(p, head / p.heads, head % p.heads, begin, end, out, sums, dout,
+      kernels<T>().backward(p, head / key_heads, head % key_heads, begin, end, out, sums, dout,
                             {dq_of(group), to.dk, to.dv, to.dbias});
     }
   });

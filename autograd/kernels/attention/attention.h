@@ -1,6 +1,9 @@
 // Exact attention in tiles (FlashAttention, Dao et al. 2022; Dao 2023): no matrix of scores is ever whole, and the
 // backward pass computes the probabilities again. Memory is linear in the lengths.
 //
+// What no query sees, or sees with a weight of 0, has no influence, forward or backward, whatever it holds; neither has
+// a query whose cotangent is 0. A tile in which something is not finite is computed again with that in mind.
+//
 // Letters: b batch, h heads, t queries, s keys, d size of queries and keys, e size of values.
 #pragma once
 
@@ -33,6 +36,7 @@ template <class T>
 struct AttentionPlan {
   const AttentionSettings& settings;
   Size batch = 0, heads = 0, queries = 0, keys = 0, head_dim = 0, value_dim = 0;
+  Size sharing = 1;  ///< query heads in a row that share one head of keys and values; divides `heads`
   Heads<const T> q{}, k{}, v{};
   ScoreTerm<bool> attention_mask{};  ///< true hides
   ScoreTerm<T> bias{};               ///< added to the scores

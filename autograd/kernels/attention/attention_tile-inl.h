@@ -9,10 +9,12 @@
 #endif
 
 #include <algorithm>
+#include <cmath>
 #include <initializer_list>
 #include <limits>
 #include <numbers>
 #include <type_traits>
+#include <vector>
 
 #include "autograd/kernels/attention/attention_tile.h"
 #include "autograd/kernels/buffer.h"
@@ -120,6 +122,51 @@ void transpose_rows(Row from, Size rows, Size columns, T factor, T* to) {
     for (Size p = 0; p < columns; ++p) std::fill_n(to + p * tile_queries + rows, tile_queries - rows, T{0});
 }
 
+template <class T>
+bool all_finite(const T* x, Size n) {
+  const hn::ScalableTag<T> d;
+  const auto most = hn::Set(d, std::numeric_limits<T>::max());
+  const Size step = lanes(d);
+  Size i = 0;
+  for (; i + step <= n; i += step)
+    if (!hn::AllTrue(d, hn::Le(hn::Abs(hn::LoadU(d, x + i)), most))) return false;
+  for (; i < n; ++i)
+    if (!std::isfinite(x[i])) return false;
+  return true;
+}
+
+/// tile_product for weights in a tile [..][tile_queries], where a weight of exactly 0 leaves its row of B out, whatever
+/// that holds: 0 times NaN is 0. For tiles in which something is not finite; the others are spared the search.
+template <class T>
+void weighted_product(Left left, Size m, Size n, Size k, const T* weights, const T* b, Size ldb, T* c, Size ldc,
+                      bool add) {
+  std::vector<T> finite(static_cast<std::size_t>(k * n), T{0});
+  std::vector<Size> others;  // rows of B
+  for (Size r = 0; r < k; ++r) {
+    if (all_finite(b + r * ldb, n))
+      std::copy_n(b + r * ldb, n, finite.data() + r * n);
+    else
+      others.push_back(r);
+  }
+  tile_product(left, m, n, k, weights, tile_queries, finite.data(), n, c, ldc, add);
+  for (Size r : others)
+    for (Size i = 0; i < m; ++i) {
+      const T w = left == Left::rows ? weights[i * tile_queries + r] : weights[r * tile_queries + i];
+      if (w == 0) continue;
+      for (Size j = 0; j < n; ++j) c[i * ldc + j] += w * b[r * ldb + j];
+    }
+}
+
+/// The one or the other: `careful` where something is not finite.
+template <class T>
+void product_of_tile(bool careful, Left left, Size m, Size n, Size k, const T* weights, const T* b, Size ldb, T* c,
+                     Size ldc, bool add) {
+  if (careful)
+    weighted_product(left, m, n, k, weights, b, ldb, c, ldc, add);
+  else
+    tile_product(left, m, n, k, weights, tile_queries, b, ldb, c, ldc, add);
+}
+
 /// largest[i] = max(largest[i], the scores of column i); NaN is passed over.
 template <class T>
 void take_largest(const T* scores, Size keys, Size width, T* largest) {
@@ -160,8 +207,9 @@ void take_powers(T* scores, Size keys, Size width, const T* shift, T* total) {
 }
 
 /// From scores s and g = dy v^T, both [keys][tile_queries], of probabilities p = 2^(s - shift): s becomes p and g
-/// becomes p (g - mean). Where `factor` is not null (dropout), s becomes p factor and g p (g factor - mean).
-template <class T>
+/// becomes p (g - mean). Where `factor` is not null (dropout), s becomes p factor and g p (g factor - mean). If
+/// `careful`, what has the weight 0 gives 0, whatever its g holds.
+template <bool careful, class T>
 void take_gradients(T* scores, T* g, const T* factor, Size keys, Size width, const T* shift, const T* mean) {
   const hn::ScalableTag<T> d;
   const Size step = lanes(d);
@@ -176,17 +224,35 @@ void take_gradients(T* scores, T* g, const T* factor, Size keys, Size width, con
         const Size at = r * tile_queries + i + j * step;
         const auto p = exp2_below(hn::Sub(hn::LoadU(d, scores + at), high[j]));
         const auto dy = hn::LoadU(d, g + at);
+        const auto unless_zero = [&](auto w, auto v) ATTUNE_SIMD {
+          return careful ? hn::IfThenZeroElse(hn::Eq(w, hn::Zero(d)), v) : v;
+        };
         if (factor == nullptr) {
           hn::StoreU(p, d, scores + at);
-          hn::StoreU(hn::Mul(p, hn::Sub(dy, centre[j])), d, g + at);
+          hn::StoreU(unless_zero(p, hn::Mul(p, hn::Sub(dy, centre[j]))), d, g + at);
         } else {
           const auto kept = hn::LoadU(d, factor + at);
-          hn::StoreU(hn::Mul(p, kept), d, scores + at);
-          hn::StoreU(hn::Mul(p, hn::MulSub(dy, kept, centre[j])), d, g + at);
+          hn::StoreU(unless_zero(kept, hn::Mul(p, kept)), d, scores + at);
+          hn::StoreU(unless_zero(p, hn::Mul(p, hn::MulSub(unless_zero(kept, dy), kept, centre[j]))), d, g + at);
         }
       }
   });
 }
+
+/// The queries of a tile whose cotangent is 0: they have no gradient and give none, whatever they hold.
+struct Unasked {
+  bool query[tile_queries] = {};
+
+  template <class T>
+  void find(Size i, const T* dout, Size n) {
+    query[i] = std::all_of(dout, dout + n, [](T v) { return v == 0; });
+  }
+  template <class T>
+  void clear_columns(T* tile, Size keys, Size count) const {
+    for (Size i = 0; i < count; ++i)
+      for (Size r = 0; query[i] && r < keys; ++r) tile[r * tile_queries + i] = 0;
+  }
+};
 
 /// words[w][i] = word w of the Philox block `block` of row first + i, each row having `blocks_a_row`.
 inline void draw_words(RandomKey key, Size first, Size blocks_a_row, Size block,

@@ -57,8 +57,9 @@ double rounding_of_log(const ChunkTile<T>& tile, T largest, double sum) {
 template <class T>
 class JoinedRounds {
  public:
-  JoinedRounds(ChunkTile<T>& tile, Size length, Heads<T> out, AttentionSums<T> sums)
+  JoinedRounds(ChunkTile<T>& tile, bool careful, Size length, Heads<T> out, AttentionSums<T> sums)
       : tile_(tile),
+        careful_(careful),
         length_(length),
         out_(out),
         sums_(sums),
@@ -80,13 +81,14 @@ class JoinedRounds {
       tile_.draw_factors();
       for (Size i = 0; i < tile_.keys() * tile_queries; ++i) tile_.s[i] *= tile_.factor[i];
     }
-    tile_product(Left::columns, tile_.count, tile_.d, tile_.keys(), tile_.s, tile_queries, tile_.v, tile_.d, product_,
-                 tile_.d, false);
+    product_of_tile(careful_, Left::columns, tile_.count, tile_.d, tile_.keys(), tile_.s, tile_.v, tile_.d, product_,
+                    tile_.d, false);
     join(top, shift, sum);
   }
 
-  /// Divides by the sums and leaves them for the backward pass.
-  void finish() {
+  /// Divides by the sums and leaves them for the backward pass. False if an output is not finite.
+  bool finish() {
+    bool finite = true;
     for (Size i = 0; i < length_; ++i) {
       double all = total_[static_cast<std::size_t>(i)];
       T &largest = sums_.largest[i], &inverse = sums_.inverse[i];
@@ -94,7 +96,9 @@ class JoinedRounds {
       if (all != 0 && tile_.o.self_replaced) all *= rounding_of_log(tile_, largest, all);
       inverse = all == 0 ? T{0} : static_cast<T>(1 / all);
       for (Size j = 0; j < tile_.d; ++j) row(i)[j] *= inverse;
+      finite &= all_finite(row(i), tile_.d);
     }
+    return finite;
   }
 
  private:
@@ -119,12 +123,15 @@ class JoinedRounds {
       if (tile_.o.self_replaced) found *= rounding_of_log(tile_, shift[i], found);
       double& all = total_[static_cast<std::size_t>(tile_.query(i))];
       all = all * static_cast<double>(keep[i]) + found * static_cast<double>(take[i]);
-      T* y = row(tile_.query(i));
-      for (Size j = 0; j < tile_.d; ++j) y[j] = keep[i] * y[j] + take[i] * product_[i * tile_.d + j];
+      T *y = row(tile_.query(i)), *found_row = product_ + i * tile_.d;
+      if (careful_ && keep[i] == 0) std::fill_n(y, tile_.d, T{0});
+      if (careful_ && take[i] == 0) std::fill_n(found_row, tile_.d, T{0});
+      for (Size j = 0; j < tile_.d; ++j) y[j] = keep[i] * y[j] + take[i] * found_row[j];
     }
   }
 
   ChunkTile<T>& tile_;
+  const bool careful_;
   const Size length_;
   const Heads<T> out_;
   const AttentionSums<T> sums_;
@@ -136,9 +143,11 @@ class JoinedRounds {
 template <class T>
 void forward_task(const ChunkPlan& p, Size task, const ChunkedOperands<T>& x, Heads<T> out, AttentionSums<T> sums) {
   ChunkTile<T> tile(p, task, x);
-  JoinedRounds<T> joined(tile, p.length, out, of_task(sums, p, task));
-  tile.for_tiles([&] { joined.take_tile(); });
-  joined.finish();
+  for (const bool careful : {false, true}) {
+    JoinedRounds<T> joined(tile, careful, p.length, out, of_task(sums, p, task));
+    tile.for_tiles([&] { joined.take_tile(); });
+    if (joined.finish()) return;
+  }
 }
 
 template <class T>
@@ -164,8 +173,9 @@ std::vector<T> means_of(const ChunkTile<T>& tile, Size length, Heads<const T> ou
   return means;
 }
 
+/// False if a gradient is not finite.
 template <class T>
-void backward_task(const ChunkPlan& p, Size task, const ChunkedOperands<T>& x, Heads<const T> out,
+bool differentiate(const ChunkPlan& p, Size task, bool careful, const ChunkedOperands<T>& x, Heads<const T> out,
                    AttentionSums<const T> all_sums, Heads<const T> dout, const ChunkedGradients<T>& to) {
   ChunkTile<T> tile(p, task, x);
   const AttentionSums<const T> sums = of_task(all_sums, p, task);
@@ -181,30 +191,47 @@ void backward_task(const ChunkPlan& p, Size task, const ChunkedOperands<T>& x, H
     // dy comes divided by the sums, so that powers of 2 can stand for the probabilities.
     alignas(64) T shift[tile_queries] = {}, mean[tile_queries] = {};
     std::int32_t queries[tile_queries];
+    Unasked unasked;
     for (Size i = 0; i < tile.count; ++i) {
       const std::int32_t at = queries[i] = tile.query(i);
       const T *from = dout.row(b, h, at), *row = x.q.row(b, h, at), factor = sums.inverse[at];
       for (Size j = 0; j < d; ++j) dy[i * d + j] = factor == 0 ? T{0} : from[j] * factor;
       for (Size j = 0; j < d; ++j) q[i * d + j] = row[j] * scale;
+      if (careful) unasked.find(i, from, d);
       shift[i] = sums.largest[at];
       mean[i] = means[static_cast<std::size_t>(at)];
     }
     transpose_rows([&](Size i) { return dy + i * d; }, tile.count, d, T{1}, dy_columns);
     tile_product(Left::rows, tile.keys(), tile.width, d, tile.v, d, dy_columns, tile_queries, g, tile_queries, false);
     if (tile.factor) tile.draw_factors();
-    take_gradients(tile.s, g, tile.factor, tile.keys(), tile.width, shift, mean);
+    if (careful)
+      take_gradients<true>(tile.s, g, tile.factor, tile.keys(), tile.width, shift, mean);
+    else
+      take_gradients<false>(tile.s, g, tile.factor, tile.keys(), tile.width, shift, mean);
+    unasked.clear_columns(tile.s, tile.keys(), careful ? tile.count : 0);
+    unasked.clear_columns(g, tile.keys(), careful ? tile.count : 0);
     if (p.settings.self_last && p.settings.self_replaced)
       for (Size r = 0; r < tile.keys(); ++r)
         for (Size i = 0; i < tile.count; ++i)
           if (tile.window.keys()[r] == queries[i]) g[r * tile_queries + i] = 0;
-    tile_product(Left::columns, tile.count, d, tile.keys(), g, tile_queries, tile.k, d, gq, d, false);
+    product_of_tile(careful, Left::columns, tile.count, d, tile.keys(), g, tile.k, d, gq, d, false);
     for (Size i = 0; i < tile.count * d; ++i) gq[i] *= scale;
     scatter_add(gq, queries, tile.count, d, b, h, to.dq);
-    tile_product(Left::rows, tile.keys(), d, tile.count, g, tile_queries, q, d, gk, d, false);
+    product_of_tile(careful, Left::rows, tile.keys(), d, tile.count, g, q, d, gk, d, false);
     scatter_add(gk, tile.window.keys(), tile.keys(), d, b, h, to.dk);
-    tile_product(Left::rows, tile.keys(), d, tile.count, tile.s, tile_queries, dy, d, gk, d, false);
+    product_of_tile(careful, Left::rows, tile.keys(), d, tile.count, tile.s, dy, d, gk, d, false);
     scatter_add(gk, tile.window.keys(), tile.keys(), d, b, h, to.dv);
   });
+  bool finite = true;
+  for (const Heads<T>& gradient : {to.dq, to.dk, to.dv})
+    for (Size i = 0; i < p.length; ++i) finite &= all_finite(gradient.row(b, h, i), d);
+  return finite;
+}
+
+template <class T>
+void backward_task(const ChunkPlan& p, Size task, const ChunkedOperands<T>& x, Heads<const T> out,
+                   AttentionSums<const T> sums, Heads<const T> dout, const ChunkedGradients<T>& to) {
+  if (!differentiate(p, task, false, x, out, sums, dout, to)) differentiate(p, task, true, x, out, sums, dout, to);
 }
 
 template <class T>

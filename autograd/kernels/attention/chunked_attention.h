@@ -1,5 +1,8 @@
 // Attention inside sorted chunks: the common core of LSH attention (Kitaev et al. 2020) and of local attention.
 //
+// What no query sees, or sees with a weight of 0, has no influence, forward or backward, whatever it holds; neither has
+// a query whose cotangent is 0.
+//
 // Letters: b batch, h heads, n length, R rounds, m chunk length, d head size. A round is an order of the n positions,
 // cut into n/m chunks; the R n/m chunks form one ring. The queries of a chunk see the keys of the chunks at offsets
 // -before..after from it. One softmax runs over all that a query sees in all rounds, computed a round at a time: out =

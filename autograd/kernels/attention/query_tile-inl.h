@@ -20,10 +20,15 @@ namespace attune::kernels::HWY_NAMESPACE {
 template <class T>
 struct Queries {
   const AttentionPlan<T>& p;
-  Size b, h, first, count;
+  Size b, h, key_head, first, count;
 
   Queries(const AttentionPlan<T>& plan, Size b_, Size h_, Size first_)
-      : p(plan), b(b_), h(h_), first(first_), count(std::min(tile_queries, plan.queries - first_)) {}
+      : p(plan),
+        b(b_),
+        h(h_),
+        key_head(h_ / plan.sharing),
+        first(first_),
+        count(std::min(tile_queries, plan.queries - first_)) {}
 
   /// Of all [b h t] queries.
   Size row() const { return (b * p.heads + h) * p.queries + first; }
@@ -45,8 +50,11 @@ void add_bias(const Queries<T>& x, Size key, Size keys, T* s) {
     for (Size r = 0; r < keys; ++r) {
       // The least finite number, a usual mask, must stay finite.
       const T b = from[r * bias.column_stride], unit = std::numbers::log2e_v<T>;
-      s[r * tile_queries + i] +=
-          std::isinf(b) ? b : std::clamp(unit * b, std::numeric_limits<T>::lowest(), std::numeric_limits<T>::max());
+      T& y = s[r * tile_queries + i];
+      if (b == hidden<T>)
+        y = hidden<T>;  // as a mask does, whatever the key holds
+      else
+        y += std::isinf(b) ? b : std::clamp(unit * b, std::numeric_limits<T>::lowest(), std::numeric_limits<T>::max());
     }
   }
 }
@@ -80,7 +88,7 @@ void hide_future(const Queries<T>& x, Size key, Size keys, T* s) {
 /// From the queries' transpose; hidden ones are -inf.
 template <class T>
 void scores_of(const Queries<T>& x, const T* q_columns, Size key, Size keys, T* s) {
-  tile_product(Left::rows, keys, x.width(), x.p.head_dim, x.p.k.row(x.b, x.h, key), x.p.k.row_stride, q_columns,
+  tile_product(Left::rows, keys, x.width(), x.p.head_dim, x.p.k.row(x.b, x.key_head, key), x.p.k.row_stride, q_columns,
                tile_queries, s, tile_queries, false);
   if (x.p.bias.data) add_bias(x, key, keys, s);
   if (x.p.attention_mask.data) hide_masked(x, key, keys, s);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "autograd/ops/create.h"
+#include "autograd/ops/internal/apply.h"
 #include "autograd/ops/internal/views.h"
 #include "autograd/ops/movement.h"
 
@@ -27,7 +28,7 @@ void check_window(const Op& op, std::int64_t chunk, std::int64_t before, std::in
 
 Tensor checked_padding(const Op& op, const Tensor& key_padding_mask, const Tensor& x) {
   if (!key_padding_mask.defined()) return {};
-  op.check_dtype(key_padding_mask, DType::boolean);
+  check_bool(op, key_padding_mask, "key_padding_mask");
   if (key_padding_mask.shape() != Shape{x.size(0), x.size(1)})
     op.fail_shape("key_padding_mask " + key_padding_mask.shape().str() + " must be [batch, length] of " +
                   x.shape().str());

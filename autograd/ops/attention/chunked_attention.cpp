@@ -10,6 +10,7 @@
 #include "autograd/ops/internal/apply.h"
 #include "autograd/ops/internal/second_derivative.h"
 #include "autograd/ops/internal/views.h"
+#include "autograd/ops/internal/zero_product.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/softmax.h"
 
@@ -66,30 +67,39 @@ Meetings meetings(const Tensor& q, const Tensor& buckets, const Tensor& key_padd
   return m;
 }
 
-Tensor weights_of(const Tensor& q, const Tensor& k, const Tensor& counts, const ChunkSettings& o) {
+/// `unasked` [b, n, h, 1], or undefined: queries that see nothing.
+Tensor weights_of(const Tensor& q, const Tensor& k, const Tensor& counts, const Tensor& unasked,
+                  const ChunkSettings& o) {
   Tensor scores = o.scale * matmul(permute(q, {0, 2, 1, 3}), permute(k, {0, 2, 3, 1}));
   if (o.self_last) {
     const Tensor own = to(eye(q.size(1)), DType::boolean);
-    scores = where(own, (o.self_replaced ? 0 * scores.detach() : scores) - o.self_penalty, scores);
+    scores = where(own, (o.self_replaced ? zeros_like(scores) : scores) - o.self_penalty, scores);
   }
   if (!o.correct_duplicates) scores = scores + log(maximum(to(counts, q.dtype()), 1));
-  return softmax(masked_fill(scores, eq(counts, 0), -std::numeric_limits<double>::infinity()), -1);
+  Tensor hidden = eq(counts, 0);
+  if (unasked.defined()) hidden = logical_or(hidden, permute(unasked, {0, 2, 1, 3}));
+  return softmax(masked_fill(scores, hidden, -std::numeric_limits<double>::infinity()), -1);
+}
+
+Tensor composed(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& buckets,
+                const Tensor& key_padding_mask, const Tensor& unasked, const ChunkSettings& o) {
+  const Meetings m = meetings(q, buckets, key_padding_mask, o, o.dropout > 0);
+  Tensor weights = weights_of(q, k, m.counts, unasked, o);
+  if (m.kept.defined()) weights = where(eq(m.kept, 0), 0, weights) * to(m.kept, weights.dtype());
+  return permute(matmul_past_zeros(weights, permute(v, {0, 2, 1, 3}), Zeros::left), {0, 2, 1, 3});
 }
 
 }  // namespace
 
 Tensor chunked_weights(const Tensor& q, const Tensor& k, const Tensor& buckets, const Tensor& key_padding_mask,
                        const ChunkSettings& o) {
-  return weights_of(q, k, meetings(q, buckets, key_padding_mask, o, false).counts, o);
+  return weights_of(q, k, meetings(q, buckets, key_padding_mask, o, false).counts, {}, o);
 }
 
 Tensor chunked_attention_composed(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& buckets,
                                   const Tensor& key_padding_mask, const ChunkSettings& o, Here here) {
   const Op op{"chunked_attention_composed", here};
-  const Meetings m = meetings(q, buckets, key_padding_mask, o, o.dropout > 0);
-  Tensor weights = weights_of(q, k, m.counts, o);
-  if (m.kept.defined()) weights = weights * to(m.kept, weights.dtype());
-  return permute(matmul(weights, permute(v, {0, 2, 1, 3})), {0, 2, 1, 3});
+  return composed(q, k, v, buckets, key_padding_mask, {}, o);
 }
 
 // ---- in chunks
@@ -109,10 +119,12 @@ Tensors chunked_attention_grad(const Tensor& q, const Tensor& k, const Tensor& v
                                        heads_of<const T>(od), sums_of<const T>(sums), heads_of<const T>(gd),
                                        {heads_of<T>(dq), heads_of<T>(dk), heads_of<T>(dv)});
   });
+  const Tensor unasked = grad_enabled() ? unasked_rows(dout, {q, k, v}) : Tensor();
   return record_fused_grad(
       op, {dq, dk, dv}, of<chunked_attention_grad>(q, k, v, dout, out, sums, order, buckets, key_padding_mask, o),
-      {q, k, v}, {dout}, [buckets = Saved(buckets), key_padding_mask = Saved(key_padding_mask), o](const Tensors& xs) {
-        return Tensors{chunked_attention_composed(xs[0], xs[1], xs[2], buckets, key_padding_mask, o, {})};
+      {q, k, v}, {dout},
+      [buckets = Saved(buckets), key_padding_mask = Saved(key_padding_mask), unasked, o](const Tensors& xs) {
+        return Tensors{composed(xs[0], xs[1], xs[2], buckets, key_padding_mask, unasked, o)};
       });
 }
 

@@ -1,5 +1,6 @@
 #include "autograd/ops/attention/internal/fused_attention.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "autograd/ops/attention/internal/attention_sums.h"
@@ -8,8 +9,10 @@
 #include "autograd/ops/internal/apply.h"
 #include "autograd/ops/internal/second_derivative.h"
 #include "autograd/ops/internal/views.h"
+#include "autograd/ops/internal/zero_product.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/random.h"
+#include "autograd/ops/reduce.h"
 #include "autograd/ops/softmax.h"
 
 namespace attune::detail {
@@ -51,6 +54,7 @@ AttentionPlan<T> plan_of(const Tensor& q, const Tensor& k, const Tensor& v, cons
           .keys = k.size(-2),
           .head_dim = q.size(-1),
           .value_dim = v.size(-1),
+          .sharing = q.rank() > 2 && k.size(-3) != 0 ? std::max<std::int64_t>(q.size(-3) / k.size(-3), 1) : 1,
           .q = heads_of<const T>(q),
           .k = heads_of<const T>(k),
           .v = heads_of<const T>(v),
@@ -85,10 +89,13 @@ Tensors fused_attention_grad(const Tensor& q, const Tensor& k, const Tensor& v, 
                                sums_of<const T>(sums), heads_of<const T>(gd),
                                {heads_of<T>(dq), heads_of<T>(dk), heads_of<T>(dv), elements<T>(dbias)});
   });
+  const Tensor unasked = grad_enabled() ? unasked_rows(dout, {q, k, v}) : Tensor();
   return record_fused_grad(op, {dq, dk, dv, {}, dbias},
                            of<fused_attention_grad>(q, k, v, attention_mask, bias, dout, out, sums, o, wants_bias),
-                           {q, k, v, attention_mask, bias}, {dout}, [o](const Tensors& xs) {
-                             return Tensors{fused_attention_composed(xs[0], xs[1], xs[2], xs[3], xs[4], o, {})};
+                           {q, k, v, attention_mask, bias}, {dout}, [o, unasked](const Tensors& xs) {
+                             Tensor hidden = xs[3];
+                             if (unasked.defined()) hidden = hidden.defined() ? logical_or(hidden, unasked) : unasked;
+                             return Tensors{fused_attention_composed(xs[0], xs[1], xs[2], hidden, xs[4], o, {})};
                            });
 }
 
@@ -116,12 +123,26 @@ Tensor fused_attention(const Tensor& q, const Tensor& k, const Tensor& v, const 
       });
 }
 
+Tensor repeat_heads(const Tensor& x, std::int64_t heads) {
+  const std::int64_t own = x.size(-3);
+  if (own == heads || own <= 1) return x;
+  Shape shape = x.shape();
+  const int head = x.rank() - 3;
+  shape.insert(head + 1, heads / own);
+  return flatten(expand(unsqueeze(x, head + 1), shape), head, head + 1);
+}
+
 Tensor attention_weights(const Tensor& q, const Tensor& k, const Tensor& attention_mask, const Tensor& bias,
                          const AttentionSettings& o) {
   const std::int64_t t = q.size(-2), s = k.size(-2);
   Tensor scores = matmul(o.scale * q, transpose(k));
-  if (bias.defined()) scores = scores + bias;
   Tensor hidden = attention_mask;
+  if (bias.defined()) {
+    scores = scores + bias;
+    constexpr double nothing = -std::numeric_limits<double>::infinity();
+    const Tensor off = eq(bias, nothing);
+    if (any(off)) hidden = hidden.defined() ? logical_or(hidden, off) : off;  // whatever the key holds
+  }
   if (o.causal) {
     const Tensor future = gt(arange(s), unsqueeze(arange(t), 1) + (s - t));
     hidden = hidden.defined() ? logical_or(hidden, future) : future;
@@ -130,18 +151,28 @@ Tensor attention_weights(const Tensor& q, const Tensor& k, const Tensor& attenti
   return softmax(scores, -1);
 }
 
+namespace {
+
+/// weights [..., t, s] times v: what weighs 0 has no influence.
+Tensor weighted(const Tensor& weights, const Tensor& v) { return matmul_past_zeros(weights, v, Zeros::left); }
+
+}  // namespace
+
 Tensor attention_output(const Tensor& weights, const Tensor& v, const AttentionSettings& o) {
-  if (o.dropout == 0) return matmul(weights, v);
+  if (o.dropout == 0) return weighted(weights, v);
   // A row's random numbers begin with a block of four of their own.
   const std::int64_t s = weights.size(-1), rest = (4 - s % 4) % 4;
   const Tensor kept = dropout_at(pad(weights, -1, 0, rest), o.dropout, o.dropout_key);
-  return matmul(slice(kept, -1, 0, s), v);
+  return weighted(slice(kept, -1, 0, s), v);
 }
 
 Tensor fused_attention_composed(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& attention_mask,
                                 const Tensor& bias, const AttentionSettings& o, Here here) {
   const Op op{"scaled_dot_product_attention_composed", here};
-  return attention_output(attention_weights(q, k, attention_mask, bias, o), v, o);
+  if (q.rank() < 3) return attention_output(attention_weights(q, k, attention_mask, bias, o), v, o);
+  const std::int64_t heads = q.size(-3);
+  return attention_output(attention_weights(q, repeat_heads(k, heads), attention_mask, bias, o), repeat_heads(v, heads),
+                          o);
 }
 
 }  // namespace attune::detail

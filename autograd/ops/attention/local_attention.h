@@ -1,5 +1,8 @@
 // Attention within local windows: queries see the keys of their chunk and of its neighbours.
 //
+// What a query does not see, or sees with a weight of 0, has no influence on it, forward or backward, not even if it
+// holds NaN.
+//
 // Letters: b batch, n length, h heads, d head size, m chunk length. Time and memory are linear in n for a fixed m.
 #pragma once
 

@@ -56,6 +56,10 @@ void check(const Op& op, const LshOptions& o) {
   if (o.chunks_before < 0 || o.chunks_after < 0)
     op.fail_value("chunks_before = " + std::to_string(o.chunks_before) +
                   " and chunks_after = " + std::to_string(o.chunks_after) + " must not be negative");
+  for (std::int64_t f : o.buckets)
+    if (f < 2 || f % 2 != 0) op.fail_value("bucket counts must be even and positive, got " + o.buckets.str());
+  if (o.max_length < 0) op.fail_value("max_length = " + std::to_string(o.max_length) + " must not be negative");
+  if (!(o.norm_epsilon >= 0)) op.fail_value("norm_epsilon = " + detail::text(o.norm_epsilon) + " must not be negative");
   if (!(o.dropout >= 0 && o.dropout < 1)) op.fail_value("dropout = " + detail::text(o.dropout) + " is not in [0, 1)");
 }
 
@@ -146,8 +150,6 @@ Dims lsh_bucket_factors(const LshOptions& o, std::int64_t length, Here here) {
   if (length < 0 || length > most_positions)
     op.fail_value("length = " + std::to_string(length) + " is not in [0, " + std::to_string(most_positions) + "]");
   const Dims factors = o.buckets.empty() ? factors_by_rule(o, length) : o.buckets;
-  for (std::int64_t f : factors)
-    if (f < 2 || f % 2 != 0) op.fail_value("bucket counts must be even and positive, got " + factors.str());
   std::int64_t all = o.hashes;  // each round has its own numbers, and one more for padding
   for (std::int64_t f : factors)
     if (__builtin_mul_overflow(all, f, &all)) all = most_positions;

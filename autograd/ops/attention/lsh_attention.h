@@ -1,5 +1,8 @@
 // Attention by locality-sensitive hashing (Reformer, Kitaev, Kaiser and Levskaya 2020).
 //
+// What a query does not see, or sees with a weight of 0, has no influence on it, forward or backward, not even if it
+// holds NaN.
+//
 // Letters: b batch, n length, h heads, d head size, R hash rounds, m chunk length. Time and memory are linear in n for
 // a fixed m and R.
 #pragma once

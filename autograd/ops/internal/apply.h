@@ -11,6 +11,8 @@
 
 namespace attune::detail {
 
+/// Throws DTypeError, naming the argument, unless x is bool.
+void check_bool(const Op& op, const Tensor& x, const char* argument);
 /// Throws DTypeError if x's dtype cannot hold the number.
 void check_fits(const Op& op, const Scalar& s, const Tensor& x);
 /// Both operands as tensors of one dtype, for `const auto [a, b] = promote(op, x, y)`. Tensors are looked at where they

@@ -7,15 +7,16 @@
 
 namespace attune::detail {
 
+/// The mean over nothing is 0.
 inline Tensor reduce_loss(const Tensor& x, Reduction r) {
   switch (r) {
     case Reduction::none: return x;
     case Reduction::sum: return sum(x);
     case Reduction::batch_mean: {
       const std::int64_t rows = x.rank() == 0 ? 1 : x.shape()[0];
-      return rows == 0 ? mean(x) : sum(x) / static_cast<double>(rows);  // NaN of nothing, with a gradient that is not
+      return rows == 0 ? sum(x) : sum(x) / static_cast<double>(rows);
     }
-    default: return mean(x);
+    default: return x.numel() == 0 ? sum(x) : mean(x);
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include "autograd/ops/movement.h"
 #include "autograd/runtime/error.h"
+#include "autograd/tape/op.h"
 #include "nn/internal/check.h"
 #include "nn/layers/linear.h"
 
@@ -22,6 +23,12 @@ inline constexpr LinearOptions no_bias{.bias = false};
 /// [b, n, heads head_dim] to [b, n, heads, head_dim].
 inline Tensor split_heads(const Tensor& y, std::int64_t heads, std::int64_t head_dim) {
   return reshape(y, {y.size(0), y.size(1), heads, head_dim});
+}
+
+/// Throws DTypeError, naming it, unless a mask is bool.
+inline void check_mask(const Op& op, const Tensor& mask, const char* name) {
+  if (mask.dtype() != DType::boolean)
+    op.fail_dtype(std::string(name) + " needs bool, got " + name_of(mask.dtype()) + " " + mask.shape().str());
 }
 
 /// Throws ShapeError unless x is [b, n, d].

@@ -33,6 +33,23 @@ inline Rows attention_rows() {
        .message = "scaled_dot_product_attention: q [2, 3], k [2, 4] and v [2, 4] do not fit [..., t, d], [..., s, d], "
                   "[..., s, v]",
        .bench = {{2, 4, 256, 32}, {2, 4, 256, 32}, {2, 4, 256, 32}, {256, 256}}},
+      {.name = "scaled_dot_product_attention, grouped heads",
+       .call = [](const Tensors& x) -> Tensors {
+         return {scaled_dot_product_attention(x[0], x[1], x[2], {.causal = true, .grouped_heads = true}).output};
+       },
+       .shapes = {{{1, 4, 3, 2}, {1, 2, 4, 2}, {1, 2, 4, 3}},
+                  {{2, 4, 2, 1}, {1, 2, 1}, {1, 2, 2}},
+                  {{4, 2, 2}, {1, 2, 2}, {1, 2, 1}},
+                  {{0, 4, 2, 2}, {0, 2, 2, 2}, {0, 2, 2, 1}},
+                  {{1, 0, 2, 2}, {1, 2, 2, 2}, {1, 2, 2, 1}}},
+       .bad =
+           [] {
+             scaled_dot_product_attention(zeros({3, 1, 2}), zeros({2, 1, 2}), zeros({2, 1, 2}),
+                                          {.grouped_heads = true});
+           },
+       .message = "scaled_dot_product_attention: q [3, 1, 2], k [2, 1, 2] and v [2, 1, 2] do not fit [..., h, t, d], "
+                  "[..., g, s, d], [..., g, s, v] with g dividing h",
+       .bench = {{2, 8, 256, 32}, {2, 2, 256, 32}, {2, 2, 256, 32}}},
   };
 }
 

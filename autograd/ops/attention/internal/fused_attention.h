@@ -9,13 +9,16 @@ namespace attune::detail {
 
 using kernels::AttentionSettings;
 
-/// q [..., t, d], k [..., s, d], v [..., s, v] with the same leading axes, two at the most; attention_mask (bool, true
-/// hides) and bias undefined or broadcast to [..., t, s].
+/// q [..., t, d], k [..., s, d], v [..., s, v] with the same leading axes, two at the most, but that the heads of k and
+/// v may divide those of q: grouped queries. attention_mask (bool, true hides) and bias undefined or broadcast to
+/// [..., t, s].
 Tensor fused_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& attention_mask,
                        const Tensor& bias, const AttentionSettings& settings, Here here);
 /// Its composition from dense matrices; leading axes broadcast.
 Tensor fused_attention_composed(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& attention_mask,
                                 const Tensor& bias, const AttentionSettings& settings, Here here);
+/// [..., g, s, d] with each head `heads` / g times: [..., heads, s, d].
+Tensor repeat_heads(const Tensor& x, std::int64_t heads);
 /// The probabilities [..., t, s] before dropout, and the output made of them.
 Tensor attention_weights(const Tensor& q, const Tensor& k, const Tensor& attention_mask, const Tensor& bias,
                          const AttentionSettings& settings);

@@ -7,7 +7,7 @@ using namespace attune::tests;
 
 TEST_CASE("scaled_dot_product_attention: values") {
   const Tensor q = normal({2, 3, 4, 5}, 1), k = normal({2, 3, 6, 5}, 2), v = normal({2, 3, 6, 7}, 3);
-  const Tensor mask = gt(normal({2, 1, 4, 6}, 4), 0.3), bias = normal({3, 1, 6}, 5);
+  const Tensor mask = gt(normal({2, 1, 4, 6}, 4), 0.3), bias = normal({1, 3, 1, 6}, 5);
   for (const bool causal : {false, true})
     for (const bool masked : {false, true})
       for (const bool biased : {false, true})
@@ -31,7 +31,7 @@ TEST_CASE("scaled_dot_product_attention: values") {
                     return (!causal || j <= i + 2) && !(masked && m[{b, 0, i, j}] != 0);
                   },
                   [&](std::int64_t, std::int64_t j) {
-                    return biased ? extra[{h, 0, j}] : 0.0;
+                    return biased ? extra[{0, h, 0, j}] : 0.0;
                   });
               CHECK(close(part(a.weights), r.weights));
               CHECK(close(part(a.output), r.output));
@@ -142,4 +142,64 @@ TEST_CASE("scaled_dot_product_attention: dropout and errors") {
           scaled_dot_product_attention(q, q, v, {.bias = zeros({20, 20})});
         }).starts_with("DTypeError: " + op));
   CHECK(thrown([&] { scaled_dot_product_attention(q, q, v, {.dropout = 2}); }).starts_with("ValueError: "));
+}
+
+TEST_CASE("scaled_dot_product_attention: masks of three axes are refused for scores of four") {
+  const Tensor x = zeros({2, 2, 3, 4});
+  for (const Shape& shape : {Shape{2, 3, 3}, Shape{2, 1, 3}}) {
+    CHECK(thrown([&] {
+            scaled_dot_product_attention(x, x, x, {.attention_mask = zeros(shape, boolean)});
+          }).find("is ambiguous for the scores [2, 2, 3, 3]") != std::string::npos);
+    CHECK(thrown([&] { scaled_dot_product_attention(x, x, x, {.bias = zeros(shape)}); }).find("ambiguous") !=
+          std::string::npos);
+  }
+  for (const Shape& shape : {Shape{3, 3}, Shape{1, 3, 3}, Shape{2, 1, 3, 3}, Shape{1, 2, 1, 3}, Shape{3}})
+    CHECK_NOTHROW(scaled_dot_product_attention(x, x, x, {.attention_mask = zeros(shape, boolean)}));
+  const Tensor y = zeros({2, 3, 4});  // scores [b, t, s]: nothing to take it for
+  CHECK_NOTHROW(scaled_dot_product_attention(y, y, y, {.attention_mask = zeros({2, 3, 3}, boolean)}));
+  CHECK(thrown([&] {
+          scaled_dot_product_attention(x, x, x, {.attention_mask = zeros({3, 3})});
+        }).find("attention_mask needs bool, got float32 [3, 3]") != std::string::npos);
+}
+
+TEST_CASE("scaled_dot_product_attention: grouped heads are repeated heads") {
+  for (const std::int64_t n : {5, 130})
+    for (const std::int64_t key_heads : {1, 2, 4, 8})
+      for (const bool composed : {false, true})
+        for (const double dropout : {0.0, 0.2}) {
+          INFO(n, " ", key_heads, composed, dropout);
+          const Tensors in{normal_leaf({2, 8, n, 4}, 1), normal_leaf({2, key_heads, n + 3, 4}, 2),
+                           normal_leaf({2, key_heads, n + 3, 3}, 3), normal_leaf({1, 8, n, n + 3}, 4)};
+          const Tensor mask = gt(normal({2, 1, n, n + 3}, 5), 0.5), dy = normal({2, 8, n, 3}, 6);
+          const auto found = [&](const Tensor& k, const Tensor& v, bool grouped) {
+            Generator g(1);
+            const Tensor y = scaled_dot_product_attention(in[0], k, v,
+                                                          {.attention_mask = mask,
+                                                           .bias = in[3],
+                                                           .causal = true,
+                                                           .dropout = dropout,
+                                                           .generator = &g,
+                                                           .grouped_heads = grouped},
+                                                          composed)
+                                 .output;
+            Tensors r = grad({y}, in, {.cotangents = {dy}});
+            r.push_back(y.detach());
+            return r;
+          };
+          const auto repeat = [&](const Tensor& x) {
+            const Tensor each = expand(unsqueeze(x, 2), {2, key_heads, 8 / key_heads, x.size(2), x.size(3)});
+            return flatten(each, 1, 2);
+          };
+          const Tensors grouped = found(in[1], in[2], true), repeated = found(repeat(in[1]), repeat(in[2]), false);
+          for (std::size_t i = 0; i < grouped.size(); ++i) CHECK(close(grouped[i], Plain(repeated[i])));
+        }
+  const auto f = [](const Tensors& x) -> Tensors {
+    return {scaled_dot_product_attention(x[0], x[1], x[2], {.causal = true, .grouped_heads = true}).output};
+  };
+  const Tensors in{normal_leaf({4, 3, 2}, 1), normal_leaf({2, 3, 2}, 2), normal_leaf({2, 3, 2}, 3)};
+  CHECK(gradcheck(f, in) == "");
+  CHECK(gradgradcheck(f, in) == "");
+  CHECK(thrown([&] {
+          scaled_dot_product_attention(zeros({6, 3, 2}), zeros({4, 3, 2}), zeros({4, 3, 2}), {.grouped_heads = true});
+        }).find("with g dividing h") != std::string::npos);
 }
