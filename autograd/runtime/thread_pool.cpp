@@ -10,6 +10,7 @@
 #include <chrono>
 #include <climits>
 #include <cstddef>
+#include <cstdint>
 #include <ctime>
 #include <new>
 #include <utility>
@@ -181,7 +182,8 @@ void ThreadPool::run_shared(Loop& loop, int helpers, std::int64_t first, std::in
   const int shares = static_cast<int>(std::min<std::int64_t>({helpers + 1, most_shares, chunks}));
   loop.shares.store(shares, std::memory_order_relaxed);
   loop.helpers.store(helpers, std::memory_order_relaxed);
-  const std::uint64_t number = std::uint64_t{++loop.number} << 32;
+  loop.number = loop.number == UINT32_MAX ? 1 : loop.number + 1;
+  const std::uint64_t number = std::uint64_t{loop.number} << 32;
   for (int i = 0; i < shares; ++i) {
     Share& share = loop.share[static_cast<std::size_t>(i)];
     const std::int64_t begin = chunks * i / shares, end = chunks * (i + 1) / shares;
@@ -198,11 +200,14 @@ void ThreadPool::run_shared(Loop& loop, int helpers, std::int64_t first, std::in
 /// that helps, null for the owner.
 bool ThreadPool::work(Loop& loop, int who, Worker* guest) {
   bool any = false;
+  std::uint32_t entered = 0;  // the loop's number, which is never 0
   const int shares = loop.shares.load(std::memory_order_relaxed);
   for (int i = 0; i < shares; ++i) {
     Share& share = loop.share[static_cast<std::size_t>((who + i) % shares)];
     for (std::int64_t chunk; (chunk = take(share)) >= 0;) {
-      if (!any && guest) {  // only now is the loop sure to live
+      // Only now is the loop sure to live. It may be the next one: the owner does not wait for a guest to leave.
+      if (guest && entered != loop.number) {
+        entered = loop.number;
         guest->at.store(&loop, std::memory_order_relaxed);
         Frame::set_top(loop.frame);
         if (const CarriedModes* modes = carried_modes.load(std::memory_order_acquire)) modes->set(loop.modes);
