@@ -25,7 +25,8 @@ namespace {
 // How long a thread turns round before it lets the processor go: a helper for as long as a training step's gaps
 // between loops are, an owner for as long as a chunk takes. Sleeping and being woken costs tens of microseconds.
 constexpr Nanoseconds helper_spins = 200'000, owner_spins = 100'000;
-constexpr int turns_between_looks = 32;  // at the clock
+constexpr Nanoseconds usual_wake = 50'000;  // at the most, of two helpers
+constexpr int turns_between_looks = 32;     // at the clock
 
 constinit std::atomic<const CarriedModes*> carried_modes{nullptr};
 
@@ -306,9 +307,15 @@ int ThreadPool::start(int helpers) {
 }
 
 void ThreadPool::call(int helpers) {
+  caller_cpu_.store(sched_getcpu(), std::memory_order_relaxed);
   calls_.fetch_add(1);
   // Either a worker that goes to sleep sees the call, or it is seen here.
-  if (sleepers_.load() > 0) wake(helpers);
+  if (sleepers_.load() == 0) return;
+  const Nanoseconds began = now();
+  wake(helpers);
+  const Nanoseconds end = now();
+  // Whoever was woken took this thread's processor.
+  if (end - began > usual_wake) budget_.lost(end - began, helpers, end);
 }
 
 /// Wakes two of the sleeping helpers; they wake the next ones.
@@ -330,6 +337,10 @@ void* ThreadPool::thread(void* worker) {
   pthread_setname_np(pthread_self(), "attune");
   clockid_t clock{};
   if (pthread_getcpuclockid(pthread_self(), &clock) == 0) me.clock.store(clock, std::memory_order_relaxed);
+  // Helpers take idle processors and their turn, but when they are woken they push nobody aside: least of all the owner
+  // who wakes them.
+  const sched_param none{};
+  if (sched_getscheduler(0) == SCHED_OTHER) sched_setscheduler(0, SCHED_BATCH, &none);
   inside_chunk = true;
   instance().serve(me);
   return nullptr;
@@ -339,7 +350,11 @@ void ThreadPool::serve(Worker& me) {
   for (;;) {
     const std::uint32_t seen = calls_.load(std::memory_order_acquire);
     if (help(me)) continue;
-    if (!spin(helper_spins, [&] { return calls_.load(std::memory_order_acquire) != seen; })) sleep(me, seen);
+    // Where the owner waits to run on this very processor, turning round would keep it from calling.
+    const auto called = [&] { return calls_.load(std::memory_order_acquire) != seen; };
+    const auto in_the_way = [&] { return sched_getcpu() == caller_cpu_.load(std::memory_order_relaxed); };
+    spin(helper_spins, [&] { return called() || in_the_way(); });
+    if (!called()) sleep(me, seen);
   }
 }
 

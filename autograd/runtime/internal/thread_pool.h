@@ -106,6 +106,7 @@ class ThreadPool {
   std::atomic<int> used_loops_{0};  // of loops_, the first ones
   std::array<Loop, most_loops> loops_;
   alignas(64) std::atomic<std::uint32_t> calls_{0};  // counts loops that want helpers
+  std::atomic<int> caller_cpu_{-1};                  // the processor that the last call came from
   alignas(64) std::atomic<int> sleepers_{0};
   std::mutex start_mutex_;
   std::array<std::unique_ptr<Worker>, most_threads> workers_;  // by index; read below started_
