@@ -29,6 +29,8 @@ Frame::~Frame() {
 
 const Frame* Frame::top() { return top_frame; }
 
+void Frame::set_top(const Frame* frame) noexcept { top_frame = frame; }
+
 std::string Frame::full_name() const {
   const Frame* outer = this;
   while (outer->parent_ && outer->parent_->kind_ == Kind::operation) outer = outer->parent_;

@@ -41,6 +41,8 @@ class Frame {
   std::string module_path() const { return module_ ? path_(module_) : std::string(); }
 
   static const Frame* top();
+  /// For a thread that works for another one: the frames it works in, which must outlive that work.
+  static void set_top(const Frame* frame) noexcept;
 
  private:
   const char* name_;

@@ -12,6 +12,8 @@
 #include <string>
 
 #include "autograd/runtime/error.h"
+#include "autograd/runtime/fork.h"
+#include "autograd/runtime/internal/failing_memory.h"
 
 // Under AddressSanitizer every block goes through malloc, so that it sees each block's end.
 #if defined(__SANITIZE_ADDRESS__)
@@ -96,6 +98,8 @@ class FreeList {
 
 // Bytes handed out; the most of them; their blocks; the bytes taken from the system (handed out or free).
 constinit std::atomic<Bytes> live_bytes{0}, peak_bytes{0}, live_blocks{0}, held_bytes{0}, budget{0};
+constinit std::atomic<std::int64_t> until_failure{0};  // allocations, the last of which is to fail; tests set it
+constinit std::atomic<bool> checked{false};            // whether there is a budget or a failure to come
 
 constinit std::mutex shared_mutex;
 constinit FreeList shared_lists[class_count];  // trivially destructible: static tensors may outlive any static
@@ -143,7 +147,7 @@ ThreadCache::~ThreadCache() {
   this_cache = nullptr;
   cache_gone = true;
   flush();
-  const std::lock_guard lock(shared_mutex);
+  const ForkSafeLock lock(shared_mutex);
   for (int c = 0; c < thread_classes; ++c) lists[c].move_to(shared_lists[c], lists[c].size());
 }
 
@@ -164,7 +168,12 @@ std::string text_of(Bytes bytes) {
                     " to give");
 }
 
-void check_budget(ThreadCache* cache, Bytes bytes, Bytes limit) {
+/// Out of the usual way: refuses an allocation beyond the budget.
+[[gnu::noinline]] void check(ThreadCache* cache, Bytes bytes) {
+  if (until_failure.load() > 0 && until_failure.fetch_sub(1) == 1)
+    throw MemoryError("memory: the allocation that was to fail");
+  const Bytes limit = budget.load(std::memory_order_relaxed);
+  if (limit == 0) return;
   if (cache) cache->flush();
   const Bytes live = live_bytes.load(std::memory_order_relaxed);
   if (live <= limit - bytes) return;
@@ -181,7 +190,7 @@ void release(FreeList& list, int index) {
 void release_lists() {
   if (ThreadCache* cache = thread_cache())
     for (int c = 1; c < thread_classes; ++c) release(cache->lists[c], c);
-  const std::lock_guard lock(shared_mutex);
+  const ForkSafeLock lock(shared_mutex);
   for (int c = 1; c < class_count; ++c) release(shared_lists[c], c);
 }
 
@@ -205,7 +214,7 @@ void* from_system(int index) {
 /// A block that the thread's own list does not have; if it keeps such blocks, it takes a few at once.
 [[gnu::noinline]] void* from_others(ThreadCache* cache, int index) {
   if (pooled) {
-    const std::lock_guard lock(shared_mutex);
+    const ForkSafeLock lock(shared_mutex);
     FreeList& list = shared_lists[index];
     if (void* p = list.pop()) {
       if (cache && index < thread_classes) list.move_to(cache->lists[index], thread_list_blocks(index) / 2);
@@ -220,7 +229,7 @@ void* from_system(int index) {
     held_bytes.fetch_sub(static_cast<Bytes>(bytes_of(index)), std::memory_order_relaxed);
     return std::free(p);
   }
-  const std::lock_guard lock(shared_mutex);
+  const ForkSafeLock lock(shared_mutex);
   shared_lists[index].push(p);
   if (cache && index < thread_classes) cache->lists[index].move_to(shared_lists[index], thread_list_blocks(index) / 2);
 }
@@ -234,7 +243,8 @@ void* allocate(std::size_t bytes) {
   const int index = class_of(bytes);
   const auto rounded = static_cast<Bytes>(bytes_of(index));
   ThreadCache* const cache = thread_cache();
-  if (const Bytes limit = budget.load(std::memory_order_relaxed)) check_budget(cache, rounded, limit);
+  if (checked.load(std::memory_order_relaxed)) [[unlikely]]
+    check(cache, rounded);
   void* p = cache && index < thread_classes ? cache->lists[index].pop() : nullptr;
   if (!p) p = from_others(cache, index);
   count(cache, rounded, 1);
@@ -268,6 +278,12 @@ void reset_peak_memory() {
 void set_memory_budget(std::int64_t bytes) {
   if (bytes < 0) throw ValueError("set_memory_budget: " + std::to_string(bytes) + " bytes is negative");
   budget.store(bytes);
+  checked.store(bytes > 0 || until_failure.load() > 0);
+}
+
+void detail::fail_allocation(std::int64_t n) {
+  until_failure.store(n);
+  checked.store(n > 0 || budget.load() > 0);
 }
 
 std::int64_t memory_budget() { return budget.load(); }

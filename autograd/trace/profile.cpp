@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 
+#include "autograd/runtime/fork.h"
 #include "autograd/runtime/frame.h"
 #include "autograd/runtime/watch.h"
 #include "autograd/tape/modes.h"
@@ -47,7 +48,7 @@ class Collector final : public Watcher {
   }
 
   std::vector<ProfileRow> begin() {
-    const std::lock_guard lock(mutex_);
+    const ForkSafeLock lock(mutex_);
     if (profiles_++ == 0) {
       ++session_;
       watch::watcher.store(this);
@@ -55,11 +56,11 @@ class Collector final : public Watcher {
     return rows_locked();
   }
   void end() {
-    const std::lock_guard lock(mutex_);
+    const ForkSafeLock lock(mutex_);
     if (--profiles_ == 0) watch::watcher.store(nullptr);
   }
   std::vector<ProfileRow> rows() {
-    const std::lock_guard lock(mutex_);
+    const ForkSafeLock lock(mutex_);
     return rows_locked();
   }
 
@@ -79,7 +80,7 @@ class Collector final : public Watcher {
     stack.pop_back();
     const Spent all = Spent::until_now() - r.begin, own = all - r.inside;
     if (!stack.empty()) stack.back().inside += all;
-    const std::lock_guard lock(mutex_);
+    const ForkSafeLock lock(mutex_);
     ProfileRow& row = rows_[r.name];
     (r.backward ? row.backward_seconds : row.forward_seconds) += own.seconds;
     row.flops += own.flops;

@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <limits>
 #include <thread>
 #include <vector>
 
+#include "autograd/runtime/frame.h"
 #include "tests/unit/plain.h"
 
 namespace attune::tests {
@@ -53,9 +55,80 @@ TEST_CASE("threads: every piece runs once, whatever the numbers of pieces and th
     }
   set_num_threads(4);
   std::atomic<int> runs{0};
-#pragma omp parallel num_threads(2)  // where OpenMP gives each caller one thread of the four
-  parallel_for(50, 1, [&](std::int64_t, std::int64_t) { ++runs; });
-  CHECK(runs == 100);
+  const auto caller = [&runs] {
+    for (int i = 0; i < 200; ++i) parallel_for(50, 1, [&](std::int64_t, std::int64_t) { ++runs; });
+  };
+  std::thread one(caller), two(caller), three(caller);
+  for (int i = 0; i < 200; ++i) set_num_threads(1 + i % 6);  // at any time
+  one.join();
+  two.join();
+  three.join();
+  CHECK(runs == 30'000);
+  set_num_threads(before);
+}
+
+TEST_CASE("threads: a loop waits only for pieces that somebody has begun") {
+  const int before = num_threads();
+  set_num_threads(2);
+  // The only helper is kept in another thread's loop; this one's loops do not miss it.
+  std::atomic<bool> kept{false}, over{false};
+  std::thread other([&] {
+    const auto owner = std::this_thread::get_id();
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (!kept && std::chrono::steady_clock::now() < give_up)
+      parallel_for(2, 1, [&](std::int64_t, std::int64_t) {
+        if (std::this_thread::get_id() != owner) {
+          kept = true;
+          while (!over) std::this_thread::yield();
+        } else {
+          std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        }
+      });
+  });
+  while (!kept) std::this_thread::yield();
+  std::atomic<int> runs{0};
+  for (int i = 0; i < 100; ++i) parallel_for(20, 1, [&](std::int64_t, std::int64_t) { ++runs; });
+  CHECK(runs == 2000);
+  over = true;
+  other.join();
+  set_num_threads(before);
+}
+
+TEST_CASE("threads: pieces run under their caller's modes and frames, and leave no trace on their threads") {
+  const int before = num_threads();
+  set_num_threads(4);
+  const Tensor w = full({3}, 2).requires_grad_();
+  for (const bool recorded : {false, true, false}) {
+    const GradMode mode(recorded);
+    const Frame frame("outer", Here::current());
+    std::atomic<int> present{0}, wrong{0};
+    parallel_for(4, 1, [&](std::int64_t, std::int64_t) {
+      ++present;
+      const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+      while (present < 4 && std::chrono::steady_clock::now() < give_up) std::this_thread::yield();
+      wrong += (w * 2).requires_grad() != recorded ? 1 : 0;
+      wrong += grad_enabled() != recorded ? 10 : 0;
+      wrong += Frame::top() != &frame ? 100 : 0;
+    });
+    CHECK(present == 4);
+    CHECK(wrong.load() == 0);
+  }
+  set_num_threads(before);
+}
+
+TEST_CASE("threads: more pieces than 32 bits count are cut right") {
+  const int before = num_threads();
+  const std::int64_t n = std::numeric_limits<std::int64_t>::max() - 5;
+  for (const int threads : {1, 2}) {
+    set_num_threads(threads);
+    std::atomic<std::int64_t> sum{0}, pieces{0};
+    parallel_for(n, n / 3, [&](std::int64_t begin, std::int64_t end) {
+      sum += end - begin;
+      ++pieces;
+    });
+    CHECK(sum == n);
+    CHECK(pieces == n / (n / 3) + (n % (n / 3) != 0));
+  }
   set_num_threads(before);
 }
 
