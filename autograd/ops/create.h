@@ -136,11 +136,11 @@ Tensor eye(std::int64_t n, DType dtype = DType::float32, Here here = Here::curre
 /// A rank-0 tensor.
 Tensor scalar(const Scalar& value, DType dtype = DType::float32, Here here = Here::current());
 /// A tensor of these numbers, an axis for each level of braces or containers. Its dtype, unless given, is that of the
-/// containers: int64 for integers of any size, bool for bool, and float32 for real numbers and for what stands in braces
-/// (and for containers of different kinds). Conversion is exact or rounds; for an integer dtype real numbers are cut
+/// containers: int64 for integers of any size, bool for bool, and float32 for real numbers, for what stands in braces,
+/// and for containers of different kinds. Conversion is exact or rounds; for an integer dtype real numbers are cut
 /// towards zero. Throws ShapeError if lists are ragged, DTypeError if an integer dtype cannot hold a number.
 Tensor tensor(const NestedValues& values, std::optional<DType> dtype = {}, Here here = Here::current());
-/// The same numbers, in row-major order, under another shape. Throws ShapeError if their count is not that of the shape.
+/// The same numbers, in row-major order, under another shape. Throws ShapeError if their count is not its own.
 Tensor tensor(const NestedValues& values, const Shape& shape, std::optional<DType> dtype = {},
               Here here = Here::current());
 /// The same for a shape in braces, `{}` being that of one number.

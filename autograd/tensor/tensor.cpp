@@ -108,9 +108,13 @@ Tensor allocated(const Shape& shape, DType dtype) {
 }  // namespace
 
 Tensor empty(const Shape& shape, DType dtype, Here here) {
-  if (Frame::top()) return allocated(shape, dtype);  // an operation's: its name and line are known
-  const Frame frame("empty", here);
-  return allocated(shape, dtype);
+  try {
+    return allocated(shape, dtype);
+  } catch (const Error&) {
+    if (Frame::top()) throw;  // an operation's: its name and line are known
+    const Frame frame("empty", here);
+    return allocated(shape, dtype);  // throws again, with the line; a frame each time would cost every operation
+  }
 }
 
 Tensor view_of(const Tensor& x, const Shape& shape, const Strides& strides, std::int64_t offset) {

@@ -34,6 +34,13 @@ class Gradient;
 class Operand;  // autograd/ops/operand.h
 struct BackwardOptions;
 
+/// Functions whose names scripts give to globals of their own (`enum { pad };`, `const int chunk = 64;`) stand here:
+/// C++ finds them by the type of their argument, pad(x, ...), and `using namespace attune` brings no such name along.
+namespace by_argument {
+/// The base by which a type is looked up here.
+struct LookedUp {};
+}  // namespace by_argument
+
 namespace detail {
 /// The innermost element type of nested vectors, and how deep they nest.
 template <class V>
@@ -48,7 +55,7 @@ struct Nesting<std::vector<V>> {
 };
 }  // namespace detail
 
-class Tensor {
+class Tensor : private by_argument::LookedUp {
  public:
   /// The undefined tensor: no storage, used for absent optional arguments and gradients.
   Tensor() noexcept = default;
