@@ -23,6 +23,7 @@
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/norm.h"
+#include "autograd/ops/operators.h"
 #include "autograd/ops/products.h"
 #include "autograd/ops/random.h"
 #include "autograd/ops/recurrent.h"

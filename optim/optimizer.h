@@ -16,6 +16,12 @@ struct StepOptions {
   bool refuse_empty = true;      ///< throw if no parameter has a gradient
 };
 
+/// What all optimisers can do.
+///
+///     optim::AdamW opt{model.parameters(), {.lr = 1e-3, .weight_decay = 0.1, .schedule = optim::cosine(1000, 100)}};
+///     loss.backward();
+///     optim::clip_grad_norm(model.parameters(), 1.0);
+///     opt.step();  // and clears the gradients
 class Optimizer {
  public:
   virtual ~Optimizer();

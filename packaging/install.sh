@@ -7,4 +7,5 @@ cd "$MESON_SOURCE_ROOT"
 find autograd nn optim -name '*.h' ! -path '*/internal/*' ! -path 'autograd/kernels/*' | while read -r header; do
   install -D -m 644 "$header" "$destination/$header"
 done
+PATH=$PATH:/usr/sbin:/sbin # which a root shell may lack
 if [ -z "${DESTDIR:-}" ] && [ "$(id -u)" = 0 ] && command -v ldconfig >/dev/null; then ldconfig; fi

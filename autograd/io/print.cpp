@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iostream>
 #include <limits>
 #include <ostream>
 #include <string_view>
@@ -140,6 +141,30 @@ std::string to_string(const Tensor& x) {
   return "tensor(" + body + ")";
 }
 
+std::string to_string(const Gradient& g) {
+  if (g.defined()) return to_string(static_cast<const Tensor&>(g));
+  return std::string("tensor(undefined: ") + g.why_undefined() + ")";
+}
+
+std::string to_string(const Tensors& xs) {
+  std::string s = "[";
+  for (std::size_t i = 0; i < xs.size(); ++i) {
+    if (i > 0) s += ",\n ";
+    for (const char c : to_string(xs[i])) {
+      s += c;
+      if (c == '\n') s += ' ';  // under the bracket
+    }
+  }
+  return s + "]";
+}
+
 std::ostream& operator<<(std::ostream& out, const Tensor& x) { return out << to_string(x); }
+std::ostream& operator<<(std::ostream& out, const Gradient& g) { return out << to_string(g); }
+std::ostream& operator<<(std::ostream& out, const Tensors& xs) { return out << to_string(xs); }
+std::ostream& operator<<(std::ostream& out, const Dims& shape) { return out << shape.str(); }
+std::ostream& operator<<(std::ostream& out, DType t) { return out << name_of(t); }
+
+void Tensor::print() const { std::cout << *this << std::endl; }
+void Gradient::print() const { std::cout << *this << std::endl; }
 
 }  // namespace attune

@@ -14,6 +14,14 @@ namespace attune {
 /// if it does not show, the dtype unless float32 (always for no elements), and "requires_grad" for a leaf or "from
 /// exp" for the result of a recorded operation. An undefined tensor is "tensor(undefined)".
 std::string to_string(const Tensor& x);
+/// The same; an undefined gradient as "tensor(undefined: the tensor requires no gradient; ...)".
+std::string to_string(const Gradient& g);
+/// "[tensor(...),\n tensor(...)]"; "[]" for none.
+std::string to_string(const Tensors& xs);
 std::ostream& operator<<(std::ostream& out, const Tensor& x);
+std::ostream& operator<<(std::ostream& out, const Gradient& g);
+std::ostream& operator<<(std::ostream& out, const Tensors& xs);
+std::ostream& operator<<(std::ostream& out, const Dims& shape);  ///< "[2, 3]"
+std::ostream& operator<<(std::ostream& out, DType t);            ///< "float32"
 
 }  // namespace attune

@@ -59,36 +59,6 @@ Tensor eye(std::int64_t n, DType dtype, Here here) {
   return y;
 }
 
-namespace {
-
-template <class From>
-Tensor from_values(const char* name, const std::vector<From>& values, const Shape& shape, DType dtype, Here here) {
-  const Op op{name, here};
-  if (numel(shape) != static_cast<std::int64_t>(values.size()))
-    op.fail_shape(std::to_string(values.size()) + " values do not fill " + shape.str());
-  Tensor y = op.empty(shape, dtype);
-  const Shape flat{y.numel()};
-  if (y.numel() != 0)
-    kernels::cast(flat, dtype_of<From>, values.data(), contiguous_strides(flat), dtype, y.unsafe_data());
-  return y;
-}
-
-}  // namespace
-
-Tensor tensor(const std::vector<double>& values, const Shape& shape, DType dtype, Here here) {
-  return from_values("tensor", values, shape, dtype, here);
-}
-Tensor tensor(std::initializer_list<double> values, DType dtype, Here here) {
-  const std::vector<double> v(values);
-  return from_values("tensor", v, {static_cast<std::int64_t>(v.size())}, dtype, here);
-}
-Tensor index_tensor(const std::vector<std::int64_t>& values, Here here) {
-  return from_values("index_tensor", values, {static_cast<std::int64_t>(values.size())}, DType::int64, here);
-}
-Tensor index_tensor(const std::vector<std::int64_t>& values, const Shape& shape, Here here) {
-  return from_values("index_tensor", values, shape, DType::int64, here);
-}
-
 Tensor to(const Tensor& x, DType dtype, Here here) {
   const Op op{"to", here};
   op.check_defined(x);

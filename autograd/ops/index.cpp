@@ -1,6 +1,7 @@
 #include "autograd/ops/index.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
@@ -151,6 +152,21 @@ Tensor index(const Tensor& x, const Indices& at, Here here) {
   const Op op{"index", here};
   return pick(op, parse(op, x, at));
 }
+
+Tensor Tensor::operator[](const AxisIndex& at) const& {
+  const Op op{"operator[]", at.here()};
+  op.check_defined(*this);
+  if (rank() == 0) op.fail_index("a tensor of rank 0 has no axis to index; item() is its value");
+  if (at.slice()) {
+    const Slice& s = *at.slice();
+    return slice(*this, 0, s.start.value_or(0), s.stop.value_or(to_end), s.step);
+  }
+  if (at.position() < -shape()[0] || at.position() >= shape()[0]) fail_range(op, at.position(), shape(), 0);
+  return select(*this, 0, at.position());
+}
+Tensor Tensor::operator[](const AxisIndex& at) && { return std::as_const(*this)[at]; }
+const Tensor Tensor::operator[](const AxisIndex& at) const&& { return (*this)[at]; }
+const Tensor Tensor::operator[](const ElementIndex& at) const { return index(*this, {at.tensor()}, at.here()); }
 
 Tensor index_put(const Tensor& x, const Indices& at, const Operand& values, bool accumulate, Here here) {
   const Op op{"index_put", here};

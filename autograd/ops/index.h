@@ -1,6 +1,7 @@
 // Index expressions, as x[1, ..., 2:8:2, mask] is written in Python.
 //
 //     index(x, {0, Slice{.start = 2, .stop = 8, .step = 2}, ellipsis, mask})
+//     x[0]    x[-1]    x[Slice{.stop = 2}]    x[0][2]    x[mask]    x[0] = 1
 //
 // Integers, slices, new_axis and ellipsis give views. Tensors of integers (negative ones count from the end) and bool
 // masks pick elements: they broadcast with each other, and their joint axes come where they stand if they stand side by
@@ -8,6 +9,7 @@
 #pragma once
 
 #include <optional>
+#include <type_traits>
 #include <variant>
 #include <vector>
 
@@ -15,6 +17,7 @@
 
 namespace attune {
 
+/// start, start + step, ... before stop.
 struct Slice {
   std::optional<std::int64_t> start{}, stop{};  ///< negative ones count from the end; absent ones are the ends
   std::int64_t step = 1;
@@ -24,6 +27,7 @@ struct NewAxis {};   ///< an axis of size 1
 inline constexpr Ellipsis ellipsis{};
 inline constexpr NewAxis new_axis{};
 
+/// One entry of an index expression.
 class Index {
  public:
   template <class T>
@@ -39,6 +43,36 @@ class Index {
   std::variant<std::int64_t, Slice, Ellipsis, NewAxis, Tensor> value_;
 };
 using Indices = std::vector<Index>;
+
+/// What stands in x[...] and gives a view of x: a position of the first axis, or a slice of it.
+class AxisIndex {
+ public:
+  template <class T>
+  requires(std::is_integral_v<T> && !std::is_same_v<T, bool>) AxisIndex(T i, Here here = Here::current())
+      : position_(static_cast<std::int64_t>(i)), here_(here) {}
+  AxisIndex(Slice s, Here here = Here::current()) : slice_(s), here_(here) {}
+
+  std::int64_t position() const { return position_; }
+  const std::optional<Slice>& slice() const { return slice_; }  ///< absent for a position
+  Here here() const { return here_; }
+
+ private:
+  std::int64_t position_ = 0;
+  std::optional<Slice> slice_;
+  Here here_;
+};
+
+/// What stands in x[...] and names elements: a bool mask over x's first axes, or integers along the first one.
+class ElementIndex {
+ public:
+  ElementIndex(const Tensor& t, Here here = Here::current()) : tensor_(&t), here_(here) {}
+  const Tensor& tensor() const { return *tensor_; }
+  Here here() const { return here_; }
+
+ private:
+  const Tensor* tensor_;
+  Here here_;
+};
 
 /// The elements of x that the expression names. IndexError if an index is out of range or there are too many,
 /// ShapeError if index tensors do not broadcast or a mask does not fit.

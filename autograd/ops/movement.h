@@ -45,29 +45,35 @@ Tensor clone(const Tensor& x, Here here = Here::current());
 Tensor cat(const Tensors& xs, std::int64_t axis = 0, Here here = Here::current());
 /// Joins along a new axis; all shapes equal.
 Tensor stack(const Tensors& xs, std::int64_t axis = 0, Here here = Here::current());
+namespace by_argument {  // tensor.h says why
 /// Pieces of the given sizes along `axis`, which must add up to it; views.
 Tensors split(const Tensor& x, const std::vector<std::int64_t>& sizes, std::int64_t axis = 0,
               Here here = Here::current());
 /// Pieces of ceil(size / n) elements along `axis`, the last one smaller if they do not divide it: at most n; views.
 /// An empty axis gives n empty pieces, up to 65536.
 Tensors chunk(const Tensor& x, std::int64_t n, std::int64_t axis = 0, Here here = Here::current());
+}  // namespace by_argument
 Tensors unbind(const Tensor& x, std::int64_t axis = 0, Here here = Here::current());
 Tensor flip(const Tensor& x, const Dims& axes, Here here = Here::current());
 /// Elements moved by `shift` along `axis`, those pushed off the end coming in at the start.
 Tensor roll(const Tensor& x, std::int64_t shift, std::int64_t axis, Here here = Here::current());
 /// The same along several axes, shifts[i] along axes[i]; without axes x is rolled as one row by shifts[0].
 Tensor roll(const Tensor& x, const Dims& shifts, const Dims& axes = {}, Here here = Here::current());
+namespace by_argument {  // tensor.h says why
 /// `before` and `after` elements of `value` added along `axis`; negative counts cut.
 Tensor pad(const Tensor& x, std::int64_t axis, std::int64_t before, std::int64_t after, const Scalar& value = 0,
            Here here = Here::current());
+}  // namespace by_argument
 /// Constant padding of several axes at once, as (before, after) pairs from the last axis on.
 Tensor constant_pad(const Tensor& x, const std::vector<std::int64_t>& pairs, const Scalar& value = 0,
                     Here here = Here::current());
 /// Each element along `axis` repeated `count` times, or counts[i] times (int64 [size of the axis]).
 Tensor repeat_interleave(const Tensor& x, std::int64_t count, std::int64_t axis, Here here = Here::current());
 Tensor repeat_interleave(const Tensor& x, const Tensor& counts, std::int64_t axis, Here here = Here::current());
+namespace by_argument {  // tensor.h says why
 /// x repeated counts[i] times along each axis (counts may have more axes than x).
 Tensor repeat(const Tensor& x, const Dims& counts, Here here = Here::current());
+}  // namespace by_argument
 /// The diagonal of axes a and b as a last axis, `offset` places above the main one; a view.
 Tensor diagonal(const Tensor& x, std::int64_t offset = 0, std::int64_t a = 0, std::int64_t b = 1,
                 Here here = Here::current());

@@ -155,8 +155,8 @@ std::int64_t padded_size(const Op& op, const Tensor& x, int axis, std::int64_t b
 
 }  // namespace
 
-Tensor pad(const Tensor& x, std::int64_t axis, std::int64_t before, std::int64_t after, const Scalar& value,
-           Here here) {
+Tensor by_argument::pad(const Tensor& x, std::int64_t axis, std::int64_t before, std::int64_t after,
+                        const Scalar& value, Here here) {
   const Op op{"pad", here};
   const int a = op.axis(axis, x);
   const std::int64_t n = x.shape()[a];
@@ -222,7 +222,7 @@ Tensor repeat_interleave(const Tensor& x, const Tensor& counts, std::int64_t axi
   return index_select(x, a, at);
 }
 
-Tensor repeat(const Tensor& x, const Dims& counts, Here here) {
+Tensor by_argument::repeat(const Tensor& x, const Dims& counts, Here here) {
   const Op op{"repeat", here};
   op.check_defined(x);
   if (counts.size() < x.rank()) op.fail_shape("counts " + counts.str() + " have fewer axes than " + x.shape().str());

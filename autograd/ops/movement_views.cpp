@@ -251,7 +251,7 @@ Tensor select(const Tensor& x, std::int64_t axis, std::int64_t index, Here here)
                    });
 }
 
-Tensors split(const Tensor& x, const std::vector<std::int64_t>& sizes, std::int64_t axis, Here here) {
+Tensors by_argument::split(const Tensor& x, const std::vector<std::int64_t>& sizes, std::int64_t axis, Here here) {
   const Op op{"split", here};
   const int a = op.axis(axis, x);
   const std::int64_t n = x.shape()[a];
@@ -274,7 +274,7 @@ namespace {
 constexpr std::int64_t most_empty_pieces = 1 << 16;
 }  // namespace
 
-Tensors chunk(const Tensor& x, std::int64_t n, std::int64_t axis, Here here) {
+Tensors by_argument::chunk(const Tensor& x, std::int64_t n, std::int64_t axis, Here here) {
   const Op op{"chunk", here};
   const int a = op.axis(axis, x);
   if (n < 1) op.fail_value("n = " + std::to_string(n) + " must be at least 1");

@@ -23,7 +23,10 @@ class Operand {
   Operand(const T& t, Here here = Here::current()) : Operand(static_cast<const Tensor&>(t), here) {}
   Operand(const Saved& t, Here here = Here::current());
   template <class T>
-  requires std::is_arithmetic_v<T> Operand(T v, Here here = Here::current()) : scalar_(v), here_(here) {}
+  requires(std::is_arithmetic_v<T> || std::is_enum_v<T>) && std::is_convertible_v<T, Scalar> Operand(
+                                                                T v, Here here = Here::current())
+      : scalar_(v),
+  here_(here) {}
   Operand(const Scalar& v, Here here = Here::current()) : scalar_(v), here_(here) {}
 
   const Tensor* tensor() const { return tensor_; }  ///< null for a scalar

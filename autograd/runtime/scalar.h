@@ -28,6 +28,10 @@ class Scalar {
       real_ = static_cast<double>(v);
     }
   }
+  /// An unscoped enumerator, as `enum { padding, start };`, is its integer.
+  template <class T>
+  requires(std::is_enum_v<T>&& std::is_convertible_v<T, int>) constexpr Scalar(T v)
+      : Scalar(static_cast<std::underlying_type_t<T>>(v)) {}
 
   /// An integer, or a double otherwise.
   bool integral() const { return integral_; }

@@ -16,9 +16,15 @@ class GradMode {
   bool before_;
 };
 /// Operations are plain arithmetic: nothing is recorded.
+///
+///     {
+///       const NoGrad off;
+///       w -= 0.1 * w.grad();  // a step by hand
+///     }
 struct NoGrad : GradMode {
   NoGrad() noexcept : GradMode(false) {}
 };
+/// Records again inside of NoGrad.
 struct EnableGrad : GradMode {
   EnableGrad() noexcept : GradMode(true) {}
 };

@@ -32,6 +32,7 @@ class Needs {
   std::span<const Edge> edges_;
 };
 
+/// What a node knows of one of its outputs.
 struct OutputInfo {
   Shape shape;
   DType dtype = DType::float32;

@@ -20,6 +20,12 @@ struct BackwardOptions {
 
 /// A reverse sweep that can be run one node at a time. Leaves receive their gradient in their turn: step() returns
 /// after each node or leaf.
+///
+///     Sweep sweep(loss);
+///     while (const Node* node = sweep.next()) {
+///       sweep.step();
+///       std::cout << node->name() << ": " << sweep.received() << " -> " << sweep.sent() << '\n';
+///     }
 class Sweep {
  public:
   explicit Sweep(const Tensor& root, const BackwardOptions& options = {}, Here here = Here::current());

@@ -10,6 +10,9 @@ namespace attune {
 
 /// The nodes that a tensor depends on, in order of execution. It keeps the nodes, not their saved tensors' freedom to
 /// go.
+///
+///     Tensor x = tensor({1, 2, 3}).requires_grad_();
+///     std::cout << Tape::of(sum(x * x)).str();
 class Tape {
  public:
   static Tape of(const Tensor& root);

@@ -44,7 +44,14 @@ Tensor& Tensor::requires_grad_(bool on, Here here) {
   return *this;
 }
 
-Tensor Tensor::grad() const { return checked(*this).grad; }
+Gradient Tensor::grad() const {
+  const Tensor& g = checked(*this).grad;
+  if (g.defined()) return {g, nullptr};
+  if (!requires_grad()) return {g, "the tensor requires no gradient; requires_grad_() asks for one before it is used"};
+  if (!is_leaf() && !impl_->owns_grad_slot)
+    return {g, "the result of an operation keeps its gradient only if retain_grad() is called before backward()"};
+  return {g, "no backward pass has reached the tensor since its gradient was last cleared"};
+}
 
 void Tensor::set_grad(const Tensor& g, Here here) {
   checked(*this, here);

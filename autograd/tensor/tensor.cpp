@@ -4,8 +4,12 @@
 #include <cmath>
 #include <cstring>
 #include <new>
+#include <string>
 
+#include "autograd/runtime/convert.h"
+#include "autograd/runtime/dispatch.h"
 #include "autograd/runtime/error.h"
+#include "autograd/runtime/frame.h"
 #include "autograd/runtime/memory.h"
 #include "autograd/tensor/internal/tensor_impl.h"
 
@@ -45,35 +49,43 @@ namespace {
 
 Ref<TensorImpl> new_impl() { return Ref<TensorImpl>::adopt(new (pool::allocate(sizeof(TensorImpl))) TensorImpl); }
 
-template <class From, class To>
-void convert(const TensorImpl& t, To* out) {
-  // Row-major walk over any strides.
-  if (t.numel == 0) return;
+/// Calls f(n, element) for every element in row-major order, over any strides.
+template <class From, class F>
+void each_element(const TensorImpl& t, F&& f) {
+  const From* base = reinterpret_cast<const From*>(t.data);
+  if (t.contiguous) {
+    for (std::int64_t n = 0; n < t.numel; ++n) f(n, base[n]);
+    return;
+  }
   Shape at;
   at.resize(t.shape.rank());
-  const From* base = reinterpret_cast<const From*>(t.data);
   for (std::int64_t n = 0; n < t.numel; ++n) {
     std::int64_t offset = 0;
     for (int i = 0; i < at.rank(); ++i) offset += at[i] * t.strides[i];
-    out[n] = static_cast<To>(base[offset]);
+    f(n, base[offset]);
     for (int i = at.rank() - 1; i >= 0 && ++at[i] == t.shape[i]; --i) at[i] = 0;
   }
 }
 
-template <class To>
-void convert_any(const TensorImpl& t, To* out) {
-  switch (t.dtype) {
-    case DType::float32: return convert<float>(t, out);
-    case DType::float64: return convert<double>(t, out);
-    case DType::int64: return convert<std::int64_t>(t, out);
-    case DType::int32: return convert<std::int32_t>(t, out);
-    case DType::boolean: return convert<bool>(t, out);
-  }
+/// Every element as To; `out` takes them by out(n, value).
+template <class To, class Out>
+void convert(const char* what, const TensorImpl& t, Here here, Out&& out) {
+  detail::with_any(t.dtype, [&]<class From>(From) {
+    each_element<From>(t, [&](std::int64_t n, From v) {
+      if (!detail::in_range_of<To>(v))
+        throw DTypeError(std::string(what) + ": element " + std::to_string(n) + " of " + t.shape.str() + " " +
+                             name_of(t.dtype) + ", " + detail::number_text(v) + ", is outside of the range of the type",
+                         here);
+      out(n, detail::cut_to<To>(v));
+    });
+  });
 }
 
 }  // namespace
 
-Tensor empty(const Shape& shape, DType dtype) {
+namespace {
+
+Tensor allocated(const Shape& shape, DType dtype) {
   const std::int64_t n = numel(shape);
   std::int64_t bytes = 0;
   if (__builtin_mul_overflow(n, static_cast<std::int64_t>(size_of(dtype)), &bytes) ||
@@ -93,6 +105,18 @@ Tensor empty(const Shape& shape, DType dtype) {
   return Tensor(std::move(t));
 }
 
+}  // namespace
+
+Tensor empty(const Shape& shape, DType dtype, Here here) {
+  try {
+    return allocated(shape, dtype);
+  } catch (const Error&) {
+    if (Frame::top()) throw;  // an operation's: its name and line are known
+    const Frame frame("empty", here);
+    return allocated(shape, dtype);  // throws again, with the line; a frame each time would cost every operation
+  }
+}
+
 Tensor view_of(const Tensor& x, const Shape& shape, const Strides& strides, std::int64_t offset) {
   const TensorImpl& from = *x.impl();
   Ref<TensorImpl> t = new_impl();
@@ -106,13 +130,20 @@ Tensor view_of(const Tensor& x, const Shape& shape, const Strides& strides, std:
   return Tensor(std::move(t));
 }
 
-Tensor from_memory(void* data, std::int64_t bytes, const Shape& shape, DType dtype,
-                   std::function<void()> release_owner) {
+Tensor from_memory(void* data, std::int64_t bytes, const Shape& shape, DType dtype, std::function<void()> release_owner,
+                   Here here) {
+  const Frame frame("from_memory", here);
   const std::int64_t n = numel(shape);
   std::int64_t needed = 0;
   if (__builtin_mul_overflow(n, static_cast<std::int64_t>(size_of(dtype)), &needed) || needed > bytes)
     throw ShapeError("from_memory: " + shape.str() + " " + name_of(dtype) + " does not fit in " +
                      std::to_string(bytes) + " bytes");
+  if (!data && needed != 0)
+    throw ValueError("from_memory: the memory is null; " + shape.str() + " " + name_of(dtype) + " needs " +
+                     std::to_string(needed) + " bytes");
+  if (reinterpret_cast<std::uintptr_t>(data) % size_of(dtype) != 0)
+    throw ValueError("from_memory: the memory is not aligned for " + std::string(name_of(dtype)) + ": its address is " +
+                     "no multiple of " + std::to_string(size_of(dtype)));
   auto* storage = new (pool::allocate(sizeof(Storage))) Storage;
   storage->block_bytes = sizeof(Storage);
   storage->data = data;
@@ -178,22 +209,54 @@ const void* Tensor::typed_data(DType t, Here here) const {
   return raw();
 }
 
-double Tensor::item(Here here) const {
+void Tensor::check_shape(const Shape& expected, Here here) const {
+  const Shape& found = checked(*this, here).shape;
+  bool same = found.rank() == expected.rank();
+  for (int i = 0; same && i < found.rank(); ++i) same = expected[i] == -1 || expected[i] == found[i];
+  if (!same) throw ShapeError("to_vector: expected " + expected.str() + ", the tensor is " + found.str(), here);
+}
+
+void Tensor::check_rank(int rank, Here here) const {
+  if (const Shape& found = checked(*this, here).shape; found.rank() != rank)
+    throw ShapeError("to_nested: vectors nested " + std::to_string(rank) + " deep need a tensor of rank " +
+                         std::to_string(rank) + ", got " + found.str(),
+                     here);
+}
+
+double Tensor::item(Here here) const { return item<double>(here); }
+
+template <class T>
+T Tensor::item(Here here) const {
   if (checked(*this, here).numel != 1) throw ShapeError("item: needs one element, got " + shape().str(), here);
-  double v = 0;
-  convert_any(*impl_, &v);
-  return v;
+  T value{};
+  convert<T>("item", *impl_, here, [&](std::int64_t, T v) { value = v; });
+  return value;
 }
 
 template <class T>
-std::vector<T> Tensor::to_vector() const {
-  std::vector<T> v(static_cast<std::size_t>(numel()));
-  convert_any(*impl_, v.data());
-  return v;
+std::vector<T> Tensor::to_vector(Here here) const {
+  std::vector<T> values(static_cast<std::size_t>(checked(*this, here).numel));
+  convert<T>("to_vector", *impl_, here, [&](std::int64_t n, T v) { values[static_cast<std::size_t>(n)] = v; });
+  return values;
 }
-template std::vector<float> Tensor::to_vector<float>() const;
-template std::vector<double> Tensor::to_vector<double>() const;
-template std::vector<std::int64_t> Tensor::to_vector<std::int64_t>() const;
-template std::vector<std::int32_t> Tensor::to_vector<std::int32_t>() const;
+
+#define ATTUNE_CONVERSIONS(T)             \
+  template T Tensor::item<T>(Here) const; \
+  template std::vector<T> Tensor::to_vector<T>(Here) const;
+ATTUNE_CONVERSIONS(bool)
+ATTUNE_CONVERSIONS(char)
+ATTUNE_CONVERSIONS(signed char)
+ATTUNE_CONVERSIONS(unsigned char)
+ATTUNE_CONVERSIONS(short)
+ATTUNE_CONVERSIONS(unsigned short)
+ATTUNE_CONVERSIONS(int)
+ATTUNE_CONVERSIONS(unsigned)
+ATTUNE_CONVERSIONS(long)
+ATTUNE_CONVERSIONS(unsigned long)
+ATTUNE_CONVERSIONS(long long)
+ATTUNE_CONVERSIONS(unsigned long long)
+ATTUNE_CONVERSIONS(float)
+ATTUNE_CONVERSIONS(double)
+ATTUNE_CONVERSIONS(long double)
 
 }  // namespace attune

@@ -28,13 +28,47 @@ void release(TensorImpl* t) noexcept;
 void retain(Node* n) noexcept;
 void release(Node* n) noexcept;
 
+class AxisIndex;     // autograd/ops/index.h
+class ElementIndex;  // autograd/ops/index.h
+class Gradient;
+class Operand;  // autograd/ops/operand.h
 struct BackwardOptions;
 
-class Tensor {
+/// Functions whose names scripts give to globals of their own (`enum { pad };`, `const int chunk = 64;`) stand here:
+/// C++ finds them by the type of their argument, pad(x, ...), and `using namespace attune` brings no such name along.
+namespace by_argument {
+/// The base by which a type is looked up here.
+struct LookedUp {};
+}  // namespace by_argument
+
+namespace detail {
+/// The innermost element type of nested vectors, and how deep they nest.
+template <class V>
+struct Nesting {
+  using Element = V;
+  static constexpr int depth = 0;
+};
+template <class V>
+struct Nesting<std::vector<V>> {
+  using Element = typename Nesting<V>::Element;
+  static constexpr int depth = Nesting<V>::depth + 1;
+};
+}  // namespace detail
+
+class Tensor : private by_argument::LookedUp {
  public:
   /// The undefined tensor: no storage, used for absent optional arguments and gradients.
   Tensor() noexcept = default;
   explicit Tensor(Ref<TensorImpl> impl) noexcept : impl_(std::move(impl)) {}
+  Tensor(const Tensor&) noexcept = default;
+  Tensor(Tensor&&) noexcept = default;
+  ~Tensor() = default;
+  /// A named tensor becomes another handle to the same elements; nothing is copied.
+  Tensor& operator=(const Tensor&) & noexcept = default;
+  Tensor& operator=(Tensor&&) & noexcept = default;
+  /// An unnamed one, as x[0], gets new elements in place, as by copy_ or fill_ (ops/inplace.h), which x then has.
+  /// Throws GradError if the tape would lose a gradient by it.
+  void operator=(const Operand& values) &&;
 
   bool defined() const { return static_cast<bool>(impl_); }
   explicit operator bool() const = delete;  // say defined(), or item()
@@ -61,11 +95,42 @@ class Tensor {
     return static_cast<T*>(mutable_typed_data(dtype_of<T>, here));
   }
 
+  /// x[2], x[-1], x[Slice{.start = 1, .stop = 3}]: a position of the first axis, which goes, or a part of it. A view,
+  /// recorded as select or slice. Throws IndexError out of range and for rank 0. index() takes several axes at once.
+  Tensor operator[](const AxisIndex& at) const&;
+  Tensor operator[](const AxisIndex& at) &&;
+  const Tensor operator[](const AxisIndex& at) const&&;
+  /// x[mask], x[indices]: a copy of the elements that a bool mask or an integer tensor names, as by index(). It is
+  /// const, because assigning to it would not change x: that is index_put, masked_fill or where.
+  const Tensor operator[](const ElementIndex& at) const;
+
   /// The value of a one-element tensor of any dtype, as double. Throws ShapeError for any other size.
   double item(Here here = Here::current()) const;
-  /// All elements in row-major order, converted to T (float, double, std::int64_t, std::int32_t).
+  /// The same as T, any arithmetic type, exactly if both are integers. Throws DTypeError if T cannot hold the value.
   template <class T>
-  std::vector<T> to_vector() const;
+  T item(Here here = Here::current()) const;
+  /// All elements in row-major order, converted to T, any arithmetic type: real numbers are cut towards zero for an
+  /// integer T, and to bool everything but 0 is true. Throws DTypeError if an element is outside of T's range (NaN is
+  /// outside of every integer's).
+  template <class T>
+  std::vector<T> to_vector(Here here = Here::current()) const;
+  /// The same for a tensor that must have this shape, in which -1 is any size. Throws ShapeError otherwise.
+  template <class T>
+  std::vector<T> to_vector(const Shape& expected, Here here = Here::current()) const {
+    check_shape(expected, here);
+    return to_vector<T>(here);
+  }
+  /// Vectors in vectors, a level an axis: x.to_nested<std::vector<std::vector<float>>>() of a tensor of rank 2. Throws
+  /// ShapeError for another rank, and DTypeError as to_vector.
+  template <class V>
+  V to_nested(Here here = Here::current()) const {
+    check_rank(detail::Nesting<V>::depth, here);
+    const auto flat = to_vector<typename detail::Nesting<V>::Element>(here);
+    auto at = flat.begin();
+    return nested<V>(0, at);
+  }
+  /// Prints the tensor and a new line to std::cout; also for a debugger: `call x.print()`.
+  void print() const;
 
   // ---- on the tape
 
@@ -75,8 +140,9 @@ class Tensor {
   /// a recorded tensor.
   Tensor& requires_grad_(bool on = true, Here here = Here::current());
   bool is_leaf() const;  ///< not the result of a recorded operation
-  /// The gradient that backward passes have accumulated here; undefined before the first one.
-  Tensor grad() const;
+  /// The gradient that backward passes have accumulated here; undefined before the first one. It is a Tensor that,
+  /// printed while it is undefined, says why.
+  Gradient grad() const;
   /// g has this tensor's shape and dtype; an undefined one clears the gradient.
   void set_grad(const Tensor& g, Here here = Here::current());
   void zero_grad();  ///< the gradient becomes undefined
@@ -121,8 +187,34 @@ class Tensor {
  private:
   const void* typed_data(DType t, Here here) const;
   void* mutable_typed_data(DType t, Here here);
+  void check_shape(const Shape& expected, Here here) const;
+  void check_rank(int rank, Here here) const;
+  template <class V, class Iterator>
+  V nested(int axis, Iterator& at) const {
+    if constexpr (detail::Nesting<V>::depth == 0) {
+      return *at++;
+    } else {
+      V v;
+      v.reserve(static_cast<std::size_t>(shape()[axis]));
+      for (std::int64_t i = 0; i < shape()[axis]; ++i) v.push_back(nested<typename V::value_type>(axis + 1, at));
+      return v;
+    }
+  }
 
   Ref<TensorImpl> impl_;
+};
+
+/// What Tensor::grad() returns: the gradient or, if that is undefined, an undefined tensor and the reason.
+class Gradient : public Tensor {
+ public:
+  Gradient(const Tensor& g, const char* why_undefined) noexcept : Tensor(g), why_(why_undefined) {}
+  Gradient(const Gradient&) noexcept = default;
+  Gradient& operator=(const Gradient&) & noexcept = default;
+  const char* why_undefined() const { return why_; }  ///< null if it is defined
+  void print() const;                                 ///< as Tensor::print, with the reason
+
+ private:
+  const char* why_;
 };
 
 using Tensors = std::vector<Tensor>;
@@ -138,14 +230,16 @@ T* elements(const Tensor& x) {
 
 // ---- making handles; elements are not initialised
 
-/// A dense tensor with undefined contents.
-Tensor empty(const Shape& shape, DType dtype = DType::float32);
+/// A dense tensor with undefined contents. Throws ShapeError for a negative size or too many bytes.
+Tensor empty(const Shape& shape, DType dtype = DType::float32, Here here = Here::current());
 /// A view of x's storage off the tape: `offset` in elements from x's first element. The caller guarantees that
 /// it stays inside.
 Tensor view_of(const Tensor& x, const Shape& shape, const Strides& strides, std::int64_t offset);
-/// A tensor over memory that somebody else owns (`owner` keeps it alive), e.g. a mapped file. Read-only memory must
-/// never be written through it.
-Tensor from_memory(void* data, std::int64_t bytes, const Shape& shape, DType dtype,
-                   std::function<void()> release_owner);
+/// A tensor over memory that somebody else owns, e.g. a mapped file: nothing is copied, and release_owner (which may be
+/// null) is called when the last tensor over it goes. Read-only memory must never be written through it. Throws
+/// ShapeError if the shape does not fit in `bytes`, ValueError for null `data` unless the tensor is empty, and for
+/// `data` that is not aligned for its dtype.
+Tensor from_memory(void* data, std::int64_t bytes, const Shape& shape, DType dtype, std::function<void()> release_owner,
+                   Here here = Here::current());
 
 }  // namespace attune

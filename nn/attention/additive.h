@@ -11,6 +11,10 @@ struct AdditiveResult {
   Tensor weights;  ///< [b, n] or [b, t, n]
 };
 
+/// Additive attention of queries over keys, which are the values too.
+///
+///     nn::AdditiveAttention attention(64, 128, 32);
+///     auto [context, weights] = attention(state, annotations);    // [b, 64], [b, n, 128] to [b, 128], [b, n]
 class AdditiveAttention : public Module {
  public:
   /// Queries (decoder states) of size `query_dim`, keys (annotations) of size `key_dim`, compared in `hidden`

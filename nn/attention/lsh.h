@@ -20,6 +20,10 @@ struct LshResult {
   Tensor buckets;  ///< [b, h, hashes, n]; undefined if none were needed
 };
 
+/// Self-attention within buckets of similar keys.
+///
+///     nn::LshSelfAttention attention(256, 4, {.hashes = 4, .chunk = 64, .causal = true});
+///     Tensor y = attention(x).output;    // x, y: [b, n, 256]
 class LshSelfAttention : public Module {
  public:
   /// `options` can be changed between calls (more hashes in evaluation, say).

@@ -27,6 +27,11 @@ struct MultiheadCall {
   bool average_weights = true;  ///< over the heads
 };
 
+/// Multi-head attention as a layer.
+///
+///     auto& attention = child<nn::MultiheadAttention>("attention", 64, 4);
+///     Tensor y = attention(x, {.causal = true}).output;                              // x [b, t, 64]
+///     Tensor z = attention(x, memory, memory, {.key_padding_mask = padding}).output; // padding [b, s]: true hides
 class MultiheadAttention : public Module {
  public:
   /// Throws ValueError unless heads divides d_model and the options are in range. in_proj_weight [3 d, d] (rows of

@@ -9,6 +9,7 @@ namespace attune::nn {
 /// The function behind an activation's name; the identity for none.
 Tensor activate(const Tensor& x, Activation f, Here here = Here::current());
 
+/// activate() as a module.
 class Activate : public Module {
  public:
   explicit Activate(Activation f) : f_(f) {}
@@ -17,25 +18,32 @@ class Activate : public Module {
  private:
   Activation f_;
 };
+/// relu() as a module.
 struct ReLU : Activate {
   ReLU() : Activate(Activation::relu) {}
 };
+/// gelu() as a module.
 struct GELU : Activate {
   GELU() : Activate(Activation::gelu) {}
 };
+/// gelu_tanh() as a module.
 struct GELUTanh : Activate {
   GELUTanh() : Activate(Activation::gelu_tanh) {}
 };
+/// silu() as a module.
 struct SiLU : Activate {
   SiLU() : Activate(Activation::silu) {}
 };
+/// tanh() as a module.
 struct Tanh : Activate {
   Tanh() : Activate(Activation::tanh) {}
 };
+/// sigmoid() as a module.
 struct Sigmoid : Activate {
   Sigmoid() : Activate(Activation::sigmoid) {}
 };
 
+/// softmax() along an axis as a module.
 class Softmax : public Module {
  public:
   explicit Softmax(std::int64_t axis = -1) : axis_(axis) {}

@@ -20,6 +20,7 @@ class SinusoidalPositionEmbedding : public Module {
  private:
   Tensor table_;  // float64
 };
+/// A learned vector a position: rows offset, ..., offset + n - 1 of the weight, [n, d].
 class LearnedPositionEmbedding : public Module {
  public:
   /// weight [most, d] starts from N(0, std^2). Throws ValueError for sizes below 1.

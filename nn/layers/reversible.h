@@ -15,6 +15,7 @@ struct ReversibleBlock {
   std::vector<Tensor> f_parameters, g_parameters;  ///< every tensor inside that needs a gradient
 };
 
+/// The pair (x1, x2) that goes into reversible blocks, and (y1, y2) that comes out.
 struct TwoStreams {
   Tensor first, second;
 };

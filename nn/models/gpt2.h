@@ -34,6 +34,14 @@ struct Gpt2Config {
 /// model computes, or refused. Throws FileError, which names the key.
 Gpt2Config gpt2_config_from_file(const std::string& path, Here here = Here::current());
 
+/// The language model.
+///
+///     nn::Gpt2 model({.vocabulary = 256, .positions = 128, .d_model = 64, .heads = 4, .layers = 2});
+///     Tensor logits = model(tokens);                // tokens [b, n] int64, logits [b, n, 256]
+///     model.loss(logits, tokens).backward();        // predicts token i + 1 at position i
+///
+///     nn::Gpt2 published(nn::gpt2_config_from_file("gpt2/config.json"));
+///     published.load_published("gpt2/model.safetensors");
 struct Gpt2 : Module {
   /// Throws ValueError for sizes that do not fit.
   explicit Gpt2(const Gpt2Config& config, Here here = Here::current());

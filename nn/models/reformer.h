@@ -58,6 +58,12 @@ struct AttentionPatternResult {
   Tensor buckets;  ///< [b, h, hashes, n]; undefined if none were needed
 };
 
+/// The language model.
+///
+///     nn::Reformer model(nn::reformer_config_from_file("reformer/config.json"));
+///     model.load_published("reformer/model.safetensors");
+///     model.eval();
+///     Tensor logits = model(tokens);                // tokens [b, n] int64, logits [b, n, vocabulary]
 struct Reformer : Module {
   /// Throws ValueError for sizes that do not fit.
   explicit Reformer(const ReformerConfig& config, Here here = Here::current());

@@ -58,6 +58,10 @@ class TransformerDecoderLayer : public Module {
 };
 
 /// `layers` encoder layers, then the final norm. Throws ValueError for a negative number of layers.
+///
+///     nn::TransformerEncoder encoder(6, 512, 8, {.d_ff = 2048, .pre_norm = true});
+///     const Tensor padding = tokens == 0;                             // [b, t] bool: true hides
+///     Tensor y = encoder(embedded, {.key_padding_mask = padding});    // embedded, y: [b, t, 512]
 class TransformerEncoder : public Module {
  public:
   TransformerEncoder(std::int64_t layers, std::int64_t d_model, std::int64_t heads,
@@ -70,6 +74,9 @@ class TransformerEncoder : public Module {
 };
 
 /// The same of decoder layers.
+///
+///     nn::TransformerDecoder decoder(6, 512, 8);
+///     Tensor z = decoder(shifted, y, {.causal = true}, {.key_padding_mask = padding});
 class TransformerDecoder : public Module {
  public:
   TransformerDecoder(std::int64_t layers, std::int64_t d_model, std::int64_t heads,

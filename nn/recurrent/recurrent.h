@@ -58,6 +58,11 @@ class RecurrentNet : public Module {
   Dropout* dropout_ = nullptr;
 };
 
+/// Long short-term memory (Hochreiter and Schmidhuber 1997).
+///
+///     nn::LSTM lstm(64, 128, {.layers = 2, .batch_first = true});
+///     RecurrentResult r = lstm(x, {}, lengths);     // x [B, T, 64], lengths [B] int64
+///     r.output;                                     // [B, T, 128]; r.h and r.c are the last states
 class LSTM : public RecurrentNet {
  public:
   LSTM(std::int64_t in, std::int64_t hidden, const RecurrentOptions& options = {}, Here here = Here::current())
@@ -72,6 +77,7 @@ class LSTM : public RecurrentNet {
   }
 };
 
+/// Gated recurrent units (Cho et al. 2014), with the reset gate behind the product, as PyTorch has them.
 class GRU : public RecurrentNet {
  public:
   GRU(std::int64_t in, std::int64_t hidden, const RecurrentOptions& options = {}, Here here = Here::current())
@@ -86,6 +92,7 @@ class GRU : public RecurrentNet {
   }
 };
 
+/// Plain recurrence: h = activation(W x + b + U h + c).
 class RNN : public RecurrentNet {
  public:
   RNN(std::int64_t in, std::int64_t hidden, const RecurrentOptions& options = {}, Here here = Here::current())
@@ -123,11 +130,13 @@ class LSTMCell : public RecurrentCell {
   LSTMCell(std::int64_t in, std::int64_t hidden, const CellOptions& options = {}, Here here = Here::current());
   LstmState operator()(const Tensor& x, const LstmState& state = {}, Here here = Here::current()) const;
 };
+/// One step of a GRU.
 class GRUCell : public RecurrentCell {
  public:
   GRUCell(std::int64_t in, std::int64_t hidden, const CellOptions& options = {}, Here here = Here::current());
   Tensor operator()(const Tensor& x, const Tensor& h = {}, Here here = Here::current()) const;
 };
+/// One step of a plain recurrence.
 class RNNCell : public RecurrentCell {
  public:
   RNNCell(std::int64_t in, std::int64_t hidden, Activation activation = Activation::tanh,

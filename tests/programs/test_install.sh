@@ -1,31 +1,44 @@
-#!/bin/sh
-# `test_install.sh SOURCE_ROOT BUILD_ROOT`: installs the library into an empty folder and builds examples/minimal.cpp
-# against it, by pkg-config and, if there is one, by CMake; compiles what was installed.
-set -eu
-source_root=$1 build_root=$2
-place=$(mktemp -d)
-trap 'rm -rf "$place"' EXIT
+#!/bin/bash
+# `test_install.sh SOURCE_ROOT BUILD_ROOT`: installs the library and uses it as the README says, by the README's own
+# lines and no others, where nothing was installed before: in a mount namespace with an empty /usr/local and an /etc of
+# its own. Then installs it in another folder, and compiles what was installed.
+#
+# Without the right to make a mount namespace the first part is left out, which the output says.
+set -euo pipefail
+source_root=$1 build_root=$2 inside=${3:-}
 step() { printf '%s\n' "$*"; }
+# Nothing of the caller's may help.
+unset PKG_CONFIG_PATH PKG_CONFIG_LIBDIR PKG_CONFIG_SYSROOT_DIR LD_LIBRARY_PATH LIBRARY_PATH CPATH CPLUS_INCLUDE_PATH \
+  CMAKE_PREFIX_PATH Attune_DIR DESTDIR
+export ATTUNE_BUILD=$build_root
 
-step "install"
-DESTDIR=$place meson install -C "$build_root" --no-rebuild --quiet
-pc=$(find "$place" -name attune.pc)
-prefix=$(dirname "$(dirname "$(find "$place" -path '*/include/attune')")")
-libdir=$(dirname "$(dirname "$pc")")
-PKG_CONFIG_PATH=$(dirname "$pc")
-PKG_CONFIG_SYSROOT_DIR=$place
-LD_LIBRARY_PATH=$libdir
-export PKG_CONFIG_PATH PKG_CONFIG_SYSROOT_DIR LD_LIBRARY_PATH
-mkdir "$place/outside"
+if [ -z "$inside" ]; then
+  place=$(mktemp -d)
+  trap 'rm -rf "$place"' EXIT
+  mkdir "$place/etc" "$place/outside"
+  # shellcheck disable=SC2016  # for the inner shell
+  enter='mount --make-rprivate / && mount -t tmpfs none /usr/local && { cp -a /etc/. "$1/etc/" 2>/dev/null || true; } &&
+         mount --bind "$1/etc" /etc'
+  map=--map-root-user
+  [ "$(id -u)" != 0 ] || map=
+  if unshare -m $map sh -c "$enter" sh "$place" 2>/dev/null; then
+    # shellcheck disable=SC2016
+    unshare -m $map bash -c "$enter"'; shift; exec bash "$@"' bash "$place" "$0" "$1" "$2" "$place"
+  else
+    step "left out: the README's way, which needs a mount namespace"
+  fi
+else
+  place=$inside
+fi
 cp "$source_root/examples/minimal.cpp" "$place/outside/train.cpp"
 cd "$place/outside"
 
-step "the line of the README: one g++ call"
-# shellcheck disable=SC2046  # pkg-config's answer is several arguments
-g++ -std=c++20 train.cpp $(pkg-config --cflags --libs attune) -o train
-./train
+# The line of the README that begins with $1, which must be there.
+readme_line() { grep -m 1 -o -- " $1.*" "$source_root/README.md" || { step "the README has no line $1" && exit 1; }; }
 
-if command -v cmake >/dev/null; then
+# The README's CMake words, with what CMake is given besides.
+use_cmake() {
+  command -v cmake >/dev/null || return 0
   step "CMake"
   cat > CMakeLists.txt <<'CMAKE'
 cmake_minimum_required(VERSION 3.20)
@@ -34,19 +47,49 @@ find_package(Attune 0.1 REQUIRED)
 add_executable(train train.cpp)
 target_link_libraries(train Attune::attune)
 CMAKE
-  cmake -S . -B build -DCMAKE_PREFIX_PATH="$prefix" > cmake.log || { cat cmake.log; exit 1; }
-  cmake --build build > cmake.log || { cat cmake.log; exit 1; }
+  rm -rf build
+  { cmake -S . -B build "$@" && cmake --build build; } > cmake.log || { cat cmake.log; exit 1; }
   ./build/train
+}
+
+if [ -n "$inside" ]; then
+  step "the README: ./dev install, and one g++ call"
+  (cd "$source_root" && sh -c "$(readme_line './dev install')")
+  sh -c "$(readme_line 'g++ -std=c++20 train.cpp')"
+  ./train
+  ldd ./train | grep -q '/usr/local/lib/libattune' || { ldd ./train; exit 1; }
+  use_cmake
+
+  step "meson install finds the same folder on a machine without dpkg-architecture"
+  if [ -e /usr/bin/dpkg-architecture ]; then mount --bind /dev/null /usr/bin/dpkg-architecture; fi
+  meson setup -Dprograms=false fresh "$source_root" > meson.log || { cat meson.log; exit 1; }
+  # shellcheck disable=SC2016  # pkg-config's variable
+  grep -q '^libdir=/usr/local/lib$\|^libdir=${prefix}/lib$' fresh/meson-private/attune.pc || {
+    cat fresh/meson-private/attune.pc
+    exit 1
+  }
+  exit
 fi
 
+step "another folder, with the line that ./dev install prints"
+(cd "$source_root" && ./dev install "$place/a folder") > lines 2> log || { cat log; exit 1; }
+# A path with a space is quoted by nobody's $(pkg-config): the plain one is for use, the other shows that copying works.
+test -f "$place/a folder/lib/pkgconfig/attune.pc"
+(cd "$source_root" && ./dev install "$place/other") > lines 2> log || { cat log; exit 1; }
+sh -c "$(cat lines)"
+./train
+use_cmake -DCMAKE_PREFIX_PATH="$place/other"
+
 step "the public headers, and no others, without what is the library's own"
-cd "$(dirname "$(find "$place" -path '*/include/attune/autograd')")"
-find . -path '*/internal/*' -o -path ./autograd/kernels | grep . && exit 1
+cd "$place/other/include/attune"
+if find . -path '*/internal/*' -o -path ./autograd/kernels | grep .; then exit 1; fi
+PKG_CONFIG_PATH=$place/other/lib/pkgconfig
+export PKG_CONFIG_PATH
 {
   echo '#include "autograd/autograd.h"'
   find . -name '*.h' | sort | sed 's|^./\(.*\)$|#include "\1"|'
 } > "$place/outside/all.cpp"
-# shellcheck disable=SC2046
+# shellcheck disable=SC2046  # pkg-config's answer is several arguments
 g++ -std=c++20 -Wall -Wextra -Werror -fsyntax-only "$place/outside/all.cpp" $(pkg-config --cflags attune)
 for header in autograd/autograd.h nn/nn.h optim/optim.h; do
   printf '#include "%s"\n' "$header" > "$place/outside/header.cpp"

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <iostream>
 #include <limits>
 #include <sstream>
 
@@ -64,6 +65,48 @@ TEST_CASE("print: what does not show is said") {
   std::ostringstream out;
   out << scalar(2);
   CHECK(out.str() == "tensor(2)");
+}
+
+TEST_CASE("print: shapes, dtypes, lists of tensors") {
+  std::ostringstream out;
+  out << zeros({2, 3}).shape() << Shape{} << float64 << zeros({1}, boolean).dtype();
+  CHECK(out.str() == "[2, 3][]float64bool");
+  out.str("");
+  out << Tensors{tensor({1, 2}), tensor({{1, 2}, {3, 4}}), Tensor()} << Tensors{};
+  CHECK(out.str() == "[tensor([1, 2]),\n tensor([[1, 2],\n         [3, 4]]),\n tensor(undefined)][]");
+}
+
+TEST_CASE("print: print() writes a line to std::cout") {
+  std::ostringstream out;
+  std::streambuf* before = std::cout.rdbuf(out.rdbuf());
+  tensor({1, 2}).print();
+  Tensor().print();
+  tensor({1.5}).requires_grad_().grad().print();
+  std::cout.rdbuf(before);
+  CHECK(out.str() ==
+        "tensor([1, 2])\ntensor(undefined)\n"
+        "tensor(undefined: no backward pass has reached the tensor since its gradient was last cleared)\n");
+}
+
+TEST_CASE("print: an undefined gradient says why") {
+  Tensor plain = tensor({1, 2}), x = tensor({3, 4}).requires_grad_(), unused = tensor({5}).requires_grad_();
+  Tensor y = plain * x, kept = x * x;
+  kept.retain_grad();
+  sum(y + kept).backward();
+  CHECK(to_string(plain.grad()) ==
+        "tensor(undefined: the tensor requires no gradient; requires_grad_() asks for one before it is used)");
+  CHECK(to_string(y.grad()) ==
+        "tensor(undefined: the result of an operation keeps its gradient only if retain_grad() is called before "
+        "backward())");
+  CHECK(to_string(unused.grad()) ==
+        "tensor(undefined: no backward pass has reached the tensor since its gradient was last cleared)");
+  CHECK(to_string(x.grad()) == "tensor([7, 10])");
+  CHECK(to_string(kept.grad()) == "tensor([1, 1])");
+  CHECK(x.grad().why_undefined() == nullptr);
+  x.zero_grad();
+  CHECK_FALSE(x.grad().defined());
+  const Tensor g = x.grad();  // an ordinary undefined tensor
+  CHECK(to_string(g) == "tensor(undefined)");
 }
 
 }  // namespace attune::tests

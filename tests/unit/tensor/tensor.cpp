@@ -44,4 +44,40 @@ TEST_CASE("tape: an undefined tensor is refused at the line that asks it") {
   CHECK(line_of([&] { none.set_grad({}); }) == line + 6);
 }
 
+TEST_CASE("tensor: from_memory and empty refuse what is not there, at the line that asks") {
+  float numbers[6] = {1, 2, 3, 4, 5, 6};
+  bool released = false;
+  {
+    const Tensor x = from_memory(numbers, sizeof numbers, {2, 3}, float32, [&] { released = true; });
+    CHECK(x[1][0].item() == 4);
+    CHECK(x.data<float>() == numbers);
+  }
+  CHECK(released);
+  const auto site = [](const auto& f, const std::string& message) {
+    try {
+      f();
+    } catch (const Error& e) {
+      CHECK(std::string(e.what()).starts_with(message + "\n  at tensor.cpp:"));
+      return e.where().line;
+    }
+    return 0;
+  };
+  CHECK(from_memory(nullptr, 0, {0, 3}, float32, nullptr).numel() == 0);
+  const int line = __LINE__;
+  CHECK(site([&] { from_memory(nullptr, 24, {2, 3}, float32, nullptr); },
+             "from_memory: the memory is null; [2, 3] float32 needs 24 bytes") == line + 1);
+  CHECK(site([&] { from_memory(numbers, 20, {2, 3}, float32, nullptr); },
+             "from_memory: [2, 3] float32 does not fit in 20 bytes") == line + 3);
+  CHECK(site([&] { from_memory(reinterpret_cast<char*>(numbers) + 2, 20, {2}, float32, nullptr); },
+             "from_memory: the memory is not aligned for float32: its address is no multiple of 4") == line + 5);
+  CHECK(site([&] { from_memory(nullptr, -1, {}, float32, nullptr); },
+             "from_memory: [] float32 does not fit in -1 bytes") == line + 7);
+  try {
+    empty({2, -1});
+    CHECK(false);
+  } catch (const ShapeError& e) {
+    CHECK(e.where().line == line + 10);
+  }
+}
+
 }  // namespace attune::tests
