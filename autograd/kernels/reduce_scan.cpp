@@ -56,25 +56,42 @@ void arg_extreme(bool largest, const T* x, Size outer, Size n, Size inner, std::
   });
 }
 
+namespace {
+
+/// A running sum: integers wrap around, floats run in double, doubles with the rounding of each step beside them
+/// (Knuth 1997, 4.2.2).
+template <class T>
+struct Running {
+  std::conditional_t<std::is_integral_v<T>, std::uint64_t, double> sum = 0;
+  T add(T x) { return static_cast<T>(sum += static_cast<decltype(sum)>(x)); }
+};
+template <>
+struct Running<double> {
+  double sum = 0, low = 0;
+  double add(double x) {
+    const double next = sum + x, rest = next - sum;
+    const double lost = (sum - (next - rest)) + (x - rest);
+    low += lost == lost ? lost : 0;  // an infinity has no rounding
+    return (sum = next) + low;
+  }
+};
+
+}  // namespace
+
 template <class T>
 void cumsum(const T* x, Size outer, Size n, Size inner, T* y) {
-  // float sums run in double; integers wrap around
-  using Total = std::conditional_t<std::is_floating_point_v<T>, double, std::uint64_t>;
   for_tiles(outer, n, inner, [=](Size o, Size column, Size width) {
     if (inner == 1) {
-      Total running = 0;
-      for (Size i = o * n; i < (o + 1) * n; ++i) y[i] = static_cast<T>(running += static_cast<Total>(x[i]));
+      Running<T> running;
+      for (Size i = o * n; i < (o + 1) * n; ++i) y[i] = running.add(x[i]);
       return;
     }
-    Total total[tile_width] = {};
+    Running<T> total[tile_width] = {};
     for (Size k = 0; k < n; ++k) {
       const T* p = x + (o * n + k) * inner + column;
       T* q = y + (o * n + k) * inner + column;
 #pragma omp simd
-      for (Size i = 0; i < width; ++i) {
-        total[i] += static_cast<Total>(p[i]);
-        q[i] = static_cast<T>(total[i]);
-      }
+      for (Size i = 0; i < width; ++i) q[i] = total[i].add(p[i]);
     }
   });
 }

@@ -30,7 +30,8 @@ struct AttentionResult {
 /// softmax(scale q k^T + bias) v: q [..., t, d], k [..., s, d], v [..., s, v], leading axes broadcast. A query that
 /// sees nothing gives zeros, with zero gradients. A key and a value that a query does not see, or sees with a weight of
 /// 0, have no influence on it, forward or backward, not even if they hold NaN. Throws ShapeError if shapes, mask or
-/// bias do not fit, DTypeError unless q, k, v and the bias have one floating dtype, ValueError for a dropout outside [0, 1].
+/// bias do not fit, DTypeError unless q, k, v and the bias have one floating dtype, ValueError for a dropout outside
+/// [0, 1].
 AttentionResult scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                                              const AttentionOptions& options = {}, bool need_weights = false,
                                              Here here = Here::current());

@@ -180,6 +180,17 @@ TEST_CASE("range: long sums over repeated indices") {
   CHECK(values(grad({sum(index_select(x, 0, zero))}, {x})[0])[0] == static_cast<double>(k));
 }
 
+TEST_CASE("range: running sums") {
+  for (const DType t : {DType::float32, DType::float64})
+    for (const std::int64_t d : {1, 3}) {
+      const std::int64_t n = 1'000'000;
+      const Tensor x = full({n, d}, 0.1, t), y = select(cumsum(x, 0), 0, n - 1);
+      const double exact = static_cast<double>(n) * values(select(x, 0, 0))[0];
+      CHECK(near(to(y, float64), full({d}, exact, float64), t == float32 ? 1e-7 : 1e-15));
+    }
+  CHECK(same(cumsum(tensor({1, inf, 2}, float64), 0), tensor({1, inf, inf}, float64)));
+}
+
 TEST_CASE("range: long sums are as accurate as sum, at any thread count") {
   const std::int64_t k = 200'000;
   for (const DType t : {DType::float32, DType::float64})

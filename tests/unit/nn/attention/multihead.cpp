@@ -173,3 +173,55 @@ TEST_CASE("MultiheadAttention: names, modes, errors") {
   CHECK(m(zeros({0, 3, 4})).output.shape() == Shape{0, 3, 4});
   CHECK(m(zeros({2, 0, 4})).output.shape() == Shape{2, 0, 4});
 }
+
+TEST_CASE("MultiheadAttention: three axes of a mask are [b, t, s], even if b is the number of heads") {
+  nn::MultiheadAttention m(8, 2);
+  randomize(m);
+  m.to(float64);
+  const Tensor x = normal({2, 3, 8}, 1);
+  const Tensor mask = flags({0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 1, 0, 1, 0, 0}, {2, 3, 3});
+  const Tensor bias = normal({2, 3, 3}, 2);
+  const Tensor y = m(x, {.attention_mask = mask, .attention_bias = bias}).output;
+  CHECK(same(y.detach(),
+             m(x, {.attention_mask = unsqueeze(mask, 1), .attention_bias = unsqueeze(bias, 1)}).output.detach()));
+  for (std::int64_t b = 0; b < 2; ++b) {  // each example alone
+    const nn::MultiheadCall call{.attention_mask = select(mask, 0, b), .attention_bias = select(bias, 0, b)};
+    CHECK(close(slice(y, 0, b, b + 1).detach(), Plain(m(slice(x, 0, b, b + 1), call).output.detach())));
+  }
+  // One a head is never three axes.
+  const Tensor four = normal({4, 3, 8}, 1);
+  CHECK(thrown([&] { m(four, {.attention_mask = mask}); }).find("three axes are [b, t, s]") != std::string::npos);
+  CHECK_NOTHROW(m(four, {.attention_mask = unsqueeze(mask, 0)}));
+  CHECK(thrown([&] { m(x, {.attention_mask = to(mask, float64)}); }).find("attention_mask needs bool, got float64") !=
+        std::string::npos);
+  CHECK(thrown([&] { m(x, {.key_padding_mask = zeros({2, 3}, int64)}); }).find("key_padding_mask needs bool") !=
+        std::string::npos);
+}
+
+TEST_CASE("MultiheadAttention: what padding holds reaches no parameter") {
+  for (const bool weights : {false, true}) {
+    nn::MultiheadAttention m(8, 2);
+    randomize(m);
+    const Tensor padding = flags({0, 0, 0, 1, 0, 1, 1, 0}, {2, 4});
+    const auto find = [&](double what) {
+      const Tensor x = masked_fill(to(normal({2, 4, 8}, 1), float32), unsqueeze(padding, 2), what).requires_grad_();
+      const Tensor y = m(x, {.key_padding_mask = padding, .need_weights = weights}).output;
+      Tensors in{x};
+      for (const Tensor& p : m.parameters()) in.push_back(p);
+      return grad({sum(where(unsqueeze(padding, 2), 0, square(y)))}, in);
+    };
+    const Tensors clean = find(0), found = find(not_a_number);
+    for (std::size_t i = 0; i < clean.size(); ++i) CHECK(close(found[i], Plain(clean[i]), 1e-5));
+  }
+}
+
+TEST_CASE("multihead_attention: grouped heads") {
+  const Tensor q = normal({2, 3, 8}, 1), k = normal({2, 4, 4}, 2), v = normal({2, 4, 6}, 3);  // 4 heads over 2
+  const Tensor y = nn::multihead_attention(q, k, v, 4, {.grouped_heads = true}).output;
+  const auto repeat = [](const Tensor& x, std::int64_t d) {
+    return reshape(expand(reshape(x, {2, 4, 2, 1, d}), {2, 4, 2, 2, d}), {2, 4, 4 * d});
+  };
+  CHECK(close(y, Plain(nn::multihead_attention(q, repeat(k, 2), repeat(v, 3), 4).output)));
+  CHECK(thrown([&] { nn::multihead_attention(q, normal({2, 4, 6}, 2), v, 4, {.grouped_heads = true}); })
+            .find("g dividing the 4 heads") != std::string::npos);
+}

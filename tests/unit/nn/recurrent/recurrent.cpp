@@ -353,3 +353,27 @@ TEST_CASE("rnn: wrong calls name the layer, the shapes and the line") {
   }
   CHECK(what.ends_with("recurrent.cpp:" + std::to_string(line)));
 }
+
+TEST_CASE("recurrent networks: what padding holds reaches no parameter") {
+  const Tensor lengths = index_tensor({2, 4, 1});
+  const Tensor padding = unsqueeze(ge(unsqueeze(arange(4), 1), lengths), 2);
+  nn::LSTM lstm(3, 4, {.layers = 2, .bidirectional = true, .proj_size = 2});
+  nn::GRU gru(3, 4, {.bidirectional = true});
+  nn::RNN rnn(3, 4, {.bidirectional = true});
+  const auto check = [&](const nn::Module& m, const std::function<Tensor(const Tensor&)>& run) {
+    const auto find = [&](double what) {
+      const Tensor x = masked_fill(to(normal({4, 3, 3}, 1), float32), padding, what).requires_grad_();
+      Tensors in{x};
+      for (const Tensor& p : m.parameters()) in.push_back(p);
+      return grad({sum(square(run(x)))}, in);
+    };
+    const Tensors clean = find(0);
+    for (const double what : {not_a_number, -inf}) {
+      const Tensors found = find(what);
+      for (std::size_t i = 0; i < clean.size(); ++i) CHECK(same(found[i], clean[i]));
+    }
+  };
+  check(lstm, [&](const Tensor& x) { return lstm(x, {}, lengths).output; });
+  check(gru, [&](const Tensor& x) { return gru(x, {}, lengths).output; });
+  check(rnn, [&](const Tensor& x) { return rnn(x, {}, lengths).output; });
+}
