@@ -22,6 +22,8 @@ struct LshResult {
 
 class LshSelfAttention : public Module {
  public:
+  using Options = LshOptions;
+  using LastOptions = HeadOptions;
   /// `options` can be changed between calls (more hashes in evaluation, say).
   LshSelfAttention(std::int64_t d_model, std::int64_t heads, const LshOptions& options = {},
                    const HeadOptions& shape = {}, Here here = Here::current());

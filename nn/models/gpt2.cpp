@@ -54,8 +54,9 @@ Gpt2::Gpt2(const Gpt2Config& c, Here here) : Module(here), config(checked({"Gpt2
   for (std::int64_t i = 0; i < config.layers; ++i) blocks.add(config, i);
 }
 
-Tensor Gpt2::operator()(const Tensor& tokens, const Tensor& key_padding_mask, Here here) const {
+Tensor Gpt2::operator()(const Tensor& input, const Tensor& key_padding_mask, Here here) const {
   const Scope scope(*this, "Gpt2", here);
+  const Tensor& tokens = scope.in(input);
   const Tensor mask = hidden_keys("Gpt2", tokens, key_padding_mask, here);
   const std::int64_t n = tokens.size(1);
   if (n > config.positions)
@@ -64,11 +65,11 @@ Tensor Gpt2::operator()(const Tensor& tokens, const Tensor& key_padding_mask, He
                      here);
   Tensor x = drop(wte(tokens) + slice(wpe.weight, 0, 0, n));
   for (const Block* block : blocks) x = (*block)(x, mask);
-  return linear(ln_f(x), wte.weight);
+  return scope.out(linear(ln_f(x), wte.weight));
 }
 
 Tensor Gpt2::loss(const Tensor& logits, const Tensor& labels, Here here) const {
-  const Scope scope(*this, "Gpt2", here);
+  const Scope scope(*this, "Gpt2", here, Scope::no_call);
   return next_token_loss("Gpt2", logits, labels, here);
 }
 

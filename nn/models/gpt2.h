@@ -32,6 +32,8 @@ struct Gpt2Config {
 Gpt2Config gpt2_config_from_file(const std::string& path, Here here = Here::current());
 
 struct Gpt2 : Module {
+  using Options = Gpt2Config;
+
   /// Throws ValueError for sizes that do not fit.
   explicit Gpt2(const Gpt2Config& config, Here here = Here::current());
 

@@ -56,6 +56,8 @@ struct AttentionPatternResult {
 };
 
 struct Reformer : Module {
+  using Options = ReformerConfig;
+
   /// Throws ValueError for sizes that do not fit.
   explicit Reformer(const ReformerConfig& config, Here here = Here::current());
 

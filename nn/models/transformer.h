@@ -27,6 +27,7 @@ struct TransformerOptions {
 /// Self-attention and feed-forward, each followed by dropout, with a residual connection and a layer norm.
 class TransformerEncoderLayer : public Module {
  public:
+  using Options = TransformerOptions;
   TransformerEncoderLayer(std::int64_t d_model, std::int64_t heads, const TransformerOptions& options = {},
                           Here here = Here::current());
   /// x [b, t, d_model]; `call` has the masks.
@@ -43,6 +44,7 @@ class TransformerEncoderLayer : public Module {
 /// The same with cross-attention to an encoder's output between the two.
 class TransformerDecoderLayer : public Module {
  public:
+  using Options = TransformerOptions;
   TransformerDecoderLayer(std::int64_t d_model, std::int64_t heads, const TransformerOptions& options = {},
                           Here here = Here::current());
   /// x [b, t, d_model], memory [b, s, d_model]; `self` is causal unless told otherwise.
@@ -60,6 +62,7 @@ class TransformerDecoderLayer : public Module {
 /// `layers` encoder layers, then the final norm. Throws ValueError for a negative number of layers.
 class TransformerEncoder : public Module {
  public:
+  using Options = TransformerOptions;
   TransformerEncoder(std::int64_t layers, std::int64_t d_model, std::int64_t heads,
                      const TransformerOptions& options = {}, Here here = Here::current());
   Tensor operator()(const Tensor& x, const MultiheadCall& call = {}, Here here = Here::current()) const;
@@ -72,6 +75,7 @@ class TransformerEncoder : public Module {
 /// The same of decoder layers.
 class TransformerDecoder : public Module {
  public:
+  using Options = TransformerOptions;
   TransformerDecoder(std::int64_t layers, std::int64_t d_model, std::int64_t heads,
                      const TransformerOptions& options = {}, Here here = Here::current());
   Tensor operator()(const Tensor& x, const Tensor& memory, const MultiheadCall& self = {.causal = true},
