@@ -19,13 +19,13 @@ std::string gradcheck(Module& module, const Function& run, const Tensors& inputs
     arguments.push_back(p);
     named.names.push_back(name);
   }
+  const auto n = static_cast<std::ptrdiff_t>(inputs.size());
   ReplayLog log;
   {
-    const EnableGrad on;  // as in the runs below: `run` may ask for gradients itself
+    const EnableGrad on;  // the call may take gradients itself
     const ReplayLog::Recording recording(log);
-    run(Tensors(arguments.begin(), arguments.begin() + static_cast<std::ptrdiff_t>(inputs.size())));
+    run(Tensors(arguments.begin(), arguments.begin() + n));
   }
-  const auto n = static_cast<std::ptrdiff_t>(inputs.size());
   return attune::gradcheck(
       [&](const Tensors& in) {
         const ReplayLog::Replaying replay(log);

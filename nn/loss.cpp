@@ -10,7 +10,8 @@ CrossEntropyLoss::CrossEntropyLoss(const CrossEntropyOptions& options, Here here
 
 Tensor CrossEntropyLoss::operator()(const Tensor& logits, const Tensor& target, Here here) const {
   const Scope scope(*this, "CrossEntropyLoss", here);
-  return cross_entropy(logits, target, options_);
+  const Tensors in = scope.in(Tensors{logits, target});
+  return scope.out(cross_entropy(in[0], in[1], options_));
 }
 
 }  // namespace attune::nn

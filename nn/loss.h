@@ -2,7 +2,9 @@
 // know. What is wrong with an option is refused at the first call.
 #pragma once
 
+#include <cstddef>
 #include <tuple>
+#include <utility>
 
 #include "autograd/ops/loss.h"
 #include "nn/module.h"
@@ -13,6 +15,7 @@ namespace attune::nn {
 /// label smoothing outside [0, 1].
 class CrossEntropyLoss : public Module {
  public:
+  using Options = CrossEntropyOptions;
   explicit CrossEntropyLoss(const CrossEntropyOptions& options = {}, Here here = Here::current());
   /// logits [..., classes], target [...] int64.
   Tensor operator()(const Tensor& logits, const Tensor& target, Here here = Here::current()) const;
@@ -25,6 +28,7 @@ class CrossEntropyLoss : public Module {
 template <auto F, class... Fixed>
 class FixedLoss : public Module {
  public:
+  using Options = std::tuple_element_t<0, std::tuple<Fixed...>>;
   Tensor operator()(const Tensor& x, const Tensor& target, Here here = Here::current())
       const requires std::is_invocable_v<decltype(F), const Tensor&, const Tensor&, const Fixed&..., Here> {
     return call(here, x, target);
@@ -42,7 +46,10 @@ class FixedLoss : public Module {
   template <class... T>
   Tensor call(Here here, const T&... xs) const {
     const Scope scope(*this, name_, here);
-    return std::apply([&](const auto&... fixed) { return F(xs..., fixed..., Here{}); }, fixed_);
+    const Tensors in = scope.in(Tensors{xs...});
+    return scope.out([&]<std::size_t... i>(std::index_sequence<i...>) {
+      return std::apply([&](const auto&... fixed) { return F(in[i]..., fixed..., Here{}); }, fixed_);
+    }(std::index_sequence_for<T...>{}));
   }
   const char* name_;
   std::tuple<Fixed...> fixed_;

@@ -3,9 +3,6 @@
 #include <unordered_map>
 #include <unordered_set>
 
-#include "autograd/io/safetensors.h"
-#include "autograd/ops/create.h"
-#include "autograd/ops/inplace.h"
 #include "autograd/runtime/error.h"
 #include "autograd/tape/op.h"
 #include "autograd/tape/replay.h"
@@ -40,6 +37,12 @@ void Module::adopt(std::string name, std::unique_ptr<Module> module) {
   children_.push_back(std::move(module));
 }
 
+Here Module::line_below(Here own) const {
+  const Module* root = this;
+  while (root->parent_) root = root->parent_;
+  return root != this && root->site_.line != 0 ? root->site_ : own;
+}
+
 Parameter& Module::parameter(std::string name, Tensor value, Here here) {
   check_name(name);
   if (!value.defined()) throw ValueError("module: the parameter \"" + name + "\" is undefined");
@@ -72,8 +75,7 @@ Parameter& Module::absent(std::string name) {
   return *absent_.back();
 }
 
-template <class Visit>
-void Module::each_entry(const std::string& prefix, Visit&& visit) const {
+void Module::each_entry(const std::string& prefix, const Visit& visit) const {
   for (const auto& e : entries_) visit(prefix + e->name_, *e);
   for (const auto& c : children_) c->each_entry(prefix + c->name_ + ".", visit);
 }
@@ -96,7 +98,7 @@ std::vector<Tensor> Module::parameters() const {
 std::vector<std::pair<std::string, Tensor>> Module::named_buffers() const {
   std::vector<std::pair<std::string, Tensor>> out;
   each_entry("", [&](const std::string& path, const Registered& e) {
-    if (!e.trainable_) out.emplace_back(path, e.value_);
+    if (!e.trainable_ && !e.made_) out.emplace_back(path, e.value_);
   });
   return out;
 }
@@ -176,76 +178,6 @@ Tensors Module::with_parameters(const Tensors& values, const std::function<Tenso
     return std::make_shared<Exchange>(entries, Tensors(saved.begin(), saved.end()));
   });
   return f();
-}
-
-StateDict Module::state_dict() const {
-  StateDict state;
-  each_entry("", [&](const std::string& path, const Registered& e) {
-    if (e.persistent_) state[path] = e.value_.detach();
-  });
-  return state;
-}
-
-namespace {
-
-void list(std::string& message, const char* what, const std::vector<std::string>& entries) {
-  if (entries.empty()) return;
-  const char* separator = ": ";
-  message += std::string("\n  ") + what;
-  for (const std::string& e : entries) message += separator + e, separator = ", ";
-}
-
-}  // namespace
-
-void Module::load_state_dict(const StateDict& state, const LoadOptions& options, Here here) {
-  struct Copy {
-    Tensor to, from;
-  };
-  std::vector<Copy> copies;
-  std::vector<std::string> missing, unexpected, misshaped;
-  std::unordered_set<const TensorImpl*> found;
-  std::unordered_set<std::string> known;
-  each_entry("", [&](const std::string& path, const Registered& e) {
-    if (!e.persistent_) return;
-    known.insert(path);
-    const auto at = state.find(path);
-    if (at == state.end()) return;
-    found.insert(e.value_.impl());
-    if (!at->second.defined()) {
-      misshaped.push_back(path + " (expected " + e.value_.shape().str() + " " + name_of(e.value_.dtype()) +
-                          ", found nothing)");
-      return;
-    }
-    const bool convertible =
-        at->second.dtype() == e.value_.dtype() || (is_floating(at->second.dtype()) && is_floating(e.value_.dtype()));
-    if (at->second.shape() != e.value_.shape() || !convertible)
-      misshaped.push_back(path + " (expected " + e.value_.shape().str() + " " + name_of(e.value_.dtype()) + ", found " +
-                          at->second.shape().str() + " " + name_of(at->second.dtype()) + ")");
-    else
-      copies.push_back({e.value_, at->second});
-  });
-  if (options.strict) {
-    each_entry("", [&](const std::string& path, const Registered& e) {
-      if (e.persistent_ && !found.contains(e.value_.impl())) missing.push_back(path);
-    });
-    for (const auto& [path, value] : state)
-      if (!known.contains(path)) unexpected.push_back(path);
-  }
-  if (!missing.empty() || !unexpected.empty() || !misshaped.empty()) {
-    std::string message = "load_state_dict: the state does not fit the module";
-    list(message, "missing", missing);
-    list(message, "unexpected", unexpected);
-    list(message, "misshaped", misshaped);
-    throw ValueError(message, here);
-  }
-  const NoGrad off;
-  for (Copy& c : copies) copy_(c.to, c.from);
-}
-
-void Module::save(const std::string& path, Here here) const { save_safetensors(path, state_dict(), {}, here); }
-
-void Module::load(const std::string& path, const LoadOptions& options, Here here) {
-  load_state_dict(load_safetensors(path, here).tensors, options, here);
 }
 
 std::string Module::path() const {

@@ -8,6 +8,7 @@
 #include "nn/attention/lsh.h"
 #include "nn/attention/multihead.h"
 #include "nn/gradcheck.h"
+#include "nn/hooks.h"
 #include "nn/init.h"
 #include "nn/layers/activation.h"
 #include "nn/layers/character_encoder.h"
@@ -29,3 +30,5 @@
 #include "nn/module.h"
 #include "nn/parameter.h"
 #include "nn/recurrent/recurrent.h"
+#include "nn/weight_average.h"
+#include "nn/weight_norm.h"

@@ -1,5 +1,7 @@
 #include "nn/parameter.h"
 
+#include <unordered_map>
+
 #include "autograd/ops/elementwise.h"
 #include "autograd/runtime/error.h"
 #include "autograd/tape/modes.h"
@@ -9,6 +11,13 @@
 namespace attune::nn {
 
 namespace {
+
+// What parameters that are made of others were last, a thread each: threads may share a model that does not change.
+thread_local constinit bool made_values_gone = false;
+struct MadeValues : std::unordered_map<const Registered*, Tensor> {
+  ~MadeValues() { made_values_gone = true; }
+};
+thread_local MadeValues made_values;
 
 std::string kind_of(const Tensor& x) { return x.shape().str() + " " + name_of(x.dtype()); }
 
@@ -36,12 +45,42 @@ std::string Registered::path() const {
   return above.empty() ? name_ : above + "." + name_;
 }
 
+Registered::~Registered() {
+  if (!made_values_gone && !made_values.empty()) made_values.erase(this);
+}
+
+const Tensor& Registered::made() const { return made_values[this] = made_->make(); }
+
+Tensor& Registered::own(const char* who, Here here) {
+  if (made_)
+    throw GradError(std::string(who) + ": " + path() + " is made of " + made_->parts[0]->path() + " and " +
+                        made_->parts[1]->path() + ": these have the elements and gradients",
+                    here);
+  return value_;
+}
+
+Registered& Registered::requires_grad_(bool on, Here here) {
+  if (made_)
+    for (const auto& part : made_->parts) part->requires_grad_(on, here);
+  else
+    value_.requires_grad_(on, here);
+  return *this;
+}
+
+void Registered::zero_grad() {
+  if (made_)
+    for (const auto& part : made_->parts) part->zero_grad();
+  else
+    value_.zero_grad();
+}
+
 void Registered::assign(const Value& v) {
   const Tensor& value = v.tensor();
   if (&value == &value_ && value.defined()) return;
   check_fits(path(), value_, value, "assigned", v.here());
   check_unrecorded(path(), value, v.here());
   const NoGrad off;
+  if (made_) return made_->assign(value);
   attune::copy_(value_, value, v.here());
 }
 
@@ -49,7 +88,7 @@ void Registered::change(char how, const Operand& by) {
   if (!value_.defined()) check_fits(path(), value_, {}, "assigned", by.here());
   if (by.tensor() && by.tensor()->defined()) check_unrecorded(path(), *by.tensor(), by.here());
   const NoGrad off;
-  const Tensor old = value_.detach();
+  const Tensor old = tensor().detach();
   const Tensor changed = how == '+'   ? add(old, by, by.here())
                          : how == '-' ? sub(old, by, by.here())
                          : how == '*' ? mul(old, by, by.here())
@@ -59,6 +98,8 @@ void Registered::change(char how, const Operand& by) {
 
 void Registered::tie(const Registered& other, Here here) {
   check_fits(path(), value_, other.tensor(), "tied to it", here);
+  if (made_ || other.made_)
+    throw ValueError((made_ ? path() : other.path()) + ": is made of others and cannot be tied", here);
   value_ = other.value_;
 }
 

@@ -25,6 +25,9 @@
 namespace attune::nn {
 
 class Module;
+enum class Role : std::uint8_t { parameter, buffer };
+template <Role role>
+class Held;
 
 /// What parameters and buffers share: a tensor that a module has registered, with the methods of a Tensor.
 class Registered : public StandsForTensor, public std::enable_shared_from_this<Registered> {
@@ -44,10 +47,11 @@ class Registered : public StandsForTensor, public std::enable_shared_from_this<R
 
   Registered(const Registered&) = delete;
   Registered& operator=(const Registered&) = delete;
-  ~Registered() = default;
+  ~Registered();
 
-  /// The module's tensor.
-  const Tensor& tensor() const { return value_; }
+  /// The module's tensor. One that is made of others (weight_norm) is made anew; it is there until this thread asks for
+  /// it again.
+  const Tensor& tensor() const { return made_ ? made() : value_; }
   operator const Tensor&() const { return tensor(); }
   /// From the root of the module: "encoder.layers.0.weight".
   std::string path() const;
@@ -59,7 +63,7 @@ class Registered : public StandsForTensor, public std::enable_shared_from_this<R
 
   // ---- as a Tensor
 
-  bool defined() const { return tensor().defined(); }
+  bool defined() const { return value_.defined(); }
   const Shape& shape() const { return value_.shape(); }
   const Strides& strides() const { return value_.strides(); }
   DType dtype() const { return value_.dtype(); }
@@ -73,7 +77,7 @@ class Registered : public StandsForTensor, public std::enable_shared_from_this<R
   }
   template <class T>
   T* mutable_data(Here here = Here::current()) {
-    return value_.mutable_data<T>(here);
+    return own("mutable_data", here).mutable_data<T>(here);
   }
   double item(Here here = Here::current()) const { return tensor().item(here); }
   template <class T>
@@ -81,17 +85,15 @@ class Registered : public StandsForTensor, public std::enable_shared_from_this<R
     return tensor().to_vector<T>();
   }
   bool requires_grad() const { return tensor().requires_grad(); }
-  Registered& requires_grad_(bool on = true, Here here = Here::current()) {
-    value_.requires_grad_(on, here);
-    return *this;
-  }
+  Registered& requires_grad_(bool on = true, Here here = Here::current());
   bool is_leaf() const { return tensor().is_leaf(); }
-  Tensor grad() const { return value_.grad(); }
-  void set_grad(const Tensor& g, Here here = Here::current()) { value_.set_grad(g, here); }
-  void zero_grad() { value_.zero_grad(); }
+  /// Throws GradError for one that is made of others: they have the gradients.
+  Tensor grad(Here here = Here::current()) const { return own("grad", here).grad(); }
+  void set_grad(const Tensor& g, Here here = Here::current()) { own("set_grad", here).set_grad(g, here); }
+  void zero_grad();
   Tensor detach() const { return tensor().detach(); }
   int register_hook(std::function<Tensor(const Tensor& grad)> hook, Here here = Here::current()) {
-    return value_.register_hook(std::move(hook), here);
+    return own("register_hook", here).register_hook(std::move(hook), here);
   }
   void remove_hook(int id) { value_.remove_hook(id); }
   TensorImpl* impl() const { return tensor().impl(); }
@@ -104,29 +106,29 @@ class Registered : public StandsForTensor, public std::enable_shared_from_this<R
   // ---- in-place changes under the rules of autograd/ops/inplace.h
 
   friend Registered& copy_(Registered& x, const Tensor& from, Here here = Here::current()) {
-    attune::copy_(x.value_, from, here);
+    attune::copy_(x.own("copy_", here), from, here);
     return x;
   }
   friend Registered& fill_(Registered& x, const Scalar& value, Here here = Here::current()) {
-    attune::fill_(x.value_, value, here);
+    attune::fill_(x.own("fill_", here), value, here);
     return x;
   }
   friend Registered& add_(Registered& x, const Operand& y, const Scalar& alpha = 1, Here here = Here::current()) {
-    attune::add_(x.value_, y, alpha, here);
+    attune::add_(x.own("add_", here), y, alpha, here);
     return x;
   }
   friend Registered& mul_(Registered& x, const Operand& y, Here here = Here::current()) {
-    attune::mul_(x.value_, y, here);
+    attune::mul_(x.own("mul_", here), y, here);
     return x;
   }
   friend Registered& uniform_(Registered& x, double low, double high, Generator& g = default_generator(),
                               Here here = Here::current()) {
-    attune::uniform_(x.value_, low, high, g, here);
+    attune::uniform_(x.own("uniform_", here), low, high, g, here);
     return x;
   }
   friend Registered& normal_(Registered& x, double mean, double std, Generator& g = default_generator(),
                              Here here = Here::current()) {
-    attune::normal_(x.value_, mean, std, g, here);
+    attune::normal_(x.own("normal_", here), mean, std, g, here);
     return x;
   }
 
@@ -142,14 +144,27 @@ class Registered : public StandsForTensor, public std::enable_shared_from_this<R
 
  private:
   friend class Module;
+  friend Held<Role::parameter>& weight_norm(Held<Role::parameter>&, std::int64_t, Here);
+  friend Held<Role::parameter>& remove_weight_norm(Held<Role::parameter>&, Here);
+  friend void copy_state(const Module&, Module&, Here);
+
+  /// How a parameter is made of others of its module.
+  struct Made {
+    std::vector<std::shared_ptr<Registered>> parts;
+    std::function<Tensor()> make;
+    std::function<void(const Tensor&)> assign;  // sets the parts so that they make this
+  };
+  const Tensor& made() const;
+  /// value_, if this is not made of others.
+  Tensor& own(const char* who, Here here);
+  const Tensor& own(const char* who, Here here) const { return const_cast<Registered*>(this)->own(who, here); }
 
   Module* owner_;
   std::string name_;
-  Tensor value_;  // undefined if the module was made without it
+  Tensor value_;  // undefined if the module was made without it; of one that is made, its shape and dtype alone
   bool trainable_, persistent_;
+  std::unique_ptr<Made> made_;
 };
-
-enum class Role : std::uint8_t { parameter, buffer };
 
 /// A Registered that can be assigned to. Its values become those of a tensor, or of another parameter, of the same
 /// shape and dtype, off the tape, in place: handles, the optimiser and requires_grad stay, and a backward pass that had

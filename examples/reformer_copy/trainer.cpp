@@ -161,7 +161,7 @@ double Trainer::evaluate(Hashes hashes, int batches) {
 
 void Trainer::save(const std::string& path) const {
   std::map<std::string, Tensor> tensors;
-  for (const auto& [name, value] : model_.state_dict()) tensors["model." + name] = value;
+  for (const auto& [name, value] : model_.shared_state_dict()) tensors["model." + name] = value;
   for (const auto& [name, value] : optimizer_.state_dict()) tensors["optimizer." + name] = value;
   std::vector<double> points;
   for (const Point& p : history_) points.insert(points.end(), {p.step, p.loss, p.accuracy});

@@ -30,13 +30,16 @@ AdditiveAttention::AdditiveAttention(std::int64_t query_dim, std::int64_t key_di
       score_weight(parameter("score_weight", zeros({hidden}))) {}
 
 Tensor AdditiveAttention::precompute(const Tensor& keys, Here here) const {
-  const Scope scope(*this, "AdditiveAttention", here);
+  const Scope scope(*this, "AdditiveAttention", here, Scope::no_call);
   return linear(keys, key_weight);
 }
 
-AdditiveResult AdditiveAttention::operator()(const Tensor& query, const Tensor& keys, const Tensor& precomputed,
-                                             const Tensor& key_padding_mask, Here here) const {
+AdditiveResult AdditiveAttention::operator()(const Tensor& given_query, const Tensor& given_keys,
+                                             const Tensor& precomputed, const Tensor& key_padding_mask,
+                                             Here here) const {
   const Scope scope(*this, "AdditiveAttention", here);
+  const Tensors inputs = scope.in(Tensors{given_query, given_keys});
+  const Tensor &query = inputs[0], &keys = inputs[1];
   const Op op{"additive_attention", here};
   op.check_floating(query);
   op.check_same_dtype(query, keys);
@@ -64,8 +67,10 @@ AdditiveResult AdditiveAttention::operator()(const Tensor& query, const Tensor& 
     scores = masked_fill(scores, unsqueeze(key_padding_mask, 1), -std::numeric_limits<double>::infinity());
   const Tensor weights = softmax(scores, -1);
   const Tensor context = matmul(weights, seen);
-  if (single) return {squeeze(context, 1), squeeze(weights, 1)};
-  return {context, weights};
+  AdditiveResult r{context, weights};
+  if (single) r = {squeeze(context, 1), squeeze(weights, 1)};
+  scope.out_parts(r.context, r.weights);
+  return r;
 }
 
 }  // namespace attune::nn

@@ -10,6 +10,8 @@ namespace attune::nn {
 /// Self-attention within a window of chunks, with queries, keys and values of their own.
 class LocalSelfAttention : public Module {
  public:
+  using Options = LocalOptions;
+  using LastOptions = HeadOptions;
   LocalSelfAttention(std::int64_t d_model, std::int64_t heads, const LocalOptions& options = {},
                      const HeadOptions& shape = {}, Here here = Here::current());
   /// x [b, n, d_model]; key_padding_mask [b, n] bool, true hides.

@@ -14,10 +14,27 @@ using detail::head_size;
 using detail::no_bias;
 using detail::split_heads;
 
+namespace {
+
+const LshOptions& checked(const detail::Check& check, const LshOptions& o) {
+  constexpr std::int64_t most = 1 << 20;
+  if (o.hashes < 1 || o.hashes > most)
+    check.fail("hashes = " + std::to_string(o.hashes) + " is not in [1, " + std::to_string(most) + "]");
+  check.window(o.chunk, o.chunks_before, o.chunks_after, o.dropout);
+  for (const std::int64_t b : o.buckets)
+    if (b < 2 || b % 2 != 0) check.fail("buckets must be even and positive, got " + o.buckets.str());
+  check.at_least(0, o.max_length, "max_length");
+  check.finite(o.norm_epsilon, "norm_epsilon");
+  check.finite(o.self_penalty, "self_penalty");
+  return o;
+}
+
+}  // namespace
+
 LshSelfAttention::LshSelfAttention(std::int64_t d, std::int64_t heads, const LshOptions& o, const HeadOptions& shape,
                                    Here here)
     : Module(here),
-      options(o),
+      options(checked({"LshSelfAttention", *this}, o)),
       heads_(heads),
       head_dim_(head_size({"LshSelfAttention", *this}, d, heads, shape.head_dim)),
       query_key_(child<Linear>("query_key", d, heads * head_dim_, no_bias)),
@@ -36,8 +53,9 @@ Tensor LshSelfAttention::buckets_of(const Tensor& qk, LshOptions o, const LshCal
   });
 }
 
-LshResult LshSelfAttention::operator()(const Tensor& x, const LshCall& call, Here here) const {
+LshResult LshSelfAttention::operator()(const Tensor& input, const LshCall& call, Here here) const {
   const Scope scope(*this, "LshSelfAttention", here);
+  const Tensor& x = scope.in(input);
   check_input("LshSelfAttention", x, query_key_.weight.size(1), here);
   const std::int64_t b = x.size(0), n = x.size(1);
   const Tensor qk = split_heads(query_key_(x), heads_, head_dim_), v = split_heads(value_(x), heads_, head_dim_);
@@ -48,11 +66,11 @@ LshResult LshSelfAttention::operator()(const Tensor& x, const LshCall& call, Her
   const RandomKey key = o.dropout > 0 ? default_generator().next() : RandomKey{};
   const Tensor y = lsh_attention(qk, v, buckets, o, call.key_padding_mask, key);
   const Tensor joined = reshape(y, {b, n, heads_ * head_dim_});
-  return {output_ ? (*output_)(joined) : joined, buckets};
+  return {scope.out(output_ ? (*output_)(joined) : joined), buckets};
 }
 
 Tensor LshSelfAttention::buckets(const Tensor& x, const LshCall& call, Here here) const {
-  const Scope scope(*this, "LshSelfAttention", here);
+  const Scope scope(*this, "LshSelfAttention", here, Scope::no_call);
   check_input("LshSelfAttention", x, query_key_.weight.size(1), here);
   const NoGrad off;
   return buckets_of(split_heads(query_key_(x), heads_, head_dim_), options, call);
@@ -60,7 +78,7 @@ Tensor LshSelfAttention::buckets(const Tensor& x, const LshCall& call, Here here
 
 Tensor LshSelfAttention::weights(const Tensor& x, const Tensor& buckets, const Tensor& key_padding_mask,
                                  Here here) const {
-  const Scope scope(*this, "LshSelfAttention", here);
+  const Scope scope(*this, "LshSelfAttention", here, Scope::no_call);
   check_input("LshSelfAttention", x, query_key_.weight.size(1), here);
   const NoGrad off;
   return lsh_attention_weights(split_heads(query_key_(x), heads_, head_dim_), buckets, options, key_padding_mask);

@@ -26,6 +26,8 @@ struct LshResult {
 ///     Tensor y = attention(x).output;    // x, y: [b, n, 256]
 class LshSelfAttention : public Module {
  public:
+  using Options = LshOptions;
+  using LastOptions = HeadOptions;
   /// `options` can be changed between calls (more hashes in evaluation, say).
   LshSelfAttention(std::int64_t d_model, std::int64_t heads, const LshOptions& options = {},
                    const HeadOptions& shape = {}, Here here = Here::current());

@@ -20,6 +20,8 @@ std::int64_t checked(const detail::Check& check, std::int64_t d, std::int64_t he
   check.probability(o.dropout, "dropout");
   check.at_least(0, o.key_dim, "key_dim");
   check.at_least(0, o.value_dim, "value_dim");
+  if (check.at_least(0, o.key_heads, "key_heads") > 0 && heads % o.key_heads != 0)
+    check.fail("key_heads = " + std::to_string(o.key_heads) + " does not divide heads = " + std::to_string(heads));
   return d;
 }
 
@@ -28,14 +30,14 @@ void spread_over_heads(Tensor& term) {
   if (term.defined() && term.rank() == 3) term = unsqueeze(term, 1);
 }
 
-AttentionResult in_heads(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads, AttentionOptions o,
-                         bool need_weights) {
+AttentionResult in_heads(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads, std::int64_t key_heads,
+                         AttentionOptions o, bool need_weights) {
   spread_over_heads(o.attention_mask);
   spread_over_heads(o.bias);
   const auto heads_of = [&](const Tensor& x, std::int64_t n) {
     return permute(reshape(x, {x.size(0), x.size(1), n, x.size(2) / n}), {0, 2, 1, 3});
   };
-  const std::int64_t key_heads = o.grouped_heads ? k.size(2) / (q.size(2) / heads) : heads;
+  o.grouped_heads = key_heads != heads;  // query head i has key head i / (heads / key_heads)
   const AttentionResult a =
       scaled_dot_product_attention(heads_of(q, heads), heads_of(k, key_heads), heads_of(v, key_heads), o, need_weights);
   return {flatten(permute(a.output, {0, 2, 1, 3}), 2, 3), a.weights};
@@ -65,6 +67,8 @@ MultiheadAttention::MultiheadAttention(std::int64_t d, std::int64_t heads, const
     : Module(here),
       d_(checked({"MultiheadAttention", *this}, d, heads, o)),
       heads_(heads),
+      key_heads_(o.key_heads == 0 ? heads : o.key_heads),
+      key_size_(d / heads * key_heads_),
       dropout_(o.dropout),
       zero_attention_(o.zero_attention),
       generator_(o.generator),
@@ -76,19 +80,19 @@ MultiheadAttention::MultiheadAttention(std::int64_t d, std::int64_t heads, const
     return &w;
   };
   if (joint_) {
-    in_ = projection("in_proj_weight", 3 * d, d);
+    in_ = projection("in_proj_weight", d + 2 * key_size_, d);
   } else {
     q_ = projection("q_proj_weight", d, d);
-    k_ = projection("k_proj_weight", d, o.key_dim == 0 ? d : o.key_dim);
-    v_ = projection("v_proj_weight", d, o.value_dim == 0 ? d : o.value_dim);
+    k_ = projection("k_proj_weight", key_size_, o.key_dim == 0 ? d : o.key_dim);
+    v_ = projection("v_proj_weight", key_size_, o.value_dim == 0 ? d : o.value_dim);
   }
   if (o.bias) {
-    bias_ = &parameter("in_proj_bias", zeros({3 * d}));
+    bias_ = &parameter("in_proj_bias", zeros({d + 2 * key_size_}));
     init::zeros_(out_.bias());
   }
   if (!o.bias_kv) return;
   const auto extra = [&](const char* name) {
-    Parameter& w = parameter(name, zeros({1, 1, d}));
+    Parameter& w = parameter(name, zeros({1, 1, key_size_}));
     init::xavier_normal_(w);
     return &w;
   };
@@ -103,7 +107,14 @@ AttentionResult MultiheadAttention::operator()(const Tensor& x, const MultiheadC
 AttentionResult MultiheadAttention::operator()(const Tensor& query, const Tensor& key, const Tensor& value,
                                                const MultiheadCall& call, Here here) const {
   const Scope scope(*this, "MultiheadAttention", here);
+  AttentionResult r = attend(scope.in(Tensors{query, key, value}), call, here);
+  scope.out_parts(r.output, r.weights);
+  return r;
+}
+
+AttentionResult MultiheadAttention::attend(const Tensors& inputs, const MultiheadCall& call, Here here) const {
   const Op op{"multihead_attention", here};
+  const Tensor &query = inputs[0], &key = inputs[1], &value = inputs[2];
   op.check_floating(query);
   op.check_floating(key);
   op.check_floating(value);
@@ -112,15 +123,17 @@ AttentionResult MultiheadAttention::operator()(const Tensor& query, const Tensor
     op.fail_shape("query " + query.shape().str() + ", key " + key.shape().str() + " and value " + value.shape().str() +
                   " do not fit [b, t, " + std::to_string(d_) + "], [b, s, ..], [b, s, ..]");
   const std::int64_t b = query.size(0), t = query.size(1), s = key.size(1);
-  const auto bias_part = [&](std::int64_t i) { return bias_ ? slice(*bias_, 0, i * d_, (i + 1) * d_) : Tensor(); };
+  const std::int64_t ends[] = {0, d_, d_ + key_size_,
+                               d_ + 2 * key_size_};  // of queries, keys and values among the rows
+  const auto bias_part = [&](int i) { return bias_ ? slice(*bias_, 0, ends[i], ends[i + 1]) : Tensor(); };
   Tensor q, k, v;
   if (joint_ && query.impl() == key.impl() && key.impl() == value.impl()) {
     const Tensor all = linear(query, *in_, bias_ ? *bias_ : Tensor());  // one product for all three
-    const Tensors parts = split(all, {d_, d_, d_}, 2);
+    const Tensors parts = split(all, {d_, key_size_, key_size_}, 2);
     q = parts[0], k = parts[1], v = parts[2];
   } else {
-    const auto weight_part = [&](const Parameter* own, std::int64_t i) -> Tensor {
-      return joint_ ? slice(*in_, 0, i * d_, (i + 1) * d_) : *own;
+    const auto weight_part = [&](const Parameter* own, int i) -> Tensor {
+      return joint_ ? slice(*in_, 0, ends[i], ends[i + 1]) : *own;
     };
     q = linear(query, weight_part(q_, 0), bias_part(0));
     k = linear(key, weight_part(k_, 1), bias_part(1));
@@ -152,14 +165,14 @@ AttentionResult MultiheadAttention::operator()(const Tensor& query, const Tensor
     o.attention_mask = o.attention_mask.defined() ? logical_or(o.attention_mask, padding) : padding;
   }
   const auto add_key = [&](const Tensor& key_part, const Tensor& value_part) {
-    k = cat({k, expand(key_part, {b, 1, d_})}, 1);
-    v = cat({v, expand(value_part, {b, 1, d_})}, 1);
+    k = cat({k, expand(key_part, {b, 1, key_size_})}, 1);
+    v = cat({v, expand(value_part, {b, 1, key_size_})}, 1);
   };
   if (bias_k_) add_key(*bias_k_, *bias_v_);
-  if (zero_attention_) add_key(zeros({1, 1, d_}, k.dtype()), zeros({1, 1, d_}, v.dtype()));
+  if (zero_attention_) add_key(zeros({1, 1, key_size_}, k.dtype()), zeros({1, 1, key_size_}, v.dtype()));
   const std::int64_t keys = k.size(1);
   if (keys > s) see_more_keys(o, t, s, keys - s);
-  const AttentionResult a = in_heads(q, k, v, heads_, o, call.need_weights);
+  const AttentionResult a = in_heads(q, k, v, heads_, key_heads_, o, call.need_weights);
   return {out_(a.output), a.weights.defined() && call.average_weights ? mean(a.weights, {1}) : a.weights};
 }
 
@@ -179,7 +192,8 @@ AttentionResult multihead_attention(const Tensor& q, const Tensor& k, const Tens
                     "] and [b, s, g d'] with g dividing the " + std::to_string(heads) + " heads of q " +
                     q.shape().str());
   }
-  return in_heads(q, k, v, heads, o, need_weights);
+  const std::int64_t key_heads = o.grouped_heads ? k.size(2) / (q.size(2) / heads) : heads;
+  return in_heads(q, k, v, heads, key_heads, o, need_weights);
 }
 
 }  // namespace attune::nn

@@ -11,6 +11,7 @@ struct MultiheadOptions {
   double dropout = 0;              ///< of the probabilities, while training
   std::int64_t key_dim = 0;        ///< of the keys' input; 0: d_model
   std::int64_t value_dim = 0;      ///< of the values' input; 0: d_model
+  std::int64_t key_heads = 0;      ///< heads of keys and values, each shared by heads / key_heads queries; 0: heads
   bool bias_kv = false;            ///< one learned key and value more, after the given ones, which no mask hides
   bool zero_attention = false;     ///< a key and value of zeros more, at the very end, which no mask hides
   Generator* generator = nullptr;  ///< of the dropout; null: the default one
@@ -34,9 +35,12 @@ struct MultiheadCall {
 ///     Tensor z = attention(x, memory, memory, {.key_padding_mask = padding}).output; // padding [b, s]: true hides
 class MultiheadAttention : public Module {
  public:
-  /// Throws ValueError unless heads divides d_model and the options are in range. in_proj_weight [3 d, d] (rows of
-  /// queries, keys, values) is Glorot-uniform, biases are zero; if key_dim or value_dim differs from d_model there
-  /// are q_proj_weight, k_proj_weight and v_proj_weight instead. bias_k and bias_v [1, 1, d] are Glorot-normal.
+  using Options = MultiheadOptions;
+  /// Throws ValueError unless heads divides d_model, key_heads heads, and the options are in range. in_proj_weight
+  /// [3 d, d] (rows of queries, keys, values) is Glorot-uniform, biases are zero; if key_dim or value_dim differs from
+  /// d_model there are q_proj_weight, k_proj_weight and v_proj_weight instead. bias_k and bias_v [1, 1, d] are
+  /// Glorot-normal. With key_heads (grouped queries, Ainslie et al. 2023) keys and values have d key_heads / heads rows
+  /// instead of d.
   MultiheadAttention(std::int64_t d_model, std::int64_t heads, const MultiheadOptions& options = {},
                      Here here = Here::current());
 
@@ -48,7 +52,9 @@ class MultiheadAttention : public Module {
                              const MultiheadCall& call = {}, Here here = Here::current()) const;
 
  private:
-  std::int64_t d_, heads_;
+  AttentionResult attend(const Tensors& inputs, const MultiheadCall& call, Here here) const;
+
+  std::int64_t d_, heads_, key_heads_, key_size_;  // key_size_: of all key heads together
   double dropout_;
   bool zero_attention_;
   Generator* generator_;

@@ -3,7 +3,9 @@
 
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <string>
+#include <tuple>
 
 #include "autograd/runtime/error.h"
 #include "nn/module.h"
@@ -28,9 +30,20 @@ class Check {
     return p;
   }
   /// Finite and not negative.
-  double epsilon(double eps) const {
-    if (!(eps >= 0 && std::isfinite(eps))) fail("eps = " + std::to_string(eps) + " must be finite and not negative");
-    return eps;
+  double finite(double x, const char* what) const {
+    if (!(x >= 0 && std::isfinite(x))) fail(what + (" = " + std::to_string(x)) + " must be finite and not negative");
+    return x;
+  }
+  double epsilon(double eps) const { return finite(eps, "eps"); }
+  /// Of attention within chunks.
+  void window(std::int64_t chunk, std::int64_t before, std::int64_t after, double dropout) const {
+    constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
+    for (const auto& [least, n, what] :
+         {std::tuple{1, chunk, "chunk"}, {0, before, "chunks_before"}, {0, after, "chunks_after"}})
+      if (n < least || n > most)
+        fail(what + (" = " + std::to_string(n)) + " is not in [" + std::to_string(least) + ", " + std::to_string(most) +
+             "]");
+    if (!(dropout >= 0 && dropout < 1)) fail("dropout = " + std::to_string(dropout) + " is not in [0, 1)");
   }
   /// The size of a head: d_model / heads, which must then be whole.
   std::int64_t head_dim(std::int64_t d_model, std::int64_t heads) const {

@@ -20,12 +20,12 @@ Tensor activate(const Tensor& x, Activation f, Here here) {
 
 Tensor Activate::operator()(const Tensor& x, Here here) const {
   const Scope scope(*this, "Activate", here);
-  return activate(x, f_);
+  return scope.out(activate(scope.in(x), f_));
 }
 
 Tensor Softmax::operator()(const Tensor& x, Here here) const {
   const Scope scope(*this, "Softmax", here);
-  return softmax(x, axis_);
+  return scope.out(softmax(scope.in(x), axis_));
 }
 
 }  // namespace attune::nn

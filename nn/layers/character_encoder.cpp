@@ -27,8 +27,9 @@ CharacterEncoder::CharacterEncoder(std::int64_t characters, const CharacterEncod
   out_ = o.projection;
 }
 
-Tensor CharacterEncoder::operator()(const Tensor& characters, Here here) const {
+Tensor CharacterEncoder::operator()(const Tensor& input, Here here) const {
   const Scope scope(*this, "CharacterEncoder", here);
+  const Tensor& characters = scope.in(input);
   const Op op{"CharacterEncoder", here};
   op.check_defined(characters);
   if (characters.rank() == 0) op.fail_shape("characters [] must be [..., W]");
@@ -42,7 +43,7 @@ Tensor CharacterEncoder::operator()(const Tensor& characters, Here here) const {
   if (highway_) y = (*highway_)(y);
   if (projection_) y = (*projection_)(y);
   words.push_back(out_);
-  return reshape(y, words);
+  return scope.out(reshape(y, words));
 }
 
 }  // namespace attune::nn

@@ -28,6 +28,7 @@ struct CharacterEncoderOptions {
 /// filter.
 class CharacterEncoder : public Module {
  public:
+  using Options = CharacterEncoderOptions;
   explicit CharacterEncoder(std::int64_t characters, const CharacterEncoderOptions& options = {},
                             Here here = Here::current());
   Tensor operator()(const Tensor& characters, Here here = Here::current()) const;

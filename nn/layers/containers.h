@@ -18,12 +18,46 @@ namespace attune::nn {
 class Sequential : public Module {
  public:
   explicit Sequential(Here here = Here::current()) : Module(here) {}
-  /// Appends a module made of these arguments and returns it. Its line, for errors and parameters, is the one that made
-  /// the outermost module around it: that of the Sequential itself if nothing is.
+  /// Appends a module made of these arguments, of which braces are its options, and returns it. Its line, for errors
+  /// and parameters, is this one, or that of the outermost module around the container if that one knows its own.
+  template <class M>
+  M& add(Here here = Here::current()) {
+    return appended<M>(here);
+  }
+  template <class M, class A = OptionsOf<M>>
+  M& add(A&& a, Here here = Here::current()) {
+    return appended<M>(here, std::forward<A>(a));
+  }
+  template <class M, class A = OptionsOf<M>, class B = OptionsOf<M>>
+  M& add(A&& a, B&& b, Here here = Here::current()) {
+    return appended<M>(here, std::forward<A>(a), std::forward<B>(b));
+  }
+  template <class M, class A = OptionsOf<M>, class B = OptionsOf<M>, class C = OptionsOf<M>>
+  M& add(A&& a, B&& b, C&& c, Here here = Here::current()) {
+    return appended<M>(here, std::forward<A>(a), std::forward<B>(b), std::forward<C>(c));
+  }
+  template <class M, class A = OptionsOf<M>, class B = OptionsOf<M>, class C = OptionsOf<M>, class D = LastOptionsOf<M>>
+  M& add(A&& a, B&& b, C&& c, D&& d, Here here = Here::current()) {
+    return appended<M>(here, std::forward<A>(a), std::forward<B>(b), std::forward<C>(c), std::forward<D>(d));
+  }
+  template <class M, class A = OptionsOf<M>, class B = OptionsOf<M>, class C = OptionsOf<M>, class D = LastOptionsOf<M>,
+            class E = LastOptionsOf<M>>
+  M& add(A&& a, B&& b, C&& c, D&& d, E&& e, Here here = Here::current()) {
+    return appended<M>(here, std::forward<A>(a), std::forward<B>(b), std::forward<C>(c), std::forward<D>(d),
+                       std::forward<E>(e));
+  }
   template <class M, class... Args>
-  M& add(Args&&... args) {
+  requires(sizeof...(Args) > 5) M& add(Args&&... args) {  // at the container's line
+    return appended<M>(site(), std::forward<Args>(args)...);
+  }
+  std::size_t size() const { return steps_.size(); }
+  Tensor operator()(const Tensor& x, Here here = Here::current()) const;
+
+ private:
+  template <class M, class... Args>
+  M& appended(Here here, Args&&... args) {
     static_assert(std::is_invocable_r_v<Tensor, M&, const Tensor&>, "a step maps a tensor to a tensor");
-    M& m = child<M>(std::to_string(steps_.size()), std::forward<Args>(args)...);
+    M& m = child_at<M>(here, std::to_string(steps_.size()), std::forward<Args>(args)...);
     // A user's module need not take a call site.
     if constexpr (std::is_invocable_r_v<Tensor, M&, const Tensor&, Here>)
       steps_.push_back([&m](const Tensor& x) { return m(x, Here{}); });
@@ -31,10 +65,6 @@ class Sequential : public Module {
       steps_.push_back([&m](const Tensor& x) { return m(x); });
     return m;
   }
-  std::size_t size() const { return steps_.size(); }
-  Tensor operator()(const Tensor& x, Here here = Here::current()) const;
-
- private:
   std::vector<std::function<Tensor(const Tensor&)>> steps_;
 };
 
@@ -43,11 +73,33 @@ template <class M>
 class ModuleList : public Module {
  public:
   explicit ModuleList(Here here = Here::current()) : Module(here) {}
-  /// Appends a module made of these arguments and returns it. Its line is the list's, as in a Sequential.
+  /// As in a Sequential.
+  M& add(Here here = Here::current()) { return appended(here); }
+  template <class A = OptionsOf<M>>
+  M& add(A&& a, Here here = Here::current()) {
+    return appended(here, std::forward<A>(a));
+  }
+  template <class A = OptionsOf<M>, class B = OptionsOf<M>>
+  M& add(A&& a, B&& b, Here here = Here::current()) {
+    return appended(here, std::forward<A>(a), std::forward<B>(b));
+  }
+  template <class A = OptionsOf<M>, class B = OptionsOf<M>, class C = OptionsOf<M>>
+  M& add(A&& a, B&& b, C&& c, Here here = Here::current()) {
+    return appended(here, std::forward<A>(a), std::forward<B>(b), std::forward<C>(c));
+  }
+  template <class A = OptionsOf<M>, class B = OptionsOf<M>, class C = OptionsOf<M>, class D = LastOptionsOf<M>>
+  M& add(A&& a, B&& b, C&& c, D&& d, Here here = Here::current()) {
+    return appended(here, std::forward<A>(a), std::forward<B>(b), std::forward<C>(c), std::forward<D>(d));
+  }
+  template <class A = OptionsOf<M>, class B = OptionsOf<M>, class C = OptionsOf<M>, class D = LastOptionsOf<M>,
+            class E = LastOptionsOf<M>>
+  M& add(A&& a, B&& b, C&& c, D&& d, E&& e, Here here = Here::current()) {
+    return appended(here, std::forward<A>(a), std::forward<B>(b), std::forward<C>(c), std::forward<D>(d),
+                    std::forward<E>(e));
+  }
   template <class... Args>
-  M& add(Args&&... args) {
-    items_.push_back(&child<M>(std::to_string(items_.size()), std::forward<Args>(args)...));
-    return *items_.back();
+  requires(sizeof...(Args) > 5) M& add(Args&&... args) {  // at the container's line
+    return appended(site(), std::forward<Args>(args)...);
   }
   std::size_t size() const { return items_.size(); }
   /// Throws IndexError.
@@ -61,6 +113,11 @@ class ModuleList : public Module {
   auto end() const { return items_.end(); }
 
  private:
+  template <class... Args>
+  M& appended(Here here, Args&&... args) {
+    items_.push_back(&child_at<M>(here, std::to_string(items_.size()), std::forward<Args>(args)...));
+    return *items_.back();
+  }
   std::vector<M*> items_;
 };
 
@@ -73,13 +130,33 @@ template <class M>
 class ModuleDict : public Module {
  public:
   explicit ModuleDict(Here here = Here::current()) : Module(here) {}
-  /// Appends a module made of these arguments and returns it. Its line is the dictionary's, as in a Sequential. Throws
-  /// ValueError for a name that child() would refuse.
+  /// As in a Sequential. Throws ValueError for a name that child() would refuse.
+  M& add(const std::string& name, Here here = Here::current()) { return appended(here, name); }
+  template <class A = OptionsOf<M>>
+  M& add(const std::string& name, A&& a, Here here = Here::current()) {
+    return appended(here, name, std::forward<A>(a));
+  }
+  template <class A = OptionsOf<M>, class B = OptionsOf<M>>
+  M& add(const std::string& name, A&& a, B&& b, Here here = Here::current()) {
+    return appended(here, name, std::forward<A>(a), std::forward<B>(b));
+  }
+  template <class A = OptionsOf<M>, class B = OptionsOf<M>, class C = OptionsOf<M>>
+  M& add(const std::string& name, A&& a, B&& b, C&& c, Here here = Here::current()) {
+    return appended(here, name, std::forward<A>(a), std::forward<B>(b), std::forward<C>(c));
+  }
+  template <class A = OptionsOf<M>, class B = OptionsOf<M>, class C = OptionsOf<M>, class D = LastOptionsOf<M>>
+  M& add(const std::string& name, A&& a, B&& b, C&& c, D&& d, Here here = Here::current()) {
+    return appended(here, name, std::forward<A>(a), std::forward<B>(b), std::forward<C>(c), std::forward<D>(d));
+  }
+  template <class A = OptionsOf<M>, class B = OptionsOf<M>, class C = OptionsOf<M>, class D = LastOptionsOf<M>,
+            class E = LastOptionsOf<M>>
+  M& add(const std::string& name, A&& a, B&& b, C&& c, D&& d, E&& e, Here here = Here::current()) {
+    return appended(here, name, std::forward<A>(a), std::forward<B>(b), std::forward<C>(c), std::forward<D>(d),
+                    std::forward<E>(e));
+  }
   template <class... Args>
-  M& add(const std::string& name, Args&&... args) {
-    M& m = child<M>(name, std::forward<Args>(args)...);
-    items_.emplace_back(name, &m);
-    return m;
+  requires(sizeof...(Args) > 5) M& add(const std::string& name, Args&&... args) {  // at the container's line
+    return appended(site(), name, std::forward<Args>(args)...);
   }
   std::size_t size() const { return items_.size(); }
   bool contains(const std::string& name) const { return find(name) != nullptr; }
@@ -92,6 +169,12 @@ class ModuleDict : public Module {
   auto end() const { return items_.end(); }
 
  private:
+  template <class... Args>
+  M& appended(Here here, const std::string& name, Args&&... args) {
+    M& m = child_at<M>(here, name, std::forward<Args>(args)...);
+    items_.emplace_back(name, &m);
+    return m;
+  }
   M* find(const std::string& name) const {
     for (const auto& item : items_)
       if (item.first == name) return item.second;

@@ -73,9 +73,10 @@ Conv1d::Conv1d(std::int64_t in, std::int64_t out, std::int64_t kernel, const Con
   if (o.bias) init::uniform_(bias_, -bound, bound);
 }
 
-Tensor Conv1d::operator()(const Tensor& x, Here here) const {
+Tensor Conv1d::operator()(const Tensor& input, Here here) const {
   const Scope scope(*this, "Conv1d", here);
-  if (before_ + after_ == 0) return conv1d(x, weight, bias_, call_);
+  const Tensor& x = scope.in(input);
+  if (before_ + after_ == 0) return scope.out(conv1d(x, weight, bias_, call_));
   const Op op{"Conv1d", here};
   op.check_floating(x);
   op.check_same_dtype(x, weight);
@@ -87,12 +88,12 @@ Tensor Conv1d::operator()(const Tensor& x, Here here) const {
   if (x.size(-1) + before_ + after_ < window)
     op.fail_shape("a window of " + std::to_string(window) + " is longer than x " + x.shape().str() + " padded by " +
                   std::to_string(before_) + " and " + std::to_string(after_));
-  return conv1d(padded(op, x, mode_, before_, after_), weight, bias_, call_);
+  return scope.out(conv1d(padded(op, x, mode_, before_, after_), weight, bias_, call_));
 }
 
 Tensor MaxOverTime::operator()(const Tensor& x, Here here) const {
   const Scope scope(*this, "MaxOverTime", here);
-  return amax(x, {-1});
+  return scope.out(amax(scope.in(x), {-1}));
 }
 
 }  // namespace attune::nn

@@ -23,6 +23,7 @@ struct Conv1dOptions {
 /// throw ShapeError if a padding mode needs more elements than x has.
 class Conv1d : public Module {
  public:
+  using Options = Conv1dOptions;
   Conv1d(std::int64_t in, std::int64_t out, std::int64_t kernel, const Conv1dOptions& options = {},
          Here here = Here::current());
   Tensor operator()(const Tensor& x, Here here = Here::current()) const;

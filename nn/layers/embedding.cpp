@@ -32,7 +32,7 @@ Embedding::Embedding(std::int64_t n, std::int64_t d, const EmbeddingOptions& o, 
 
 Tensor Embedding::operator()(const Tensor& indices, Here here) const {
   const Scope scope(*this, "Embedding", here);
-  return embedding(weight, indices, padding_index_);
+  return scope.out(embedding(weight, scope.in(indices), padding_index_));
 }
 
 }  // namespace attune::nn

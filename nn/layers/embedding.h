@@ -13,6 +13,7 @@ struct EmbeddingOptions {
 /// sizes below 1 and a padding_index that is not in [-1, n); calls throw IndexError for an index outside [0, n).
 class Embedding : public Module {
  public:
+  using Options = EmbeddingOptions;
   Embedding(std::int64_t n, std::int64_t d, const EmbeddingOptions& options = {}, Here here = Here::current());
   Tensor operator()(const Tensor& indices, Here here = Here::current()) const;
 

@@ -31,7 +31,7 @@ FeedForward::FeedForward(std::int64_t d, std::int64_t d_ff, const FeedForwardOpt
 
 Tensor FeedForward::operator()(const Tensor& x, Here here) const {
   const Scope scope(*this, "FeedForward", here);
-  return feed_forward(x, linear1_, linear2_, dropout_, chunks_);
+  return scope.out(feed_forward(scope.in(x), linear1_, linear2_, dropout_, chunks_));
 }
 
 GatedFeedForward::GatedFeedForward(std::int64_t d, std::int64_t d_ff, const GatedFeedForwardOptions& o, Here here)
@@ -44,7 +44,8 @@ GatedFeedForward::GatedFeedForward(std::int64_t d, std::int64_t d_ff, const Gate
 
 Tensor GatedFeedForward::operator()(const Tensor& x, Here here) const {
   const Scope scope(*this, "GatedFeedForward", here);
-  return in_chunks(x, chunks_, [&](const Tensor& piece) { return down_(dropout_(gate_(piece) * up_(piece))); });
+  return scope.out(
+      in_chunks(scope.in(x), chunks_, [&](const Tensor& piece) { return down_(dropout_(gate_(piece) * up_(piece))); }));
 }
 
 }  // namespace attune::nn

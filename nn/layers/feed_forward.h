@@ -29,6 +29,7 @@ struct FeedForwardOptions {
 /// linear2(activation(linear1(x))): x [b, t, d], hidden size d_ff. Throws ValueError for bad options.
 class FeedForward : public Module {
  public:
+  using Options = FeedForwardOptions;
   FeedForward(std::int64_t d, std::int64_t d_ff, const FeedForwardOptions& options = {}, Here here = Here::current());
   Tensor operator()(const Tensor& x, Here here = Here::current()) const;
 
@@ -51,6 +52,7 @@ struct GatedFeedForwardOptions {
 /// Throws ValueError for bad options.
 class GatedFeedForward : public Module {
  public:
+  using Options = GatedFeedForwardOptions;
   GatedFeedForward(std::int64_t d, std::int64_t d_ff, const GatedFeedForwardOptions& options = {},
                    Here here = Here::current());
   Tensor operator()(const Tensor& x, Here here = Here::current()) const;

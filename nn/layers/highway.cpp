@@ -22,12 +22,12 @@ Highway::Highway(std::int64_t d, const HighwayOptions& o, Here here) : Module(he
 
 Tensor Highway::operator()(const Tensor& x, Here here) const {
   const Scope scope(*this, "Highway", here);
-  Tensor y = x;
+  Tensor y = scope.in(x);
   for (const Linear* layer : layers_) {
     const Tensors parts = chunk((*layer)(y), 2, -1);
     y = y + sigmoid(parts[1]) * (activate(parts[0], activation_) - y);
   }
-  return y;
+  return scope.out(y);
 }
 
 }  // namespace attune::nn

@@ -15,6 +15,7 @@ struct HighwayOptions {
 /// of one weight [2 d, d], in this order. Throws ValueError for sizes below 1.
 class Highway : public Module {
  public:
+  using Options = HighwayOptions;
   explicit Highway(std::int64_t d, const HighwayOptions& options = {}, Here here = Here::current());
   Tensor operator()(const Tensor& x, Here here = Here::current()) const;
 

@@ -28,7 +28,7 @@ Linear::Linear(std::int64_t in, std::int64_t out, const LinearOptions& o, Here h
 
 Tensor Linear::operator()(const Tensor& x, Here here) const {
   const Scope scope(*this, "Linear", here);
-  return linear(x, weight, bias_, activation_);
+  return scope.out(linear(scope.in(x), weight, bias_, activation_));
 }
 
 }  // namespace attune::nn

@@ -15,6 +15,7 @@ struct LinearOptions {
 /// Throws ValueError for sizes below 1.
 class Linear : public Module {
  public:
+  using Options = LinearOptions;
   Linear(std::int64_t in, std::int64_t out, const LinearOptions& options = {}, Here here = Here::current());
   Tensor operator()(const Tensor& x, Here here = Here::current()) const;
 

@@ -24,11 +24,12 @@ LayerNorm::LayerNorm(const Shape& shape, const LayerNormOptions& o, Here here)
       weight_(o.affine ? parameter("weight", ones(shape)) : absent("weight")),
       bias_(o.affine && o.bias ? parameter("bias", zeros(shape)) : absent("bias")) {}
 
-Tensor LayerNorm::operator()(const Tensor& x, Here here) const {
+Tensor LayerNorm::operator()(const Tensor& input, Here here) const {
   const Scope scope(*this, "LayerNorm", here);
-  if (weight_.defined()) return layer_norm(x, weight_, bias_, eps_);
+  const Tensor& x = scope.in(input);
+  if (weight_.defined()) return scope.out(layer_norm(x, weight_, bias_, eps_));
   // The operation takes the axes from its weight; by itself it would normalise over any last axis.
-  return layer_norm(x, ones(shape_, x.dtype()), {}, eps_);
+  return scope.out(layer_norm(x, ones(shape_, x.dtype()), {}, eps_));
 }
 
 RMSNorm::RMSNorm(std::int64_t d, double eps, Here here)
@@ -38,7 +39,7 @@ RMSNorm::RMSNorm(std::int64_t d, double eps, Here here)
 
 Tensor RMSNorm::operator()(const Tensor& x, Here here) const {
   const Scope scope(*this, "RMSNorm", here);
-  return rms_norm(x, weight, eps_);
+  return scope.out(rms_norm(scope.in(x), weight, eps_));
 }
 
 }  // namespace attune::nn

@@ -15,6 +15,7 @@ struct LayerNormOptions {
 /// Throws ValueError for no sizes, sizes below 1 and a bad eps; calls throw ShapeError if x does not end in `shape`.
 class LayerNorm : public Module {
  public:
+  using Options = LayerNormOptions;
   LayerNorm(const Shape& shape, const LayerNormOptions& options = {}, Here here = Here::current());
   LayerNorm(std::int64_t d, const LayerNormOptions& options = {}, Here here = Here::current())
       : LayerNorm(Shape{d}, options, here) {}

@@ -18,6 +18,7 @@ namespace {
 Tensor table(const detail::Check& check, const Shape& shape, double std) {
   for (std::int64_t s : shape)
     if (s < 1) check.fail("sizes must be at least 1, got " + shape.str());
+  check.finite(std, "std");
   Tensor t = zeros(shape);
   return init::normal_(t, 0, std);
 }
@@ -52,7 +53,8 @@ SinusoidalPositionEmbedding::SinusoidalPositionEmbedding(std::int64_t most, std:
 
 Tensor SinusoidalPositionEmbedding::operator()(std::int64_t n, std::int64_t offset, DType dtype, Here here) const {
   const Scope scope(*this, "SinusoidalPositionEmbedding", here);
-  return attune::to(positions({"SinusoidalPositionEmbedding", here}, table_, n, offset), dtype);
+  scope.in(Tensors{});
+  return scope.out(attune::to(positions({"SinusoidalPositionEmbedding", here}, table_, n, offset), dtype));
 }
 
 LearnedPositionEmbedding::LearnedPositionEmbedding(std::int64_t most, std::int64_t d, double std, Here here)
@@ -60,7 +62,8 @@ LearnedPositionEmbedding::LearnedPositionEmbedding(std::int64_t most, std::int64
 
 Tensor LearnedPositionEmbedding::operator()(std::int64_t n, std::int64_t offset, Here here) const {
   const Scope scope(*this, "LearnedPositionEmbedding", here);
-  return positions({"LearnedPositionEmbedding", here}, weight, n, offset);
+  scope.in(Tensors{});
+  return scope.out(positions({"LearnedPositionEmbedding", here}, weight, n, offset));
 }
 
 RotaryEmbedding::RotaryEmbedding(std::int64_t most, std::int64_t d, const RotaryOptions& o, Here here)
@@ -68,7 +71,8 @@ RotaryEmbedding::RotaryEmbedding(std::int64_t most, std::int64_t d, const Rotary
   const detail::Check check{"RotaryEmbedding", *this};
   check.at_least(0, most, "most");
   if (check.at_least(2, d, "d") % 2 != 0) check.fail("d = " + std::to_string(d) + " must be even");
-  if (!(o.base > 0)) check.fail("base = " + std::to_string(o.base) + " must be above 0");
+  if (!(o.base > 0 && std::isfinite(o.base)))
+    check.fail("base = " + std::to_string(o.base) + " must be above 0 and finite");
   std::vector<double> cosines, sines;
   for (std::int64_t p = 0; p < most; ++p)
     for (std::int64_t i = 0; i < d; i += 2) {
@@ -80,8 +84,9 @@ RotaryEmbedding::RotaryEmbedding(std::int64_t most, std::int64_t d, const Rotary
   sin_ = tensor(sines, {most, d / 2}, DType::float64);
 }
 
-Tensor RotaryEmbedding::operator()(const Tensor& x, std::int64_t offset, Here here) const {
+Tensor RotaryEmbedding::operator()(const Tensor& input, std::int64_t offset, Here here) const {
   const Scope scope(*this, "RotaryEmbedding", here);
+  const Tensor& x = scope.in(input);
   const Op op{"RotaryEmbedding", here};
   op.check_floating(x);
   const std::int64_t half = cos_.size(1);
@@ -93,7 +98,7 @@ Tensor RotaryEmbedding::operator()(const Tensor& x, std::int64_t offset, Here he
   const Tensor a = halves ? slice(x, -1, 0, half) : slice(x, -1, 0, to_end, 2),
                b = halves ? slice(x, -1, half) : slice(x, -1, 1, to_end, 2);
   const Tensors turned{a * c - b * s, a * s + b * c};
-  return halves ? cat(turned, -1) : flatten(stack(turned, -1), -2, -1);
+  return scope.out(halves ? cat(turned, -1) : flatten(stack(turned, -1), -2, -1));
 }
 
 Tensor relative_position_buckets(std::int64_t t, std::int64_t s, const RelativeBiasOptions& o, std::int64_t offset,
@@ -132,7 +137,8 @@ RelativePositionBias::RelativePositionBias(std::int64_t heads, const RelativeBia
 
 Tensor RelativePositionBias::operator()(std::int64_t t, std::int64_t s, std::int64_t offset, Here here) const {
   const Scope scope(*this, "RelativePositionBias", here);
-  return permute(embedding(weight, relative_position_buckets(t, s, options_, offset, here)), {2, 0, 1});
+  scope.in(Tensors{});
+  return scope.out(permute(embedding(weight, relative_position_buckets(t, s, options_, offset, here)), {2, 0, 1}));
 }
 
 AxialPositionEmbedding::AxialPositionEmbedding(std::int64_t n1, std::int64_t n2, std::int64_t d1, std::int64_t d2,
@@ -152,7 +158,8 @@ Tensor AxialPositionEmbedding::operator()(std::int64_t n, Here here) const {
                          " x " + std::to_string(n2_),
                      here);
   const Tensor all = cat({expand(rows_, {n1_, n2_, d1_}), expand(columns_, {n1_, n2_, d2_})}, 2);
-  return slice(reshape(all, {n1_ * n2_, d1_ + d2_}), 0, 0, n);
+  scope.in(Tensors{});
+  return scope.out(slice(reshape(all, {n1_ * n2_, d1_ + d2_}), 0, 0, n));
 }
 
 }  // namespace attune::nn

@@ -44,6 +44,7 @@ struct RotaryOptions {
 /// the product of a query and a key depends on their distance alone.
 class RotaryEmbedding : public Module {
  public:
+  using Options = RotaryOptions;
   /// For positions below `most` and heads of even size d. Throws ValueError for other sizes or a base not above 0.
   RotaryEmbedding(std::int64_t most, std::int64_t d, const RotaryOptions& options = {}, Here here = Here::current());
   /// x [..., n, d], queries or keys at positions offset .. offset + n - 1, turned. Throws ShapeError.
@@ -69,6 +70,7 @@ Tensor relative_position_buckets(std::int64_t t, std::int64_t s, const RelativeB
 /// T5's relative position bias: a learned number for each bucket and head, weight [buckets, heads].
 class RelativePositionBias : public Module {
  public:
+  using Options = RelativeBiasOptions;
   explicit RelativePositionBias(std::int64_t heads, const RelativeBiasOptions& options = {},
                                 Here here = Here::current());
   /// To be added to attention scores: [heads, t, s].

@@ -28,7 +28,7 @@ Projection::Projection(std::int64_t in, std::int64_t out, double std, Activation
 
 Tensor Projection::operator()(const Tensor& x, Here here) const {
   const Scope scope(*this, "Projection", here);
-  return linear(x, transpose(weight, 0, 1), bias, activation_);
+  return scope.out(linear(scope.in(x), transpose(weight, 0, 1), bias, activation_));
 }
 
 Tensor hidden_keys(const char* model, const Tensor& tokens, const Tensor& key_padding_mask, Here here) {

@@ -76,8 +76,9 @@ Gpt2::Gpt2(const Gpt2Config& c, Here here) : Module(here), config(checked({"Gpt2
   init::normal_(lm_head->weight, 0, config.std);
 }
 
-Tensor Gpt2::operator()(const Tensor& tokens, const Tensor& key_padding_mask, Here here) const {
+Tensor Gpt2::operator()(const Tensor& input, const Tensor& key_padding_mask, Here here) const {
   const Scope scope(*this, "Gpt2", here);
+  const Tensor& tokens = scope.in(input);
   const Tensor mask = hidden_keys("Gpt2", tokens, key_padding_mask, here);
   const std::int64_t n = tokens.size(1);
   if (n > config.positions)
@@ -88,11 +89,11 @@ Tensor Gpt2::operator()(const Tensor& tokens, const Tensor& key_padding_mask, He
   const Tensor positions = padded ? wpe(counted_positions(key_padding_mask)) : slice(wpe.weight, 0, 0, n);
   Tensor x = drop(wte(tokens) + positions);
   for (const Block* block : blocks) x = (*block)(x, mask);
-  return linear(ln_f(x), lm_head ? lm_head->weight : wte.weight);
+  return scope.out(linear(ln_f(x), lm_head ? lm_head->weight : wte.weight));
 }
 
 Tensor Gpt2::loss(const Tensor& logits, const Tensor& labels, Reduction reduction, Here here) const {
-  const Scope scope(*this, "Gpt2", here);
+  const Scope scope(*this, "Gpt2", here, Scope::no_call);
   return next_token_loss("Gpt2", logits, labels, reduction, here);
 }
 

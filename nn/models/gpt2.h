@@ -43,6 +43,8 @@ Gpt2Config gpt2_config_from_file(const std::string& path, Here here = Here::curr
 ///     nn::Gpt2 published(nn::gpt2_config_from_file("gpt2/config.json"));
 ///     published.load_published("gpt2/model.safetensors");
 struct Gpt2 : Module {
+  using Options = Gpt2Config;
+
   /// Throws ValueError for sizes that do not fit.
   explicit Gpt2(const Gpt2Config& config, Here here = Here::current());
 

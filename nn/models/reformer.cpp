@@ -151,17 +151,18 @@ Tensor Reformer::Head::operator()(const Tensor& x) const { return linear(x, deco
 
 Reformer::Reformer(const ReformerConfig& c, Here here) : Module(here), config(checked({"Reformer", *this}, c)) {}
 
-Tensor Reformer::operator()(const Tensor& tokens, const ReformerCall& call, Here here) {
+Tensor Reformer::operator()(const Tensor& input, const ReformerCall& call, Here here) {
   const Scope scope(*this, "Reformer", here);
+  const Tensor& tokens = scope.in(input);
   const auto [x, own] = padded(config, embeddings(tokens), call, here);
   const TwoStreams y = reversible_blocks(encoder.blocks(own, encoder.layers.size()), {x, x}, config.reversible);
   Tensor h = embeddings.dropout(encoder.norm(cat({y.first, y.second}, 2)));
   if (x.size(1) > tokens.size(1)) h = slice(h, 1, 0, tokens.size(1));
-  return head(h);
+  return scope.out(head(h));
 }
 
 Tensor Reformer::loss(const Tensor& logits, const Tensor& labels, Reduction reduction, Here here) const {
-  const Scope scope(*this, "Reformer", here);
+  const Scope scope(*this, "Reformer", here, Scope::no_call);
   if (causal(config, config.layers[0])) return next_token_loss("Reformer", logits, labels, reduction, here);
   return cross_entropy(logits, labels, {.reduction = reduction});
 }
@@ -171,7 +172,7 @@ std::int64_t Reformer::target_count(const Tensor& labels, Here here) const {
 }
 
 std::vector<Tensor> Reformer::buckets(const Tensor& tokens, const ReformerCall& call, Here here) {
-  const Scope scope(*this, "Reformer", here);
+  const Scope scope(*this, "Reformer", here, Scope::no_call);
   const NoGrad off;
   const auto [x, own] = padded(config, embeddings(tokens), call, here);
   std::vector<Tensor> out;
@@ -186,7 +187,7 @@ std::vector<Tensor> Reformer::buckets(const Tensor& tokens, const ReformerCall& 
 }
 
 AttentionPatternResult Reformer::attention_pattern(const Tensor& tokens, std::size_t layer, Here here) {
-  const Scope scope(*this, "Reformer", here);
+  const Scope scope(*this, "Reformer", here, Scope::no_call);
   const LshSelfAttention& attention = lsh_attention(layer, here);
   const NoGrad off;
   const detail::Evaluating evaluating(*this);

@@ -65,6 +65,8 @@ struct AttentionPatternResult {
 ///     model.eval();
 ///     Tensor logits = model(tokens);                // tokens [b, n] int64, logits [b, n, vocabulary]
 struct Reformer : Module {
+  using Options = ReformerConfig;
+
   /// Throws ValueError for sizes that do not fit.
   explicit Reformer(const ReformerConfig& config, Here here = Here::current());
 

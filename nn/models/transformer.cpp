@@ -40,9 +40,11 @@ TransformerEncoderLayer::TransformerEncoderLayer(std::int64_t d, std::int64_t he
 Tensor TransformerEncoderLayer::operator()(const Tensor& x, const MultiheadCall& call, Here here) const {
   const Scope scope(*this, "TransformerEncoderLayer", here);
   const bool pre = options_.pre_norm;
-  const Tensor h = residual(x, norm1_, pre, [&](const Tensor& t) { return dropout_(self_attn_(t, call).output); });
-  return residual(h, norm2_, pre,
-                  [&](const Tensor& t) { return feed_forward(t, linear1_, linear2_, dropout_, options_.ff_chunks); });
+  const Tensor h =
+      residual(scope.in(x), norm1_, pre, [&](const Tensor& t) { return dropout_(self_attn_(t, call).output); });
+  return scope.out(residual(h, norm2_, pre, [&](const Tensor& t) {
+    return feed_forward(t, linear1_, linear2_, dropout_, options_.ff_chunks);
+  }));
 }
 
 TransformerDecoderLayer::TransformerDecoderLayer(std::int64_t d, std::int64_t heads, const TransformerOptions& o,
@@ -58,15 +60,18 @@ TransformerDecoderLayer::TransformerDecoderLayer(std::int64_t d, std::int64_t he
       norm3_(child<LayerNorm>("norm3", d, norm_options(o))),
       dropout_(child<Dropout>("dropout", o.dropout, generator(o))) {}
 
-Tensor TransformerDecoderLayer::operator()(const Tensor& x, const Tensor& memory, const MultiheadCall& self,
+Tensor TransformerDecoderLayer::operator()(const Tensor& input, const Tensor& encoded, const MultiheadCall& self,
                                            const MultiheadCall& cross, Here here) const {
   const Scope scope(*this, "TransformerDecoderLayer", here);
+  const Tensors in = scope.in(Tensors{input, encoded});
+  const Tensor &x = in[0], &memory = in[1];
   const bool pre = options_.pre_norm;
   Tensor h = residual(x, norm1_, pre, [&](const Tensor& t) { return dropout_(self_attn_(t, self).output); });
   h = residual(h, norm2_, pre,
                [&](const Tensor& t) { return dropout_(multihead_attn_(t, memory, memory, cross).output); });
-  return residual(h, norm3_, pre,
-                  [&](const Tensor& t) { return feed_forward(t, linear1_, linear2_, dropout_, options_.ff_chunks); });
+  return scope.out(residual(h, norm3_, pre, [&](const Tensor& t) {
+    return feed_forward(t, linear1_, linear2_, dropout_, options_.ff_chunks);
+  }));
 }
 
 TransformerEncoder::TransformerEncoder(std::int64_t layers, std::int64_t d, std::int64_t heads,
@@ -79,9 +84,9 @@ TransformerEncoder::TransformerEncoder(std::int64_t layers, std::int64_t d, std:
 
 Tensor TransformerEncoder::operator()(const Tensor& x, const MultiheadCall& call, Here here) const {
   const Scope scope(*this, "TransformerEncoder", here);
-  Tensor h = x;
+  Tensor h = scope.in(x);
   for (const auto* layer : layers_) h = (*layer)(h, call);
-  return norm_ ? (*norm_)(h) : h;
+  return scope.out(norm_ ? (*norm_)(h) : h);
 }
 
 TransformerDecoder::TransformerDecoder(std::int64_t layers, std::int64_t d, std::int64_t heads,
@@ -92,12 +97,14 @@ TransformerDecoder::TransformerDecoder(std::int64_t layers, std::int64_t d, std:
   if (o.final_norm.value_or(o.pre_norm)) norm_ = &child<LayerNorm>("norm", d, norm_options(o));
 }
 
-Tensor TransformerDecoder::operator()(const Tensor& x, const Tensor& memory, const MultiheadCall& self,
+Tensor TransformerDecoder::operator()(const Tensor& input, const Tensor& encoded, const MultiheadCall& self,
                                       const MultiheadCall& cross, Here here) const {
   const Scope scope(*this, "TransformerDecoder", here);
-  Tensor h = x;
+  const Tensors in = scope.in(Tensors{input, encoded});
+  const Tensor& memory = in[1];
+  Tensor h = in[0];
   for (const auto* layer : layers_) h = (*layer)(h, memory, self, cross);
-  return norm_ ? (*norm_)(h) : h;
+  return scope.out(norm_ ? (*norm_)(h) : h);
 }
 
 }  // namespace attune::nn

@@ -27,6 +27,7 @@ struct TransformerOptions {
 /// Self-attention and feed-forward, each followed by dropout, with a residual connection and a layer norm.
 class TransformerEncoderLayer : public Module {
  public:
+  using Options = TransformerOptions;
   TransformerEncoderLayer(std::int64_t d_model, std::int64_t heads, const TransformerOptions& options = {},
                           Here here = Here::current());
   /// x [b, t, d_model]; `call` has the masks.
@@ -43,6 +44,7 @@ class TransformerEncoderLayer : public Module {
 /// The same with cross-attention to an encoder's output between the two.
 class TransformerDecoderLayer : public Module {
  public:
+  using Options = TransformerOptions;
   TransformerDecoderLayer(std::int64_t d_model, std::int64_t heads, const TransformerOptions& options = {},
                           Here here = Here::current());
   /// x [b, t, d_model], memory [b, s, d_model]; `self` is causal unless told otherwise.
@@ -64,6 +66,7 @@ class TransformerDecoderLayer : public Module {
 ///     Tensor y = encoder(embedded, {.key_padding_mask = padding});    // embedded, y: [b, t, 512]
 class TransformerEncoder : public Module {
  public:
+  using Options = TransformerOptions;
   TransformerEncoder(std::int64_t layers, std::int64_t d_model, std::int64_t heads,
                      const TransformerOptions& options = {}, Here here = Here::current());
   Tensor operator()(const Tensor& x, const MultiheadCall& call = {}, Here here = Here::current()) const;
@@ -79,6 +82,7 @@ class TransformerEncoder : public Module {
 ///     Tensor z = decoder(shifted, y, {.causal = true}, {.key_padding_mask = padding});
 class TransformerDecoder : public Module {
  public:
+  using Options = TransformerOptions;
   TransformerDecoder(std::int64_t layers, std::int64_t d_model, std::int64_t heads,
                      const TransformerOptions& options = {}, Here here = Here::current());
   Tensor operator()(const Tensor& x, const Tensor& memory, const MultiheadCall& self = {.causal = true},

@@ -46,7 +46,8 @@ RecurrentNet::RecurrentNet(const char* name, Cell cell, std::int64_t in, std::in
   if (cell != Cell::rnn && o.activation != Activation::tanh) check.fail("the activation is an RNN's to choose");
   if (o.proj_size >= hidden)
     check.fail("proj_size = " + std::to_string(o.proj_size) + " must be below hidden = " + std::to_string(hidden));
-  if (!(o.cell_clip >= 0 && o.projection_clip >= 0)) check.fail("clips must not be negative");
+  check.finite(o.cell_clip, "cell_clip");
+  check.finite(o.projection_clip, "projection_clip");
   if (o.projection_clip > 0 && o.proj_size == 0) check.fail("projection_clip needs a proj_size");
   check_activation(check, o.activation);
   const double bound = 1 / std::sqrt(static_cast<double>(hidden));
@@ -79,8 +80,11 @@ RecurrentResult RecurrentNet::one_way(const Tensor& x, const LstmState& initial,
   return lstm(gates, initial.h, initial.c, *w.w_hh, {}, or_none(w.w_hr), call);
 }
 
-RecurrentResult RecurrentNet::run(const Tensor& x, const LstmState& initial, const Tensor& lengths, Here here) const {
+RecurrentResult RecurrentNet::run(const Tensor& input, const LstmState& states_before, const Tensor& lengths,
+                                  Here here) const {
   const Scope scope(*this, name_, here);
+  const Tensors in = scope.in(Tensors{input, states_before.h, states_before.c});
+  const Tensor& x = in[0];
   const Op op{name_, here};
   op.check_floating(x);
   const bool single = x.rank() == 2, batch_first = options_.batch_first;
@@ -101,7 +105,7 @@ RecurrentResult RecurrentNet::run(const Tensor& x, const LstmState& initial, con
     if (s.shape() != fits) op.fail_shape(std::string(what) + " " + s.shape().str() + " must be " + fits.str());
     return unbind(single ? unsqueeze(s, 1) : s, 0);
   };
-  const Tensors h0 = states("h0", initial.h, out_), c0 = states("c0", initial.c, hidden_);
+  const Tensors h0 = states("h0", in[1], out_), c0 = states("c0", in[2], hidden_);
   Tensors hs, cs;
   for (std::size_t i = 0; i < weights_.size();) {
     Tensors outputs;
@@ -120,11 +124,13 @@ RecurrentResult RecurrentNet::run(const Tensor& x, const LstmState& initial, con
   }
   const auto together = [&](const Tensors& s) { return single ? squeeze(stack(s), 1) : stack(s); };
   now = single ? squeeze(now, 1) : batch_first ? transpose(now, 0, 1) : now;
-  return {now, together(hs), cell_ == Cell::lstm ? together(cs) : Tensor()};
+  RecurrentResult r{now, together(hs), cell_ == Cell::lstm ? together(cs) : Tensor()};
+  scope.out_parts(r.output, r.h, r.c);
+  return r;
 }
 
 RecurrentResult RecurrentNet::run_step(const Tensor& x, const LstmState& state, Here here) const {
-  const Scope scope(*this, name_, here);
+  const Scope scope(*this, name_, here, Scope::no_call);
   const Op op{name_, here};
   op.check_defined(x);
   if (options_.bidirectional) op.fail_value("a bidirectional network has no single steps");
@@ -183,22 +189,27 @@ Tensor RecurrentCell::batched(const char* what, const Tensor& state, const Tenso
 LSTMCell::LSTMCell(std::int64_t in, std::int64_t hidden, const CellOptions& o, Here here)
     : RecurrentCell("LSTMCell", 4, in, hidden, o.bias, here) {}
 
-LstmState LSTMCell::operator()(const Tensor& x, const LstmState& state, Here here) const {
+LstmState LSTMCell::operator()(const Tensor& input, const LstmState& state, Here here) const {
   const Scope scope(*this, name_, here);
+  const Tensors in = scope.in(Tensors{input, state.h, state.c});
+  const Tensor& x = in[0];
   const Tensor gates = projected(x, {});  // checks x, before the states are compared with it
-  const LstmState next =
-      lstm_cell(gates, {batched("h", state.h, x), batched("c", state.c, x)}, weight_hh_, or_none(bias_hh_));
-  return x.rank() == 1 ? LstmState{squeeze(next.h, 0), squeeze(next.c, 0)} : next;
+  LstmState next = lstm_cell(gates, {batched("h", in[1], x), batched("c", in[2], x)}, weight_hh_, or_none(bias_hh_));
+  if (x.rank() == 1) next = {squeeze(next.h, 0), squeeze(next.c, 0)};
+  scope.out_parts(next.h, next.c);
+  return next;
 }
 
 GRUCell::GRUCell(std::int64_t in, std::int64_t hidden, const CellOptions& o, Here here)
     : RecurrentCell("GRUCell", 3, in, hidden, o.bias, here) {}
 
-Tensor GRUCell::operator()(const Tensor& x, const Tensor& h, Here here) const {
+Tensor GRUCell::operator()(const Tensor& input, const Tensor& before, Here here) const {
   const Scope scope(*this, name_, here);
+  const Tensors in = scope.in(Tensors{input, before});
+  const Tensor &x = in[0], &h = in[1];
   const Tensor gates = projected(x, {});
   const Tensor next = gru_cell(gates, batched("h", h, x), weight_hh_, or_none(bias_hh_));
-  return x.rank() == 1 ? squeeze(next, 0) : next;
+  return scope.out(x.rank() == 1 ? squeeze(next, 0) : next);
 }
 
 RNNCell::RNNCell(std::int64_t in, std::int64_t hidden, Activation activation, const CellOptions& o, Here here)
@@ -206,11 +217,13 @@ RNNCell::RNNCell(std::int64_t in, std::int64_t hidden, Activation activation, co
   check_activation({name_, *this}, activation);
 }
 
-Tensor RNNCell::operator()(const Tensor& x, const Tensor& h, Here here) const {
+Tensor RNNCell::operator()(const Tensor& input, const Tensor& before, Here here) const {
   const Scope scope(*this, name_, here);
+  const Tensors in = scope.in(Tensors{input, before});
+  const Tensor &x = in[0], &h = in[1];
   const Tensor gates = projected(x, {});
   const Tensor next = rnn_cell(gates, batched("h", h, x), weight_hh_, or_none(bias_hh_), activation_);
-  return x.rank() == 1 ? squeeze(next, 0) : next;
+  return scope.out(x.rank() == 1 ? squeeze(next, 0) : next);
 }
 
 }  // namespace attune::nn

@@ -35,6 +35,9 @@ struct RecurrentOptions {
 /// Constructors throw ValueError for options out of range or of another kind of network; calls throw ShapeError,
 /// DTypeError and, for lengths, ValueError.
 class RecurrentNet : public Module {
+ public:
+  using Options = RecurrentOptions;
+
  protected:
   enum class Cell : std::uint8_t { rnn, gru, lstm };
   /// `name` is a literal.
@@ -107,8 +110,15 @@ class RNN : public RecurrentNet {
   }
 };
 
+struct CellOptions {
+  bool bias = true;
+};
+
 /// The parameters weight_ih [G H, I], weight_hh [G H, H], bias_ih and bias_hh [G H] of a single cell.
 class RecurrentCell : public Module {
+ public:
+  using Options = CellOptions;
+
  protected:
   RecurrentCell(const char* name, std::int64_t gates, std::int64_t in, std::int64_t hidden, bool bias, Here here);
   /// x [B, I] or [I] projected to [B, G H], and a state [B, H] or [H] to match; throws ShapeError.
@@ -118,10 +128,6 @@ class RecurrentCell : public Module {
   const char* name_;
   Parameter &weight_ih_, &weight_hh_;
   Parameter *bias_ih_ = nullptr, *bias_hh_ = nullptr;
-};
-
-struct CellOptions {
-  bool bias = true;
 };
 
 /// One step of a cell: x [B, I] or [I], states [B, H] or [H], zeros if undefined.

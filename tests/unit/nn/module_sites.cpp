@@ -58,16 +58,16 @@ TEST_CASE("module: parameters are leaves at the line that made the outermost mod
   const Inner inner;
   for (const nn::Module* m : {static_cast<const nn::Module*>(&outer), static_cast<const nn::Module*>(&inner)})
     for (const std::string& site : lines(*m)) CHECK(site.starts_with("module_sites.cpp:"));
-  line = __LINE__ + 1;
   nn::Sequential steps;
+  line = __LINE__ + 1;
   steps.add<nn::Linear>(2, 2);
   CHECK(lines(steps) == at(line));
-  line = __LINE__ + 1;
   nn::ModuleList<nn::Linear> list;
+  line = __LINE__ + 1;
   list.add(2, 2);
   CHECK(lines(list) == at(line));
-  line = __LINE__ + 1;
   nn::ModuleDict<nn::Linear> named;
+  line = __LINE__ + 1;
   named.add("one", 2, 2);
   CHECK(lines(named) == at(line));
   line = __LINE__ + 1;
@@ -97,13 +97,12 @@ TEST_CASE("module: a user's module that takes a call site hands it to all below"
   CHECK(nn::Linear(2, 2, {}, Here{"user.cpp", 7}).weight.node()->site().str() == "user.cpp:7");
 }
 
-TEST_CASE("module: what a container's add refuses is refused at the line that made the container") {
+TEST_CASE("module: what a container's add refuses is refused at its line") {
   struct Many : nn::Module {
     Many(int a, int b, int c, int d, int e) : sum(a + b + c + d + e) {}
     Tensor operator()(const Tensor& x) const { return sum * x; }
     int sum;
   };
-  const int line = __LINE__ + 1;
   nn::Sequential steps;
   nn::ModuleList<nn::Linear> list;
   nn::ModuleDict<nn::LSTM> recurrent;
@@ -116,14 +115,21 @@ TEST_CASE("module: what a container's add refuses is refused at the line that ma
     }
     return std::string("nothing thrown");
   };
-  const std::string first = std::to_string(line), second = std::to_string(line + 1), third = std::to_string(line + 2);
-  CHECK(line_of([&] { steps.add<nn::Dropout>(2.0); }) == first);
-  CHECK(line_of([&] { steps.add<nn::Linear>(0, 2); }) == first);
-  CHECK(line_of([&] { steps.add<nn::Conv1d>(2, 2, 0, nn::Conv1dOptions{}); }) == first);
-  CHECK(line_of([&] { list.add(0, 2); }) == second);
-  CHECK(line_of([&] { recurrent.add("lstm", 2, 3, nn::RecurrentOptions{.layers = 0}); }) == third);
+  CHECK(line_of([&] { steps.add<nn::Dropout>(2.0); }) == std::to_string(__LINE__));
+  CHECK(line_of([&] { steps.add<nn::Linear>(0, 2); }) == std::to_string(__LINE__));
+  CHECK(line_of([&] { steps.add<nn::Conv1d>(2, 2, 0, {.groups = 2}); }) == std::to_string(__LINE__));
+  CHECK(line_of([&] { list.add(0, 2); }) == std::to_string(__LINE__));
+  CHECK(line_of([&] { recurrent.add("lstm", 2, 3, {.layers = 0}); }) == std::to_string(__LINE__));
   CHECK(steps.size() == 0);
   CHECK(list.size() == 0);
   CHECK(recurrent.size() == 0);
   CHECK(steps.add<Many>(1, 2, 3, 4, 5).sum == 15);
+
+  // In a module that does not know its line, too.
+  struct Net : nn::Module {
+    nn::ModuleList<nn::Linear>& list = child<nn::ModuleList<nn::Linear>>("list");
+    int line = __LINE__ + 1;
+    explicit Net(std::int64_t in) { list.add(in, 2); }
+  };
+  CHECK(line_of([&] { Net net(0); }) == std::to_string(Net(1).line));
 }

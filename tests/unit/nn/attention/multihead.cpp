@@ -225,3 +225,36 @@ TEST_CASE("multihead_attention: grouped heads") {
   CHECK(thrown([&] { nn::multihead_attention(q, normal({2, 4, 6}, 2), v, 4, {.grouped_heads = true}); })
             .find("g dividing the 4 heads") != std::string::npos);
 }
+
+TEST_CASE("multihead: grouped queries share a key and value head") {
+  nn::MultiheadAttention grouped(16, 8, {.key_heads = 2}), whole(16, 8);
+  randomize(grouped);
+  whole.to(float64);
+  CHECK(grouped.state_dict().at("in_proj_weight").shape() == Shape{16 + 2 * 4, 16});
+  // The same attention with each key head written out four times.
+  nn::StateDict state = grouped.state_dict();
+  for (const char* name : {"in_proj_weight", "in_proj_bias"}) {
+    const Tensor w = state.at(name);
+    const auto spread = [&](std::int64_t from) {
+      Shape rows = w.shape(), all = w.shape();
+      rows[0] = 2, all[0] = 16;
+      const Tensor part = slice(w, 0, from, from + 4);
+      return reshape(repeat_interleave(reshape(part, {2, 2, -1}), 4, 0), all);
+    };
+    state[name] = cat({slice(w, 0, 0, 16), spread(16), spread(20)}, 0);
+  }
+  whole.load_state_dict(state);
+  const Tensor x = normal({2, 5, 16}), y = normal({2, 7, 16}, 2);
+  for (const bool causal : {false, true}) {
+    const nn::MultiheadCall call{.causal = causal, .need_weights = true, .average_weights = false};
+    const AttentionResult a = grouped(x, call), b = whole(x, call);
+    CHECK(close(a.output.detach(), Plain(b.output.detach()), 1e-12));
+    CHECK(a.weights.shape() == Shape{2, 8, 5, 5});
+    CHECK(close(a.weights.detach(), Plain(b.weights.detach()), 1e-12));
+  }
+  CHECK(close(grouped(x, y, y).output.detach(), Plain(whole(x, y, y).output.detach()), 1e-12));
+  nn::MultiheadAttention small(4, 4, {.key_dim = 3, .key_heads = 1, .bias_kv = true, .zero_attention = true});
+  randomize(small);
+  CHECK(check_gradients(small, [&](const Tensors& in) { return Tensors{small(in[0], in[1], in[0]).output}; },
+                        {normal_leaf({1, 2, 4}), normal_leaf({1, 2, 3}, 2)}) == "");
+}
