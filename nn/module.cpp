@@ -5,7 +5,9 @@
 
 #include "autograd/io/safetensors.h"
 #include "autograd/ops/create.h"
+#include "autograd/ops/elementwise.h"
 #include "autograd/ops/inplace.h"
+#include "autograd/ops/reduce.h"
 #include "autograd/runtime/error.h"
 #include "autograd/tape/op.h"
 #include "autograd/tape/replay.h"
@@ -197,6 +199,13 @@ void list(std::string& message, const char* what, const std::vector<std::string>
   for (const std::string& e : entries) message += separator + e, separator = ", ";
 }
 
+/// Of one shape; NaN equals NaN.
+bool same_values(const Tensor& a, const Tensor& b) {
+  if (a.numel() == 0 || a.raw() == b.raw()) return true;
+  const Tensor x = attune::to(a.detach(), b.dtype()), y = b.detach();
+  return all(logical_or(eq(x, y), logical_and(ne(x, x), ne(y, y))));
+}
+
 }  // namespace
 
 void Module::load_state_dict(const StateDict& state, const LoadOptions& options, Here here) {
@@ -204,8 +213,9 @@ void Module::load_state_dict(const StateDict& state, const LoadOptions& options,
     Tensor to, from;
   };
   std::vector<Copy> copies;
-  std::vector<std::string> missing, unexpected, misshaped;
+  std::vector<std::string> missing, unexpected, misshaped, differing;
   std::unordered_set<const TensorImpl*> found;
+  std::unordered_map<const TensorImpl*, const StateDict::value_type*> chosen;  // of a tied parameter's, the first
   std::unordered_set<std::string> known;
   each_entry("", [&](const std::string& path, const Entry& e) {
     if (!e.persistent) return;
@@ -223,8 +233,10 @@ void Module::load_state_dict(const StateDict& state, const LoadOptions& options,
     if (at->second.shape() != e.value.shape() || !convertible)
       misshaped.push_back(path + " (expected " + e.value.shape().str() + " " + name_of(e.value.dtype()) + ", found " +
                           at->second.shape().str() + " " + name_of(at->second.dtype()) + ")");
-    else
+    else if (const auto [first, fresh] = chosen.emplace(e.value.impl(), &*at); fresh)
       copies.push_back({e.value, at->second});
+    else if (!same_values(first->second->second, at->second))
+      differing.push_back(first->second->first + " and " + path);
   });
   if (options.strict) {
     each_entry("", [&](const std::string& path, const Entry& e) {
@@ -233,11 +245,12 @@ void Module::load_state_dict(const StateDict& state, const LoadOptions& options,
     for (const auto& [path, value] : state)
       if (!known.contains(path)) unexpected.push_back(path);
   }
-  if (!missing.empty() || !unexpected.empty() || !misshaped.empty()) {
+  if (!missing.empty() || !unexpected.empty() || !misshaped.empty() || !differing.empty()) {
     std::string message = "load_state_dict: the state does not fit the module";
     list(message, "missing", missing);
     list(message, "unexpected", unexpected);
     list(message, "misshaped", misshaped);
+    list(message, "tied, but with different values", differing);
     throw ValueError(message, here);
   }
   const NoGrad off;

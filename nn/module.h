@@ -78,7 +78,8 @@ class Module {
   /// Parameters and persistent buffers by path, sharing storage with the module.
   StateDict state_dict() const;
   /// Copies a state into the module, converting floating dtypes. Throws ValueError listing every missing, unexpected
-  /// and misshaped entry, and then has changed nothing. A tied parameter may stand under any of its paths.
+  /// and misshaped entry, and then has changed nothing. A tied parameter may stand under any of its paths; values under
+  /// several of them must be equal.
   void load_state_dict(const StateDict& state, const LoadOptions& options = {}, Here here = Here::current());
   /// The same through a safetensors file.
   void save(const std::string& path, Here here = Here::current()) const;
