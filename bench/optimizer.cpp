@@ -57,10 +57,11 @@ Tensors parameters_of(const benchmark::State& state) {
 }
 
 template <class Optimizer, class Options>
-void step(benchmark::State& state, const Options& options, std::int64_t bytes_an_element) {
+void step(benchmark::State& state, const Options& options, std::int64_t bytes_an_element, bool checked = true) {
   Optimizer optimizer(parameters_of(state), options);
-  optimizer.step(true);  // makes the state
-  for (auto _ : state) optimizer.step(true);
+  const optim::StepOptions how{.keep_gradients = true, .refuse_nonfinite = checked};
+  optimizer.step(how);  // makes the state
+  for (auto _ : state) optimizer.step(how);
   count_bytes(state, bytes_an_element);
 }
 
@@ -86,6 +87,10 @@ int main(int argc, char** argv) {
   add("sgd_momentum", [](auto& s) { step<optim::SGD>(s, optim::SGDOptions{.momentum = 0.9}, 20); });
   add("adamw", [](auto& s) { step<optim::AdamW>(s, optim::AdamWOptions{}, 28); });
   add("adamw_no_decay", [](auto& s) { step<optim::AdamW>(s, optim::AdamWOptions{.weight_decay = 0}, 28); });
+  add("adamw_unchecked", [](auto& s) { step<optim::AdamW>(s, optim::AdamWOptions{}, 28, false); });
+  add("adamw_amsgrad", [](auto& s) { step<optim::AdamW>(s, optim::AdamWOptions{.amsgrad = true}, 36); });
+  add("rmsprop", [](auto& s) { step<optim::RMSprop>(s, optim::RMSpropOptions{}, 20); });
+  add("adagrad", [](auto& s) { step<optim::Adagrad>(s, optim::AdagradOptions{}, 20); });
   add("adadelta", [](auto& s) { step<optim::Adadelta>(s, optim::AdadeltaOptions{}, 28); });
   add("adafactor", [](auto& s) { step<optim::Adafactor>(s, optim::AdafactorOptions{}, 24); });
   add("clip_grad_norm", clip);

@@ -142,7 +142,18 @@ void adagrad_piece(const Updated<T>& u, Size begin, Size end, const AdagradRule&
 template <class T>
 bool all_finite(const T* x, Size n) {
   const hn::ScalableTag<T> d;
-  return sum<4>(d, n, [=](auto s, Size i) ATTUNE_SIMD { return hn::Mul(s.load(x + i), hn::Zero(s.d)); }) == 0;
+  const Size step = lanes(d);
+  const auto zero = hn::Zero(d);
+  auto a = zero, b = zero, c = zero, e = zero;
+  Size i = 0;
+  for (; i + 4 * step <= n; i += 4 * step) {
+    a = hn::MulAdd(hn::LoadU(d, x + i), zero, a);
+    b = hn::MulAdd(hn::LoadU(d, x + i + step), zero, b);
+    c = hn::MulAdd(hn::LoadU(d, x + i + 2 * step), zero, c);
+    e = hn::MulAdd(hn::LoadU(d, x + i + 3 * step), zero, e);
+  }
+  for (; i < n; i += step) a = hn::MulAdd(Step<decltype(d)>{d, n - i}.load(x + i), zero, a);
+  return hn::AllTrue(d, hn::Eq(hn::Add(hn::Add(a, b), hn::Add(c, e)), zero));
 }
 
 const RuleKernels<float>* rules_f32() {
