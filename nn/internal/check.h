@@ -43,7 +43,7 @@ class Check {
       if (n < least || n > most)
         fail(what + (" = " + std::to_string(n)) + " is not in [" + std::to_string(least) + ", " + std::to_string(most) +
              "]");
-    if (!(dropout >= 0 && dropout < 1)) fail("dropout = " + std::to_string(dropout) + " is not in [0, 1)");
+    probability(dropout, "dropout");  // 1 is for the operation to refuse, in training
   }
   /// The size of a head: d_model / heads, which must then be whole.
   std::int64_t head_dim(std::int64_t d_model, std::int64_t heads) const {

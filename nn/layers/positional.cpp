@@ -71,8 +71,7 @@ RotaryEmbedding::RotaryEmbedding(std::int64_t most, std::int64_t d, const Rotary
   const detail::Check check{"RotaryEmbedding", *this};
   check.at_least(0, most, "most");
   if (check.at_least(2, d, "d") % 2 != 0) check.fail("d = " + std::to_string(d) + " must be even");
-  if (!(o.base > 0 && std::isfinite(o.base)))
-    check.fail("base = " + std::to_string(o.base) + " must be above 0 and finite");
+  if (!(o.base > 0 && std::isfinite(o.base))) check.fail("base = " + std::to_string(o.base) + " must be above 0");
   std::vector<double> cosines, sines;
   for (std::int64_t p = 0; p < most; ++p)
     for (std::int64_t i = 0; i < d; i += 2) {

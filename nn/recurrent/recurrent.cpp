@@ -46,8 +46,7 @@ RecurrentNet::RecurrentNet(const char* name, Cell cell, std::int64_t in, std::in
   if (cell != Cell::rnn && o.activation != Activation::tanh) check.fail("the activation is an RNN's to choose");
   if (o.proj_size >= hidden)
     check.fail("proj_size = " + std::to_string(o.proj_size) + " must be below hidden = " + std::to_string(hidden));
-  check.finite(o.cell_clip, "cell_clip");
-  check.finite(o.projection_clip, "projection_clip");
+  if (!(o.cell_clip >= 0 && o.projection_clip >= 0)) check.fail("clips must not be negative");
   if (o.projection_clip > 0 && o.proj_size == 0) check.fail("projection_clip needs a proj_size");
   check_activation(check, o.activation);
   const double bound = 1 / std::sqrt(static_cast<double>(hidden));

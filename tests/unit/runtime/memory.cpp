@@ -44,13 +44,13 @@ TEST_CASE("pool: a block may be freed by another thread than the one that made i
 }
 
 TEST_CASE("pool: what cannot be had is refused before anything is allocated") {
-  CHECK(refusal<MemoryError>([] { empty({std::int64_t{1} << 50}); }).find("memory: ") == 0);
+  CHECK(refusal<MemoryError>([] { empty({std::int64_t{1} << 50}); }).find("empty: memory: ") == 0);
   CHECK(refusal<ShapeError>([] {
           empty({std::int64_t{1} << 40, std::int64_t{1} << 40});
-        }).find("shape: the number of elements of ") == 0);
+        }).find("empty: shape: the number of elements of ") == 0);
   CHECK(refusal<ShapeError>([] { empty({std::int64_t{1} << 61}, float64); }).find("overflow 64 bits") !=
         std::string::npos);
-  CHECK(refusal<ShapeError>([] { empty({-1}); }) == "shape: negative size in [-1]");
+  CHECK(refusal<ShapeError>([] { empty({-1}); }) == "empty: shape: negative size in [-1]");
   CHECK(refusal<ValueError>([] { set_memory_budget(-1); }).find("set_memory_budget: ") == 0);
 }
 

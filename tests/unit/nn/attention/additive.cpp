@@ -85,6 +85,7 @@ TEST_CASE("AdditiveAttention") {
 TEST_CASE("AdditiveAttention: what hidden keys hold has no influence") {
   nn::AdditiveAttention m(3, 4, 5);
   randomize(m);
+  m.to(float32);
   const Tensor padding = flags({0, 0, 1, 0, 1, 0}, {2, 3});
   for (const bool ahead : {false, true}) {
     const auto find = [&](double what) {

@@ -30,7 +30,7 @@ TEST_CASE("CharacterEncoder") {
   CHECK(nn::CharacterEncoder(262).out() == 512);
   CHECK(thrown([&] {
           small(index_tensor({1}, {1, 1}));
-        }) == "ShapeError: conv1d: a window of 2 is longer than the padded length 1 of x [1, 2, 1]");
+        }) == "ShapeError: conv0: conv1d: a window of 2 is longer than the padded length 1 of x [1, 2, 1]");
   CHECK(thrown([] { nn::CharacterEncoder(9, {.filters = {}}); }) ==
         "ValueError: CharacterEncoder: needs at least one filter");
 }

@@ -317,10 +317,10 @@ TEST_CASE("reformer: wrong configurations and inputs") {
         "Reformer: tokens must be [batch, length], got [16]");
   CHECK(refusal<IndexError>([&] {
           model(full({1, 16}, 13, int64));
-        }) == "embedding: index 13 is out of range for axis 0 of [13, 16]");
+        }) == "reformer.embeddings.word_embeddings: embedding: index 13 is out of range for axis 0 of [13, 16]");
   CHECK(refusal<ShapeError>([&] {
           model(zeros({1, 17}, int64));
-        }) == "AxialPositionEmbedding: 17 positions do not fit 4 x 4");
+        }) == "reformer.embeddings.position_embeddings.weights: AxialPositionEmbedding: 17 positions do not fit 4 x 4");
   for (const std::int64_t chunk : {std::int64_t{0}, std::int64_t{-4}, (std::int64_t{1} << 62) + 1}) {
     nn::ReformerConfig wrong = small_config(1);
     wrong.lsh.chunk = chunk;
@@ -337,7 +337,9 @@ TEST_CASE("reformer: wrong configurations and inputs") {
         "Reformer: tokens must be [batch, length], got [10]");
   CHECK(refusal<ShapeError>([&] { model.attention_pattern(select(tokens, 0, 0), 0); }) ==
         "Reformer: tokens must be [batch, length], got [10]");
-  CHECK(refusal<IndexError>([&] { model.attention_pattern(full({1, 10}, 13, int64), 0); }).starts_with("embedding"));
+  CHECK(refusal<IndexError>([&] {
+          model.attention_pattern(full({1, 10}, 13, int64), 0);
+        }).starts_with("reformer.embeddings.word_embeddings: embedding"));
   CHECK(model.training());
   CHECK(refusal<IndexError>([&] { model.lsh_attention(9); }) == "Reformer: there is no layer 9 of 1");
   for (const Tensor& mask : {zeros({7, 3}, boolean), ones({2, 3}, boolean), ones({10}, boolean)})

@@ -202,5 +202,7 @@ TEST_CASE("transformer: names, modes, errors") {
         }).starts_with("ValueError: MultiheadAttention: dropout = 1.5"));
   CHECK(thrown([] { nn::TransformerEncoder(-1, 4, 2); }) ==
         "ValueError: TransformerEncoder: layers = -1 must be at least 0");
-  CHECK(thrown([&] { encoder(zeros({2, 3, 5})); }).starts_with("ShapeError: multihead_attention: query [2, 3, 5]"));
+  CHECK(thrown([&] {
+          encoder(zeros({2, 3, 5}));
+        }).starts_with("ShapeError: layers.0.self_attn: multihead_attention: query [2, 3, 5]"));
 }
