@@ -236,8 +236,8 @@ Tensor lerp(const Tensor& a, const Tensor& b, const Operand& w, Here here) {
     op.fail_shape("the weight " + weight.shape().str() + " does not broadcast to " + a.shape().str() + " and " +
                   b.shape().str());
   // At an end the other one has no influence, not even if it is not finite.
-  const Tensor rest = 1 - weight, from = detail::finite_where_weightless(expand(a, ends), rest),
-               to = detail::finite_where_weightless(expand(b, ends), weight), way = to - from;
+  const Tensor rest = 1 - weight, from = detail::finite_where_weightless(a, rest),
+               to = detail::finite_where_weightless(b, weight), way = to - from;
   return where(lt(abs(weight), 0.5), from + weight * way, to - rest * way);
 }
 

@@ -325,13 +325,13 @@ bool any_equal(const Tensor& x, bool value) {
 
 bool all(const Tensor& x, Here here) {
   const Op op{"all", here};
-  detail::check_bool(op, x, "x");
+  op.check_dtype(x, DType::boolean);
   return !any_equal(x, false);
 }
 
 bool any(const Tensor& x, Here here) {
   const Op op{"any", here};
-  detail::check_bool(op, x, "x");
+  op.check_dtype(x, DType::boolean);
   return any_equal(x, true);
 }
 

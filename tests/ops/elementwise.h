@@ -190,7 +190,7 @@ inline Rows elementwise_rows() {
        .call = [](const Tensors& x) -> Tensors { return {where(gt(x[0].detach() + x[1].detach(), 0), x[0], x[1])}; },
        .shapes = detail::binary_shapes(),
        .bad = [] { where(zeros({2}), zeros({2}), 1); },
-       .message = "where: needs bool, got float32 [2]",
+       .message = "where: the condition needs bool, got float32 [2]",
        .bench = {{1 << 20}, {1 << 20}}},
       {.name = "masked_fill",
        .call = [](const Tensors& x) -> Tensors { return {masked_fill(x[0], gt(x[0].detach(), 0), 7)}; },

@@ -35,7 +35,7 @@ inline Rows index_rows() {
        .shapes = {{{2, 3}}, {{}}, {{0, 2}}, {{1, 3}}},
        .domains = {{.kinks = {0}}},
        .bad = [] { masked_select(zeros({2}), zeros({2})); },
-       .message = "masked_select: needs bool, got float32 [2]",
+       .message = "masked_select: the mask needs bool, got float32 [2]",
        .bench = {{1024, 1024}}},
   };
 }

@@ -58,7 +58,6 @@ void check(const Op& op, const LshOptions& o) {
                   " and chunks_after = " + std::to_string(o.chunks_after) + " must not be negative");
   for (std::int64_t f : o.buckets)
     if (f < 2 || f % 2 != 0) op.fail_value("bucket counts must be even and positive, got " + o.buckets.str());
-  if (o.max_length < 0) op.fail_value("max_length = " + std::to_string(o.max_length) + " must not be negative");
   if (!(o.norm_epsilon >= 0)) op.fail_value("norm_epsilon = " + detail::text(o.norm_epsilon) + " must not be negative");
   if (!(o.dropout >= 0 && o.dropout < 1)) op.fail_value("dropout = " + detail::text(o.dropout) + " is not in [0, 1)");
 }

@@ -222,10 +222,10 @@ TEST_CASE("cross_entropy: wrong calls") {
         }) == "ShapeError: cross_entropy: target [3] does not fit logits [2, 10], which are [..., classes]");
   CHECK(thrown([&] { cross_entropy(scalar(1), index_tensor({0}, Shape{})); }) ==
         "ShapeError: cross_entropy: logits [] are not [..., classes]");
-  CHECK(thrown([&] { cross_entropy(x, zeros({2}, x.dtype())); }) ==
-        "ShapeError: cross_entropy: target [2] is float32, and so the probability of each class, which has the shape "
-        "of the "
-        "logits [2, 10]; classes are int64");
+  CHECK(
+      thrown([&] { cross_entropy(x, zeros({2}, x.dtype())); }) ==
+      "ShapeError: cross_entropy: target [2] is float32, and so the probability of each class, which has the shape of "
+      "the logits [2, 10]; classes are int64");
   CHECK(thrown([&] {
           cross_entropy(zeros({2, 10}, int64), index_tensor({1, 2}));
         }) == "DTypeError: cross_entropy: needs float32 or float64, got int64 [2, 10]");
