@@ -62,7 +62,7 @@ TEST_CASE("weight average: by its formula, in and out of the module") {
   other.scale = tensor({13, 14}, {2});
   warm.update();  // decay 2 / 11
   CHECK(close(warm.state_dict().at("average.scale"),
-              Plain(tensor(Values{2.75 * 2 / 11 + 13. * 9 / 11, 3.75 * 2 / 11 + 14. * 9 / 11}, {2}, float64)), 1e-6));
+              Plain(tensor(Values{(2. + 13 * 9) / 11, (2. + 14 * 9) / 11}, {2}, float64)), 1e-6));
 }
 
 TEST_CASE("clone: a second module with the first one's state") {

@@ -204,5 +204,5 @@ TEST_CASE("transformer: names, modes, errors") {
         "ValueError: TransformerEncoder: layers = -1 must be at least 0");
   CHECK(thrown([&] {
           encoder(zeros({2, 3, 5}));
-        }).starts_with("ShapeError: layers.0.self_attn: multihead_attention: query [2, 3, 5]"));
+        }).find("self_attn: multihead_attention: query [2, 3, 5]") != std::string::npos);
 }
