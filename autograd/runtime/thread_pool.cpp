@@ -384,6 +384,7 @@ void ThreadPool::in_child() noexcept {
   pool.started_.store(0);
   pool.sleepers_.store(0);
   pool.owners_.store(owned_loop ? 1 : 0);
+  if (owned_loop) owned_loop->forked = true;
   for (auto& worker : pool.workers_) {
     if (!worker) continue;
     worker->asleep.store(0);
@@ -392,10 +393,7 @@ void ThreadPool::in_child() noexcept {
   }
   for (int i = 0, n = pool.used_loops_.load(); i < n; ++i) {
     Loop& loop = pool.loops_[static_cast<std::size_t>(i)];
-    if (&loop == owned_loop)
-      loop.forked = true;
-    else
-      new (&loop) Loop;
+    if (&loop != owned_loop) new (&loop) Loop;
   }
 }
 

@@ -5,17 +5,12 @@
 #include <sstream>
 #include <thread>
 
+#include "autograd/kernels/blas_thread.h"
 #include "autograd/kernels/elementwise.h"
 #include "autograd/kernels/gemm.h"
 #include "autograd/kernels/gemm_packed.h"
 #include "autograd/runtime/parallel.h"
 #include "tests/unit/kernel_checks.h"
-
-// Of OpenBLAS's own OpenMP library, if it has one.
-extern "C" {
-[[gnu::weak]] int omp_get_max_threads();
-[[gnu::weak]] void omp_set_num_threads(int);
-}
 
 namespace attune::tests {
 namespace {
