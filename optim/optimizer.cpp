@@ -81,16 +81,22 @@ void Optimizer::step(bool keep_gradients, Here here) {
   // Everything that can fail comes before anything changes.
   std::vector<Update> updates;
   std::vector<std::vector<Tensor>> fresh;
+  std::vector<std::size_t> begun;  // that have no state yet
   for (OwnGroup& g : groups_)
     for (Parameter& p : g.parameters) {
       const Tensor gradient = p.value.grad();
       if (!gradient.defined()) continue;
       updates.push_back({&p, contiguous(gradient.detach()), g.lr * scheduled, g.weight_decay, p.steps + 1});
+      if (p.state.empty()) begun.push_back(updates.size() - 1);
       fresh.push_back(p.state.empty() ? zero_state(p.value) : std::vector<Tensor>{});
     }
-  for (std::size_t i = 0; i < updates.size(); ++i)
-    if (updates[i].parameter->state.empty()) updates[i].parameter->state = std::move(fresh[i]);
-  update(updates);
+  for (const std::size_t i : begun) updates[i].parameter->state = std::move(fresh[i]);
+  try {
+    update(updates);
+  } catch (...) {  // out of memory, before anything changed
+    for (const std::size_t i : begun) updates[i].parameter->state.clear();
+    throw;
+  }
   ++steps_;
   for (const Update& u : updates) {
     u.parameter->steps = u.step;

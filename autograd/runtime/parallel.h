@@ -27,7 +27,7 @@ void carry_modes(const CarriedModes* modes) noexcept;
 /// depend on n and grain alone, never on the number of threads. One piece, or a call from inside another parallel_for,
 /// runs on the calling thread. Other threads help as they come: this one waits only for pieces that somebody has begun.
 /// If it has to wait for threads that the system does not let run, later loops get fewer. The pieces run under the
-/// caller's modes (NoGrad, DetectAnomaly). An exception thrown by a body is rethrown here (the one of the lowest piece).
+/// caller's modes (NoGrad, DetectAnomaly). An exception thrown by a body is rethrown here (that of the lowest piece).
 /// Works in the child of a fork; in one made inside a body, pieces begun by other threads are lost, which throws.
 template <class F>
 void parallel_for(std::int64_t n, std::int64_t grain, F&& body) {

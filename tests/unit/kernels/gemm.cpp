@@ -8,14 +8,9 @@
 #include "autograd/kernels/elementwise.h"
 #include "autograd/kernels/gemm.h"
 #include "autograd/kernels/gemm_packed.h"
+#include "autograd/kernels/one_blas_thread.h"
 #include "autograd/runtime/parallel.h"
 #include "tests/unit/kernel_checks.h"
-
-// Of OpenBLAS's own OpenMP library, if it has one.
-extern "C" {
-[[gnu::weak]] int omp_get_max_threads();
-[[gnu::weak]] void omp_set_num_threads(int);
-}
 
 namespace attune::tests {
 namespace {
