@@ -3,13 +3,15 @@
 
 A NAME selects the rows whose name begins with it; none selects all. Before a workload is timed, both sides' losses and
 gradients must agree. Timed runs alternate between the sides, a fresh process each; medians count. Prints a table, and
-writes compare.json, compare.md and compare.png. README.md beside this file says how to read them.
+writes compare.json, compare.md and compare.png. README.md beside this file says how to read them. `neighbours` alone
+is a table of its own: training steps beside busy processes.
 """
 import argparse
 import os
 import sys
 from pathlib import Path
 
+import neighbours
 import report
 import special
 from measure import KEPT, Failure, Programs, check
@@ -145,6 +147,15 @@ def compare(selected, options):
     return 1 if failed else 0
 
 
+def beside_neighbours(options):
+    try:
+        neighbours.run(programs_of(options), options)
+    except Failure as failure:
+        print(f"compare.py: {failure}", file=sys.stderr)
+        return 1
+    return 0
+
+
 def main():
     command = parser()
     options = command.parse_args()
@@ -152,7 +163,10 @@ def main():
         for row in rows():
             print(f"{row.name:24} {row.text}")
         print(f"{'lsh_quality':24} what hashing keeps of exact attention")
+        print(f"{'neighbours':24} training steps beside 0, 1 and 2 busy processes, on 1 and 2 threads")
         return 0
+    if options.names == ["neighbours"]:
+        return beside_neighbours(options)
     selected = [r for r in rows() if not options.names or any(r.name.startswith(n) for n in options.names)]
     if not selected and "lsh_quality" not in options.names:
         command.error(f"no row begins with {' or '.join(options.names)}; --list shows them")

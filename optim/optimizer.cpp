@@ -135,10 +135,21 @@ void Optimizer::step(const StepOptions& options, Here here) {
                         "reach the tensors that the optimiser was given",
                     here);
   if (options.refuse_nonfinite) check_finite(updates, here);
-  for (const Update& u : updates) fresh.push_back(next_state(*u.parameter));
-  for (std::size_t i = 0; i < updates.size(); ++i)
-    if (!fresh[i].empty()) updates[i].parameter->state = std::move(fresh[i]);
-  update(updates);
+  std::vector<std::size_t> changed;
+  for (const Update& u : updates) {
+    fresh.push_back(next_state(*u.parameter));
+    if (!fresh.back().empty()) changed.push_back(fresh.size() - 1);
+  }
+  const auto exchange = [&] {
+    for (const std::size_t i : changed) std::swap(updates[i].parameter->state, fresh[i]);
+  };
+  exchange();
+  try {
+    update(updates);
+  } catch (...) {  // out of memory, before anything changed
+    exchange();
+    throw;
+  }
   ++steps_;
   for (const Update& u : updates) {
     u.parameter->steps = u.step;

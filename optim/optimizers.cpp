@@ -10,18 +10,21 @@ namespace attune::optim {
 
 using attune::detail::elements;
 
-/// kernel(updates of one dtype, as `make` has them), for float32 and float64 in turn.
+/// kernel(updates of one dtype, as `make` has them), for float32 and float64 in turn, when both lists are made: nothing
+/// may fail between the two.
 template <class Update, class Make, class Kernel>
 static void by_dtype(const std::vector<Update>& updates, Make&& make, Kernel&& kernel) {
-  const auto run = [&](auto zero) {
+  const auto list = [&](auto zero) {
     using T = decltype(zero);
     std::vector<decltype(make(updates[0], T{}))> tensors;
     for (const Update& u : updates)
       if (u.gradient.dtype() == dtype_of<T> && u.gradient.numel() != 0) tensors.push_back(make(u, T{}));
-    if (!tensors.empty()) kernel(tensors);
+    return tensors;
   };
-  run(float{});
-  run(double{});
+  const auto singles = list(float{});
+  const auto doubles = list(double{});
+  if (!singles.empty()) kernel(singles);
+  if (!doubles.empty()) kernel(doubles);
 }
 
 /// What an elementwise rule takes.

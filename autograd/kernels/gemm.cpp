@@ -7,9 +7,9 @@
 #include <numeric>
 #include <string>
 
-#include "autograd/kernels/blas_thread.h"
 #include "autograd/kernels/elementwise.h"
 #include "autograd/kernels/gemm_packed.h"
+#include "autograd/kernels/one_blas_thread.h"
 #include "autograd/runtime/parallel.h"
 #include "autograd/runtime/watch.h"
 

@@ -186,25 +186,23 @@ const RuleKernels<T>& rules() {
     return *HWY_DYNAMIC_DISPATCH(rules_f64)();
 }
 
-/// run(tensor, begin, end) for pieces of all tensors
+/// run(tensor, begin, end) for pieces of all tensors. Allocates nothing: an update cannot fail when tensors of another
+/// dtype are done.
 template <class Tensor, class Run>
 void over_pieces(const std::vector<Tensor>& tensors, Run&& run) {
   constexpr Size piece = 32768;
-  struct Piece {
-    const Tensor* tensor;
-    Size begin, end;
-  };
-  std::vector<Piece> pieces;
-  Size total = 0;
+  const auto pieces_of = [](const Tensor& u) { return (u.n + piece - 1) / piece; };
+  Size total = 0, count = 0;
   for (const Tensor& u : tensors) {
     total += u.n;
-    for (Size b = 0; b < u.n; b += piece) pieces.push_back({&u, b, std::min(b + piece, u.n)});
+    count += pieces_of(u);
   }
-  const auto count = static_cast<Size>(pieces.size());
   parallel_for(count, total < piece ? std::max<Size>(count, 1) : 1, [&](Size begin, Size end) {
-    for (Size i = begin; i < end; ++i) {
-      const Piece& p = pieces[static_cast<std::size_t>(i)];
-      run(*p.tensor, p.begin, p.end);
+    const Tensor* u = tensors.data();
+    for (Size i = begin, first = 0; i < end; ++i) {  // first: the number of the tensor's first piece
+      for (; i - first >= pieces_of(*u); ++u) first += pieces_of(*u);
+      const Size b = (i - first) * piece;
+      run(*u, b, std::min(b + piece, u->n));
     }
   });
 }

@@ -281,9 +281,10 @@ void set_memory_budget(std::int64_t bytes) {
   checked.store(bytes > 0 || until_failure.load() > 0);
 }
 
-void detail::fail_allocation(std::int64_t n) {
-  until_failure.store(n);
+std::int64_t detail::fail_allocation(std::int64_t n) {
+  const std::int64_t left = until_failure.exchange(n);
   checked.store(n > 0 || budget.load() > 0);
+  return left;
 }
 
 std::int64_t memory_budget() { return budget.load(); }

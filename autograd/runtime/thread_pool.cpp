@@ -1,14 +1,9 @@
 #include "autograd/runtime/internal/thread_pool.h"
 
-#include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
-#include <climits>
 #include <cstddef>
 #include <cstdint>
 #include <ctime>
@@ -17,6 +12,7 @@
 
 #include "autograd/runtime/error.h"
 #include "autograd/runtime/fork.h"
+#include "autograd/runtime/internal/waiting.h"
 
 namespace attune::detail {
 
@@ -32,42 +28,6 @@ constinit std::atomic<const CarriedModes*> carried_modes{nullptr};
 
 [[gnu::tls_model("initial-exec")]] thread_local constinit bool inside_chunk = false;
 [[gnu::tls_model("initial-exec")]] thread_local constinit Loop* owned_loop = nullptr;  // while it runs one
-
-Nanoseconds now() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
-
-void pause() {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
-/// Whether `done()` came true within so long.
-template <class Done>
-bool spin(Nanoseconds limit, Done done) {
-  for (Nanoseconds until = 0;;) {
-    for (int turn = 0; turn < turns_between_looks; ++turn) {
-      if (done()) return true;
-      pause();
-    }
-    const Nanoseconds at = now();
-    if (until == 0) until = at + limit;
-    if (at >= until) return done();
-  }
-}
-
-void wait_while(std::atomic<std::uint32_t>& word, std::uint32_t value) {
-  static_assert(sizeof word == sizeof(std::uint32_t));
-  syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, value, nullptr, nullptr, 0);
-}
-
-void wake_waiting(std::atomic<std::uint32_t>& word) {
-  syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
-}
 
 /// A chunk of the share that nobody has begun, or -1.
 std::int64_t take(Share& share) {

@@ -65,7 +65,7 @@ void Sweep::State::add(Collected& into, const Tensor& g) const {
 }
 
 /// The node's gradients for the handles that keep them: leaves, and recorded tensors that asked for it.
-void Sweep::State::give_to_handles(Node& node, Pending& p) const {
+void Sweep::State::give_to_handles(Node& node, Pending& p) {
   const auto& owners = NodeAccess::extras(node).owners;
   const bool last_user = node.is_leaf() && in_place && !watched && owners.size() == 1;
   for (const auto& o : owners) {
@@ -74,9 +74,10 @@ void Sweep::State::give_to_handles(Node& node, Pending& p) const {
   }
 }
 
-void Sweep::State::give(TensorImpl& handle, Tensor g) const {
+void Sweep::State::give(TensorImpl& handle, Tensor g) {
   Tensor& sum = handle.grad;
   if (!sum.defined()) {
+    if (!watched) given.emplace_back(&handle);
     if (uniquely_held(g) && g.is_contiguous())
       sum = std::move(g);
     else
@@ -89,6 +90,10 @@ void Sweep::State::give(TensorImpl& handle, Tensor g) const {
     sum = add_gradients(sum, g, here);
   if (thread_state.anomaly)
     search_gradient(*handle.node, "the sum of this pass's gradient and earlier ones", sum, loss);
+}
+
+void Sweep::State::take_back() noexcept {
+  for (const Ref<TensorImpl>& handle : given) handle->grad = Tensor();
 }
 
 }  // namespace attune

@@ -19,8 +19,13 @@ namespace attune {
 
 void Tensor::backward(const BackwardOptions& options, Here here) const {
   Sweep::State sweep(options, false, here);
-  sweep.start(*this, options.gradient, "backward");
-  sweep.finish();
+  try {
+    sweep.start(*this, options.gradient, "backward");
+    sweep.finish();
+  } catch (...) {
+    sweep.take_back();
+    throw;
+  }
 }
 
 void Tensor::backward(Here here) const { backward(BackwardOptions{}, here); }

@@ -86,6 +86,41 @@ def refusals(directory, torch):
     expect("an unknown row is refused", done.returncode == 2 and "no row begins with gelo" in done.stderr, done)
 
 
+# A library whose second thread makes a step three times as long beside a neighbour, and half as long alone.
+STEPS = """#!{python}
+import json, os, sys
+from pathlib import Path
+if "--benchmark_list_tests" in sys.argv:
+    print("gpt_step/real_time\\nsmall_gpt_step/real_time")
+else:
+    children = Path(f"/proc/{{os.getppid()}}/task/{{os.getppid()}}/children").read_text().split()
+    beside = sum(b"while True: pass" in Path(f"/proc/{{c}}/cmdline").read_bytes() for c in children)
+    two = os.environ["ATTUNE_NUM_THREADS"] == "2" and os.environ["OMP_NUM_THREADS"] == "2"
+    seconds = 0.001 * (beside + 1) * ((3 if beside else 0.5) if two else 1)
+    name = next(a for a in sys.argv if "filter" in a).split("^")[1].strip("$")
+    print(json.dumps({{
+        "context": {{"library": "L", "blas": "B", "threads": "1"}},
+        "benchmarks": [{{"name": name, "real_time": seconds, "time_unit": "s", "items": 1}}]
+    }}))
+"""
+
+
+def beside_neighbours(directory):
+    path = directory / "bench" / "attune_compare"
+    path.write_text(STEPS.format(python=sys.executable))
+    path.chmod(0o755)
+    done = compare(directory, "--rounds", "1", "neighbours")
+    expect("steps beside neighbours are timed", done.returncode == 0, done)
+    lines = [line.split() for line in done.stdout.splitlines() if line.startswith("GPT step")]
+    alone = ["0", "Attune", "1", "ms", "0.5", "ms", "0.50x", "<=", "1.2x", "ok"]
+    two = ["2", "Attune", "3", "ms", "9", "ms", "3.00x", "<=", "1.2x", "MISSED"]
+    expect("three lines a workload", len(lines) == 6, done)
+    expect("a quiet machine's meets the target", lines[0][-10:] == alone, done)
+    expect("one beside two processes misses it", lines[2][-10:] == two, done)
+    rows = json.loads((directory / "out" / "neighbours.json").read_text())["rows"]
+    expect("the JSON says the same", rows[5]["neighbours"] == 2 and rows[5]["ms"]["Attune"]["2"] > 8.9, done)
+
+
 def main():
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
@@ -96,6 +131,8 @@ def main():
         good_run(directory)
         noisy_runs(directory, torch)
         refusals(directory, torch)
+        torch.unlink()
+        beside_neighbours(directory)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@
 #include <limits>
 #include <mutex>
 
-namespace attune::detail {
+#include "autograd/runtime/internal/waiting.h"
 
-using Nanoseconds = std::int64_t;
+namespace attune::detail {
 
 /// Waiting for a piece whose thread the system has set aside is a loss. Losses may cost a twentieth of the time: they
 /// are paid from a credit that grows at that rate, up to what a quiet machine's rare hiccups need. Whoever overdraws it

@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include "autograd/runtime/memory.h"
 #include "autograd/tape/internal/captures.h"
 #include "autograd/tape/internal/pending.h"
 #include "autograd/tape/sweep.h"
@@ -18,6 +19,8 @@ struct Sweep::State {
   /// Runs the next node. There must be one.
   void step();
   void finish();
+  /// Something failed: handles that got their first gradient from this sweep have none again.
+  void take_back() noexcept;
 
   const bool retain, create;
   const bool in_place;  // gradients may be added to in place
@@ -29,6 +32,8 @@ struct Sweep::State {
   Captures* captures = nullptr;  // of grad(); grad() of the leaves stays untouched then
 
  private:
+  pool::Vector<Ref<TensorImpl>> given;  // handles that had no gradient
+
   void collect(Node* node, std::uint32_t slot, Tensor g);
   void arrive(Node& node, Pending& p);
   void run(Node& node, Pending& p);
@@ -37,8 +42,8 @@ struct Sweep::State {
 
   // In accumulate.cpp.
   void add(Collected& into, const Tensor& g) const;
-  void give_to_handles(Node& node, Pending& p) const;
-  void give(TensorImpl& handle, Tensor g) const;
+  void give_to_handles(Node& node, Pending& p);
+  void give(TensorImpl& handle, Tensor g);
 };
 
 /// In hooks.cpp: lets the hooks of a node see, and replace, its gradients.

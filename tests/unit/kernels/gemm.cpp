@@ -5,10 +5,10 @@
 #include <sstream>
 #include <thread>
 
-#include "autograd/kernels/blas_thread.h"
 #include "autograd/kernels/elementwise.h"
 #include "autograd/kernels/gemm.h"
 #include "autograd/kernels/gemm_packed.h"
+#include "autograd/kernels/one_blas_thread.h"
 #include "autograd/runtime/parallel.h"
 #include "tests/unit/kernel_checks.h"
 

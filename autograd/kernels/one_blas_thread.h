@@ -1,4 +1,4 @@
-// How many threads OpenBLAS takes for a call: one.
+// OpenBLAS on the calling thread alone.
 #pragma once
 
 #include <cblas.h>
