@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S python3 -B
 """docs/reference/ from the public headers: `make_reference.py ROOT [--write]`.
 
 A page a room: each header with its comment, then every public type and function with its comment and its signature,

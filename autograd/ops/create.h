@@ -65,9 +65,10 @@ class NestedValues {
       what_ = What::list;
       typed_ = true;
       type_ = innermost<Element>();
-      for (const auto& e : range) list_.emplace_back(e);
-      if constexpr (!std::is_reference_v<decltype(*std::begin(range))>)
-        for (NestedValues& e : list_) e.keep();
+      for (const auto& e : range) {
+        list_.emplace_back(e);
+        if constexpr (!std::is_reference_v<decltype(*std::begin(range))>) list_.back().keep();  // e goes now
+      }
     } else {
       what_ = What::run;
       typed_ = true;

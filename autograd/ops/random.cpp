@@ -50,7 +50,7 @@ Tensor randperm(std::int64_t n, Generator& g, Here here) {
   return y;
 }
 
-Tensor by_argument::dropout(const Tensor& x, double p, Generator& g, Here here) {
+Tensor dropout(const Tensor& x, double p, Generator& g, Here here) {
   const Op op{"dropout", here};
   op.check_floating(x);
   if (!(p >= 0 && p <= 1)) op.fail_value("p = " + detail::text(p) + " is not in [0, 1]");

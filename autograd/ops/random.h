@@ -15,11 +15,9 @@ Tensor rand(const Shape& shape, DType dtype = DType::float32, Generator& g = def
 Tensor randint(std::int64_t low, std::int64_t high, const Shape& shape, Generator& g = default_generator(),
                Here here = Here::current());
 Tensor randperm(std::int64_t n, Generator& g = default_generator(), Here here = Here::current());
-namespace by_argument {  // tensor.h says why
 /// Zeroes each element with probability p and scales the others by 1 / (1 - p). p in [0, 1]; p = 1 gives zeros. Nothing
 /// is saved: the mask is drawn again.
 Tensor dropout(const Tensor& x, double p, Generator& g = default_generator(), Here here = Here::current());
-}  // namespace by_argument
 /// The same with a key drawn before.
 Tensor dropout_at(const Tensor& x, double p, RandomKey key, Here here = Here::current());
 

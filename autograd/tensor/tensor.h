@@ -71,7 +71,7 @@ class Tensor : private by_argument::LookedUp {
   void operator=(const Operand& values) &&;
 
   bool defined() const { return static_cast<bool>(impl_); }
-  explicit operator bool() const = delete;  // say defined(), or item()
+  // No operator bool: say defined(), item(), all() or any().
 
   const Shape& shape() const;
   const Strides& strides() const;  ///< in elements

@@ -100,7 +100,7 @@ TEST_CASE("print: an undefined gradient says why") {
         "backward())");
   CHECK(to_string(unused.grad()) ==
         "tensor(undefined: no backward pass has reached the tensor since its gradient was last cleared)");
-  CHECK(to_string(x.grad()) == "tensor([7, 10])");
+  CHECK(to_string(x.grad()) == "tensor([ 7, 10])");
   CHECK(to_string(kept.grad()) == "tensor([1, 1])");
   CHECK(x.grad().why_undefined() == nullptr);
   x.zero_grad();

@@ -59,7 +59,9 @@ TEST_CASE("subscript: out of range is refused at its line") {
   CHECK(refusal<IndexError>([&] { x[0][0][0]; }) ==
         "operator[]: a tensor of rank 0 has no axis to index; item() is its value");
   CHECK(refusal<DTypeError>([&] { x[zeros({2})]; }).find("index") == 0);
-  CHECK(refusal<ShapeError>([&] { zeros({2, 3})[0] = zeros({2}); }) == "x[...] =: [2] does not broadcast to [3]");
+  CHECK(refusal<ShapeError>([&] {
+          zeros({2, 3})[0] = zeros({2});
+        }) == "x[...] =: the right side [2] does not broadcast to [3]");
   const int line = __LINE__ + 2;
   try {
     x[5];
