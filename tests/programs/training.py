@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-PROGRAM = sys.argv[1]
+PROGRAM = os.path.abspath(sys.argv[1])
 SMALL = "--length 32 --chunk 4 --d-model 32 --d-ff 32 --batch 8 --hashes 2 --layers 2 --dropout 0.1 --steps 30".split()
 failures = []
 

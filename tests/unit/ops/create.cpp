@@ -121,8 +121,9 @@ TEST_CASE("create: arrays, spans, lists and what is made on the way") {
 TEST_CASE("create: ragged lists and counts that do not fit are refused by their places") {
   const auto text = [](const auto& f) { return refusal<ShapeError>(f); };
   CHECK(text([] { tensor({{1, 2}, {3}}); }) == "tensor: ragged lists: [1] has 1 elements, but [0] has 2 elements");
-  CHECK(text([] { tensor({{{1}, {2}}, {{3}, {4, 5}}}); }) ==
-        "tensor: ragged lists: [1][1] has 2 elements, but [0][0] has 1 elements");
+  CHECK(text([] {
+          tensor({{{1}, {2}}, {{3}, {4, 5}}});
+        }) == "tensor: ragged lists: [1][1] has 2 elements, but [0][0] has 1 elements");
   CHECK(text([] { tensor({{1, 2}, 3}); }) == "tensor: ragged lists: [1] is a number, but [0] has 2 elements");
   CHECK(text([] { tensor({3, {1, 2}}); }) == "tensor: ragged lists: [1] has 2 elements, but [0] is a number");
   CHECK(text([] {
@@ -180,14 +181,14 @@ TEST_CASE("create: back to vectors, with a check of shape and range") {
   CHECK(x[0][1].to_nested<double>() == 3);
   CHECK(zeros({2, 0, 3}).to_nested<std::vector<Rows>>() == std::vector<Rows>{{}, {}});
   CHECK(same(tensor(x.to_nested<Rows>(), int64), x));
-  CHECK(refusal<ShapeError>([&] { x.to_vector<float>({3, 2}); }) ==
-        "to_vector: expected [3, 2], the tensor is [2, 3]");
+  CHECK(refusal<ShapeError>([&] { x.to_vector<float>({3, 2}); }) == "to_vector: expected [3, 2], the tensor is [2, 3]");
   CHECK(refusal<ShapeError>([&] { x.to_vector<float>({6}); }) == "to_vector: expected [6], the tensor is [2, 3]");
   CHECK(refusal<ShapeError>([&] { x[0].to_nested<Rows>(); }) ==
         "to_nested: vectors nested 2 deep need a tensor of rank 2, got [3]");
   CHECK(refusal<ShapeError>([&] { x.item<int>(); }) == "item: needs one element, got [2, 3]");
-  CHECK(refusal<DTypeError>([&] { tensor({1, 300}).to_vector<std::uint8_t>(); }) ==
-        "to_vector: element 1 of [2] float32, 300, is outside of the range of the type");
+  CHECK(refusal<DTypeError>([&] {
+          tensor({1, 300}).to_vector<std::uint8_t>();
+        }) == "to_vector: element 1 of [2] float32, 300, is outside of the range of the type");
   CHECK(refusal<DTypeError>([&] { tensor({-1}, int64).to_vector<unsigned>(); }).find("-1, is outside") !=
         std::string::npos);
   CHECK(refusal<DTypeError>([&] { tensor({inf}).to_vector<std::int64_t>(); }).find("inf, is outside") !=

@@ -48,8 +48,7 @@ TEST_CASE("operators: logic of masks") {
   const Tensor x = tensor({-1, 0, 1, 2});
   CHECK(same((x > -1) & !(x == 1), tensor({false, true, false, true}, boolean)));
   CHECK(refusal<DTypeError>([&] { static_cast<void>(x & x); }) == "&: needs bool masks, got float32 [4]");
-  CHECK(refusal<DTypeError>([&] { static_cast<void>(index_tensor({1}) | 1); }) ==
-        "|: needs bool masks, got int64 [1]");
+  CHECK(refusal<DTypeError>([&] { static_cast<void>(index_tensor({1}) | 1); }) == "|: needs bool masks, got int64 [1]");
   CHECK(refusal<DTypeError>([&] { static_cast<void>(x ^ 2); }) == "^: needs bool masks, got float32 [4]");
   CHECK(refusal<DTypeError>([&] { static_cast<void>(!x); }) == "!: needs bool masks, got float32 [4]");
   Tensor m = clone(a);
@@ -112,8 +111,9 @@ TEST_CASE("operators: what the tape would lose is refused, with the way to write
   CHECK(w.requires_grad());
   total += y.detach();
   CHECK(same(total, {2}, {2.5, 11}));
-  CHECK(refusal<ShapeError>([&] { total += zeros({3, 2}, float64); }) ==
-        "+=: the right side [3, 2] does not broadcast to [2]");
+  CHECK(refusal<ShapeError>([&] {
+          total += zeros({3, 2}, float64);
+        }) == "+=: the right side [3, 2] does not broadcast to [2]");
   CHECK(refusal<DTypeError>([&] { total += zeros({2}); }).find("float32") != std::string::npos);
   CHECK(same(total, {2}, {2.5, 11}));
   CHECK(refusal<ShapeError>([&] {

@@ -61,7 +61,7 @@ TEST_CASE("subscript: out of range is refused at its line") {
   CHECK(refusal<DTypeError>([&] { x[zeros({2})]; }).find("index") == 0);
   CHECK(refusal<ShapeError>([&] {
           zeros({2, 3})[0] = zeros({2});
-        }) == "x[...] =: copy_: [2] does not broadcast to [3]");
+        }) == "x[...] =: the right side [2] does not broadcast to [3]");
   const int line = __LINE__ + 2;
   try {
     x[5];

@@ -64,10 +64,16 @@ TEST_CASE("tensor: from_memory and empty refuse what is not there, at the line t
   };
   CHECK(from_memory(nullptr, 0, {0, 3}, float32, nullptr).numel() == 0);
   const int line = __LINE__;
-  CHECK(site([&] { from_memory(nullptr, 24, {2, 3}, float32, nullptr); },
-             "from_memory: the memory is null; [2, 3] float32 needs 24 bytes") == line + 1);
-  CHECK(site([&] { from_memory(numbers, 20, {2, 3}, float32, nullptr); },
-             "from_memory: [2, 3] float32 does not fit in 20 bytes") == line + 3);
+  CHECK(site(
+            [&] {
+              from_memory(nullptr, 24, {2, 3}, float32, nullptr);
+            },
+            "from_memory: the memory is null; [2, 3] float32 needs 24 bytes") == line + 1);
+  CHECK(site(
+            [&] {
+              from_memory(numbers, 20, {2, 3}, float32, nullptr);
+            },
+            "from_memory: [2, 3] float32 does not fit in 20 bytes") == line + 3);
   CHECK(site([&] { from_memory(reinterpret_cast<char*>(numbers) + 2, 20, {2}, float32, nullptr); },
              "from_memory: the memory is not aligned for float32: its address is no multiple of 4") == line + 5);
   CHECK(site([&] { from_memory(nullptr, -1, {}, float32, nullptr); },
