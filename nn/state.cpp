@@ -120,7 +120,11 @@ LoadReport Module::load_state_dict(const StateDict& state, const LoadOptions& op
 void Module::save(const std::string& path, Here here) const { save_safetensors(path, shared_state_dict(), {}, here); }
 
 LoadReport Module::load(const std::string& path, const LoadOptions& options, Here here) {
-  return load_state_dict(load_safetensors(path, here).tensors, options, here);
+  const SafetensorsFile file = load_safetensors(path, here);
+  each_entry("", [&](const std::string& name, const Registered& e) {
+    if (e.persistent_ && file.unreadable.contains(name)) file.at(name, here);  // throws, with its dtype
+  });
+  return load_state_dict(file.tensors, options, here);
 }
 
 void copy_state(const Module& from, Module& to, Here here) {

@@ -36,8 +36,6 @@ Pulled pull(const std::function<Tensor(const Tensor&)>& f, const std::vector<Ten
     Tensors listed = parameters;
     listed.push_back(x);
     replay.check_inputs({y}, listed, "reversible_blocks: a block", "its parameters");
-    // x was reconstructed: it differs in its last digits from what the first run saw.
-    replay.check_results({y}, 0.05, "reversible_blocks: a block");
   }
   Pulled p{recorded ? y : y.detach(), {}, Tensors(parameters.size())};
   if (!y.requires_grad()) return p;
@@ -60,14 +58,10 @@ TwoStreams forward(const std::vector<ReversibleBlock>& blocks, const TwoStreams&
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     {
       const ReplayLog::Recording recording(logs[i].f);
-      const Tensor change = blocks[i].f(y.second);
-      logs[i].f.sample({change});
-      y.first = y.first + change;
+      y.first = y.first + blocks[i].f(y.second);
     }
     const ReplayLog::Recording recording(logs[i].g);
-    const Tensor change = blocks[i].g(y.first);
-    logs[i].g.sample({change});
-    y.second = y.second + change;
+    y.second = y.second + blocks[i].g(y.first);
   }
   return y;
 }

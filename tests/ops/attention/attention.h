@@ -38,6 +38,7 @@ inline Rows attention_rows() {
          return {scaled_dot_product_attention(x[0], x[1], x[2], {.causal = true, .grouped_heads = true}).output};
        },
        .shapes = {{{1, 4, 3, 2}, {1, 2, 4, 2}, {1, 2, 4, 3}},
+                  {{1, 4, 3, 2}, {1, 2, 4, 2}, {1, 2, 4, 2}},
                   {{2, 4, 2, 1}, {1, 2, 1}, {1, 2, 2}},
                   {{4, 2, 2}, {1, 2, 2}, {1, 2, 1}},
                   {{0, 4, 2, 2}, {0, 2, 2, 2}, {0, 2, 2, 1}},

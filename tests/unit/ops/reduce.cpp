@@ -310,7 +310,7 @@ TEST_CASE("all and any") {
   CHECK_FALSE(any(zeros({0}, boolean)));
   CHECK(all(slice(tensor({1, 0, 1, 0}, boolean), 0, 0, to_end, 2)));
   CHECK_FALSE(any(slice(tensor({1, 0, 1, 0}, boolean), 0, 1, to_end, 2)));
-  CHECK(thrown([] { all(zeros({2})); }) == "DTypeError: all: x needs bool, got float32 [2]");
+  CHECK(thrown([] { all(zeros({2})); }) == "DTypeError: all: needs bool, got float32 [2]");
 }
 
 TEST_CASE("sum_to undoes broadcasting") {
