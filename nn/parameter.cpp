@@ -3,6 +3,7 @@
 #include <unordered_map>
 
 #include "autograd/ops/elementwise.h"
+#include "autograd/ops/index.h"
 #include "autograd/runtime/error.h"
 #include "autograd/tape/modes.h"
 #include "autograd/tape/node.h"
@@ -73,6 +74,13 @@ void Registered::zero_grad() {
   else
     value_.zero_grad();
 }
+
+Tensor Registered::operator[](const AxisIndex& at) const {
+  const Tensor& x = tensor();
+  return x[at];
+}
+const Tensor Registered::operator[](const ElementIndex& at) const { return tensor()[at]; }
+void Registered::print() const { tensor().print(); }
 
 void Registered::assign(const Value& v) {
   const Tensor& value = v.tensor();

@@ -30,7 +30,9 @@ template <Role role>
 class Held;
 
 /// What parameters and buffers share: a tensor that a module has registered, with the methods of a Tensor.
-class Registered : public StandsForTensor, public std::enable_shared_from_this<Registered> {
+class Registered : public StandsForTensor,
+                   private by_argument::LookedUp,
+                   public std::enable_shared_from_this<Registered> {
  public:
   /// What is assigned, and the line that does it, which an operator cannot take as a default argument.
   class Value {
@@ -80,6 +82,9 @@ class Registered : public StandsForTensor, public std::enable_shared_from_this<R
     return own("mutable_data", here).mutable_data<T>(here);
   }
   double item(Here here = Here::current()) const { return tensor().item(here); }
+  Tensor operator[](const AxisIndex& at) const;
+  const Tensor operator[](const ElementIndex& at) const;
+  void print() const;
   template <class T>
   std::vector<T> to_vector() const {
     return tensor().to_vector<T>();

@@ -1,5 +1,6 @@
 // The states of modules: taken, loaded, copied.
 
+#include <algorithm>
 #include <cstring>
 #include <unordered_map>
 #include <unordered_set>
@@ -112,6 +113,12 @@ LoadReport Module::load_state_dict(const StateDict& state, const LoadOptions& op
     list(message, "of two values, though they are one parameter", differing);
     throw ValueError(message, here);
   }
+  // A state may share memory with the module, under other names: what another copy changes is copied first.
+  for (Copy& c : copies)
+    if (c.from.defined() && std::any_of(copies.begin(), copies.end(), [&](const Copy& other) {
+          return &other != &c && other.to.same_storage(c.from);
+        }))
+      c.from = attune::clone(c.from.detach());
   for (Copy& c : copies)
     if (c.from.defined()) copy_(c.to, c.from, here);
   return report;

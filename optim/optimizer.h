@@ -54,7 +54,7 @@ class Optimizer {
   /// moments such as "encoder.weight.exp_avg" (sharing storage) from its first update on.
   std::map<std::string, Tensor> state_dict() const;
   /// Copies a state, converting floating dtypes: each parameter's by its name, whatever the order, each group's rate by
-  /// its parameters. A state without a kind is one of Attune 0.1, which had numbers for names: it is taken by position
+  /// its parameters. A state without a kind was saved when numbers stood for names: it is taken by position
   /// if the shapes agree. Throws ValueError listing what does not fit, another optimiser's state among it; nothing has
   /// changed then.
   void load_state_dict(const std::map<std::string, Tensor>& state, Here here = Here::current());

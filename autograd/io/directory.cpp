@@ -57,7 +57,8 @@ DirectoryLock::DirectoryLock(const std::string& directory, Here here) : path_(di
     std::string fault;
     if (::fstat(d, &info) != 0 || !S_ISREG(info.st_mode) || info.st_nlink > 1 || !own(d, number))
       fault = ".attune.lock there is some other file, which is left alone";
-    else if (::flock(d, LOCK_EX | LOCK_NB) != 0)
+    else if (::flock(d, LOCK_EX | LOCK_NB) != 0 && errno != ENOLCK && errno != EOPNOTSUPP && errno != ENOSYS)
+      // (A file system without locks keeps nobody out, but results can be written there.)
       fault = errno == EWOULDBLOCK ? "is in use by another run" + (number.empty() ? "" : " (process " + number + ")")
                                    : "cannot be locked: " + reason();
     if (!fault.empty()) {

@@ -252,7 +252,7 @@ class PickleMachine {
       if (!arguments.empty()) malformed();
       push(PickleDict{});
     } else if (name == "torch.Size") {
-      push(PickleTuple{as<PickleTuple>(argument(0)).items});
+      push(PickleTuple{few(argument(0))});
     } else if (name == "torch._utils._rebuild_tensor" || name == "torch._utils._rebuild_tensor_v2" ||
                name == "torch._utils._rebuild_tensor_v3") {
       PickleTensor t{as<PickleStorage>(argument(0)), {}, as<std::int64_t>(argument(1))};
@@ -278,9 +278,16 @@ class PickleMachine {
       file_.fail("calls " + name + ", which makes no tensor");
     }
   }
+  /// A tuple that is a shape: it is copied, and a long one, given again and again, would take any amount of memory.
+  const std::vector<PickleRef>& few(PickleRef tuple) const {
+    constexpr std::size_t most_axes = 64;
+    const std::vector<PickleRef>& items = as<PickleTuple>(tuple).items;
+    if (items.size() > most_axes) malformed();
+    return items;
+  }
   std::vector<std::int64_t> sizes(PickleRef tuple) const {
     std::vector<std::int64_t> result;
-    for (const PickleRef v : as<PickleTuple>(tuple).items) result.push_back(as<std::int64_t>(v));
+    for (const PickleRef v : few(tuple)) result.push_back(as<std::int64_t>(v));
     return result;
   }
 

@@ -27,6 +27,7 @@ constexpr int turns_between_looks = 32;     // at the clock
 constinit std::atomic<const CarriedModes*> carried_modes{nullptr};
 
 [[gnu::tls_model("initial-exec")]] thread_local constinit bool inside_chunk = false;
+[[gnu::tls_model("initial-exec")]] thread_local constinit bool owning = false;  // while it runs a loop, shared or not
 [[gnu::tls_model("initial-exec")]] thread_local constinit Loop* owned_loop = nullptr;  // while it runs one
 
 /// A chunk of the share that nobody has begun, or -1.
@@ -56,13 +57,17 @@ class InsideChunk {
   InsideChunk& operator=(const InsideChunk&) = delete;
 };
 
-/// A count that is one higher while it lives.
+/// The count of owners is one higher while it lives.
 class Counted {
  public:
-  explicit Counted(std::atomic<int>& count) : before(count.fetch_add(1, std::memory_order_relaxed)), count_(count) {}
-  ~Counted() { count_.fetch_sub(1, std::memory_order_relaxed); }
+  explicit Counted(std::atomic<int>& count) : before(count.fetch_add(1, std::memory_order_relaxed)), count_(count) {
+    owning = true;
+  }
+  ~Counted() {
+    owning = false;
+    count_.fetch_sub(1, std::memory_order_relaxed);
+  }
   Counted(const Counted&) = delete;
-  Counted& operator=(const Counted&) = delete;
   const int before;
 
  private:
@@ -343,7 +348,7 @@ void ThreadPool::in_child() noexcept {
   ThreadPool& pool = instance();
   pool.started_.store(0);
   pool.sleepers_.store(0);
-  pool.owners_.store(owned_loop ? 1 : 0);
+  pool.owners_.store(owning ? 1 : 0);
   if (owned_loop) owned_loop->forked = true;
   for (auto& worker : pool.workers_) {
     if (!worker) continue;

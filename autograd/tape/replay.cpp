@@ -154,7 +154,10 @@ void ReplayLog::Replaying::check_results(const Tensors& results, double toleranc
     if (again.size() != first[i].size()) refuse("result " + std::to_string(i) + " is of another size");
     double largest = 0, difference = 0;
     for (std::size_t k = 0; k < again.size(); ++k) {
-      if (!std::isfinite(again[k]) || !std::isfinite(first[i][k])) continue;
+      if (again[k] == first[i][k] || (std::isnan(again[k]) && std::isnan(first[i][k]))) continue;
+      if (!std::isfinite(again[k]) || !std::isfinite(first[i][k]))
+        refuse("result " + std::to_string(i) + " " + results[i].shape().str() +
+               " is not finite where it was, or was not");
       largest = std::max({largest, std::abs(again[k]), std::abs(first[i][k])});
       difference = std::max(difference, std::abs(again[k] - first[i][k]));
     }

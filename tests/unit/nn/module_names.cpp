@@ -23,6 +23,16 @@ struct Net : nn::Module {
 
 }  // namespace
 
+TEST_CASE("module: a state that shares the module's memory under other names") {
+  Net net;
+  const Tensor first = clone(net.layers[0].weight.detach()), second = clone(net.layers[1].weight.detach());
+  nn::StateDict state = net.shared_state_dict();
+  std::swap(state.at("layers.0.weight"), state.at("layers.1.weight"));
+  net.load_state_dict(state);
+  CHECK(values(net.layers[0].weight) == values(second));
+  CHECK(values(net.layers[1].weight) == values(first));
+}
+
 TEST_CASE("module: two values for one tied parameter are no state of it") {
   Tied m;
   nn::StateDict two{{"words", full({5, 3}, 2)}, {"head", ones({5, 3})}};

@@ -264,3 +264,18 @@ TEST_CASE("parameter: what was recorded before a conversion is refused") {
         "GradError: backward: a leaf [8] float32 was converted to another dtype since this was recorded");
   CHECK(!x.grad().defined());
 }
+TEST_CASE("parameter: subscripts, and operations that are found by their argument") {
+  struct Net : nn::Module {
+    nn::Parameter& w = parameter("w", tensor({{1, 2}, {3, 4}}, float64));
+  } net;
+  CHECK(net.w[1][0].item() == 3);
+  CHECK(pad(net.w, 1, 1, 0).shape() == Shape{2, 3});
+  CHECK(chunk(net.w, 2).size() == 2);
+  CHECK(all(net.w > 0));
+  {
+    const NoGrad off;
+    net.w[0] = tensor({7, 8}, float64);
+  }
+  CHECK(net.w[0][1].item() == 8);
+  CHECK_THROWS_AS((net.w[0] = zeros({2}, float64)), GradError);
+}

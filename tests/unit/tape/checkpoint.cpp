@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
+
 #include "tests/unit/plain.h"
 
 namespace attune::tests {
@@ -75,7 +77,12 @@ TEST_CASE("checkpoint refuses a function that computes something else the second
   const Tensor y =
       checkpoint([&](const Tensors& in) { return Tensors(static_cast<std::size_t>(results++), in[0] * 2); }, {x})[0];
   CHECK(refusal<GradError>([&] { sum(y).backward(); }).find("2 results where there were 1") != std::string::npos);
-  // Infinities and NaN are no change.
+  double factor = 1;
+  const Tensor spoilt = sum(checkpoint([&](const Tensors& in) { return Tensors{in[0] * factor}; }, {x})[0]);
+  factor = NAN;
+  CHECK(refusal<GradError>([&] { spoilt.backward(); }).find("is not finite where it was, or was not") !=
+        std::string::npos);
+  // Infinities and NaN that were there are no change.
   const Tensor z = leaf({-1, 0, 1});
   sum(checkpoint([](const Tensors& in) { return Tensors{log(in[0])}; }, {z})[0]).backward();
   CHECK(z.grad().to_vector<double>()[2] == 1);
