@@ -10,12 +10,12 @@ namespace {
 
 constinit std::atomic<long> until_failure{0};  // calls, the last of which is to fail
 
-void* checked(void* p) {
+[[maybe_unused]] void* checked(void* p) {
   if (!p) throw std::bad_alloc();
   return p;
 }
 
-void count() {
+[[maybe_unused]] void count() {
   if (until_failure.load(std::memory_order_relaxed) > 0 && until_failure.fetch_sub(1) == 1) throw std::bad_alloc();
 }
 
@@ -24,6 +24,8 @@ void count() {
 namespace attune::tests {
 long fail_new(long n) { return until_failure.exchange(n); }
 }  // namespace attune::tests
+
+#if ATTUNE_OWN_NEW
 
 // The whole program's. The forms for arrays and without exceptions call these.
 void* operator new(std::size_t bytes) {
@@ -39,3 +41,5 @@ void operator delete(void* p) noexcept { std::free(p); }
 void operator delete(void* p, std::size_t) noexcept { std::free(p); }
 void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
 void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+
+#endif
