@@ -76,6 +76,15 @@ struct LongSum<double> {
   double value() const { return high + low; }
 };
 
+/// Whether one of index[i * step], i in [0, k), each in [0, n), occurs more than `few` times.
+bool one_is_often(const std::int64_t* index, Size step, Size k, Size n) {
+  if (k <= few) return false;
+  std::vector<std::uint8_t> times(static_cast<std::size_t>(n));
+  for (Size i = 0; i < k; ++i)
+    if (++times[static_cast<std::size_t>(index[i * step])] > few) return true;
+  return false;
+}
+
 /// The positions 0..k-1 by their index, those of one index in their order.
 class Groups {
  public:
@@ -153,11 +162,12 @@ void add_to_all(const T* x, Size k, Size n, Size stride, Size width, Index index
 template <class T>
 void index_add(const T* x, Size outer, Size n, Size inner, const std::int64_t* index, Size k, T* y) {
   constexpr Size narrow = 16;
-  if (k <= few || (inner < narrow && n <= 16 * k)) {
+  const bool often = inner < narrow && one_is_often(index, 1, k, n);
+  if (k <= few || (inner < narrow && (!often || n <= 16 * k))) {
     over_columns(outer, inner, k, [&](Size o, Size first, Size last) {
       const T* from = x + o * k * inner + first;
       T* to = y + o * n * inner + first;
-      if (k > few)
+      if (often)
         return add_to_all(
             from, k, n, inner, last - first, [=](Size i, Size) { return index[i]; }, to);
       for (Size i = 0; i < k; ++i)
@@ -198,7 +208,9 @@ void scatter_add(const T* x, Size outer, Size n, Size inner, const std::int64_t*
     const std::int64_t* at = index + o * k * inner + first;
     T* to = y + o * n * inner + first;
     const Size width = last - first;
-    if (k <= few) {
+    bool often = false;
+    for (Size c = 0; c < width && !often; ++c) often = one_is_often(at + c, inner, k, n);
+    if (!often) {
       for (Size i = 0; i < k; ++i)
         for (Size c = 0; c < width; ++c) to[at[i * inner + c] * inner + c] += from[i * inner + c];
     } else if (n <= 16 * k) {

@@ -15,6 +15,7 @@
 namespace attune {
 
 using detail::finite_where_weightless;
+using detail::has_non_finite;
 using detail::reduce_loss;
 
 namespace {
@@ -57,8 +58,10 @@ Tensor huber_loss(const Tensor& x, const Tensor& y, double delta, Reduction redu
   if (!(delta > 0)) op.fail_value("delta = " + detail::text(delta) + " must be positive");
   const Tensor d = x - y, a = abs(d);
   if (std::isinf(delta)) return reduce_loss(0.5 * square(d), reduction);
-  const Tensor small = lt(a, delta);  // the square of what it is not taken of would meet its gradient, 0
-  return reduce_loss(where(small, 0.5 * square(where(small, d, 0)), delta * (a - 0.5 * delta)), reduction);
+  const Tensor small = lt(a, delta);
+  // The square's slope at an infinity would meet a gradient of 0.
+  const Tensor near = has_non_finite(d) ? where(small, d, 0) : d;
+  return reduce_loss(where(small, 0.5 * square(near), delta * (a - 0.5 * delta)), reduction);
 }
 
 Tensor kl_div(const Tensor& x, const Tensor& target, bool log_target, Reduction reduction, Here here) {
@@ -79,8 +82,12 @@ Tensor binary_cross_entropy_with_logits(const Tensor& x, const Tensor& target, c
   // if the logit is confident.
   const Tensor logits = weighed(x, o.weight), t = weighed(target, o.weight), rest = 1 - t;
   const Tensor share = o.positive_weight.defined() ? o.positive_weight * t : t;
-  const Tensor loss = share * finite_where_weightless(softplus(-logits), share) +
-                      rest * finite_where_weightless(softplus(logits), rest);
+  Tensor positive = softplus(-logits), negative = softplus(logits);
+  if (has_non_finite(logits)) {
+    positive = finite_where_weightless(positive, share);
+    negative = finite_where_weightless(negative, rest);
+  }
+  const Tensor loss = share * positive + rest * negative;
   return reduce_loss(o.weight.defined() ? o.weight * finite_where_weightless(loss, o.weight) : loss, o.reduction);
 }
 

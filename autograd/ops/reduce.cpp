@@ -295,6 +295,9 @@ Tensor norm(const Tensor& x, const Dims& axes, bool keep_axes, Here here) {
                 [&]<class T>(T) { kernels::norms<T>(elements<const T>(rows), y.numel(), r.n, elements<T>(y)); });
   return op.record(std::move(y), of<norm>(x, axes, keep_axes), "dx = x / y dy, 0 where y = 0",
                    [x = Saved(x), kept = r.kept](const Tensor& dy, const Tensor& length) {
+                     const Tensor slope = dy / length;  // one pass over x if that is possible
+                     if (!detail::leaves_range(length) && !detail::leaves_range(slope))
+                       return x * with_axes(slope, kept);
                      const Tensor all = with_axes(length, kept), none = eq(all, 0);
                      return where(none, 0, x / where(none, 1, all) * with_axes(dy, kept));
                    });

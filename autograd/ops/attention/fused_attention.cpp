@@ -82,7 +82,11 @@ Tensors fused_attention_grad(const Tensor& q, const Tensor& k, const Tensor& v, 
                              const AttentionSettings& o, bool wants_bias, Here here) {
   const Op op{"scaled_dot_product_attention_grad", here};
   const Tensor qd = with_dense_rows(q), kd = with_dense_rows(k), vd = with_dense_rows(v), gd = with_dense_rows(dout);
-  const Tensor dq = laid_out_like(q, q.size(-1)), dk = laid_out_like(k, k.size(-1)), dv = laid_out_like(v, v.size(-1));
+  // Without query heads there is no head of keys to compute.
+  const auto for_keys = [none = q.rank() > 2 && q.size(-3) == 0](const Tensor& x) {
+    return none ? zeros_like(x) : laid_out_like(x, x.size(-1));
+  };
+  const Tensor dq = laid_out_like(q, q.size(-1)), dk = for_keys(k), dv = for_keys(v);
   const Tensor dbias = wants_bias ? op.empty(scores_shape(q, k), q.dtype()) : Tensor();
   with_floating(q.dtype(), [&]<class T>(T) {
     kernels::attention_grad<T>(plan_of<T>(qd, kd, vd, attention_mask, bias, o), heads_of<const T>(out),
