@@ -30,22 +30,6 @@ void spread_over_heads(Tensor& term) {
   if (term.defined() && term.rank() == 3) term = unsqueeze(term, 1);
 }
 
-/// x [b, s, d]; zeros where it is padding, if padding holds what is not finite: it would reach the projections'
-/// gradients, zero as those of its rows are.
-Tensor without_infinite_padding(const Tensor& x, const Tensor& padding) {
-  const Tensor hidden = unsqueeze(padding, 2), value = x.detach();
-  if (!any(logical_and(hidden, ne(value - value, 0)))) return x;  // x - x of NaN and infinity is NaN
-  return masked_fill(x, hidden, 0);
-}
-
-/// The same for what goes in, tensors that are one staying one.
-void clear_infinite_padding(Tensor& query, Tensor& key, Tensor& value, const Tensor& padding) {
-  const Tensor given = key;
-  key = without_infinite_padding(given, padding);
-  value = value.impl() == given.impl() ? key : without_infinite_padding(value, padding);
-  if (query.impl() == given.impl()) query = key;
-}
-
 AttentionResult in_heads(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads, std::int64_t key_heads,
                          AttentionOptions o, bool need_weights) {
   spread_over_heads(o.attention_mask);
@@ -130,7 +114,7 @@ AttentionResult MultiheadAttention::operator()(const Tensor& query, const Tensor
 
 AttentionResult MultiheadAttention::attend(const Tensors& inputs, const MultiheadCall& call, Here here) const {
   const Op op{"multihead_attention", here};
-  Tensor query = inputs[0], key = inputs[1], value = inputs[2];
+  const Tensor &query = inputs[0], &key = inputs[1], &value = inputs[2];
   op.check_floating(query);
   op.check_floating(key);
   op.check_floating(value);
@@ -144,7 +128,6 @@ AttentionResult MultiheadAttention::attend(const Tensors& inputs, const Multihea
     if (call.key_padding_mask.shape() != Shape{b, s})
       op.fail_shape("key_padding_mask " + call.key_padding_mask.shape().str() + " must be [" + std::to_string(b) +
                     ", " + std::to_string(s) + "]");
-    clear_infinite_padding(query, key, value, call.key_padding_mask);
   }
   const std::int64_t ends[] = {0, d_, d_ + key_size_,
                                d_ + 2 * key_size_};  // of queries, keys and values among the rows

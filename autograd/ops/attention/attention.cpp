@@ -96,8 +96,7 @@ AttentionResult scaled_dot_product_attention(const Tensor& q, const Tensor& k, c
   if (o.dropout > 0) settings.dropout_key = (o.generator ? *o.generator : default_generator()).next();
   Shape of_values = joint;
   if (o.grouped_heads) of_values.back() = key_heads;
-  const bool no_queries = o.grouped_heads && q.size(-3) == 0;  // the fused pass would leave dk and dv unwritten
-  if (!need_weights && !no_queries && joint.rank() + 2 <= most_axes)
+  if (!need_weights && joint.rank() + 2 <= most_axes)
     return {detail::fused_attention(spread(q, joint), spread(k, of_values), spread(v, of_values), o.attention_mask,
                                     o.bias, settings, here),
             Tensor()};
