@@ -70,7 +70,10 @@ void Sweep::State::give_to_handles(Node& node, Pending& p) {
   const bool last_user = node.is_leaf() && in_place && !watched && owners.size() == 1;
   for (const auto& o : owners) {
     Tensor& g = p.at(o.slot).value;
-    if (g.defined()) give(*o.tensor, last_user ? std::move(g) : g);
+    if (!g.defined()) continue;
+    const Tensor before = pass ? o.tensor->grad : Tensor();
+    give(*o.tensor, last_user ? std::move(g) : g);
+    if (pass) trace_change(node, o.slot, before, o.tensor->grad);
   }
 }
 

@@ -5,10 +5,13 @@
 
 #include "autograd/runtime/parallel.h"
 #include "autograd/tape/internal/thread_state.h"
+#include "autograd/tape/tracing.h"
 
 namespace attune {
 
 thread_local constinit ThreadState thread_state;
+constinit std::atomic<bool> traced_everywhere{false};
+constinit std::atomic<BackwardWatcher*> backward_watcher{nullptr};
 
 namespace {
 
@@ -34,6 +37,9 @@ GradMode::~GradMode() { thread_state.grad_enabled = before_; }
 
 DetectAnomaly::DetectAnomaly() noexcept : before_(std::exchange(thread_state.anomaly, true)) {}
 DetectAnomaly::~DetectAnomaly() { thread_state.anomaly = before_; }
+
+bool tracing() { return tracing_here(); }
+void trace_everywhere(bool on) noexcept { traced_everywhere.store(on, std::memory_order_relaxed); }
 
 Tracing::Tracing() noexcept : before_(std::exchange(thread_state.tracing, true)) {}
 Tracing::~Tracing() { thread_state.tracing = before_; }

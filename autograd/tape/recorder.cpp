@@ -2,9 +2,11 @@
 
 #include <cstdio>
 
+#include "autograd/tape/internal/accumulate.h"
 #include "autograd/tape/internal/node_access.h"
 #include "autograd/tape/internal/thread_state.h"
 #include "autograd/tape/rule_node.h"
+#include "autograd/tape/saved.h"
 
 namespace attune::detail {
 
@@ -23,7 +25,7 @@ void Recorder::count_bytes(const Tensors& xs, const Tensors& ys) {
 }
 
 // The search for an anomaly shows the operands of what it finds.
-bool Recorder::tracing() { return thread_state.tracing || thread_state.anomaly; }
+bool Recorder::tracing() { return tracing_here() || thread_state.anomaly; }
 
 void Recorder::connect_input(Node& node, std::size_t i, const Tensor& x) {
   if (!x.defined() || !x.node()) return;
@@ -42,7 +44,19 @@ Trace Recorder::begin_trace(const Tensors& ys) const {
   for (const Frame* f = this; f; f = f->parent())
     t.stack.insert(t.stack.begin(), CallSite{f->module_path(), f->name(), f->here()});
   for (const Tensor& y : ys) t.outputs.push_back(y.detach());
+  t.saved = take_saved();
   return t;
+}
+
+Tensor Recorder::traced_value(const Tensor& x) {
+  if (!x.defined()) return x;
+  if (!x.node() || !x.is_leaf() || !tracing_here()) return x.detach();
+  Trace& leaf = NodeAccess::trace(*x.node());
+  if (leaf.outputs.empty() || leaf.version != x.version()) {
+    leaf.outputs = {dense_copy(x)};
+    leaf.version = x.version();
+  }
+  return leaf.outputs[0];
 }
 
 void Recorder::set_trace(Node& node, Trace t) { NodeAccess::set_trace(node, std::move(t)); }

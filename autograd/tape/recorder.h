@@ -50,11 +50,12 @@ class Recorder : public Frame {
   template <class C>
   void trace(Node& node, const C& call, const Tensors& ys) const {
     Trace t = begin_trace(ys);
-    call.each_tensor([&](const Tensor& x) { t.inputs.push_back(x.defined() ? x.detach() : x); });
+    call.each_tensor([&](const Tensor& x) { t.inputs.push_back(traced_value(x)); });
     call.fill_trace(t);
     set_trace(node, std::move(t));
   }
   Trace begin_trace(const Tensors& ys) const;
+  static Tensor traced_value(const Tensor& x);
   static void set_trace(Node& node, Trace t);
 
   /// For a profile: what the call read and wrote; nothing if the result is a view.

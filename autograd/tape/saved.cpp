@@ -7,11 +7,26 @@
 
 namespace attune {
 
+namespace {
+thread_local Tensors noted;  // handles that nobody else has: one that is alone was dropped with its rule
+}  // namespace
+
 Saved::Saved(const Tensor& x) {
   if (!x.defined()) return;
+  const bool traced = tracing_here();
   // A handle that keeps its gradient would hold the graph that the gradient is computed by.
-  tensor_ = x.node() && (x.is_leaf() || x.impl()->owns_grad_slot) ? alias(x, true) : x;
+  tensor_ = traced || (x.node() && (x.is_leaf() || x.impl()->owns_grad_slot)) ? alias(x, true) : x;
   version_ = x.version();
+  if (traced) [[unlikely]]
+    noted.push_back(tensor_);
+}
+
+Tensors detail::take_saved() {
+  Tensors kept;
+  for (const Tensor& x : noted)
+    if (!x.impl()->refs.unique()) kept.push_back(x.detach());
+  noted.clear();
+  return kept;
 }
 
 SavedOrRemade::SavedOrRemade(const Tensor& x) {

@@ -42,6 +42,8 @@ class SavedOrRemade {
 };
 
 namespace detail {
+/// While tracing: what was saved on this thread since the last call, and still is.
+Tensors take_saved();
 /// Whether it is recorded, and large.
 bool worth_remaking(const Tensor& y);
 void set_remake(const Tensor& y, std::function<Tensor()> remake);

@@ -12,12 +12,16 @@
 #include "autograd/tape/internal/node_access.h"
 #include "autograd/tape/internal/sweep_state.h"
 #include "autograd/tape/modes.h"
+#include "autograd/tape/tracing.h"
 
 namespace attune {
 
 // ---- the algorithm
 
 void Tensor::backward(const BackwardOptions& options, Here here) const {
+  BackwardWatcher* watcher = backward_watcher.load(std::memory_order_relaxed);
+  if (watcher && !thread_state.running) [[unlikely]]
+    return watcher->backward(*this, options, here);
   Sweep::State sweep(options, false, here);
   try {
     sweep.start(*this, options.gradient, "backward");
@@ -53,6 +57,7 @@ void Sweep::State::step() {
     else if (watched)
       received.push_back(p.first.value);
   }
+  if (pass) trace_end(node, p);
   hand_on(node);  // outside of the frame: what is wrong with a sum is said of the node that it is a sum for
 }
 
@@ -82,6 +87,7 @@ void Sweep::State::run(Node& node, Pending& p) {
   sent.resize(node.edges().size());
   node.run(received, sent);
   if (!retain) NodeAccess::free_saved(node);
+  if (pass) trace_run(node);
   if (!watched) received.clear();
   for (std::size_t i = 0; i < sent.size(); ++i) {
     if (!sent[i].defined()) continue;
@@ -95,17 +101,22 @@ void Sweep::State::hand_on(const Node& node) {
   for (std::size_t i = 0; i < sent.size(); ++i) {
     if (!sent[i].defined()) continue;
     const Edge& e = node.edges()[i];
-    collect(e.node.get(), e.slot, watched ? sent[i] : std::move(sent[i]));
+    collect(e.node.get(), e.slot, watched ? sent[i] : std::move(sent[i]), &node, i);
   }
 }
 
-void Sweep::State::collect(Node* node, std::uint32_t slot, Tensor g) {
+/// `from`, null at the beginning, sends g for its input.
+void Sweep::State::collect(Node* node, std::uint32_t slot, Tensor g, const Node* from, std::size_t input) {
   Collected& c = pending.of(node).at(slot);
-  if (!c.value.defined()) {
+  const Tensor sent_here = pass ? g : Tensor();
+  const bool first = !c.value.defined();
+  if (first)
     c.value = std::move(g);
-    return;
-  }
-  add(c, g);
+  else
+    add(c, g);
+  if (pass)
+    trace_arrival(*node, slot, sent_here, c.value, from, input);
+  if (first) return;
   if (thread_state.anomaly) search_gradient(*node, "the sum of the gradients that reach it", c.value, loss);
 }
 
@@ -138,7 +149,7 @@ void Sweep::State::start(const Tensor& root, const Tensor& cotangent, const char
       throw ShapeError(std::string(what) + ": needs a tensor of one element or a cotangent, got " + root.shape().str(),
                        here);
     if (thread_state.anomaly) loss = root.item();
-    collect(root.node(), root.slot(), filled({root.shape(), root.dtype()}, 1));
+    collect(root.node(), root.slot(), filled({root.shape(), root.dtype()}, 1), nullptr, 0);
     return;
   }
   if (cotangent.shape() != root.shape() || cotangent.dtype() != root.dtype())
@@ -147,14 +158,16 @@ void Sweep::State::start(const Tensor& root, const Tensor& cotangent, const char
                          name_of(root.dtype()),
                      here);
   if (thread_state.anomaly) search_gradient(*root.node(), "the cotangent that was given", cotangent);
-  collect(root.node(), root.slot(), cotangent);
+  collect(root.node(), root.slot(), cotangent, nullptr, 0);
 }
 
 Sweep::State::State(const BackwardOptions& options, bool watched_, Here here_)
     : retain(options.retain_graph || options.create_graph),
       create(options.create_graph),
-      in_place(!options.create_graph && !options.keep_history),
+      in_place(!options.create_graph && !options.keep_history && !tracing_here()),
       watched(watched_),
+      // A pass inside of a rule is a part of that rule.
+      pass(next_traced_pass()),
       here(here_) {}
 
 // ---- a sweep that is stepped

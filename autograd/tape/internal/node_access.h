@@ -60,6 +60,12 @@ struct NodeAccess {
   static void forget_owner(Node& n, const TensorImpl* t) noexcept;
   static void add_output(Node& n, std::uint32_t slot, const Tensor& y);
   static std::span<Edge> edges(Node& n) { return {n.edges_, n.edge_count_}; }
+  /// The node's trace, a new one if there was none.
+  static Trace& trace(Node& n) {
+    std::unique_ptr<Trace>& t = extras(n).trace;
+    if (!t) t = std::make_unique<Trace>();
+    return *t;
+  }
   static void set_trace(Node& n, Trace t) { extras(n).trace = std::make_unique<Trace>(std::move(t)); }
 };
 

@@ -8,6 +8,7 @@
 #include "autograd/tape/internal/captures.h"
 #include "autograd/tape/internal/pending.h"
 #include "autograd/tape/sweep.h"
+#include "autograd/tape/tracing.h"
 
 namespace attune {
 
@@ -25,6 +26,8 @@ struct Sweep::State {
   const bool retain, create;
   const bool in_place;  // gradients may be added to in place
   const bool watched;   // by somebody who steps: received and sent are kept until the next step
+  const std::uint64_t pass;  // its number, if nodes keep what it does; otherwise 0
+  std::uint64_t steps = 0;
   const Here here;
   PendingNodes pending;
   Tensors received, sent;
@@ -34,10 +37,18 @@ struct Sweep::State {
  private:
   pool::Vector<Ref<TensorImpl>> given;  // handles that had no gradient
 
-  void collect(Node* node, std::uint32_t slot, Tensor g);
+  void collect(Node* node, std::uint32_t slot, Tensor g, const Node* from, std::size_t input);
   void arrive(Node& node, Pending& p);
   void run(Node& node, Pending& p);
   void hand_on(const Node& node);
+
+  // In sweep_trace.cpp: what the nodes' traces keep of the pass.
+  void trace_arrival(Node& node, std::uint32_t slot, const Tensor& g, const Tensor& sum, const Node* from,
+                     std::size_t input) const;
+  void trace_run(Node& node) const;
+  void trace_change(Node& node, std::uint32_t slot, const Tensor& before, const Tensor& after) const;
+  void trace_end(Node& node, Pending& p);
+  BackwardStep& traced(Node& node) const;
   Tensor fitted(const Node& node, std::size_t input, Tensor dx) const;
 
   // In accumulate.cpp.
@@ -45,6 +56,9 @@ struct Sweep::State {
   void give_to_handles(Node& node, Pending& p);
   void give(TensorImpl& handle, Tensor g);
 };
+
+/// In sweep_trace.cpp: the number of a pass that begins now; 0 unless it is traced.
+std::uint64_t next_traced_pass();
 
 /// In hooks.cpp: lets the hooks of a node see, and replace, its gradients.
 void run_hooks(Node& node, Pending& p);

@@ -1,6 +1,7 @@
 // What the calling thread is doing.
 #pragma once
 
+#include <atomic>
 #include <utility>
 
 namespace attune {
@@ -18,6 +19,9 @@ struct ThreadState {
 
 // Part of the library's own block of thread-local memory, so that reading it takes one instruction.
 extern thread_local constinit ThreadState thread_state [[gnu::tls_model("initial-exec")]];
+
+extern constinit std::atomic<bool> traced_everywhere;
+inline bool tracing_here() { return thread_state.tracing || traced_everywhere.load(std::memory_order_relaxed); }
 
 /// While it lives, `n` is the node whose saved tensors are looked at: errors name it.
 class RunningNode {

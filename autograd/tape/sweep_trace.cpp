@@ -1,0 +1,74 @@
+// What nodes keep of a backward pass while their thread traces: everything that the pass does is then out of place, so
+// that handles keep their values.
+
+#include <atomic>
+
+#include "autograd/tape/internal/accumulate.h"
+#include "autograd/tape/internal/node_access.h"
+#include "autograd/tape/internal/sweep_state.h"
+#include "autograd/tape/internal/thread_state.h"
+
+namespace attune {
+
+namespace {
+
+Tensor off_tape(const Tensor& x) { return x.defined() ? x.detach() : x; }
+Tensors off_tape(const Tensors& xs) {
+  Tensors off;
+  for (const Tensor& x : xs) off.push_back(off_tape(x));
+  return off;
+}
+
+}  // namespace
+
+std::uint64_t next_traced_pass() {
+  static constinit std::atomic<std::uint64_t> passes{0};
+  if (!tracing_here() || thread_state.running) return 0;  // a pass inside of a rule is a part of that rule
+  return ++passes;
+}
+
+/// What the node keeps of this pass, in the place of what it kept of an earlier one.
+BackwardStep& Sweep::State::traced(Node& node) const {
+  BackwardStep& step = NodeAccess::trace(node).step;
+  if (step.pass != pass) {
+    step = BackwardStep();
+    step.pass = pass;
+  }
+  return step;
+}
+
+void Sweep::State::trace_arrival(Node& node, std::uint32_t slot, const Tensor& g, const Tensor& sum, const Node* from,
+                                 std::size_t input) const {
+  traced(node).arrivals.push_back(
+      {from ? from->sequence() : 0, static_cast<std::uint32_t>(input), slot, off_tape(g), off_tape(sum)});
+}
+
+/// The rules have run; what they returned is not fitted to the inputs yet.
+void Sweep::State::trace_run(Node& node) const {
+  BackwardStep& step = traced(node);
+  step.received = off_tape(received);
+  step.returned = off_tape(sent);
+}
+
+void Sweep::State::trace_change(Node& node, std::uint32_t slot, const Tensor& before, const Tensor& after) const {
+  // A copy: gradients are clipped in place.
+  traced(node).grads.push_back({slot, off_tape(before), dense_copy(after)});
+}
+
+/// The node's step is over, but for handing `sent` on.
+void Sweep::State::trace_end(Node& node, Pending& p) {
+  BackwardStep& step = traced(node);
+  step.order = ++steps;
+  step.sent = off_tape(sent);
+  if (node.is_leaf()) step.received = {off_tape(p.first.value)};
+}
+
+std::vector<std::pair<std::uint32_t, Tensor>> gradient_handles(const Node& node) {
+  std::vector<std::pair<std::uint32_t, Tensor>> handles;
+  if (!NodeAccess::has_extras(node)) return handles;
+  for (const auto& owner : NodeAccess::extras(const_cast<Node&>(node)).owners)
+    handles.emplace_back(owner.slot, Tensor(Ref<TensorImpl>(owner.tensor)));
+  return handles;
+}
+
+}  // namespace attune
