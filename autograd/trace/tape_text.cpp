@@ -78,7 +78,10 @@ std::vector<Line> lines_of(const Labels& labels, std::size_t most) {
     const bool whole = !fold || g.end - g.begin <= 2 || (g.module.empty() && g.end - g.begin <= most / 2);
     if (groups.size() > 1 && !g.module.empty() && whole) lines.push_back({g.module + ":", "", "", "", "", true});
     if (whole) {
-      for (std::size_t i = g.begin; i < g.end; ++i) lines.push_back(line_of(labels, i));
+      for (std::size_t i = g.begin; i < g.end; ++i) {
+        lines.push_back(line_of(labels, i));
+        if (!g.module.empty()) lines.back().label.insert(0, "  ");
+      }
     } else {
       lines.push_back(folded(labels, g.begin, g.end));
       if (!g.module.empty()) lines.back().call = g.module + ": " + lines.back().call;
