@@ -89,7 +89,7 @@ bool is_inside_library(const char* file) {
 /// Whether an argument's text is what the header has as its default: numbers by their value, {} for an empty list.
 bool is_default(const std::string& value, const std::string& text) {
   if (text.empty()) return false;
-  if (value == text || (text == "{}" && value == "[]")) return true;
+  if (value == text || (text == "{}" && value == "[]") || text.ends_with("::" + value)) return true;
   char *value_end = nullptr, *text_end = nullptr;
   const double v = std::strtod(value.c_str(), &value_end), d = std::strtod(text.c_str(), &text_end);
   return *value_end == '\0' && *text_end == '\0' && v == d;

@@ -74,8 +74,8 @@ std::vector<Line> lines_of(const Labels& labels, std::size_t most) {
   const std::vector<Group> groups = groups_of(labels);
   const bool fold = most != 0 && labels.tape().size() > most;
   for (const Group& g : groups) {
-    // What is outside of modules is the reader's own program; of that only long runs are folded.
-    const bool whole = !fold || g.end - g.begin <= 2 || (g.module.empty() && g.end - g.begin <= most / 2);
+    // What is outside of modules is the reader's own program.
+    const bool whole = !fold || g.module.empty() || g.end - g.begin <= 2;
     if (groups.size() > 1 && !g.module.empty() && whole) lines.push_back({g.module + ":", "", "", "", "", true});
     if (whole) {
       for (std::size_t i = g.begin; i < g.end; ++i) {
