@@ -93,14 +93,16 @@ grep -q 'Python Exception\|Error' "$place/out" && {
 }
 
 # A core dump has nothing to call.
-run_gdb -iex "add-auto-load-safe-path $build_root" -ex run -ex "generate-core-file $place/core" --args "$place/program" die
+run_gdb -iex "add-auto-load-safe-path $build_root" -ex run -ex "generate-core-file $place/core" \
+  --args "$place/program" die
 if [ -s "$place/core" ]; then
-  run_gdb -iex "add-auto-load-safe-path $build_root" -ex 'frame function main' -ex 'print y' "$place/program" "$place/core"
+  run_gdb -iex "add-auto-load-safe-path $build_root" -ex 'frame function main' -ex 'print y' \
+    "$place/program" "$place/core"
   expect 'not in a core dump'
 fi
 
-# Where it is installed for everybody it needs no leave: here that folder, in a namespace of its own. Printers beside the
-# library would come first.
+# Where it is installed for everybody it needs no leave: here that folder, in a namespace of its own. Printers beside
+# the library would come first.
 mkdir "$place/lib"
 cp -P "$build_root"/libattune.so.*[0-9] "$place/lib/"
 map=--map-root-user

@@ -59,7 +59,8 @@ if [ -n "$inside" ]; then
   (cd "$source_root" && sh -c "$(readme_line './dev install')")
   sh -c "$(readme_line 'g++ -std=c++20 train.cpp')"
   ./train
-  ldd ./train | grep -q '/usr/local/lib/libattune' || { ldd ./train; exit 1; }
+  ldd ./train > ldd.log
+  grep -q '/usr/local/lib/libattune' ldd.log || { cat ldd.log; exit 1; }
   if command -v gdb >/dev/null; then
     step "gdb reads its printers by itself"
     gdb -q -batch -nx -iex 'set debuginfod enabled off' -ex 'break main' -ex run -ex 'info pretty-printer' ./train \
