@@ -1,0 +1,2 @@
+import { load } from "./data.js";
+globalThis.attune = load();
