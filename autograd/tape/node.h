@@ -4,6 +4,7 @@
 // needed. A node is owned by the tensors and nodes that need it: dropping a loss frees its history.
 #pragma once
 
+#include <limits>
 #include <memory>
 #include <span>
 #include <vector>
@@ -19,6 +20,9 @@ struct Trace;
 struct Edge {
   Ref<Node> node;
   std::uint32_t slot = 0;
+  /// Of an input of one element that needs no gradient: its value, rounded, for those who look at the tape; otherwise
+  /// NaN. (It fits where there would be padding.)
+  float constant = std::numeric_limits<float>::quiet_NaN();
 };
 
 /// Which inputs want a gradient: needs[i].

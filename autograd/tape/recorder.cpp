@@ -7,6 +7,7 @@
 #include "autograd/tape/internal/thread_state.h"
 #include "autograd/tape/rule_node.h"
 #include "autograd/tape/saved.h"
+#include "autograd/tensor/internal/tensor_impl.h"
 
 namespace attune::detail {
 
@@ -28,8 +29,18 @@ void Recorder::count_bytes(const Tensors& xs, const Tensors& ys) {
 bool Recorder::tracing() { return tracing_here() || thread_state.anomaly; }
 
 void Recorder::connect_input(Node& node, std::size_t i, const Tensor& x) {
-  if (!x.defined() || !x.node()) return;
-  NodeAccess::edges(node)[i] = Edge{Ref<Node>(x.node()), x.slot()};
+  if (!x.defined()) return;
+  Edge& e = NodeAccess::edges(node)[i];
+  if (Node* n = x.node()) {
+    e.node = Ref<Node>(n);
+    e.slot = x.slot();
+  } else if (x.impl()->numel == 1) {
+    const void* p = x.impl()->data;
+    if (x.impl()->dtype == DType::float32)
+      e.constant = *static_cast<const float*>(p);
+    else if (x.impl()->dtype == DType::float64)
+      e.constant = static_cast<float>(*static_cast<const double*>(p));
+  }
 }
 
 void Recorder::attach(Ref<Node> node, std::uint32_t slot, const Tensor& y) {

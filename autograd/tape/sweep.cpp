@@ -114,8 +114,7 @@ void Sweep::State::collect(Node* node, std::uint32_t slot, Tensor g, const Node*
     c.value = std::move(g);
   else
     add(c, g);
-  if (pass)
-    trace_arrival(*node, slot, sent_here, c.value, from, input);
+  if (pass) trace_arrival(*node, slot, sent_here, c.value, from, input);
   if (first) return;
   if (thread_state.anomaly) search_gradient(*node, "the sum of the gradients that reach it", c.value, loss);
 }

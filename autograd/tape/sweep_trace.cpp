@@ -2,11 +2,13 @@
 // that handles keep their values.
 
 #include <atomic>
+#include <memory>
 
 #include "autograd/tape/internal/accumulate.h"
 #include "autograd/tape/internal/node_access.h"
 #include "autograd/tape/internal/sweep_state.h"
 #include "autograd/tape/internal/thread_state.h"
+#include "autograd/tensor/named.h"
 
 namespace attune {
 
@@ -18,6 +20,12 @@ Tensors off_tape(const Tensors& xs) {
   for (const Tensor& x : xs) off.push_back(off_tape(x));
   return off;
 }
+
+struct GivenName final : NameSource {
+  explicit GivenName(std::string n) : given(std::move(n)) {}
+  std::string name() const override { return given; }
+  std::string given;
+};
 
 }  // namespace
 
@@ -69,6 +77,23 @@ std::vector<std::pair<std::uint32_t, Tensor>> gradient_handles(const Node& node)
   for (const auto& owner : NodeAccess::extras(const_cast<Node&>(node)).owners)
     handles.emplace_back(owner.slot, Tensor(Ref<TensorImpl>(owner.tensor)));
   return handles;
+}
+
+void name_output(const Tensor& x, const std::string& as, Here here) {
+  checked(x, here);
+  if (!x.node()) return name_tensor(x, std::make_shared<GivenName>(as));
+  auto& names = NodeAccess::extras(*x.node()).names;
+  std::erase_if(names, [&](const auto& each) { return each.first == x.slot(); });
+  names.emplace_back(x.slot(), as);
+}
+
+std::string name_of_output(const Node& node, std::uint32_t slot) {
+  if (!NodeAccess::has_extras(node)) return "";
+  for (const auto& [of, name] : NodeAccess::extras(const_cast<Node&>(node)).names)
+    if (of == slot) return name;
+  for (const auto& [of, handle] : gradient_handles(node))
+    if (of == slot && !tensor_name(handle).empty()) return tensor_name(handle);
+  return "";
 }
 
 }  // namespace attune

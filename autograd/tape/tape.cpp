@@ -30,25 +30,4 @@ std::size_t Tape::index_of(const Node* node) const {
   return at != nodes_.end() && at->get() == node ? static_cast<std::size_t>(at - nodes_.begin()) : nodes_.size();
 }
 
-std::string Tape::str() const {
-  std::string s;
-  for (std::size_t i = 0; i < nodes_.size(); ++i) {
-    const Node& n = *nodes_[i];
-    s += "%" + std::to_string(i) + " = " + n.name() + "(";
-    bool first = true;
-    for (const Edge& e : n.edges()) {
-      s += first ? "" : ", ";
-      first = false;
-      s += e.node ? "%" + std::to_string(index_of(e.node.get())) : "-";
-      if (e.slot != 0) s += "." + std::to_string(e.slot);
-    }
-    s += ") ";
-    for (std::uint32_t o = 0; o < n.output_count(); ++o) s += (o ? " " : "") + n.output(o).shape.str();
-    if (*n.rule()) s += std::string("  ") + n.rule();
-    if (n.site().line) s += "  at " + n.site().str();
-    s += "\n";
-  }
-  return s;
-}
-
 }  // namespace attune

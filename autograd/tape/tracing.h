@@ -35,12 +35,12 @@ struct GradientChange {
 
 /// What a backward pass did at a node. The tensors are off the tape.
 struct BackwardStep {
-  std::uint64_t pass = 0;        ///< which pass: they are numbered over the whole process, from 1; 0: none has come by
-  std::uint64_t order = 0;       ///< the how manieth step of the pass it was, from 1; 0: its turn has not come
-  std::vector<Arrival> arrivals; ///< in the order in which they came
-  Tensors received;              ///< the whole gradients, an output each
-  Tensors returned;              ///< by the rules, an input each: where it was broadcast, not summed yet
-  Tensors sent;                  ///< an input each; undefined if none was wanted
+  std::uint64_t pass = 0;         ///< which pass: they are numbered over the whole process, from 1; 0: none has come by
+  std::uint64_t order = 0;        ///< the how manieth step of the pass it was, from 1; 0: its turn has not come
+  std::vector<Arrival> arrivals;  ///< in the order in which they came
+  Tensors received;               ///< the whole gradients, an output each
+  Tensors returned;               ///< by the rules, an input each: where it was broadcast, not summed yet
+  Tensors sent;                   ///< an input each; undefined if none was wanted
   std::vector<GradientChange> grads;  ///< of leaves, and of tensors that retain_grad()
 };
 
@@ -72,6 +72,11 @@ void trace_everywhere(bool on) noexcept;
 /// The handles that receive a node's gradients in a backward pass, with the outputs that they stand for: the tensor of
 /// a leaf, tensors that retain_grad().
 std::vector<std::pair<std::uint32_t, Tensor>> gradient_handles(const Node& node);
+
+/// Names a result on the tape, or a leaf, for people; the last name counts. Throws ValueError for an undefined tensor.
+void name_output(const Tensor& x, const std::string& as, Here here = Here::current());
+/// The name that name_output() gave an output; of a leaf otherwise that of its tensor (a parameter's path); or "".
+std::string name_of_output(const Node& node, std::uint32_t slot);
 
 /// Runs backward passes in the place of Tensor::backward(): a stepper or a recorder of a whole program. Passes inside
 /// of rules are not its concern. It must take the options as they are and let exceptions of a pass through.

@@ -17,11 +17,11 @@ Tensor name(const Tensor& x, const std::string& as, Here here = Here::current())
 
 /// One tensor argument of a node.
 struct InputLabel {
-  std::string parameter;       ///< what the operation calls it: "a"; "" if that is not known
-  std::size_t node;            ///< whose output it is, a position on the tape; Tape::size() for a constant
-  std::uint32_t slot;          ///< which output
-  std::string source;          ///< what the reader calls it: "w", "%3", "%7.1"; of a constant "const" or its value
-  std::string rule;            ///< "da = b dy"; "" without a gradient, or if the operation's rule is one text
+  std::string parameter;  ///< what the operation calls it: "a"; "" if that is not known
+  std::size_t node;       ///< whose output it is, a position on the tape; Tape::size() for a constant
+  std::uint32_t slot;     ///< which output
+  std::string source;     ///< what the reader calls it: "w", "%3", "%7.1"; of a constant its value, if that was traced
+  std::string rule;       ///< "da = b dy"; "" without a gradient, or if the operation's rule is one text
 };
 
 /// The names of what is on one tape. A node is called by the path of its parameter, by the name that name() gave it, by
@@ -44,11 +44,15 @@ class Labels {
   static std::string inner_site(const Node& node);
   /// The tensor arguments, in order.
   std::vector<InputLabel> inputs(std::size_t position) const;
+  /// The node's rule, without the parts of inputs that want no gradient.
+  std::string rule(std::size_t position) const;
   /// "softmax(x = %3, axis = -1)": with the arguments that are no tensors, if they were traced. `values`: small inputs
   /// with their numbers.
   std::string call(std::size_t position, bool values = false) const;
 
  private:
+  std::size_t index_of_node(const Node* node) const;
+
   Tape tape_;
   std::vector<std::string> names_;
 };

@@ -16,7 +16,8 @@ namespace attune {
 
 /// What can be said of a tensor of any size. Of integers and flags too, as numbers.
 struct Summary {
-  double min = 0, max = 0, mean = 0, std = 0, norm = 0;  ///< of the finite elements; std divides by n, norm is the 2-norm
+  double min = 0, max = 0, mean = 0, std = 0,
+         norm = 0;  ///< of the finite elements; std divides by n, norm is the 2-norm
   std::int64_t zeros = 0, nans = 0, infinities = 0;
   double histogram_low = 0, histogram_high = 0;
   std::vector<std::int64_t> histogram;  ///< at most 32 bins of equal width over [low, high] of the finite elements
@@ -41,13 +42,13 @@ struct RecordedCall {
 };
 
 struct RecordedInput {
-  std::string name;       ///< what the operation calls it: "a"
-  int node = -1;          ///< whose output it is; -1: a constant
+  std::string name;  ///< what the operation calls it: "a"
+  int node = -1;     ///< whose output it is; -1: a constant
   std::uint32_t slot = 0;
-  int value = -1;         ///< index into Recording::values; -1: not known
+  int value = -1;  ///< index into Recording::values; -1: not known
   bool differentiable = false;
-  std::string rule;       ///< "da = b dy"
-  std::string words;      ///< '\n' between the words that name the positions of its length axis, if somebody named them
+  std::string rule;   ///< "da = b dy"
+  std::string words;  ///< '\n' between the words that name the positions of its length axis, if somebody named them
 };
 
 struct RecordedNode {
@@ -55,15 +56,15 @@ struct RecordedNode {
   std::string operation;  ///< "matmul"; "leaf"
   std::string label;      ///< "w", "encoder.layers.0.weight", "%3"
   bool leaf = false;
-  std::string module;     ///< "encoder.layers.0"; "" outside of modules
-  std::vector<RecordedCall> stack;  ///< outermost first
-  std::string site;       ///< the user's line, "learn.cpp:53"
-  std::string rule;       ///< as one text
+  std::string module;                                          ///< "encoder.layers.0"; "" outside of modules
+  std::vector<RecordedCall> stack;                             ///< outermost first
+  std::string site;                                            ///< the user's line, "learn.cpp:53"
+  std::string rule;                                            ///< as one text
   std::vector<std::pair<std::string, std::string>> arguments;  ///< those that are no tensors: {"axis", "-1"}
   std::vector<RecordedInput> inputs;
-  std::vector<int> outputs;  ///< values
+  std::vector<int> outputs;                        ///< values
   std::vector<std::pair<std::string, int>> saved;  ///< what it calls them, values
-  int parts = -1;         ///< of a fused operation: index into Recording::parts of its composed form; -1: none
+  int parts = -1;  ///< of a fused operation: index into Recording::parts of its composed form; -1: none
 };
 
 /// A gradient that came to a node.
@@ -96,11 +97,11 @@ struct RecordedUpdate {
 };
 
 struct RecordedPass {
-  std::int64_t number = 0;  ///< which backward pass of the program, from 1
-  std::string site;         ///< of the call of backward()
-  int root = 0;             ///< the node that it began at
-  double loss = 0;          ///< NaN unless the root has one element
-  std::string error;        ///< what ended it early; "" if it ran to its end
+  std::int64_t number = 0;          ///< which backward pass of the program, from 1
+  std::string site;                 ///< of the call of backward()
+  int root = 0;                     ///< the node that it began at
+  double loss = 0;                  ///< NaN unless the root has one element
+  std::string error;                ///< what ended it early; "" if it ran to its end
   std::vector<RecordedNode> nodes;  ///< in order of execution
   std::vector<RecordedStep> steps;  ///< in order
   std::vector<RecordedUpdate> updates;
@@ -121,7 +122,7 @@ struct Recording {
   std::vector<RecordedProgress> progress;
   std::vector<RecordedValue> values;
   std::map<std::string, std::map<int, std::string>> sources;  ///< by file: the lines around those that were named
-  std::int64_t summarised = 0;  ///< how many values are not whole, because of the budget
+  std::int64_t summarised = 0;                                ///< how many values are not whole, because of the budget
 };
 
 }  // namespace attune

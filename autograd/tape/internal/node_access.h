@@ -3,6 +3,8 @@
 
 #include <functional>
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "autograd/tape/node.h"
@@ -26,6 +28,7 @@ struct Node::Extras {
   std::vector<Hook> hooks;
   std::vector<Owner> owners;
   std::unique_ptr<Trace> trace;
+  std::vector<std::pair<std::uint32_t, std::string>> names;  // of outputs
   std::function<Tensor()> remake;  // of this output, as it was at this version
   std::uint32_t remade_slot = 0, remade_version = 0;
 };
