@@ -95,50 +95,100 @@ class Blobs {
   std::vector<Tensor> kept_;
 };
 
-/// Which values are whole on the page: the smallest, until the bytes are used up.
-std::vector<bool> whole_values(const std::vector<RecordedValue>& values, std::int64_t bytes) {
-  std::vector<std::size_t> order(values.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  const auto cost = [&](std::size_t i) {
-    const Tensor& t = values[i].whole;
-    return t.defined() ? t.numel() * static_cast<std::int64_t>(size_of(t.dtype())) : 0;
-  };
-  const auto picture = [&](std::size_t i) { return static_cast<std::int64_t>(4 * values[i].summary.picture.size()); };
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return cost(a) < cost(b); });
-  for (std::size_t i = 0; i < values.size(); ++i) bytes -= picture(i);
-  std::vector<bool> whole(values.size());
-  for (const std::size_t i : order) {
-    if (!values[i].whole.defined()) continue;
-    // What is no larger than its picture costs nothing more.
-    if (cost(i) > picture(i) + 64 && cost(i) > bytes + picture(i)) continue;
-    bytes += picture(i) - cost(i);
-    whole[i] = true;
-  }
-  return whole;
+std::int64_t bytes_of(const Tensor& t) {
+  return t.defined() ? t.numel() * static_cast<std::int64_t>(size_of(t.dtype())) : 0;
 }
 
-std::string summary_json(const Summary& s) {
+/// A grid of means, of at most `side` rows and columns.
+struct Picture {
+  std::int64_t rows, columns;
+  std::vector<float> cells;
+};
+
+std::int64_t picture_bytes(const Summary& s, std::int64_t side) {
+  return 4 * std::min(s.picture_rows, side) * std::min(s.picture_columns, side);
+}
+
+Picture picture_of(const Summary& s, std::int64_t side) {
+  Picture p{std::min(s.picture_rows, side), std::min(s.picture_columns, side), {}};
+  if (p.rows == s.picture_rows && p.columns == s.picture_columns) return {p.rows, p.columns, s.picture};
+  for (std::int64_t i = 0; i < p.rows; ++i)
+    for (std::int64_t j = 0; j < p.columns; ++j) {
+      double sum = 0;
+      std::int64_t count = 0;
+      for (std::int64_t y = i * s.picture_rows / p.rows; y < (i + 1) * s.picture_rows / p.rows; ++y)
+        for (std::int64_t x = j * s.picture_columns / p.columns; x < (j + 1) * s.picture_columns / p.columns;
+             ++x, ++count)
+          sum += s.picture[static_cast<std::size_t>(y * s.picture_columns + x)];
+      p.cells.push_back(static_cast<float>(sum / static_cast<double>(count)));
+    }
+  return p;
+}
+
+/// What the page keeps of the values' elements.
+struct Choice {
+  std::vector<bool> whole;  // the smallest, until the bytes are used up
+  std::int64_t side = 32;   // of the pictures of the others: smaller ones if there are very many
+};
+
+Choice choose(const std::vector<RecordedValue>& values, std::int64_t bytes) {
+  Choice choice{std::vector<bool>(values.size()), 32};
+  const auto whole_bytes = [&](std::size_t i) { return bytes_of(values[i].whole); };
+  const auto picture = [&](std::size_t i) { return picture_bytes(values[i].summary, choice.side); };
+  const auto pictures = [&] {
+    std::int64_t sum = 0;
+    for (std::size_t i = 0; i < values.size(); ++i)
+      if (!values[i].whole.defined() || whole_bytes(i) > picture(i)) sum += picture(i);
+    return sum;
+  };
+  while (choice.side > 8 && pictures() > bytes / 3) choice.side /= 2;
+  std::vector<std::size_t> order(values.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return whole_bytes(a) < whole_bytes(b); });
+  bytes -= pictures();
+  for (const std::size_t i : order) {
+    if (!values[i].whole.defined()) continue;
+    // What is hardly larger than its summary costs nothing more.
+    const bool small = whole_bytes(i) <= picture(i) + 64;
+    if (!small && whole_bytes(i) > bytes + picture(i)) continue;
+    if (!small) bytes += picture(i) - whole_bytes(i);
+    choice.whole[i] = true;
+  }
+  return choice;
+}
+
+std::string summary_json(const Summary& s, std::int64_t side) {
   std::string out = "[" + number(s.min) + "," + number(s.max) + "," + integer(s.zeros) + "," + integer(s.nans) + "," +
                     integer(s.infinities) + "," + number(s.histogram_low) + "," + number(s.histogram_high) + ",";
-  out += integers(s.histogram) + "," + integer(s.picture_rows) + "," + integer(s.picture_columns) + ",";
-  std::string picture;
-  append_base64(picture, s.picture.data(), sizeof(float) * s.picture.size());
-  return out + "\"" + picture + "\"]";
+  const Picture picture = picture_of(s, side);
+  std::string cells;
+  append_base64(cells, picture.cells.data(), sizeof(float) * picture.cells.size());
+  return out + integers(s.histogram) + "," + integer(picture.rows) + "," + integer(picture.columns) + ",\"" + cells +
+         "\"]";
 }
 
 std::string values_json(const Recording& r, const PageOptions& options, Texts& texts, PageData& data) {
-  const std::vector<bool> whole = whole_values(r.values, options.value_bytes);
+  const Choice choice = choose(r.values, options.value_bytes);
   Blobs blobs;
-  std::string kinds = "[", at = "[", summaries = "{", slices = "{";
+  std::unordered_map<std::string, std::size_t> known;  // summaries, which equal values share
+  std::string kinds = "[", at = "[", summaries = "[", slices = "{";
   const auto next = [](std::string& to) {
     if (to.size() > 1) to += ',';
   };
   for (std::size_t i = 0; i < r.values.size(); ++i) {
     const RecordedValue& v = r.values[i];
     next(kinds), kinds += texts.of(fmt::format("{}{}", name_of(v.dtype), v.shape.str()));
-    next(at), at += whole[i] ? blobs.of(v.whole) : "-1";
-    if (!whole[i]) next(summaries), summaries += fmt::format("\"{}\":", i) + summary_json(v.summary);
-    if (!whole[i] || numel(v.shape) != 1) {
+    next(at);
+    if (choice.whole[i]) {
+      at += blobs.of(v.whole);
+    } else {
+      const std::string json = summary_json(v.summary, choice.side);
+      const auto [found, fresh] = known.try_emplace(json, known.size());
+      if (fresh) next(summaries), summaries += json;
+      at += fmt::format("-{}", found->second + 1);
+    }
+    if (!choice.whole[i] || numel(v.shape) != 1) {
       const double stats[] = {v.summary.mean, v.summary.std, v.summary.norm};
       append_base64(data.stats, stats, sizeof stats);
     }
@@ -151,7 +201,7 @@ std::string values_json(const Recording& r, const PageOptions& options, Texts& t
                   });
   }
   data.values = std::move(blobs.base64);
-  return "{\"kind\":" + kinds + "],\"at\":" + at + "],\"summary\":" + summaries + "},\"slices\":" + slices + "}}";
+  return "{\"kind\":" + kinds + "],\"at\":" + at + "],\"summary\":" + summaries + "],\"slices\":" + slices + "}}";
 }
 
 // ---- passes
@@ -294,7 +344,8 @@ PageData page_data(const Recording& r, const PageOptions& options) {
   data.json += ",\"parts\":" + passes(r.parts);
   data.json += ",\"progress\":" + list(r.progress, [&](const RecordedProgress& p) { return progress_json(p, texts); }) +
                ",\"sources\":" + sources_json(r);
-  data.json += ",\"values\":" + values_json(r, options, texts, data) + ",\"texts\":" + texts.json() + "}";
+  data.json += ",\"values\":" + values_json(r, options, texts, data);
+  data.json += ",\"texts\":" + texts.json() + "}";
   return data;
 }
 

@@ -61,7 +61,7 @@ class Value {
 
   /** {min, max, zeros, nans, infinities, histogram: {low, high, counts}}, of the finite elements. */
   get summary() {
-    this.found ??= this.whole ? summaryOf(this) : summaryFrom(this.recording.table.summary[this.index]);
+    this.found ??= this.whole ? summaryOf(this) : summaryFrom(this.recording.table.summary[-1 - this.recording.table.at[this.index]]);
     return this.found;
   }
 

@@ -1,0 +1,1 @@
+export function recurrentView() { return null; }
