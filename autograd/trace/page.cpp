@@ -42,6 +42,8 @@ std::string page_html(const Recording& recording, const PageOptions& options) {
   page += fmt::format("<style>{}</style>\n</head>\n<body>\n", page_assets::style);
   page +=
       "<noscript>This page draws its recording by a script of its own, which this browser does not run.</noscript>\n";
+  // The script takes it away; so it stays where a file ends before its script.
+  page += "<p id=\"unready\">This page is not whole yet: it is being read, or its file was cut off.</p>\n";
   page += "<script type=\"application/json\" id=\"recording\">" + data.json + "</script>\n";
   page += "<script type=\"text/plain\" id=\"values\">" + data.values + "</script>\n";
   page += "<script type=\"text/plain\" id=\"stats\">" + data.stats + "</script>\n";

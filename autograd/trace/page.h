@@ -12,7 +12,7 @@ namespace attune {
 struct PageOptions {
   /// What elements of values may take, before they become text. Summaries always fit; whole values are taken smallest
   /// first, and the page says of the others that they are summarised.
-  std::int64_t value_bytes = std::int64_t{4} << 20;
+  std::int64_t value_bytes = std::int64_t{9} << 19;
   bool graphs = true;  ///< laid out by Graphviz, if it is installed
 };
 

@@ -131,10 +131,26 @@ struct Choice {
   std::int64_t side = 32;   // of the pictures of the others: smaller ones if there are very many
 };
 
+/// For each value the first that has the same elements: on the page they are one.
+std::vector<std::size_t> first_alike(const std::vector<RecordedValue>& values) {
+  const NoGrad off;
+  std::vector<Tensor> dense;  // they hold the map's texts
+  std::unordered_map<std::string_view, std::size_t> seen;
+  std::vector<std::size_t> first(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    first[i] = i;
+    if (!values[i].whole.defined()) continue;
+    dense.push_back(contiguous(values[i].whole));
+    first[i] = seen.try_emplace(elements(dense.back()), i).first->second;
+  }
+  return first;
+}
+
 Choice choose(const std::vector<RecordedValue>& values, std::int64_t bytes) {
   Choice choice{std::vector<bool>(values.size()), 32};
-  const auto whole_bytes = [&](std::size_t i) { return bytes_of(values[i].whole); };
-  const auto picture = [&](std::size_t i) { return picture_bytes(values[i].summary, choice.side); };
+  const std::vector<std::size_t> first = first_alike(values);
+  const auto whole_bytes = [&](std::size_t i) { return first[i] == i ? bytes_of(values[i].whole) : 0; };
+  const auto picture = [&](std::size_t i) { return first[i] == i ? picture_bytes(values[i].summary, choice.side) : 0; };
   const auto pictures = [&] {
     std::int64_t sum = 0;
     for (std::size_t i = 0; i < values.size(); ++i)
@@ -145,10 +161,14 @@ Choice choose(const std::vector<RecordedValue>& values, std::int64_t bytes) {
   std::vector<std::size_t> order(values.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return whole_bytes(a) < whole_bytes(b); });
+                   [&](std::size_t a, std::size_t b) { return bytes_of(values[a].whole) < bytes_of(values[b].whole); });
   bytes -= pictures();
   for (const std::size_t i : order) {
     if (!values[i].whole.defined()) continue;
+    if (first[i] != i) {  // it comes behind its first in the order
+      choice.whole[i] = choice.whole[first[i]];
+      continue;
+    }
     // What is hardly larger than its summary costs nothing more.
     const bool small = whole_bytes(i) <= picture(i) + 64;
     if (!small && whole_bytes(i) > bytes + picture(i)) continue;

@@ -152,6 +152,7 @@ class Page {
   }
 }
 
+document.getElementById("unready")?.remove();
 let recording;
 try {
   recording = load();
@@ -159,4 +160,8 @@ try {
   document.body.append(h("p", { class: "error" }, `This page's recording can not be read: ${error.message}. The file may have been cut off.`));
 }
 // For the browser's console: attune.recording.value(3).data, attune.state.goTo(10).
-if (recording) globalThis.attune = new Page(recording);
+if (recording) {
+  globalThis.attune = new Page(recording);
+  // Milliseconds until the first picture.
+  requestAnimationFrame(() => setTimeout(() => { globalThis.attune.usable = performance.now(); }));
+}

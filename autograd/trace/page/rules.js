@@ -10,7 +10,7 @@ const FUNCTIONS = new Set(["sum", "mean", "exp", "log", "sin", "cos", "tan", "ta
   "trunc", "conv", "windows", "max", "min", "abs", "erf", "act", "gelu", "silu"]);
 const NAMES = new Set(["rstd", "scale", "onehot", "classes", "gates", "bias", "table", "source", "soft", "hard", "high",
   "low", "logits", "target", "weight", "input", "ih", "hh", "qk", ...Object.keys(GREEK)]);
-const TOKEN = /\s*(?:(\d+(?:\.\d+)?(?:e-?\d+)?)|([A-Za-z]+(?:_[A-Za-z0-9]+)?'*)|(<=|>=|!=|[-+*/^(),;=<>.:[\]])|(\S))/gu;
+const TOKEN = /\s*(?:(\d+(?:\.\d+)?(?:e-?\d+)?)|([A-Za-z]+(?:_[A-Za-z0-9]+)?(?:'(?!s\b))*)|('s\b)|(<=|>=|!=|[-+*/^(),;=<>.:[\]])|(\S))/gu;
 
 function tokens(text, names) {
   const all = [];
@@ -18,7 +18,7 @@ function tokens(text, names) {
     const spaced = /^\s/.test(found[0]);
     if (found[1]) all.push({ kind: "number", text: found[1], spaced });
     else if (found[2]) all.push({ kind: isName(found[2], names) ? "name" : "word", text: found[2], spaced });
-    else all.push({ kind: found[3] ? "mark" : "word", text: found[3] ?? found[4], spaced });
+    else all.push({ kind: found[4] ? "mark" : "word", text: found[3] ?? found[4] ?? found[5], spaced });
   }
   // The article.
   all.forEach((token, i) => {
@@ -220,6 +220,7 @@ const fenced = (inner) => row(mathml("mo", { fence: "true", stretchy: "false" },
 
 function gap(before, after, replace) {
   const word = (node) => node.type === "text";
+  if (word(after) && after.text.startsWith("'")) return null;
   if (word(before) || word(after)) return mathml("mtext", {}, "\u00a0");
   return replace ? operator("·") : mathml("mspace", { width: "0.18em" });
 }

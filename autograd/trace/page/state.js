@@ -8,7 +8,7 @@ export class State {
     this.trail = [];  // the pass, and the composed forms that were stepped into: {pass, position, selected}
     this.passIndex = 0;
     this.element = null;  // the chosen element of the gradient in the formula, an index
-    if (recording.passes.length) this.enter(recording.passes[0], recording.passes[0].size);
+    if (recording.passes.length) this.enter(recording.passes[0], Infinity);
   }
 
   get frame() { return this.trail.at(-1); }
@@ -23,7 +23,7 @@ export class State {
   changed(what) { for (const listener of this.listeners) listener(what); }
 
   enter(pass, position) {
-    this.trail.push({ pass, position, selected: Math.min(Math.max(pass.root, 0), pass.size - 1) });
+    this.trail.push({ pass, position: Math.min(position, pass.size + pass.steps), selected: Math.min(Math.max(pass.root, 0), pass.size - 1) });
     this.element = null;
   }
 
@@ -63,7 +63,7 @@ export class State {
     if (!pass) return;
     this.passIndex = index;
     this.trail = [];
-    this.enter(pass, pass.size);
+    this.enter(pass, Infinity);
     this.changed("pass");
   }
 
@@ -71,7 +71,7 @@ export class State {
   stepInto() {
     const part = this.pass && this.selected >= 0 ? this.recording.parts[this.pass.node(this.selected).parts] : null;
     if (!part || part.size === 0) return false;
-    this.enter(part, this.backward ? part.size + part.steps : part.size);
+    this.enter(part, this.stepped(this.selected) ? Infinity : part.size);
     this.changed("pass");
     return true;
   }

@@ -70,7 +70,7 @@ export class Tape {
     const place = this.laneCount * LANE + 18;
     return h("div", { id: `row${i}`, role: "treeitem", "aria-level": depth + 1, "aria-setsize": this.model.rows.length,
       "aria-posinset": i + 1, "aria-selected": String(i === this.cursor), "data-row": i,
-      style: { height: `${this.height}px`, paddingLeft: `${place + 14 * depth}px` }, ...attributes }, cells);
+      style: { height: `${this.height}px`, paddingLeft: `${place}px` }, ...attributes }, cells);
   }
 
   groupRow({ group, open, depth }, i) {
@@ -78,7 +78,7 @@ export class Tape {
     const last = group.first + group.count - 1;
     const gone = state.backward && state.stepped(group.first) ? " stepped" : state.computed(last) ? " computed" : "";
     return this.row(i, depth, { class: `row group${gone}`, "aria-expanded": String(open) },
-      h("span", { class: "fold", "aria-hidden": "true" }, open ? "\u25be" : "\u25b8"),
+      h("span", { class: "fold", "aria-hidden": "true", style: { marginLeft: `${14 * depth}px` } }, open ? "\u25be" : "\u25b8"),
       h("span", { class: "group-name" }, group.name),
       h("span", { class: "group-count" }, count(group.count, group.path.startsWith("(") ? "leaf" : "operation").replace("leafs", "leaves")));
   }
@@ -92,7 +92,7 @@ export class Tape {
     const value = state.recording.value(pass.outputs(node)[0]);
     const label = pass.label(node) || `%${node}`;
     return this.row(i, depth, { class: `row node${kind}${pass.leaf(node) ? " leaf" : ""}` },
-      h("span", { class: "label", title: label }, label),
+      h("span", { class: "label", title: label, style: { paddingLeft: `${14 * depth}px` } }, h("bdi", {}, label)),
       h("span", { class: "call" }, this.call(node)),
       h("span", { class: "shape" }, value ? shapeText(value.shape) : ""),
       h("span", { class: "number forward" }, computed ? this.number(value, "value") : ""),
