@@ -107,6 +107,25 @@ class Replayed {
     return result;
   }
   const std::vector<Values>& here() const { return here_; }
+  /// The cotangent of the one element that differs; 1 if several do.
+  double sole_cotangent(const std::vector<Values>& a, const std::vector<Values>& b) const {
+    double sole = 1;
+    std::size_t count = 0;
+    for (std::size_t o = 0; o < a.size(); ++o)
+      for (std::size_t j = 0; j < cotangents_[o].size(); ++j)
+        if (a[o][j] != b[o][j]) sole = cotangents_[o][j], ++count;
+    return count == 1 ? sole : 1;
+  }
+  /// What rounding alone may leave of a gradient that is zero, for inputs of a size.
+  double rounding(double size) const {
+    double sum = 0, most = 0;
+    for (std::size_t o = 0; o < here_.size(); ++o)
+      for (std::size_t j = 0; j < cotangents_[o].size(); ++j) {
+        if (std::isfinite(here_[o][j])) sum += std::abs(cotangents_[o][j] * here_[o][j]);
+        most = std::max(most, std::abs(cotangents_[o][j]));
+      }
+    return precision.epsilon * (16 * sum / size + 8 * most);
+  }
 
  private:
   const Trace& trace_;
@@ -162,7 +181,7 @@ class Comparer {
     typical_ = std::sqrt(squares);
     const double rms = root_mean_square(f.values[which]);
     scale_ = direction_.size() > 1 ? 1 : size > 0 ? std::max(size, 1e-3 * rms) : rms > 0 ? rms : 1;
-    floor_ = 1e-8 * largest(f.slopes[which]);
+    floor_ = 1e-8 * largest(f.slopes[which]) + f.rounding(scale_);
   }
 
   Comparison run() {
@@ -201,7 +220,10 @@ class Comparer {
     const Sides coarse = sides(f_.precision.coarse * scale_), fine = sides(f_.precision.fine * scale_);
     const auto remember = [&] {
       c.agreement = Agreement::kink;
-      c.kink = fmt::format("slope {} on the left, {} on the right", slope(fine.left), slope(fine.right));
+      // Of one output, the slope is its own, without the cotangent.
+      const double h = f_.precision.fine * scale_;
+      const double dy = f_.sole_cotangent(f_.moved(which_, direction_, -h), f_.moved(which_, direction_, h));
+      c.kink = fmt::format("slope {} on the left, {} on the right", slope(fine.left / dy), slope(fine.right / dy));
     };
     if (!finite || !std::isfinite(fine.left) || !std::isfinite(fine.right)) {
       // The end of the domain: the side that there is may still agree.
