@@ -32,7 +32,7 @@ Tensor input_grad(const Tensor& dy, const Tensor& w, const Convolution& c, Here 
     kernels::convolution_input_grad(c, elements<const T>(g), elements<const T>(weight), elements<T>(dx));
   });
   return op.record(
-      std::move(dx), of<input_grad>(dy, w, c), "ddy = conv(u, w), dw = sum of dy windows(u)",
+      std::move(dx), of<input_grad>(dy, w, c), "ddy = conv(g, w), dw = sum of dy windows(g)",
       [w = Saved(w), c](const Tensor& u) { return convolve(u, w, {}, c, {}); },
       [dy = Saved(dy), c](const Tensor& u) { return weight_grad(u, dy, c, {}); });
 }
@@ -45,7 +45,7 @@ Tensor weight_grad(const Tensor& x, const Tensor& dy, const Convolution& c, Here
     kernels::convolution_weight_grad(c, elements<const T>(input), elements<const T>(g), elements<T>(dw));
   });
   return op.record(
-      std::move(dw), of<weight_grad>(x, dy, c), "dx = windows of u dy added up, ddy = conv(x, u)",
+      std::move(dw), of<weight_grad>(x, dy, c), "dx = windows of g dy added up, ddy = conv(x, g)",
       [dy = Saved(dy), c](const Tensor& u) { return input_grad(dy, u, c, {}); },
       [x = Saved(x), c](const Tensor& u) { return convolve(x, u, {}, c, {}); });
 }
@@ -59,7 +59,8 @@ Tensor convolve(const Tensor& x, const Tensor& w, const Tensor& bias, const Conv
   });
   return op.record(
       std::move(y), of<convolve>(x, w, bias, c),
-      "dx = windows of w dy added up, dw = sum of dy windows(x), dbias = sum of dy",
+      bias.defined() ? "dx = windows of w dy added up, dw = sum of dy windows(x), dbias = sum of dy"
+                     : "dx = windows of w dy added up, dw = sum of dy windows(x)",
       [w = Saved(w), c](const Tensor& dy) { return input_grad(dy, w, c, {}); },
       [x = Saved(x), c](const Tensor& dy) { return weight_grad(x, dy, c, {}); },
       [](const Tensor& dy) {

@@ -86,7 +86,8 @@ Tensor maximum(const Operand& x, const Operand& y, Here here) {
   const Op op{"maximum", site_of(here, x, y)};
   const auto [a, b] = promote(op, x, y);
   return op.record(
-      binary(op, Binary::maximum, a, b, true), of<maximum>(a, b), "da = dy where a > b, half at a tie; db alike",
+      binary(op, Binary::maximum, a, b, true), of<maximum>(a, b),
+      "da = dy where a > b, dy / 2 where a == b, db = dy where b > a, dy / 2 where a == b",
       [a = Saved(a), b = Saved(b)](const Tensor& dy) { return winner_share(dy, lt(a, b), eq(a, b)); },
       [a = Saved(a), b = Saved(b)](const Tensor& dy) { return winner_share(dy, lt(b, a), eq(a, b)); });
 }
@@ -95,7 +96,8 @@ Tensor minimum(const Operand& x, const Operand& y, Here here) {
   const Op op{"minimum", site_of(here, x, y)};
   const auto [a, b] = promote(op, x, y);
   return op.record(
-      binary(op, Binary::minimum, a, b, true), of<minimum>(a, b), "da = dy where a < b, half at a tie; db alike",
+      binary(op, Binary::minimum, a, b, true), of<minimum>(a, b),
+      "da = dy where a < b, dy / 2 where a == b, db = dy where b < a, dy / 2 where a == b",
       [a = Saved(a), b = Saved(b)](const Tensor& dy) { return winner_share(dy, gt(a, b), eq(a, b)); },
       [a = Saved(a), b = Saved(b)](const Tensor& dy) { return winner_share(dy, gt(b, a), eq(a, b)); });
 }
@@ -104,7 +106,7 @@ Tensor clamp_min(const Operand& x, const Operand& low, Here here) {
   const Op op{"clamp_min", site_of(here, x, low)};
   const auto [a, b] = promote(op, x, low);
   return op.record(
-      binary(op, Binary::maximum, a, b, true), of<clamp_min>(a, b), "dx = dy where x >= low, dlow = dy elsewhere",
+      binary(op, Binary::maximum, a, b, true), of<clamp_min>(a, b), "dx = dy where x >= low, dlow = dy where x < low",
       [a = Saved(a), b = Saved(b)](const Tensor& dy) { return where(ge(a, b), dy, 0); },
       [a = Saved(a), b = Saved(b)](const Tensor& dy) { return where(lt(a, b), dy, 0); });
 }
@@ -113,7 +115,8 @@ Tensor clamp_max(const Operand& x, const Operand& high, Here here) {
   const Op op{"clamp_max", site_of(here, x, high)};
   const auto [a, b] = promote(op, x, high);
   return op.record(
-      binary(op, Binary::minimum, a, b, true), of<clamp_max>(a, b), "dx = dy where x <= high, dhigh = dy elsewhere",
+      binary(op, Binary::minimum, a, b, true), of<clamp_max>(a, b),
+      "dx = dy where x <= high, dhigh = dy where x > high",
       [a = Saved(a), b = Saved(b)](const Tensor& dy) { return where(le(a, b), dy, 0); },
       [a = Saved(a), b = Saved(b)](const Tensor& dy) { return where(gt(a, b), dy, 0); });
 }
@@ -316,8 +319,8 @@ Tensor where(const Tensor& c, const Operand& x, const Operand& y, Here here) {
                       elements<T>(out));
   });
   return op.record(
-      std::move(out), of<where>(c, a, b), "da = dy where c, db = dy elsewhere", [](const Tensor&) { return Tensor(); },
-      [c = Saved(c)](const Tensor& dy) { return where(c, dy, 0); },
+      std::move(out), of<where>(c, a, b), "da = dy where c, db = dy where not c",
+      [](const Tensor&) { return Tensor(); }, [c = Saved(c)](const Tensor& dy) { return where(c, dy, 0); },
       [c = Saved(c)](const Tensor& dy) { return where(c, 0, dy); });
 }
 

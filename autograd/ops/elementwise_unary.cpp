@@ -179,7 +179,10 @@ Tensor softplus(const Tensor& x, double beta, double threshold, Here here) {
     const Tensor scaled = beta * x, y = unary(op, Unary::softplus, scaled) / beta;
     return limited ? where(gt(scaled, threshold), x, y) : y;
   };
-  return op.record(value(), of<softplus>(x, beta, threshold), "dx = sigmoid(beta x) dy",
+  return op.record(value(), of<softplus>(x, beta, threshold),
+                   limited     ? "dx = sigmoid(beta x) dy where beta x <= threshold, dy where beta x > threshold"
+                   : beta == 1 ? "dx = sigmoid(x) dy"
+                               : "dx = sigmoid(beta x) dy",
                    [x = Saved(x), beta, threshold, limited](const Tensor& dy) {
                      const Tensor scaled = beta == 1 ? x.get() : beta * x.get(), dx = sigmoid(scaled) * dy;
                      return limited ? where(gt(scaled, threshold), dy, dx) : dx;
@@ -211,7 +214,8 @@ Tensor gelu(const Tensor& x, Here here) {
 Tensor gelu_tanh(const Tensor& x, Here here) {
   const Op op{"gelu_tanh", here};
   Tensor y = op.record(unary(op, Unary::gelu_tanh, x), of<gelu_tanh>(x),
-                       "dx = (1 + t + x (1 - t^2) u') dy / 2, t = tanh(u), u = sqrt(2/pi) (x + 0.044715 x^3)",
+                       "dx = (1 + t + x (1 - t^2) v) dy / 2, t = tanh(u), u = sqrt(2 / pi) (x + 0.044715 x^3), v = "
+                       "sqrt(2 / pi) (1 + 0.134145 x^2)",
                        [x = Saved(x)](const Tensor& dy) { return gelu_tanh_grad(x, dy); });
   allow_remake(y, [x = Saved(x)] { return gelu_tanh(x); });
   return y;
@@ -219,9 +223,19 @@ Tensor gelu_tanh(const Tensor& x, Here here) {
 
 Tensor erf(const Tensor& x, Here here) {
   const Op op{"erf", here};
-  return op.record(unary(op, Unary::erf, x), of<erf>(x), "dx = 2/sqrt(pi) e^(-x^2) dy",
+  return op.record(unary(op, Unary::erf, x), of<erf>(x), "dx = 2 / sqrt(pi) e^(-x^2) dy",
                    [x = Saved(x)](const Tensor& dy) { return two_over_sqrt_pi * exp(-square(x)) * dy; });
 }
+
+namespace {
+
+const char* clamp_rule(double low, double high) {
+  const bool from = std::isfinite(low), to = std::isfinite(high);
+  if (from != to) return from ? "dx = dy where x >= low" : "dx = dy where x <= high";
+  return "dx = dy where low <= x <= high";
+}
+
+}  // namespace
 
 Tensor clamp(const Tensor& x, double low, double high, Here here) {
   const Op op{"clamp", here};
@@ -232,7 +246,7 @@ Tensor clamp(const Tensor& x, double low, double high, Here here) {
     return minimum(maximum(x, low), high);
   };
   return op.record(
-      clamped(), of<clamp>(x, low, high), "dx = dy where low <= x <= high",
+      clamped(), of<clamp>(x, low, high), clamp_rule(low, high),
       [x = Saved(x), low, high](const Tensor& dy) { return where(logical_and(ge(x, low), le(x, high)), dy, 0); });
 }
 
@@ -285,7 +299,7 @@ Tensor silu_grad(const Tensor& x, const Tensor& dy, Here here) {
   const Op op{"silu_grad", here};
   return op.record(
       fused(op, Binary::silu_grad, x, dy), of<silu_grad>(x, dy),
-      "dx = s (1 - s) (2 + x (1 - 2 s)) dy g, ddy = silu'(x) g",
+      "dx = s (1 - s) (2 + x (1 - 2 s)) dy g, ddy = s (1 + x (1 - s)) g, s = sigmoid(x)",
       [x = Saved(x), dy = Saved(dy)](const Tensor& g) {
         const Tensor v = clamp(x, -750, 750), s = sigmoid(v);  // beyond, all is 0 and no infinity meets it
         return s * (1 - s) * (2 + v * (1 - 2 * s)) * dy.get() * g;
@@ -296,7 +310,8 @@ Tensor silu_grad(const Tensor& x, const Tensor& dy, Here here) {
 Tensor gelu_grad(const Tensor& x, const Tensor& dy, Here here) {
   const Op op{"gelu_grad", here};
   return op.record(
-      fused(op, Binary::gelu_grad, x, dy), of<gelu_grad>(x, dy), "dx = phi(x) (2 - x^2) dy g, ddy = gelu'(x) g",
+      fused(op, Binary::gelu_grad, x, dy), of<gelu_grad>(x, dy),
+      "dx = phi(x) (2 - x^2) dy g, ddy = (Phi(x) + x phi(x)) g",
       [x = Saved(x), dy = Saved(dy)](const Tensor& g) {
         const Tensor v = clamp(x, -40, 40);  // beyond, the density is 0 and no infinity meets it
         return normal_density(v) * (2 - square(v)) * dy.get() * g;
@@ -308,7 +323,8 @@ Tensor gelu_tanh_grad(const Tensor& x, const Tensor& dy, Here here) {
   const Op op{"gelu_tanh_grad", here};
   return op.record(
       fused(op, Binary::gelu_tanh_grad, x, dy), of<gelu_tanh_grad>(x, dy),
-      "dx = (1 - t^2) (u' + x u''/2 - x t u'^2) dy g, ddy = gelu_tanh'(x) g",
+      "dx = (1 - t^2) (v + x w / 2 - x t v^2) dy g, ddy = (1 + t + x (1 - t^2) v) g / 2, t = tanh(u), "
+      "u = sqrt(2 / pi) (x + 0.044715 x^3), v = sqrt(2 / pi) (1 + 0.134145 x^2), w = 0.26829 sqrt(2 / pi) x",
       [x = Saved(x), dy = Saved(dy)](const Tensor& g) {
         const Tensor v = clamp(x, -40, 40);
         const Tensor t = tanh(gelu_scale * (v + gelu_cubic * v * v * v));

@@ -27,7 +27,9 @@ Tensor embedding(const Tensor& table, const Tensor& indices, std::int64_t paddin
   kernels::index_select(table.dtype(), from.raw(), 1, table.size(0), table.size(1), elements<const std::int64_t>(at),
                         at.numel(), y.unsafe_data());
   return op.record(
-      std::move(y), of<embedding>(table, indices, padding_index), "dtable = dy added at the indices",
+      std::move(y), of<embedding>(table, indices, padding_index),
+      padding_index < 0 ? "dtable = dy added at the indices"
+                        : "dtable = dy added at the indices other than padding_index",
       [at = Saved(at), padding_index, whole = table.shape()](const Tensor& dy) {
         const Tensor flat = flatten(at);
         Tensor rows = reshape(dy, {flat.numel(), whole[1]});

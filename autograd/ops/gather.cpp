@@ -26,6 +26,22 @@ Tensor broadcast_zeros(const Shape& shape, DType dtype) { return expand(zeros({}
 
 const std::int64_t* positions(const Tensor& index) { return elements<const std::int64_t>(index); }
 
+struct IndexAdded {
+  Saved at;
+  int axis;
+  Shape whole;
+  Tensor operator()(const Tensor& dy) const { return index_add(broadcast_zeros(whole, dy.dtype()), axis, at, dy); }
+  std::string text() const { return "dx = dy added at the index along axis " + std::to_string(axis); }
+};
+
+struct ScatterAdded {
+  Saved at;
+  int axis;
+  Shape whole;
+  Tensor operator()(const Tensor& dy) const { return scatter_add(broadcast_zeros(whole, dy.dtype()), axis, at, dy); }
+  std::string text() const { return "dx = dy added at the index along axis " + std::to_string(axis); }
+};
+
 void check_vector(const Op& op, const Tensor& index) {
   op.check_defined(index);
   if (index.rank() > 1) op.fail_shape("the index must have at most one axis, got " + index.shape().str());
@@ -82,12 +98,8 @@ Tensor index_select(const Tensor& x, std::int64_t axis, const Tensor& index, Her
   shape[a] = at.numel();
   Tensor y = op.empty(shape, x.dtype());
   kernels::index_select(x.dtype(), from.raw(), s.outer, s.n, s.inner, positions(at), at.numel(), y.unsafe_data());
-  return op.record(
-      std::move(y), of<index_select>(x, axis, index), "dx = dy added at the index",
-      [at = Saved(at), a, whole = x.shape()](const Tensor& dy) {
-        return index_add(broadcast_zeros(whole, dy.dtype()), a, at, dy);
-      },
-      [](const Tensor&) { return Tensor(); });
+  return op.record(std::move(y), of<index_select>(x, axis, index), "dx = dy added at the index",
+                   IndexAdded{Saved(at), a, x.shape()}, [](const Tensor&) { return Tensor(); });
 }
 
 Tensor index_add(const Tensor& x, std::int64_t axis, const Tensor& index, const Tensor& source, double alpha,
@@ -105,7 +117,8 @@ Tensor index_add(const Tensor& x, std::int64_t axis, const Tensor& index, const 
                      kernels::index_add<T>(elements<const T>(from), s.outer, s.n, s.inner, positions(at), at.numel(),
                                            y);
                    }),
-      of<index_add>(x, axis, index, source, alpha), "dx = dy, dsource = alpha dy at the index",
+      of<index_add>(x, axis, index, source, alpha),
+      alpha == 1 ? "dx = dy, dsource = dy at the index" : "dx = dy, dsource = alpha dy at the index",
       [](const Tensor& dy) { return dy; }, [](const Tensor&) { return Tensor(); },
       [at = Saved(at), a, alpha](const Tensor& dy) {
         const Tensor taken = index_select(dy, a, at);
@@ -165,12 +178,8 @@ Tensor gather(const Tensor& x, std::int64_t axis, const Tensor& index, Here here
   if (at.numel() != 0)
     kernels::gather(x.dtype(), from.raw(), s.outer, s.n, s.inner, positions(at), at.numel() / (s.outer * s.inner),
                     y.unsafe_data());
-  return op.record(
-      std::move(y), of<gather>(x, axis, index), "dx = dy added at the index",
-      [at = Saved(at), a, whole = x.shape()](const Tensor& dy) {
-        return scatter_add(broadcast_zeros(whole, dy.dtype()), a, at, dy);
-      },
-      [](const Tensor&) { return Tensor(); });
+  return op.record(std::move(y), of<gather>(x, axis, index), "dx = dy added at the index",
+                   ScatterAdded{Saved(at), a, x.shape()}, [](const Tensor&) { return Tensor(); });
 }
 
 namespace {

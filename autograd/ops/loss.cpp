@@ -66,7 +66,8 @@ Tensor cross_entropy_rows(const Tensor& x, const Tensor& target, std::int64_t ig
   });
   return op.record(
       std::move(loss), of<cross_entropy_rows, cross_entropy_rows_composed>(x, target, ignore, smoothing),
-      "dx = (softmax(x) - (1 - s) onehot - s / classes) dy",
+      smoothing == 0 ? "dlogits = (softmax(logits) - onehot(target)) dy"
+                     : "dlogits = (softmax(logits) - (1 - s) onehot(target) - s / classes) dy, s = label_smoothing",
       [x = Saved(x), target = Saved(target), sums, ignore, smoothing](const Tensor& dy) {
         return cross_entropy_grad(x, target, dy, sums, ignore, smoothing, {});
       },

@@ -100,6 +100,10 @@ void multiply(const Matrix& a, const Matrix& b, const Tensor& y, const Shape& ba
 
 bool folds(const Tensor& a, const Tensor& b) { return b.rank() == 2 && a.rank() > 2; }
 
+const char* product_rule(const Tensor& a, const Tensor& b) {
+  return folds(a, b) ? "da = dy b^T, db = a^T dy summed over the leading axes" : "da = dy b^T, db = a^T dy";
+}
+
 /// a b for at least two axes each, off the tape.
 Tensor product(const Op& op, const Tensor& a, const Tensor& b) {
   const bool fold = folds(a, b);  // one tall product
@@ -158,7 +162,7 @@ Tensor past_zeros(const Tensor& a, const Tensor& b, Zeros zeros, Here here) {
   Tensor y = product(op, a, b);
   if (has_non_finite(y)) y = without_zero_terms(op, y, a, b, zeros);
   return op.record(
-      std::move(y), of<past_zeros>(a, b, zeros), "da = dy b^T, db = a^T dy",
+      std::move(y), of<past_zeros>(a, b, zeros), product_rule(a, b),
       [b = op.saved_for(a, b), zeros](const Tensor& dy) {
         return matmul_past_zeros(dy, transpose(b), zeros == Zeros::left ? Zeros::left : Zeros::both);
       },
@@ -193,7 +197,7 @@ Tensor matmul(const Tensor& a, const Tensor& b, Here here) {
   if (b.rank() == 1) return squeeze(matmul(a, unsqueeze(b, 1)), -1);
   // A cotangent of 0 hands on 0, whatever it meets: a masked row gives no gradient to a weight.
   return op.record(
-      product(op, a, b), of<matmul>(a, b), "da = dy b^T, db = a^T dy",
+      product(op, a, b), of<matmul>(a, b), product_rule(a, b),
       [b = Saved(b)](const Tensor& dy) { return matmul_past_zeros(dy, transpose(b), Zeros::left); },
       [a = Saved(a), fold = folds(a, b)](const Tensor& dy) {
         if (fold) return matmul_past_zeros(transpose(folded(a)), folded(dy), Zeros::right);
@@ -242,6 +246,35 @@ Tensor activated(Activation f, const Tensor& z) {
     case Activation::silu: return silu(z);
   }
   return z;
+}
+
+/// z is the activation's argument.
+const char* linear_rule(Activation f, bool bias) {
+  switch (f) {
+    case Activation::none: return bias ? "dx = dy w, dw = dy^T x, dbias = sum of dy" : "dx = dy w, dw = dy^T x";
+    case Activation::relu:
+      return bias ? "dx = dz w, dw = dz^T x, dbias = sum of dz, dz = dy where y > 0"
+                  : "dx = dz w, dw = dz^T x, dz = dy where y > 0";
+    case Activation::tanh:
+      return bias ? "dx = dz w, dw = dz^T x, dbias = sum of dz, dz = (1 - y^2) dy"
+                  : "dx = dz w, dw = dz^T x, dz = (1 - y^2) dy";
+    case Activation::sigmoid:
+      return bias ? "dx = dz w, dw = dz^T x, dbias = sum of dz, dz = y (1 - y) dy"
+                  : "dx = dz w, dw = dz^T x, dz = y (1 - y) dy";
+    case Activation::gelu:
+      return bias ? "dx = dz w, dw = dz^T x, dbias = sum of dz, dz = (Phi(z) + z phi(z)) dy, z = x w^T + bias"
+                  : "dx = dz w, dw = dz^T x, dz = (Phi(z) + z phi(z)) dy, z = x w^T";
+    case Activation::gelu_tanh:
+      return bias ? "dx = dz w, dw = dz^T x, dbias = sum of dz, dz = (1 + t + z (1 - t^2) v) dy / 2, t = tanh(u), "
+                    "u = sqrt(2 / pi) (z + 0.044715 z^3), v = sqrt(2 / pi) (1 + 0.134145 z^2), z = x w^T + bias"
+                  : "dx = dz w, dw = dz^T x, dz = (1 + t + z (1 - t^2) v) dy / 2, t = tanh(u), "
+                    "u = sqrt(2 / pi) (z + 0.044715 z^3), v = sqrt(2 / pi) (1 + 0.134145 z^2), z = x w^T";
+    case Activation::silu:
+      return bias ? "dx = dz w, dw = dz^T x, dbias = sum of dz, dz = s (1 + z (1 - s)) dy, s = sigmoid(z), "
+                    "z = x w^T + bias"
+                  : "dx = dz w, dw = dz^T x, dz = s (1 + z (1 - s)) dy, s = sigmoid(z), z = x w^T";
+  }
+  return "";
 }
 
 Tensor linear_composed(const Tensor& x, const Tensor& w, const Tensor& bias, Activation f, Here here) {
@@ -307,7 +340,7 @@ Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias, Activation f
     });
   }
   const auto call = of<linear, linear_composed>(x, w, bias, f);
-  const char* const rule = "dz = act'(z) dy, dx = dz w, dw = dz^T x, dbias = sum of dz";
+  const char* const rule = linear_rule(f, bias.defined());
   const SavedOrRemade input(x);
   if (f == Activation::none || needs_argument(f)) {  // keeps z alone: the output may go
     y = op.record_joint(std::move(y), call, rule,

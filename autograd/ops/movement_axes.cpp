@@ -46,15 +46,23 @@ Tensor diagonal_view(const Tensor& x, const Diagonal& d) {
   return view_of(x, shape, strides, start);
 }
 
+struct OnDiagonal {
+  Shape shape;
+  std::int64_t offset, a, b;
+  Tensor operator()(const Tensor& dy) const { return diagonal_scatter(dy, shape, offset, a, b); }
+  std::string text() const {
+    return "dx = dy on diagonal " + std::to_string(offset) + " of axes " + std::to_string(a) + " and " +
+           std::to_string(b) + ", zeros elsewhere";
+  }
+};
+
 }  // namespace
 
 Tensor diagonal(const Tensor& x, std::int64_t offset, std::int64_t a, std::int64_t b, Here here) {
   const Op op{"diagonal", here};
   op.check_defined(x);
   return op.record(diagonal_view(x, diagonal_of(op, x.shape(), offset, a, b)), of<diagonal>(x, offset, a, b),
-                   "dx = dy on the diagonal, zeros elsewhere", [offset, a, b, shape = x.shape()](const Tensor& dy) {
-                     return diagonal_scatter(dy, shape, offset, a, b);
-                   });
+                   "dx = dy on the diagonal, zeros elsewhere", OnDiagonal{x.shape(), offset, a, b});
 }
 
 Tensor diagonal_scatter(const Tensor& x, const Shape& shape, std::int64_t offset, std::int64_t a, std::int64_t b,

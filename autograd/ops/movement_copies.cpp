@@ -26,6 +26,55 @@ void place(const Tensor& y, int axis, std::int64_t at, const Tensor& x) {
   detail::copy_into(view_of(y, x.shape(), y.strides(), at * y.strides()[axis]), x);
 }
 
+// Rules that say what they do with dy.
+
+struct Cut {
+  int axis;
+  std::vector<std::int64_t> sizes;
+  Tensors operator()(const Tensors& dys, const Needs& needs) const {
+    Tensors dxs(sizes.size());
+    std::int64_t start = 0;
+    for (std::size_t i = 0; i < sizes.size(); ++i) {
+      if (needs[i]) dxs[i] = slice(dys[0], axis, start, start + sizes[i]);
+      start += sizes[i];
+    }
+    return dxs;
+  }
+  std::string text() const {
+    return "each dxs[i] = its slice of dy along axis " + std::to_string(axis) + ", of sizes " + detail::text(sizes);
+  }
+};
+
+struct Unbound {
+  int axis;
+  Tensors operator()(const Tensors& dys, const Needs&) const { return unbind(dys[0], axis); }
+  std::string text() const { return "each dxs[i] = dy at i of axis " + std::to_string(axis); }
+};
+
+struct Flipped {
+  Dims axes;
+  Tensor operator()(const Tensor& dy) const { return flip(dy, axes); }
+  std::string text() const { return "dx = dy flipped along axes " + axes.str(); }
+};
+
+struct Unpadded {
+  int axis;
+  std::int64_t before, after;
+  Tensor operator()(const Tensor& dy) const { return pad(dy, axis, -before, -after); }
+  std::string text() const {
+    const auto at_end = [](std::int64_t n, const char* where) {
+      const std::int64_t count = n < 0 ? -n : n;
+      if (n == 0) return std::string();
+      const std::string what = std::string(n < 0 ? "zero" : "element") + (count == 1 ? "" : "s");
+      return std::to_string(count) + " " + what + (n < 0 ? " more" : " less") + where;
+    };
+    const std::string first = at_end(before, " at the beginning"), last = at_end(after, " at the end");
+    if (first.empty() && last.empty()) return "dx = dy";
+    return "dx = dy with " + first + (first.empty() || last.empty() ? "" : " and ") + last + " of axis " +
+           std::to_string(axis);
+  }
+};
+
 }  // namespace
 
 Tensor contiguous(const Tensor& x, Here here) {
@@ -68,16 +117,7 @@ Tensor cat(const Tensors& xs, std::int64_t axis, Here here) {
     place(y, a, at, x);
     at += x.shape()[a];
   }
-  return op.record_joint(std::move(y), of<cat>(xs, axis), "each dx = its slice of dy",
-                         [a, sizes](const Tensors& dys, const Needs& needs) {
-                           Tensors dxs(sizes.size());
-                           std::int64_t start = 0;
-                           for (std::size_t i = 0; i < sizes.size(); ++i) {
-                             if (needs[i]) dxs[i] = slice(dys[0], a, start, start + sizes[i]);
-                             start += sizes[i];
-                           }
-                           return dxs;
-                         });
+  return op.record_joint(std::move(y), of<cat>(xs, axis), "each dxs[i] = its slice of dy", Cut{a, std::move(sizes)});
 }
 
 Tensor stack(const Tensors& xs, std::int64_t axis, Here here) {
@@ -93,8 +133,7 @@ Tensor stack(const Tensors& xs, std::int64_t axis, Here here) {
   shape.insert(a, static_cast<std::int64_t>(xs.size()));
   Tensor y = op.empty(shape, xs[0].dtype());
   for (std::size_t i = 0; i < xs.size(); ++i) place(y, a, static_cast<std::int64_t>(i), unsqueeze(xs[i].detach(), a));
-  return op.record_joint(std::move(y), of<stack>(xs, axis), "each dx = its slice of dy",
-                         [a](const Tensors& dys, const Needs&) { return unbind(dys[0], a); });
+  return op.record_joint(std::move(y), of<stack>(xs, axis), "each dxs[i] = its slice of dy", Unbound{a});
 }
 
 Tensor flip(const Tensor& x, const Dims& axes, Here here) {
@@ -115,8 +154,7 @@ Tensor flip(const Tensor& x, const Dims& axes, Here here) {
     kernels::copy(x.dtype(), x.shape(),
                   static_cast<const std::byte*>(x.raw()) + offset * static_cast<std::int64_t>(size_of(x.dtype())),
                   strides, y.unsafe_data(), y.strides());
-  return op.record(std::move(y), of<flip>(x, axes), "dx = dy flipped back",
-                   [axes](const Tensor& dy) { return flip(dy, axes); });
+  return op.record(std::move(y), of<flip>(x, axes), "dx = dy flipped back", Flipped{axes});
 }
 
 Tensor roll(const Tensor& x, std::int64_t shift, std::int64_t axis, Here here) {
@@ -167,7 +205,7 @@ Tensor by_argument::pad(const Tensor& x, std::int64_t axis, std::int64_t before,
   const std::int64_t start = std::max<std::int64_t>(-before, 0), stop = n - std::max<std::int64_t>(-after, 0);
   place(y, a, std::max<std::int64_t>(before, 0), slice(x.detach(), a, start, stop));
   return op.record(std::move(y), of<pad>(x, axis, before, after, value), "dx = dy cut where x was padded, and back",
-                   [a, before, after](const Tensor& dy) { return pad(dy, a, -before, -after); });
+                   Unpadded{a, before, after});
 }
 
 Tensor constant_pad(const Tensor& x, const std::vector<std::int64_t>& pairs, const Scalar& value, Here here) {

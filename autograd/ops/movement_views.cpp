@@ -65,17 +65,93 @@ bool view_strides(const Tensor& x, const Shape& shape, Strides& strides) {
   return true;
 }
 
-std::string list_text(const std::vector<std::int64_t>& v) {
-  std::string s = "[";
-  for (std::size_t i = 0; i < v.size(); ++i) s += (i ? ", " : "") + std::to_string(v[i]);
-  return s + "]";
-}
-
 Strides kept_strides(const Tensor& x, int without) {
   Strides s = x.strides();
   s.erase(without);
   return s;
 }
+
+// Rules that say what they do with dy.
+
+struct Reshaped {
+  Shape shape;
+  Tensor operator()(const Tensor& dy) const { return reshape(dy, shape); }
+  std::string text() const { return "dx = dy reshaped to " + shape.str(); }
+};
+
+struct Permuted {
+  Dims back;
+  Tensor operator()(const Tensor& dy) const { return permute(dy, back); }
+  std::string text() const { return "dx = dy permuted by " + back.str(); }
+};
+
+struct Transposed {
+  int a, b;
+  Tensor operator()(const Tensor& dy) const { return transpose(dy, a, b); }
+  std::string text() const {
+    return "dx = dy with axes " + std::to_string(a) + " and " + std::to_string(b) + " exchanged";
+  }
+};
+
+struct Collapsed {
+  Tensor operator()(const Tensor& dy) const { return dy; }  // the sweep sums
+  std::string text(const Node& node) const {
+    const Edge& x = node.edges()[0];
+    const Shape &from = x.node->output(x.slot).shape, &to = node.output(0).shape;
+    Dims axes;
+    for (int i = 0, more = to.rank() - from.rank(); i < to.rank(); ++i)
+      if (i < more || from[i - more] != to[i]) axes.push_back(i);
+    return axes.empty() ? "dx = dy" : "dx = dy summed over axes " + axes.str();
+  }
+};
+
+struct Unsqueezed {
+  int axis;
+  Tensor operator()(const Tensor& dy) const { return unsqueeze(dy, axis); }
+  std::string text() const { return "dx = dy with axis " + std::to_string(axis) + " back"; }
+};
+
+struct Squeezed {
+  int axis;
+  Tensor operator()(const Tensor& dy) const { return squeeze(dy, axis); }
+  std::string text() const { return "dx = dy without axis " + std::to_string(axis); }
+};
+
+struct Sliced {
+  Shape whole;
+  int axis;
+  std::int64_t first, step;
+  Tensor operator()(const Tensor& dy) const { return slice_scatter(dy, whole, axis, first, step); }
+  std::string text(const Node& node) const {
+    const std::int64_t count = node.output(0).shape[axis];
+    std::string places =
+        std::to_string(first) + ":" + std::to_string(count == 0 ? first : first + (count - 1) * step + 1);
+    if (step != 1) places += ":" + std::to_string(step);
+    return "dx = dy at " + places + " of axis " + std::to_string(axis) + ", zeros elsewhere";
+  }
+};
+
+struct Selected {
+  Shape whole;
+  int axis;
+  std::int64_t index;
+  Tensor operator()(const Tensor& dy) const { return slice_scatter(unsqueeze(dy, axis), whole, axis, index); }
+  std::string text() const {
+    return "dx = dy at " + std::to_string(index) + " of axis " + std::to_string(axis) + ", zeros elsewhere";
+  }
+};
+
+struct Joined {
+  int axis;
+  Tensors operator()(const Tensors& dys, const Needs&) const { return {cat(dys, axis)}; }
+  std::string text() const { return "dx = the dys joined along axis " + std::to_string(axis); }
+};
+
+struct Stacked {
+  int axis;
+  Tensors operator()(const Tensors& dys, const Needs&) const { return {stack(dys, axis)}; }
+  std::string text() const { return "dx = the dys stacked along axis " + std::to_string(axis); }
+};
 
 }  // namespace
 
@@ -87,7 +163,7 @@ Tensor reshape(const Tensor& x, const Shape& asked, Here here) {
   const bool view = view_strides(x, shape, strides);
   const Tensor from = view ? x : detail::dense(x);
   return op.record(view_of(from, shape, view ? strides : contiguous_strides(shape), 0), of<reshape>(x, asked),
-                   "dx = dy in x's shape", [shape = x.shape()](const Tensor& dy) { return reshape(dy, shape); });
+                   "dx = dy in x's shape", Reshaped{x.shape()});
 }
 
 Tensor flatten(const Tensor& x, std::int64_t first, std::int64_t last, Here here) {
@@ -129,7 +205,7 @@ Tensor permute(const Tensor& x, const Dims& axes, Here here) {
     back[a] = i;
   }
   return op.record(view_of(x, shape, strides, 0), of<permute>(x, axes), "dx = dy with its axes back in place",
-                   [back](const Tensor& dy) { return permute(dy, back); });
+                   Permuted{back});
 }
 
 Tensor transpose(const Tensor& x, std::int64_t a, std::int64_t b, Here here) {
@@ -140,8 +216,7 @@ Tensor transpose(const Tensor& x, std::int64_t a, std::int64_t b, Here here) {
   Strides strides = x.strides();
   std::swap(shape[i], shape[j]);
   std::swap(strides[i], strides[j]);
-  return op.record(view_of(x, shape, strides, 0), of<transpose>(x, a, b), "dx = dy transposed back",
-                   [i, j](const Tensor& dy) { return transpose(dy, i, j); });
+  return op.record(view_of(x, shape, strides, 0), of<transpose>(x, a, b), "dx = dy transposed back", Transposed{i, j});
 }
 
 Tensor expand(const Tensor& x, const Shape& asked, Here here) {
@@ -157,7 +232,7 @@ Tensor expand(const Tensor& x, const Shape& asked, Here here) {
   if (!broadcast(x.shape(), shape, joint) || joint != shape)
     op.fail_shape("cannot expand " + x.shape().str() + " to " + asked.str());
   return op.record(view_of(x, shape, broadcast_strides(x.shape(), x.strides(), shape), 0), of<expand>(x, asked),
-                   "dx = dy summed over what was stretched", [](const Tensor& dy) { return dy; });
+                   "dx = dy summed over what was stretched", Collapsed{});
 }
 
 Tensor squeeze(const Tensor& x, std::int64_t axis, Here here) {
@@ -170,7 +245,7 @@ Tensor squeeze(const Tensor& x, std::int64_t axis, Here here) {
   shape.erase(a);
   constexpr Tensor (*one_axis)(const Tensor&, std::int64_t, Here) = squeeze;
   return op.record(view_of(x, shape, kept_strides(x, a), 0), of<one_axis>(x, axis), "dx = dy with the axis back",
-                   [a](const Tensor& dy) { return unsqueeze(dy, a); });
+                   Unsqueezed{a});
 }
 
 Tensor squeeze(const Tensor& x, Here here) {
@@ -190,8 +265,7 @@ Tensor unsqueeze(const Tensor& x, std::int64_t axis, Here here) {
   Strides strides = x.strides();
   shape.insert(a, 1);
   strides.insert(a, 1);
-  return op.record(view_of(x, shape, strides, 0), of<unsqueeze>(x, axis), "dx = dy without the axis",
-                   [a](const Tensor& dy) { return squeeze(dy, a); });
+  return op.record(view_of(x, shape, strides, 0), of<unsqueeze>(x, axis), "dx = dy without the axis", Squeezed{a});
 }
 
 Tensor slice(const Tensor& x, std::int64_t axis, std::int64_t start, std::int64_t stop, std::int64_t step, Here here) {
@@ -208,9 +282,7 @@ Tensor slice(const Tensor& x, std::int64_t axis, std::int64_t start, std::int64_
   const std::int64_t offset = count == 0 ? 0 : first * strides[a];
   if (count > 1) strides[a] *= step;
   return op.record(view_of(x, shape, strides, offset), of<slice>(x, axis, start, stop, step),
-                   "dx = dy at the slice, zeros elsewhere", [whole = x.shape(), a, first, step](const Tensor& dy) {
-                     return slice_scatter(dy, whole, a, first, step);
-                   });
+                   "dx = dy at the slice, zeros elsewhere", Sliced{x.shape(), a, first, step});
 }
 
 Tensor slice_scatter(const Tensor& x, const Shape& shape, std::int64_t axis, std::int64_t start, std::int64_t step,
@@ -246,9 +318,7 @@ Tensor select(const Tensor& x, std::int64_t axis, std::int64_t index, Here here)
   Shape shape = x.shape();
   shape.erase(a);
   return op.record(view_of(x, shape, kept_strides(x, a), i * x.strides()[a]), of<select>(x, axis, index),
-                   "dx = dy at the index, zeros elsewhere", [whole = x.shape(), a, i](const Tensor& dy) {
-                     return slice_scatter(unsqueeze(dy, a), whole, a, i);
-                   });
+                   "dx = dy at the index, zeros elsewhere", Selected{x.shape(), a, i});
 }
 
 Tensors by_argument::split(const Tensor& x, const std::vector<std::int64_t>& sizes, std::int64_t axis, Here here) {
@@ -264,10 +334,9 @@ Tensors by_argument::split(const Tensor& x, const std::vector<std::int64_t>& siz
     left -= size;
   }
   if (pieces.size() != sizes.size() || left != 0)
-    op.fail_shape("sizes " + list_text(sizes) + " do not add up to axis " + std::to_string(axis) + " of " +
+    op.fail_shape("sizes " + detail::text(sizes) + " do not add up to axis " + std::to_string(axis) + " of " +
                   x.shape().str());
-  return op.record_joint(std::move(pieces), of<split>(x, sizes, axis), "dx = the dys joined",
-                         [a](const Tensors& dys, const Needs&) { return Tensors{cat(dys, a)}; });
+  return op.record_joint(std::move(pieces), of<split>(x, sizes, axis), "dx = the dys joined", Joined{a});
 }
 
 namespace {
@@ -295,8 +364,7 @@ Tensors unbind(const Tensor& x, std::int64_t axis, Here here) {
   Tensors pieces;
   for (std::int64_t i = 0; i < x.shape()[a]; ++i) pieces.push_back(select(from, a, i));
   if (pieces.empty()) return pieces;
-  return op.record_joint(std::move(pieces), of<unbind>(x, axis), "dx = the dys stacked",
-                         [a](const Tensors& dys, const Needs&) { return Tensors{stack(dys, a)}; });
+  return op.record_joint(std::move(pieces), of<unbind>(x, axis), "dx = the dys stacked", Stacked{a});
 }
 
 }  // namespace attune

@@ -74,6 +74,17 @@ Tensors layer_norm_grad(const Tensor& x, const Tensor& w, const Tensor& b, const
       [eps](const Tensors& xs) { return Tensors{layer_norm_composed(xs[0], xs[1], xs[2], eps, {})}; });
 }
 
+const char* layer_norm_rule(bool weight, bool bias) {
+  if (weight)
+    return bias ? "dx = r (g - mean(g) - n mean(n g)), dweight = sum of n dy, dbias = sum of dy, g = weight dy, "
+                  "n = r (x - mean(x)), r = 1 / sqrt(var(x) + eps)"
+                : "dx = r (g - mean(g) - n mean(n g)), dweight = sum of n dy, g = weight dy, n = r (x - mean(x)), "
+                  "r = 1 / sqrt(var(x) + eps)";
+  return bias ? "dx = r (dy - mean(dy) - n mean(n dy)), dbias = sum of dy, n = r (x - mean(x)), "
+                "r = 1 / sqrt(var(x) + eps)"
+              : "dx = r (dy - mean(dy) - n mean(n dy)), n = r (x - mean(x)), r = 1 / sqrt(var(x) + eps)";
+}
+
 }  // namespace
 
 Tensor layer_norm(const Tensor& x, const Tensor& w, const Tensor& b, double eps, Here here) {
@@ -91,8 +102,7 @@ Tensor layer_norm(const Tensor& x, const Tensor& w, const Tensor& b, double eps,
                            elements<T>(stats_mean), elements<T>(rstd), rows, n);
   });
   return op.record_joint(
-      std::move(y), of<layer_norm, layer_norm_composed>(x, w, b, eps),
-      "dx = rstd (w dy - mean(w dy) - x^ mean(x^ w dy)), dw = sum of x^ dy, db = sum of dy",
+      std::move(y), of<layer_norm, layer_norm_composed>(x, w, b, eps), layer_norm_rule(w.defined(), b.defined()),
       [x = Saved(x), w = Saved(w), b = Saved(b), stats_mean, rstd, eps](const Tensors& dys, const Needs&) {
         return layer_norm_grad(x, w, b, dys[0], stats_mean, rstd, eps, {});
       });
@@ -136,7 +146,9 @@ Tensor rms_norm(const Tensor& x, const Tensor& w, double eps, Here here) {
     kernels::rms_norm<T>(elements<const T>(xd), elements<const T>(wd), eps, elements<T>(y), elements<T>(rrms), rows, n);
   });
   return op.record_joint(std::move(y), of<rms_norm, rms_norm_composed>(x, w, eps),
-                         "dx = r (w dy - x^ mean(x^ w dy)), dw = sum of x^ dy",
+                         w.defined() ? "dx = r (g - n mean(n g)), dweight = sum of n dy, g = weight dy, n = r x, "
+                                       "r = 1 / sqrt(mean(x^2) + eps)"
+                                     : "dx = r (dy - n mean(n dy)), n = r x, r = 1 / sqrt(mean(x^2) + eps)",
                          [x = Saved(x), w = Saved(w), rrms, eps](const Tensors& dys, const Needs&) {
                            return rms_norm_grad(x, w, dys[0], rrms, eps, {});
                          });

@@ -1,5 +1,7 @@
 #include "autograd/ops/recurrent.h"
 
+#include <array>
+
 #include "autograd/kernels/recurrent.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
@@ -140,6 +142,45 @@ Tensors recurrent_grad(const Tensors& in, const Tensors& dys, const Tensor& y, c
       [lengths, spec](const Tensors& xs) { return recurrent_composed(xs, lengths, spec, {}); });
 }
 
+/// h' and c' are the states before a step, dh and dc the gradients of those after it.
+const char* rule_for(Cell cell, bool bias, bool projected) {
+  switch (cell) {
+    case Cell::tanh:
+      return bias ? "dx = (1 - h^2) dh, dh0 = the first dx w_hh, dw_hh = sum of dx^T h', db_hh = sum of dx, "
+                    "dh = dy + the next step's dx w_hh"
+                  : "dx = (1 - h^2) dh, dh0 = the first dx w_hh, dw_hh = sum of dx^T h', "
+                    "dh = dy + the next step's dx w_hh";
+    case Cell::relu:
+      return bias ? "dx = dh where h > 0, dh0 = the first dx w_hh, dw_hh = sum of dx^T h', db_hh = sum of dx, "
+                    "dh = dy + the next step's dx w_hh"
+                  : "dx = dh where h > 0, dh0 = the first dx w_hh, dw_hh = sum of dx^T h', "
+                    "dh = dy + the next step's dx w_hh";
+    case Cell::gru:
+      return bias ? "dx = (dr, dz, dn), dh0 = the first z dh + a w_hh, dw_hh = sum of a^T h', db_hh = sum of a, "
+                    "a = (dr, dz, r dn), dn = (1 - n^2) (1 - z) dh, dz = z (1 - z) (h' - n) dh, "
+                    "dr = r (1 - r) (h' w_n^T + b_n) dn, dh = dy + the next step's z dh + a w_hh"
+                  : "dx = (dr, dz, dn), dh0 = the first z dh + a w_hh, dw_hh = sum of a^T h', "
+                    "a = (dr, dz, r dn), dn = (1 - n^2) (1 - z) dh, dz = z (1 - z) (h' - n) dh, "
+                    "dr = r (1 - r) h' w_n^T dn, dh = dy + the next step's z dh + a w_hh";
+    case Cell::lstm: break;
+  }
+  // The four cases, spelled out at the first call; nodes keep the pointer.
+  static const auto* const rules = [] {
+    auto* all = new std::array<std::string, 4>;
+    for (unsigned i = 0; i < 4; ++i) {
+      const bool adds = i & 1u, projects = i & 2u;
+      (*all)[i] = std::string("dx = (di, df, dg, do), dh0 = the first dx w_hh, dc0 = the first f dc, ") +
+                  "dw_hh = sum of dx^T h', " + (adds ? "db_hh = sum of dx, " : "") +
+                  (projects ? "dw_hr = sum of dh^T u, " : "") +
+                  "di = i (1 - i) g dc, df = f (1 - f) c' dc, dg = (1 - g^2) i dc, do = o (1 - o) tanh(c) du, "
+                  "dc = o (1 - tanh(c)^2) du + the next step's f dc, " +
+                  (projects ? "du = dh w_hr, u = o tanh(c), " : "du = dh, ") + "dh = dy + the next step's dx w_hh";
+    }
+    return all;
+  }();
+  return (*rules)[(bias ? 1u : 0u) + (projected ? 2u : 0u)].c_str();
+}
+
 /// The recorded operation: y, h and, for an LSTM, c.
 Tensors recurrent(const Tensors& in, const Tensor& lengths, const Spec& spec, Here here) {
   const Op op{spec.name(), here};
@@ -160,15 +201,8 @@ Tensors recurrent(const Tensors& in, const Tensor& lengths, const Spec& spec, He
     T* const c = spec.cell == Cell::lstm ? elements<T>(at(ys, Out::c)) : nullptr;
     kernels::recurrent(r, elements<T>(at(ys, Out::h)), c);
   });
-  static constexpr const char* rules[] = {
-      "dz = (dh + dy) f'(y), dh = dz w, dw = dz^T h, back through the steps",
-      "dz = (dh + dy) f'(y), dh = dz w, dw = dz^T h, back through the steps",
-      "dn = (1 - z) dh, dz = (h - n) dh, dr = (h w_n) dn through their activations, dh = z dh + dgates w, back through "
-      "the steps",
-      "dc = o (1 - tanh^2 c) dh + f dc, dgates = (g dc, c dc, i dc, tanh(c) dh) through their activations, dh = dgates "
-      "w, back through the steps"};
   return op.record_joint(std::move(ys), of<recurrent, recurrent_composed>(in, lengths, spec),
-                         rules[static_cast<int>(spec.cell)],
+                         rule_for(spec.cell, at(in, In::b_hh).defined(), at(in, In::w_hr).defined()),
                          [in = std::vector<Saved>(in.begin(), in.end()), kept, lengths, spec](
                              const Tensors& dys, const Needs& needs, const Tensors& outputs) {
                            std::vector<bool> wanted;

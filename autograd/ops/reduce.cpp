@@ -75,6 +75,39 @@ Tensor shaped(const Tensor& y, const Axes& r, bool keep_axes) {
 /// dy or y as [.., 1, ..] again, so that it broadcasts to x.
 Tensor with_axes(const Tensor& y, const Shape& kept) { return reshape(y, kept); }
 
+/// " over axes [1] of [2, 3]"
+std::string over_axes(const Shape& kept, const Shape& shape) {
+  Dims axes;
+  for (int i = 0; i < shape.rank(); ++i)
+    if (kept[i] != shape[i]) axes.push_back(i);
+  return numel(kept) == 1 ? " over " + shape.str() : " over axes " + axes.str() + " of " + shape.str();
+}
+
+/// The rule of a sum.
+struct Spread {
+  Shape kept, shape;
+  Tensor operator()(const Tensor& dy) const { return expand(with_axes(dy, kept), shape); }
+  std::string text() const { return kept == shape ? "dx = dy" : "dx = dy, spread" + over_axes(kept, shape); }
+};
+
+/// The rule of a mean.
+struct MeanSpread {
+  Shape kept, shape;
+  double n;
+  Tensor operator()(const Tensor& dy) const { return expand(with_axes(dy / n, kept), shape); }
+  std::string text() const {
+    return "dx = dy / " + std::to_string(static_cast<std::int64_t>(n)) + ", spread" + over_axes(kept, shape);
+  }
+};
+
+struct SummedFromEnd {
+  int axis;
+  Tensor operator()(const Tensor& dy) const {
+    return dy.rank() == 0 ? dy : flip(cumsum(flip(dy, {axis}), axis), {axis});
+  }
+  std::string text() const { return "dx = the running sum of dy from the end of axis " + std::to_string(axis); }
+};
+
 template <class F>
 void with_numbers(const Op& op, const Tensor& x, F&& f) {
   switch (x.dtype()) {
@@ -127,8 +160,7 @@ Tensor sum(const Tensor& x, const Dims& axes, bool keep_axes, Here here) {
   const Axes r = axes_of(op, x, axes);
   const bool widened = x.dtype() == DType::int32 || x.dtype() == DType::boolean;
   return op.record(reduce_axes(op, kernels::Reduce::sum, widened ? to(x, DType::int64) : x, r, keep_axes),
-                   of<sum>(x, axes, keep_axes), "dx = dy, spread",
-                   [kept = r.kept, shape = x.shape()](const Tensor& dy) { return expand(with_axes(dy, kept), shape); });
+                   of<sum>(x, axes, keep_axes), "dx = dy, spread", Spread{r.kept, x.shape()});
 }
 
 Tensor mean(const Tensor& x, const Dims& axes, bool keep_axes, Here here) {
@@ -146,9 +178,7 @@ Tensor mean(const Tensor& x, const Dims& axes, bool keep_axes, Here here) {
   };
   // The mean of nothing is NaN; its gradient has no elements, and is not to put a NaN into higher derivatives.
   return op.record(value(), of<mean>(x, axes, keep_axes), "dx = dy / n, spread",
-                   [kept = r.kept, shape = x.shape(), n = std::max(n, 1.0)](const Tensor& dy) {
-                     return expand(with_axes(dy / n, kept), shape);
-                   });
+                   MeanSpread{r.kept, x.shape(), std::max(n, 1.0)});
 }
 
 namespace {
@@ -312,8 +342,7 @@ Tensor cumsum(const Tensor& x, std::int64_t axis, Here here) {
   with_numbers(op, x, [&]<class T>(T) {
     kernels::cumsum<T>(elements<const T>(from), at.outer, at.n, at.inner, elements<T>(y));
   });
-  return op.record(std::move(y), of<cumsum>(x, axis), "dx = the running sum of dy from the end",
-                   [a](const Tensor& dy) { return dy.rank() == 0 ? dy : flip(cumsum(flip(dy, {a}), a), {a}); });
+  return op.record(std::move(y), of<cumsum>(x, axis), "dx = the running sum of dy from the end", SummedFromEnd{a});
 }
 
 namespace {

@@ -33,6 +33,18 @@ Tensor by_rows(const Tensor& x, int axis, const Tensor& other, Kernel&& kernel) 
   return last ? y : contiguous(transpose(y, axis, -1));
 }
 
+struct SoftmaxRule {
+  int axis;
+  Tensor operator()(const Tensor& dy, const Tensor& y) const { return softmax_grad(y, dy, axis); }
+  std::string text() const { return "dx = y (dy - sum(y dy)), summed along axis " + std::to_string(axis); }
+};
+
+struct LogSoftmaxRule {
+  int axis;
+  Tensor operator()(const Tensor& dy, const Tensor& y) const { return log_softmax_grad(y, dy, axis); }
+  std::string text() const { return "dx = dy - e^y sum(dy), summed along axis " + std::to_string(axis); }
+};
+
 }  // namespace
 
 Tensor softmax(const Tensor& x, std::int64_t axis, Here here) {
@@ -43,8 +55,7 @@ Tensor softmax(const Tensor& x, std::int64_t axis, Here here) {
   Tensor y = by_rows(x, a, {}, []<class T>(const T* in, const T*, T* out, std::int64_t rows, std::int64_t n) {
     kernels::softmax(in, out, rows, n);
   });
-  return op.record(std::move(y), of<softmax>(x, axis), "dx = y (dy - sum(y dy))",
-                   [a](const Tensor& dy, const Tensor& p) { return softmax_grad(p, dy, a); });
+  return op.record(std::move(y), of<softmax>(x, axis), "dx = y (dy - sum(y dy))", SoftmaxRule{a});
 }
 
 Tensor log_softmax(const Tensor& x, std::int64_t axis, Here here) {
@@ -55,8 +66,7 @@ Tensor log_softmax(const Tensor& x, std::int64_t axis, Here here) {
   Tensor y = by_rows(x, a, {}, []<class T>(const T* in, const T*, T* out, std::int64_t rows, std::int64_t n) {
     kernels::log_softmax(in, out, rows, n);
   });
-  return op.record(std::move(y), of<log_softmax>(x, axis), "dx = dy - e^y sum(dy)",
-                   [a](const Tensor& dy, const Tensor& logs) { return log_softmax_grad(logs, dy, a); });
+  return op.record(std::move(y), of<log_softmax>(x, axis), "dx = dy - e^y sum(dy)", LogSoftmaxRule{a});
 }
 
 namespace {

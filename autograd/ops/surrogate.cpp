@@ -12,7 +12,7 @@ Tensor straight_through(const Tensor& hard, const Tensor& soft, Here here) {
   if (hard.shape() != soft.shape())
     op.fail_shape("shapes differ: " + hard.shape().str() + " and " + soft.shape().str());
   return op.record(
-      hard.detach(), of<straight_through>(hard, soft), "dsoft = dy, dhard = 0", [](const Tensor&) { return Tensor(); },
+      hard.detach(), of<straight_through>(hard, soft), "dhard = 0, dsoft = dy", [](const Tensor&) { return Tensor(); },
       [](const Tensor& dy) { return dy; });
 }
 

@@ -7,7 +7,9 @@
 
 #include "autograd/runtime/error.h"
 #include "autograd/tape/recorder.h"
+#include "autograd/tape/tape.h"
 #include "autograd/tape/tracing.h"
+#include "autograd/tensor/named.h"
 
 namespace attune {
 
@@ -51,16 +53,31 @@ std::string described(const Tensor& x, const Shape& shape, std::size_t at) {
   return text;
 }
 
-std::string operands(const Tensors& xs, const Shape& shape, std::size_t at) {
+/// name_of(i): that of operand i, "" if it has none.
+template <class NameOf>
+std::string operands(const Tensors& xs, const Shape& shape, std::size_t at, NameOf&& name_of) {
   std::string text;
-  for (std::size_t i = 0; i < xs.size(); ++i)
-    if (xs[i].defined()) text += "; operand " + std::to_string(i) + " " + described(xs[i], shape, at);
+  for (std::size_t i = 0; i < xs.size(); ++i) {
+    if (!xs[i].defined()) continue;
+    const std::string name = name_of(i);
+    text +=
+        "; operand " + std::to_string(i) + (name.empty() ? "" : " (" + name + ")") + " " + described(xs[i], shape, at);
+  }
   return text;
 }
 
 std::string where(const char* pass, double v, const std::string& in, std::size_t i, const Shape& shape) {
   return std::string(": ") + kind(v) + " in the " + pass + " pass, " + in + "at element " + std::to_string(i) + " of " +
          shape.str();
+}
+
+/// "encoder.layers.0: ", the innermost module with a path that the node was recorded in: as errors of the forward pass
+/// have it.
+std::string module_prefix(const Trace* trace) {
+  if (trace)
+    for (auto site = trace->stack.rbegin(); site != trace->stack.rend(); ++site)
+      if (!site->module.empty()) return site->module + ": ";
+  return {};
 }
 
 }  // namespace
@@ -85,7 +102,9 @@ void Recorder::fail_unless_finite(const Tensor& y, const Tensors& xs) const {
   for (auto each = at; each != v.end(); ++each)
     if (std::isnan(*each) || (std::isinf(*each) && !infinite_input)) {
       const auto i = static_cast<std::size_t>(each - v.begin());
-      throw AnomalyError(full_name() + where("forward", *each, "", i, y.shape()) + operands(xs, y.shape(), i), site());
+      throw AnomalyError(full_name() + where("forward", *each, "", i, y.shape()) +
+                             operands(xs, y.shape(), i, [&](std::size_t k) { return tensor_name(xs[k]); }),
+                         site());
     }
 }
 
@@ -95,8 +114,14 @@ void search_gradient(const Node& node, const std::string& what, const Tensor& g,
   const std::vector<double> v = g.to_vector<double>();
   for (std::size_t i = 0; i < v.size(); ++i) {
     if (std::isfinite(v[i])) continue;
-    std::string message = node.name() + where("backward", v[i], "in " + what + ", ", i, g.shape());
-    if (node.trace()) message += operands(node.trace()->inputs, g.shape(), i);
+    const auto name_of = [&node](std::size_t k) {
+      const Node* from = node.edges()[k].node.get();
+      return from ? leaf_name(*from) : std::string();
+    };
+    const std::string own = leaf_name(node);
+    std::string message = module_prefix(node.trace()) + node.name() + (own.empty() ? "" : " " + own) +
+                          where("backward", v[i], "in " + what + ", ", i, g.shape());
+    if (node.trace()) message += operands(node.trace()->inputs, g.shape(), i, name_of);
     if (loss)
       message += std::isfinite(*loss) ? "; the loss is " + number(*loss)
                                       : std::string("; the loss is ") + kind(*loss) + " itself";

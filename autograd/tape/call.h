@@ -25,15 +25,22 @@ std::string text(double v);
 std::string text(std::int64_t v);
 std::string text(const Scalar& v);
 std::string text(const Dims& v);
+std::string text(const std::vector<std::int64_t>& v);
+/// An argument as text: numbers, lists, enumerators that have a name_of(), structs that have a str(); "..." for others.
 template <class A>
 std::string argument_text(const A& a) {
   if constexpr (std::is_same_v<A, bool>)
     return text(static_cast<bool>(a));
+  else if constexpr (std::is_enum_v<A> && requires { name_of(a); })
+    return name_of(a);
+  else if constexpr (requires { std::string(a.str()); } && !std::is_base_of_v<Dims, A>)
+    return a.str();
   else if constexpr (std::is_enum_v<A> || std::is_integral_v<A>)
     return text(static_cast<std::int64_t>(a));
   else if constexpr (std::is_floating_point_v<A>)
     return text(static_cast<double>(a));
-  else if constexpr (std::is_same_v<A, Scalar> || std::is_base_of_v<Dims, A>)
+  else if constexpr (std::is_same_v<A, Scalar> || std::is_base_of_v<Dims, A> ||
+                     std::is_same_v<A, std::vector<std::int64_t>>)
     return text(a);
   else
     return "...";

@@ -7,6 +7,7 @@
 #include <limits>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "autograd/runtime/ref_count.h"
@@ -47,6 +48,9 @@ class Node {
   const char* name() const { return name_; }
   /// The backward rule as a learner reads it.
   const char* rule() const { return rule_; }
+  /// The same with the arguments that the rule depends on, "dx = dy permuted by [1, 0, 2]", while the node has its
+  /// rules; then and otherwise rule(). Made when it is asked for.
+  virtual std::string rule_text() const { return rule_; }
   /// The user's line.
   Here site() const { return site_; }
   std::uint64_t sequence() const { return sequence_; }

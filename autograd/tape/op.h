@@ -18,6 +18,23 @@
 // 3. What it saves is its capture list: explicit, never [=] or [&], each tensor as Saved.
 // 4. It never captures the output: the node would own itself.
 // 5. It is made of public operations, and so can itself be differentiated.
+//
+// The text of the rule is read by learners and by viewers that put numbers in:
+//
+// - For each input that can take a gradient a part `dNAME = ...`, NAME being the parameter's name in the function's
+//   declaration; what these parts use besides is defined behind them: "dx = s (1 + x (1 - s)) dy, s = sigmoid(x)".
+//   Parts are separated by ", ". The rule speaks of the case that was recorded, of no bias where there is none.
+// - y is the output and dy its gradient; the other names are the function's parameters. A parameter that is itself
+//   called y is meant by that name, and so is a parameter dy: the gradient of the output is then g.
+// - An elementwise rule is arithmetic: numbers, pi, + - * / ^, parentheses, and juxtaposition, which multiplies and
+//   binds like * (dy / 2 x is (dy / 2) x); -x^2 is -(x^2). Functions are log exp sqrt sin cos tan tanh sigmoid sign abs
+//   trunc erf, Phi and phi (the standard normal distribution and density); e^(...) is exp(...). A part may end in
+//   `where CONDITION`, and is 0 elsewhere: comparisons (`a > b`, `low <= x <= high`), a bool input by its name, or
+//   `not` before it. `EXPRESSION where C, EXPRESSION where D, ...` lists cases; a case begins with no `dNAME =`.
+// - Other rules are short sentences: "dx = dy added at the index".
+//
+// A rule that depends on an argument may say which: it is then a struct with operator() and `std::string text() const`
+// (or `text(const Node&) const`), and Node::rule_text() asks it, for nothing while nobody asks.
 #pragma once
 
 #include "autograd/tape/modes.h"

@@ -80,6 +80,11 @@ std::string text(bool v) { return v ? "true" : "false"; }
 std::string text(std::int64_t v) { return std::to_string(v); }
 std::string text(const Scalar& v) { return v.integral() ? text(v.integer()) : text(v.real()); }
 std::string text(const Dims& v) { return v.str(); }
+std::string text(const std::vector<std::int64_t>& v) {
+  std::string s = "[";
+  for (std::size_t i = 0; i < v.size(); ++i) s += (i ? ", " : "") + std::to_string(v[i]);
+  return s + "]";
+}
 std::string text(double v) {
   char s[32];
   std::snprintf(s, sizeof s, "%g", v);

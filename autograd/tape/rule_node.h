@@ -3,6 +3,7 @@
 
 #include <array>
 #include <optional>
+#include <string>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -18,6 +19,18 @@ inline constexpr bool takes_output = std::is_invocable_v<Rule&, const Tensor&, c
 /// A rule gets the operation's output as a handle onto the tape. The node keeps its value alone, so that it never owns
 /// itself.
 Tensor rewrap_saved(const Tensor& x, Node* node, std::uint32_t slot);
+
+/// What a rule says of itself with `std::string text() const`, or `text(const Node&) const` if it wants the node's
+/// shapes too; "" for a plain lambda.
+template <class Rule>
+std::string text_of(const std::optional<Rule>& rule, [[maybe_unused]] const Node& node) {
+  if constexpr (requires(const Rule& r) { r.text(); })
+    return rule ? rule->text() : std::string();
+  else if constexpr (requires(const Rule& r) { r.text(node); })
+    return rule ? rule->text(node) : std::string();
+  else
+    return {};
+}
 
 /// One rule an input. Rules of inputs that need no gradient are dropped, and with them what they saved.
 template <class... Rules>
@@ -41,6 +54,12 @@ class RuleNode final : public Node {
     std::apply([](auto&... r) { (r.reset(), ...); }, rules_);
     y_ = Saved();
     freed_ = true;
+  }
+  std::string rule_text() const override {
+    std::string text;
+    const auto append = [&text](const std::string& part) { text += (text.empty() || part.empty() ? "" : ", ") + part; };
+    std::apply([&](const auto&... r) { (append(text_of(r, *this)), ...); }, rules_);
+    return text.empty() ? rule() : text;
   }
 
  private:
@@ -98,6 +117,10 @@ class JointNode final : public Node {
     rule_.reset();
     ys_.clear();
     freed_ = true;
+  }
+  std::string rule_text() const override {
+    const std::string text = text_of(rule_, *this);
+    return text.empty() ? rule() : text;
   }
 
  private:

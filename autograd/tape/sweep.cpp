@@ -22,9 +22,13 @@ void Tensor::backward(const BackwardOptions& options, Here here) const {
   BackwardWatcher* watcher = backward_watcher.load(std::memory_order_relaxed);
   if (watcher && !thread_state.running) [[unlikely]]
     return watcher->backward(*this, options, here);
+  run_backward(*this, options, here);
+}
+
+void run_backward(const Tensor& root, const BackwardOptions& options, Here here) {
   Sweep::State sweep(options, false, here);
   try {
-    sweep.start(*this, options.gradient, "backward");
+    sweep.start(root, options.gradient, "backward");
     sweep.finish();
   } catch (...) {
     sweep.take_back();

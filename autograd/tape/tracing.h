@@ -88,5 +88,7 @@ class BackwardWatcher {
   ~BackwardWatcher() = default;
 };
 extern std::atomic<BackwardWatcher*> backward_watcher;  // null: nobody
+/// Tensor::backward() without the watcher.
+void run_backward(const Tensor& root, const BackwardOptions& options, Here here);
 
 }  // namespace attune

@@ -23,7 +23,8 @@ constexpr std::size_t most_terms = 6;
 
 std::int64_t place_of(const Dims& element, const Shape& shape, const char* what, Here here) {
   if (element.rank() == 0) {
-    if (attune::numel(shape) == 0) throw IndexError(std::string("formula: ") + what + " " + shape.str() + " is empty", here);
+    if (attune::numel(shape) == 0)
+      throw IndexError(std::string("formula: ") + what + " " + shape.str() + " is empty", here);
     return 0;
   }
   if (element.rank() != shape.rank())

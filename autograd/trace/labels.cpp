@@ -190,13 +190,19 @@ std::string Labels::call(std::size_t position, bool values) const {
     }
     s += shown;
   }
-  if (t)
-    for (const std::string& a : t->arguments) {
-      if (a == "...") continue;
-      s += (first ? "" : ", ") + a;
-      first = false;
-    }
+  for (const auto& [parameter, value] : arguments(position)) {
+    s += (first ? "" : ", ") + (parameter.empty() ? "" : parameter + " = ") + value;
+    first = false;
+  }
   return s + ")";
+}
+
+std::vector<std::pair<std::string, std::string>> Labels::arguments(std::size_t position) const {
+  std::vector<std::pair<std::string, std::string>> all;
+  if (const Trace* t = tape_[position].trace())
+    for (const std::string& a : t->arguments)
+      if (a != "...") all.emplace_back("", a);
+  return all;
 }
 
 RuleParts rule_parts(const std::string& rule) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "autograd/tape/tape.h"
@@ -44,6 +45,8 @@ class Labels {
   static std::string inner_site(const Node& node);
   /// The tensor arguments, in order.
   std::vector<InputLabel> inputs(std::size_t position) const;
+  /// The arguments that are no tensors, as far as they were traced: {"axis", "-1"}; the name is "" if it is not known.
+  std::vector<std::pair<std::string, std::string>> arguments(std::size_t position) const;
   /// The node's rule, without the parts of inputs that want no gradient.
   std::string rule(std::size_t position) const;
   /// "softmax(x = %3, axis = -1)": with the arguments that are no tensors, if they were traced. `values`: small inputs

@@ -1,19 +1,24 @@
 #include "autograd/trace/profile.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <mutex>
 
+#include "autograd/io/file.h"
 #include "autograd/runtime/fork.h"
 #include "autograd/runtime/frame.h"
 #include "autograd/runtime/watch.h"
 #include "autograd/tape/modes.h"
+#include "autograd/trace/internal/timeline.h"
 
 namespace attune {
 
@@ -64,16 +69,27 @@ class Collector final : public Watcher {
     return rows_locked();
   }
 
+  /// From now on; null ends it. `t` is used under the lock.
+  void tell(detail::Timeline* t) {
+    const ForkSafeLock lock(mutex_);
+    timeline_.store(t);
+  }
+
   void entered(const Frame& frame) noexcept override {
-    if (frame.kind() == Frame::Kind::module) return;
     std::vector<Running>& stack = stack_of_this_thread();
+    if (frame.kind() == Frame::Kind::module) {
+      note([&](detail::Timeline& t) { t.entered(frame, false); });
+      return;
+    }
     const bool step = frame.kind() == Frame::Kind::step;
     // A rule's own calls are part of its step; where gradients are on, it is running a block again.
     const bool part = !step && !stack.empty() && stack.back().backward && !grad_enabled();
+    note([&](detail::Timeline& t) { t.entered(frame, step || part); });
     stack.push_back({&frame, part ? stack.back().name : frame.name(), step || part, Spent::until_now(), {}});
   }
 
   void left(const Frame& frame) noexcept override {
+    note([&](detail::Timeline& t) { t.left(frame); });
     std::vector<Running>& stack = stack_of_this_thread();
     if (stack.empty() || stack.back().frame != &frame) return;  // it began before the profile did
     const Running r = stack.back();
@@ -90,6 +106,13 @@ class Collector final : public Watcher {
   }
 
  private:
+  template <class F>
+  void note(F&& f) {
+    if (!timeline_.load(std::memory_order_relaxed)) return;
+    const ForkSafeLock lock(mutex_);
+    if (detail::Timeline* t = timeline_.load()) f(*t);
+  }
+
   std::vector<ProfileRow> rows_locked() const {
     std::vector<ProfileRow> all;
     for (const auto& [name, row] : rows_) {
@@ -113,21 +136,84 @@ class Collector final : public Watcher {
   std::mutex mutex_;
   int profiles_ = 0;
   std::atomic<std::int64_t> session_{0};
+  std::atomic<detail::Timeline*> timeline_{nullptr};
   std::map<std::string, ProfileRow> rows_;
 };
 
-/// The table at the end of a program that was started with ATTUNE_PROFILE=1.
-struct WholeRun {
+/// What ATTUNE_PROFILE asks for: 1, a table at the end of the program; FILE.json, its timeline.
+class WholeRun {
+ public:
   WholeRun() {
-    const char* wanted = std::getenv("ATTUNE_PROFILE");
-    if (wanted && std::string(wanted) == "1") profile = std::make_unique<Profile>();
+    const char* const wanted = std::getenv("ATTUNE_PROFILE");
+    const std::string value = wanted ? wanted : "";
+    if (value.empty() || value == "0") return;
+    if (value == "1") {
+      profile_ = std::make_unique<Profile>();
+    } else if (value.size() > 5 && value.ends_with(".json")) {
+      begin(value);
+    } else {
+      refuse("ATTUNE_PROFILE=" + value + ": expected 1, for a table, or a file's name that ends in .json");
+    }
   }
   ~WholeRun() {
-    if (profile) std::fputs(profile->str().c_str(), stderr);
+    if (profile_) std::fputs(profile_->str().c_str(), stderr);
+    write();
   }
-  std::unique_ptr<Profile> profile;
+
+ private:
+  [[noreturn]] static void refuse(const std::string& why) {
+    std::fputs((why + "\n").c_str(), stderr);
+    std::_Exit(2);  // before main, with nothing to clean up
+  }
+
+  void begin(const std::string& file) {
+    std::error_code unknown;
+    path_ = std::filesystem::absolute(file, unknown).string();  // wherever the program goes
+    struct Tried {};
+    try {
+      io::write_atomically(path_, [](const io::Sink&) { throw Tried(); }, {});
+    } catch (const Tried&) {
+    } catch (const std::exception& e) {
+      refuse(std::string("ATTUNE_PROFILE: ") + e.what());
+    }
+    process_ = ::getpid();
+    timeline_ = std::make_unique<detail::Timeline>();
+    collecting_ = std::make_unique<Profile>();
+    Collector::get().tell(timeline_.get());
+    running_ = this;
+    terminate_before_ = std::set_terminate([] {
+      running_->write();
+      running_->terminate_before_();
+      std::abort();
+    });
+  }
+
+  /// Once, by the process that began it.
+  void write() noexcept {
+    if (!timeline_ || written_.exchange(true) || ::getpid() != process_) return;
+    Collector::get().tell(nullptr);
+    try {
+      io::write_text(path_, timeline_->json(), {});
+      if (timeline_->left_out() > 0)
+        std::fputs(fmt::format("ATTUNE_PROFILE: {}: the first {} of {} calls; the rest is left out\n", path_,
+                               detail::Timeline::most_events, detail::Timeline::most_events + timeline_->left_out())
+                       .c_str(),
+                   stderr);
+    } catch (const std::exception& e) {
+      std::fputs(fmt::format("ATTUNE_PROFILE: {}\n", e.what()).c_str(), stderr);
+    }
+  }
+
+  static WholeRun* running_;
+  std::unique_ptr<Profile> profile_, collecting_;
+  std::unique_ptr<detail::Timeline> timeline_;
+  std::string path_;
+  pid_t process_ = 0;
+  std::atomic<bool> written_{false};
+  std::terminate_handler terminate_before_ = nullptr;
 };
-const WholeRun whole_run;
+WholeRun* WholeRun::running_ = nullptr;
+WholeRun whole_run;
 
 }  // namespace
 

@@ -5,7 +5,12 @@
 //     optimizer.step();
 //     std::cout << profile.str();
 //
-// A program that is started with ATTUNE_PROFILE=1 prints its whole run's table on stderr when it ends.
+// A program that is started with ATTUNE_PROFILE=1 prints its whole run's table on stderr when it ends. With
+// ATTUNE_PROFILE=FILE.json it writes its timeline there, in the Trace Event format that chrome://tracing, Perfetto and
+// Firefox's profiler open: every operation, backward step and module with its line, products and bytes, by thread, and
+// the pool's memory. The file is written when the program ends, by exit() or an exception too, but not by a signal; it
+// keeps the first 400,000 calls and says how many more there were. A file that cannot be written, and any other value,
+// ends the program with a line on stderr and code 2 before it begins.
 #pragma once
 
 #include <cstdint>

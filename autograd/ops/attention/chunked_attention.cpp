@@ -144,7 +144,10 @@ Tensor chunked_attention(const Tensor& q, const Tensor& k, const Tensor& v, cons
   });
   return op.record_joint(
       std::move(out), of<chunked_attention, chunked_attention_composed>(q, k, v, buckets, key_padding_mask, o),
-      "dv = p^T dy, ds = p (dy v^T - dy . y), dq = ds k, dk = ds^T q, over the chunks",
+      o.dropout == 0
+          ? "dq = ds k, dk = ds^T q, dv = p^T dy, ds = p (dy v^T - row sums of y dy), p = softmax(q k^T) in the windows"
+          : "dq = ds k, dk = ds^T q, dv = (m p)^T dy, ds = p (m dy v^T - row sums of y dy), "
+            "p = softmax(q k^T) in the windows, m = 1 / (1 - dropout) where kept",
       [q = Saved(q), k = Saved(k), v = Saved(v), sums, order, buckets = Saved(buckets),
        key_padding_mask = Saved(key_padding_mask), o](const Tensors& dys, const Needs&, const Tensors& ys) {
         return chunked_attention_grad(q, k, v, dys[0], ys[0], sums, order, buckets, key_padding_mask, o, {});

@@ -1,6 +1,7 @@
 #include "autograd/ops/attention/internal/fused_attention.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 
 #include "autograd/ops/attention/internal/attention_sums.h"
@@ -103,6 +104,22 @@ Tensors fused_attention_grad(const Tensor& q, const Tensor& k, const Tensor& v, 
                            });
 }
 
+/// The eight cases, spelled out at the first call; nodes keep the pointer.
+const char* rule_for(bool masked, bool bias, bool dropout) {
+  static const auto* const rules = [] {
+    auto* all = new std::array<std::string, 8>;
+    for (unsigned i = 0; i < 8; ++i) {
+      const bool hides = i & 1u, adds = i & 2u, drops = i & 4u;
+      (*all)[i] = std::string("dq = scale ds k, dk = scale ds^T q, dv = ") + (drops ? "(m p)^T dy, " : "p^T dy, ") +
+                  (adds ? "dbias = ds, " : "") + "ds = p (" + (drops ? "m " : "") +
+                  "dy v^T - row sums of y dy), p = softmax(scale q k^T" + (adds ? " + bias" : "") +
+                  (hides ? " where not masked)" : ")") + (drops ? ", m = 1 / (1 - dropout) where kept" : "");
+    }
+    return all;
+  }();
+  return (*rules)[(masked ? 1u : 0u) + (bias ? 2u : 0u) + (dropout ? 4u : 0u)].c_str();
+}
+
 }  // namespace
 
 Tensor fused_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& attention_mask,
@@ -118,7 +135,7 @@ Tensor fused_attention(const Tensor& q, const Tensor& k, const Tensor& v, const 
   });
   return op.record_joint(
       std::move(out), of<fused_attention, fused_attention_composed>(q, k, v, attention_mask, bias, o),
-      "dv = p^T dy, ds = p (dy v^T - dy . y), dq = scale ds k, dk = scale ds^T q",
+      rule_for(attention_mask.defined() || o.causal, bias.defined(), o.dropout != 0),
       [q = Saved(q), k = Saved(k), v = Saved(v), attention_mask = Saved(attention_mask), bias = Saved(bias), sums, o](
           const Tensors& dys, const Needs& needs, const Tensors& ys) {
         const bool wants_bias = needs[4];

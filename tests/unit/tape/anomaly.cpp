@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "nn/nn.h"
 #include "tests/unit/plain.h"
 
 namespace attune::tests {
@@ -71,6 +72,54 @@ TEST_CASE("anomaly mode searches sums of gradients, in the name and at the line 
   CHECK(failure([&] {
           sum(z).backward();
         }).find("exp: infinity in the backward pass, in the gradient that a hook returned, at element 0 of [1]") == 0);
+}
+
+TEST_CASE("anomaly mode names the module and the parameters") {
+  struct Scorer : nn::Module {
+    nn::Parameter& weight = parameter("weight", tensor({1, -2}, float64));
+    Tensor operator()(const Tensor& x, Here here = Here::current()) {
+      const nn::Scope scope(*this, "Scope", here);
+      return log(x * weight);
+    }
+  };
+  struct Net : nn::Module {
+    Scorer& scorer = child<Scorer>("scorer");
+    Tensor operator()(const Tensor& x, Here here = Here::current()) {
+      const nn::Scope scope(*this, "Scope", here);
+      return scorer(x);
+    }
+  };
+  Net net;
+  const DetectAnomaly guard;
+  const Tensor x = tensor({3, 3}, float64);
+  CHECK(refusal<AnomalyError>([&] { net(x); }) ==
+        "scorer: log: NaN in the forward pass, at element 1 of [2]; operand 0 [2] is -6 there");
+  const std::string forward = refusal<AnomalyError>([&] { sqrt(net.scorer.weight); });
+  CHECK(forward == "sqrt: NaN in the forward pass, at element 1 of [2]; operand 0 (scorer.weight) [2] is -2 there");
+}
+
+TEST_CASE("anomaly mode names module and parameters in a backward pass too") {
+  struct Root : nn::Module {
+    nn::Parameter& weight = parameter("weight", tensor({4, 0}, float64));
+    Tensor operator()(Here here = Here::current()) {
+      const nn::Scope scope(*this, "Scope", here);
+      return sqrt(weight);
+    }
+  };
+  struct Net : nn::Module {
+    Root& root = child<Root>("root");
+  };
+  Net net;
+  const DetectAnomaly guard;
+  CHECK(refusal<AnomalyError>([&] { sum(net.root()).backward(); }) ==
+        "root: sqrt: infinity in the backward pass, in the gradient of input 0, at element 1 of [2]; operand 0 "
+        "(root.weight) [2] is 0 there; the loss is 2");
+  net.root.weight = tensor({1e-300, 1e-300}, float64);
+  const double huge = 1e308;
+  sum(net.root.weight * huge).backward();
+  CHECK(refusal<AnomalyError>([&] {
+          sum(net.root.weight * huge).backward();
+        }).find("leaf root.weight: infinity in the backward pass, in the sum of this pass's gradient") == 0);
 }
 
 TEST_CASE("anomaly mode passes the infinities of a mask and finds the ones that are made") {
