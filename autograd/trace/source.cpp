@@ -98,10 +98,11 @@ std::vector<std::string> assigned_variables(const std::string& line) {
       closing += c == '(' ? ')' : c == '[' ? ']' : '}';
     if (c != ' ') before = c;
   }
-  // `Tensor a = `, `a = `, `a += `, a second declarator `, b = `; `Tensor a(` and `Tensor a{`.
+  // `Tensor a = `, `a = `, `a += `, a second declarator `, b = `; and `Tensor a{`: `Tensor f(`
+  // may begin a function.
   static const std::regex declared(
       R"((?:^|[;,{&]|\s)\s*(?:(?:const|auto|Tensor|attune::Tensor)\s*&?\s+)*([A-Za-z_]\w*)\s*(?:[-+*/]?=(?!=)))");
-  static const std::regex constructed(R"((?:^|[;{]|\s)(?:const\s+)?(?:attune::)?Tensor\s+([A-Za-z_]\w*)\s*[({])");
+  static const std::regex constructed(R"((?:^|[;{]|\s)(?:const\s+)?(?:attune::)?Tensor\s+([A-Za-z_]\w*)\s*\{)");
   for (const std::regex& pattern : {declared, constructed})
     for (std::sregex_iterator at(code.begin(), code.end(), pattern), end; at != end; ++at)
       names.push_back((*at)[1].str());

@@ -30,11 +30,13 @@ TEST_CASE("trace: variables of a line of C++") {
   CHECK(assigned_variables("c += c + 1;  // x = 2") == Names{"c"});
   CHECK(assigned_variables("auto a = leaf(1), b = leaf(2);") == Names{"a", "b"});
   CHECK(assigned_variables("const Tensor& h = f({.scale = 2});") == Names{"h"});
-  CHECK(assigned_variables("Tensor w(tensor({1, 2}));") == Names{"w"});
+  CHECK(assigned_variables("Tensor w{tensor({1, 2})};") == Names{"w"});
   CHECK(assigned_variables("for (int i = 0; i < 3; ++i) { x = x * 2; }") == Names{"x"});
   CHECK(assigned_variables("int main() { Tensor a = f({{1, 2}}); }") == Names{"a"});
   CHECK(assigned_variables("if (a == b) return f(\"x = 1\");").empty());
   CHECK(assigned_variables("return a <= b;").empty());
+  CHECK(assigned_variables("  Tensor operator()(const Tensor& x) { return down(x); }").empty());
+  CHECK(assigned_variables("Tensor twice(const Tensor& x) { return 2 * x; }").empty());
 }
 
 TEST_CASE("trace: leaves and results are called by their variables, parameters by their paths") {
