@@ -83,7 +83,7 @@ class Picture {
         const std::string a = from < first_ ? "earlier" : box_of(from), b = box_of(i);
         if (a == b) continue;
         const std::string slot = e.slot == 0 ? "" : fmt::format(" [label=\"{}\"]", e.slot);
-        edges.insert(a + " -> " + b + slot + ";\n");
+        edges.insert(fmt::format("{} -> {}{};\n", a, b, slot));
       }
     for (const std::string& edge : edges) s += edge;
     return s + "}\n";
