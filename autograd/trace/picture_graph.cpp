@@ -20,7 +20,7 @@ constexpr std::size_t most_nodes = 120;
 /// The module that a node was recorded in, or that its parameter belongs to; "" for none.
 std::string module_of(const Node& node) {
   if (node.is_leaf()) {
-    const std::string name = leaf_name(node);
+    const std::string name = name_of_output(node, 0);
     const std::size_t dot = name.rfind('.');
     return dot == std::string::npos ? "" : name.substr(0, dot);
   }
@@ -140,7 +140,7 @@ class Picture {
     const Node& n = tape_[i];
     std::string shapes;
     for (std::uint32_t o = 0; o < n.output_count(); ++o) shapes += (o ? " " : "") + n.output(o).shape.str();
-    const std::string name = leaf_name(n), own = name.substr(name.rfind('.') + 1);
+    const std::string name = name_of_output(n, 0), own = name.substr(name.rfind('.') + 1);
     const std::string label = (!n.is_leaf() ? n.name() : own.empty() ? "leaf" : own) + (" " + shapes);
     const char* const fill = n.is_leaf() ? "#fde0b2" : i + 1 == tape_.size() ? "#9bd3c0" : "#d6e6f5";
     const std::string hint = n.site().line != 0 ? n.rule_text() + "  " + n.site().str() : n.rule_text();
