@@ -280,5 +280,13 @@ ATTUNE_INSTANTIATE(float)
 ATTUNE_INSTANTIATE(double)
 #undef ATTUNE_INSTANTIATE
 
+std::string ChunkSettings::str() const {
+  const auto flag = [](bool on) { return on ? "true" : "false"; };
+  return "rounds = " + std::to_string(rounds) + ", chunk = " + std::to_string(chunk) +
+         ", before = " + std::to_string(before) + ", after = " + std::to_string(after) + ", ring = " + flag(ring) +
+         ", causal = " + flag(causal) + ", same_bucket = " + flag(same_bucket) +
+         ", correct_duplicates = " + flag(correct_duplicates) + ", self_last = " + flag(self_last);
+}
+
 }  // namespace attune::kernels
 #endif

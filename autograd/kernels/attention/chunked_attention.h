@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "autograd/kernels/attention/heads.h"
 #include "autograd/runtime/philox.h"
@@ -37,6 +38,9 @@ struct ChunkSettings {
   double scale = 1;    ///< of the scores
   double dropout = 0;  ///< of the probabilities
   RandomKey dropout_key;
+
+  /// For those who look at a call: "rounds = 2, chunk = 8, before = 1, after = 0, ...".
+  std::string str() const;
 };
 
 /// One call's sizes and constants.
