@@ -9,26 +9,15 @@
 #include <string_view>
 #include <unordered_set>
 
-#include "autograd/ops/create.h"
-#include "autograd/ops/movement.h"
-#include "autograd/ops/random.h"
 #include "autograd/runtime/error.h"
-#include "autograd/tape/grad.h"
-#include "autograd/tape/modes.h"
+#include "autograd/trace/internal/replayed_node.h"
 
 namespace attune {
 
+using namespace differences;
+
 namespace {
 
-using Values = std::vector<double>;
-
-/// How closely a dtype lets one look.
-struct Precision {
-  DType dtype;
-  double epsilon, tolerance;
-  Values steps;         // relative to the size of what is moved, the best first
-  double coarse, fine;  // between which a smooth function's one-sided differences come together
-};
 const Precision in_float64{float64, 2.3e-16, 1e-5, {1e-5, 1e-6, 1e-4, 1e-7, 1e-3}, 1e-4, 1e-6};
 const Precision in_float32{float32, 1.2e-7, 2e-2, {1e-2, 3e-3, 1e-3}, 3e-2, 3e-3};
 
@@ -45,118 +34,6 @@ double root_mean_square(const Values& v) {
   return n > 0 ? std::sqrt(sum / n) : 0;
 }
 
-/// A node's forward pass as a function of numbers, and what its rule says of it.
-class Replayed {
- public:
-  Replayed(const Node& node, const Precision& p, std::uint64_t seed) : trace_(*node.trace()), precision(p) {
-    for (const Tensor& x : trace_.inputs) {
-      const bool moves = x.defined() && is_floating(x.dtype());
-      inputs_.push_back(moves ? to(clone(x), p.dtype) : x);
-    }
-    const EnableGrad on;
-    Tensors args = inputs_, leaves, outputs, cotangents;
-    for (std::size_t i = 0; i < node.edges().size(); ++i)
-      if (node.edges()[i].node && args[i].defined() && is_floating(args[i].dtype())) {
-        args[i] = args[i].detach().requires_grad_();
-        leaves.push_back(args[i]);
-        moving.push_back(i);
-      }
-    Generator random(seed + 1);
-    for (const Tensor& y : trace_.replay(args)) {
-      cotangents_.emplace_back();
-      if (!y.defined() || !y.requires_grad()) continue;
-      outputs.push_back(y);
-      cotangents.push_back(randn(y.shape(), y.dtype(), random));
-      cotangents_.back() = cotangents.back().to_vector<double>();
-    }
-    if (outputs.empty()) return;
-    recorded = true;
-    for (const Tensor& g : grad(outputs, leaves, {.cotangents = cotangents, .allow_unused = true}))
-      slopes.push_back(g.defined() ? g.to_vector<double>() : Values());
-    for (std::size_t i = 0; i < moving.size(); ++i) {
-      values.push_back(inputs_[moving[i]].to_vector<double>());
-      slopes[i].resize(values[i].size(), 0.0);
-    }
-    here_ = run();
-  }
-
-  const Shape& shape(std::size_t which) const { return inputs_[moving[which]].shape(); }
-
-  /// The change of <f, cotangents> between two places, and how much of it may be rounding.
-  struct Change {
-    double value, noise;
-  };
-  Change between(const std::vector<Values>& a, const std::vector<Values>& b) const {
-    Change c{0, 0};
-    for (std::size_t o = 0; o < a.size(); ++o)
-      for (std::size_t j = 0; j < cotangents_[o].size(); ++j) {
-        if (a[o][j] == b[o][j]) continue;
-        c.value += (b[o][j] - a[o][j]) * cotangents_[o][j];
-        c.noise += precision.epsilon * std::abs(cotangents_[o][j]) * std::max(std::abs(a[o][j]), std::abs(b[o][j]));
-      }
-    return c;
-  }
-
-  /// f where input `which` is moved by h along `direction`, given by (element, length).
-  using Direction = std::vector<std::pair<std::size_t, double>>;
-  std::vector<Values> moved(std::size_t which, const Direction& direction, double h) {
-    const Tensor& x = inputs_[moving[which]];
-    for (const auto& [e, length] : direction) put(x, e, values[which][e] + h * length);
-    std::vector<Values> result = run();
-    for (const auto& [e, length] : direction) put(x, e, values[which][e]);
-    return result;
-  }
-  const std::vector<Values>& here() const { return here_; }
-  /// The cotangent of the one element that differs; 1 if several do.
-  double sole_cotangent(const std::vector<Values>& a, const std::vector<Values>& b) const {
-    double sole = 1;
-    std::size_t count = 0;
-    for (std::size_t o = 0; o < a.size(); ++o)
-      for (std::size_t j = 0; j < cotangents_[o].size(); ++j)
-        if (a[o][j] != b[o][j]) sole = cotangents_[o][j], ++count;
-    return count == 1 ? sole : 1;
-  }
-  /// What rounding alone may leave of a gradient that is zero, for inputs of a size.
-  double rounding(double size) const {
-    double sum = 0, most = 0;
-    for (std::size_t o = 0; o < here_.size(); ++o)
-      for (std::size_t j = 0; j < cotangents_[o].size(); ++j) {
-        if (std::isfinite(here_[o][j])) sum += std::abs(cotangents_[o][j] * here_[o][j]);
-        most = std::max(most, std::abs(cotangents_[o][j]));
-      }
-    return precision.epsilon * (16 * sum / size + 8 * most);
-  }
-
- private:
-  const Trace& trace_;
-  Tensors inputs_;
-  std::vector<Values> cotangents_;  // an output each; empty: takes no gradient
-  std::vector<Values> here_;
-
- public:
-  const Precision& precision;
-  bool recorded = false;
-  std::vector<std::size_t> moving;     // the inputs that take a gradient
-  std::vector<Values> values, slopes;  // of these
-
- private:
-  std::vector<Values> run() const {
-    const NoGrad off;
-    std::vector<Values> result;
-    for (const Tensor& y : trace_.replay(inputs_)) {
-      result.emplace_back();
-      if (!cotangents_[result.size() - 1].empty()) result.back() = y.to_vector<double>();
-    }
-    return result;
-  }
-  static void put(const Tensor& x, std::size_t e, double v) {
-    if (x.dtype() == float64)
-      static_cast<double*>(x.unsafe_data())[e] = v;
-    else
-      static_cast<float*>(x.unsafe_data())[e] = static_cast<float>(v);
-  }
-};
-
 enum class Agreement { yes, no, kink };
 struct Comparison {
   Agreement agreement = Agreement::no;
@@ -164,7 +41,7 @@ struct Comparison {
   std::string kink;
 };
 
-std::string slope(double v) { return std::isfinite(v) ? fmt::format("{:.4g}", v) : "not finite"; }
+std::string slope(double v) { return std::isfinite(v) ? fmt::format("{:.4g}", v + 0.0) : "not finite"; }  // no -0
 
 /// The rule's slope along a direction against differences in every step size.
 class Comparer {

@@ -121,7 +121,7 @@ void go_to(Session& s, const Words& w) {
 void pass_on(Session& s, const Words& w) {
   const std::int64_t n = count_of(w);
   s.memory.pass_over = n - 1;
-  s.say(n == 1 ? "On to the next backward pass." : fmt::format("On to the {}th backward pass from here.", n));
+  s.say(fmt::format("On to backward pass {}.", s.memory.passes + n));
   leave_program(s);
 }
 

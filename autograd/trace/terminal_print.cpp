@@ -191,9 +191,7 @@ void formula_(Session& s, const Words& w) {
     try {
       s.say("  " + formula_text(p.labels, at.position, i, at_element), 6);
     } catch (const Error& e) {
-      std::string what = e.what();
-      std::replace(what.begin(), what.end(), '\n', ' ');
-      s.say("  " + what, 4);
+      s.say("  " + one_line(e.what()), 4);
     }
   }
   if (!any) s.say("  No gradient is wanted there: it is a constant.", 4);

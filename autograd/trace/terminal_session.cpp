@@ -7,6 +7,15 @@
 
 namespace attune::stepping {
 
+std::string one_line(const std::string& text) {
+  std::string line;
+  for (char c : text) {
+    if (c == '\n') c = ' ';
+    if (c != ' ' || (!line.empty() && line.back() != ' ')) line += c;
+  }
+  return line;
+}
+
 // ---- a pass
 
 Pass::Pass(const Tensor& root_, const BackwardOptions& options_, Here here_)
@@ -29,7 +38,7 @@ bool Pass::forward() {
   } catch (const std::exception& e) {
     failure = std::current_exception();
     failure_text = e.what();
-    std::replace(failure_text.begin(), failure_text.end(), '\n', ' ');
+    failure_text = one_line(failure_text);
     throw Refusal("the step failed: " + failure_text +
                   ". Everything is as before it; `back` goes back, `quit` hands this error to the program.");
   }
@@ -85,9 +94,7 @@ void Session::run(const std::string& line) {
   } catch (const MemoryError&) {
     say("there is not enough memory for that");
   } catch (const std::exception& e) {
-    std::string what = e.what();
-    std::replace(what.begin(), what.end(), '\n', ' ');
-    say(what);
+    say(one_line(e.what()));
   }
 }
 

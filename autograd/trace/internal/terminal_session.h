@@ -136,6 +136,9 @@ struct Command {
 };
 const std::vector<Command>& commands();
 
+/// An exception's message without its line breaks.
+std::string one_line(const std::string& text);
+
 // ---- parsing (terminal_parse.cpp)
 
 Words words_of(const std::string& line);

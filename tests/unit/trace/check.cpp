@@ -178,7 +178,9 @@ TEST_CASE("check: kinks, jumps and ends of domains are told from wrong rules") {
   verdict(floor(leaf({1, 2.5})), 1);
   verdict(clamp(leaf({-1, 0.2, 1}), -1, 1), 2);
   verdict(exp(leaf({0, 1})), 0);
-  CHECK(to_string(checked(relu(x)), {"x"}).find("x[1] = 0: slope 0 on the left, 1 on the right") != std::string::npos);
+  const std::string text = to_string(checked(relu(x)), {"x"});
+  INFO(text);
+  CHECK(text.find("x[1] = 0: slope 0 on the left, 1 on the right") != std::string::npos);
 }
 
 TEST_CASE("check: random operations draw the same numbers, surrogates are not compared, leaves have no rule") {
