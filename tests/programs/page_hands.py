@@ -130,8 +130,9 @@ def test_tabbing(browser, folder):
         ActionChains(browser.driver).send_keys(Keys.TAB).perform()
     check("tab: every control is reached", len(seen) >= wanted, (len(seen), wanted))
     nameless = browser.js(
-        """return [...document.querySelectorAll('button, select, input, [role=button], canvas, [role=img], [role=tree]')]
-      .filter((e) => !(e.getAttribute('aria-label') || e.textContent.trim())).map((e) => e.outerHTML.slice(0, 80))"""
+        """return [...document.querySelectorAll(
+          'button, select, input, canvas, [role=button], [role=img], [role=tree]')]
+        .filter((e) => !(e.getAttribute('aria-label') || e.textContent.trim())).map((e) => e.outerHTML.slice(0, 80))"""
     )
     check("tab: every control has a name", not nameless, nameless)
     browser.js("document.querySelector('.part.gradient .heatmap-canvas').focus()")

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
-"""`test_page.py PAGE_SAMPLES`: pages of recordings in headless Chromium, by keyboard alone where a person could be.
+"""`test_page.py PAGE_SAMPLES [TEST...]`: pages of recordings in headless Chromium.
 
-Debian's Python, since it has Debian's selenium. ATTUNE_PAGE_SHOTS=FOLDER also leaves pictures of the pages there.
+By keyboard alone where a person could be. Run by Debian's Python, which has Debian's selenium.
+ATTUNE_PAGE_SHOTS=FOLDER also leaves pictures of the pages there.
 """
 import os
 import struct
@@ -123,13 +124,13 @@ def test_shown_numbers(browser, folder):
         size = struct.calcsize(FORMATS[dtype])
         browser.js("attune.state.select(arguments[0])", node)
         browser.frame()
-        scalar = browser.texts(".part.forward .scalar")
+        scalar = browser.texts(".part.forward > .value:last-child .scalar")
         if scalar:
             check(f"odd: the number of node {node}", same_bits(scalar[-1], dtype, raw), scalar)
             continue
         if not browser.js(
-            "const all = document.querySelectorAll('.part.forward .heatmap-canvas'); all[all.length - 1]?.focus();"
-            "return all.length"
+            "const c = [...document.querySelectorAll('.part.forward .value')].pop().querySelector('.heatmap-canvas');"
+            "c?.focus(); return Boolean(c)"
         ):
             continue
         columns = int(browser.focused("aria-label").split(" by ")[1].split(";")[0])
@@ -276,7 +277,7 @@ def test_looks(browser, folder):
 
 
 def main():
-    program = sys.argv[1]
+    program, wanted = sys.argv[1], sys.argv[2:]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         samples(program, folder)
@@ -294,8 +295,10 @@ def main():
                 test_speed,
                 test_looks,
             ):
-                test(browser, folder)
-            test_missing(browser, folder, program)
+                if not wanted or test.__name__ in wanted:
+                    test(browser, folder)
+            if not wanted or "test_missing" in wanted:
+                test_missing(browser, folder, program)
         finally:
             browser.driver.quit()
     print(f"{len(passed)} passed, {len(failures)} failed")
