@@ -16,8 +16,8 @@ struct PageOptions {
   bool graphs = true;  ///< laid out by Graphviz, if it is installed
 };
 
-/// The page. It asks for nothing from any network, and its content security policy forbids it to; texts of the recording
-/// (names, sources) are data in it, never markup. docs/page.md says what it shows.
+/// The page. It asks for nothing from any network, and its content security policy forbids it to; texts of the
+/// recording (names, sources) are data in it, never markup. docs/page.md says what it shows.
 std::string page_html(const Recording& recording, const PageOptions& options = {});
 
 /// Writes the page; the old file stays until the new one is whole. Throws FileError with the path and the reason.

@@ -64,9 +64,9 @@ Recording chain() {
   Recorder recorder;
   const Tracing on;
   Tensor a = tensor(-4.0).requires_grad_();
-  Tensor b = tensor(0.1F).requires_grad_();
+  Tensor b = tensor(0.1).requires_grad_();
   const Tensor c = a + a;
-  const Tensor d = c * to(b, float64);
+  const Tensor d = c * b;
   recorder.backward(d);
   Recording r = recorder.recording();
   r.program = "chain";
@@ -255,7 +255,7 @@ Recording odd() {
   RecordedPass pass;
   pass.number = 1, pass.loss = nan, pass.error = "log: NaN in the gradient of x [2, 2] (odd.cpp:4)";
   const std::vector<Tensor> all = {
-      tensor({nan, inf, -inf, -0.0, 5e-324, 1.7976931348623157e308, 0.1, 1.0 / 3}),
+      tensor({nan, inf, -inf, -0.0, 5e-324, 1.7976931348623157e308, 0.1, 1.0 / 3}, float64),
       to(tensor({nan, inf, -inf, -0.0, 1e-45, 3.4028234663852886e38, 0.1, 1.0 / 3}), float32),
       tensor({std::int64_t{-9223372036854775807 - 1}, std::int64_t{9223372036854775807}, std::int64_t{0}}),
       to(tensor({std::int64_t{-2147483648}, std::int64_t{7}}), int32),

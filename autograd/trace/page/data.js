@@ -112,12 +112,11 @@ function summaryOf(value) {
 class Pass {
   constructor(recording, json, part) {
     Object.assign(this, { recording, json, part, number: json.number, site: json.site, root: json.root,
-      loss: float(json.loss), error: json.error, size: json.nodes.operation.length, graphs: json.graphs,
+      loss: float(json.loss), error: json.error, size: json.nodes.operation.length,
       steps: json.steps.length });
     this.cache = new Map();
     this.stepOf = new Int32Array(this.size).fill(-1);
     json.steps.forEach((step, i) => { this.stepOf[step[0]] = i; });
-    this.levels = new Map(json.graphs.map((level) => [level.module, level]));
   }
 
   text(column, i) {
@@ -125,7 +124,7 @@ class Pass {
   }
 
   operation(i) { return this.text("operation", i); }
-  label(i) { return this.text("label", i); }
+  label(i) { return this.json.nodes.label[i]; }
   module(i) { return this.text("module", i); }
   leaf(i) { return this.json.nodes.leaf[i] === 1; }
 
@@ -180,6 +179,26 @@ class Pass {
       ({ node, before, after, change, ratio: float(ratio) }));
   }
 
+  /** The levels of its graph, by module: {module, size} and, if it is drawn, {width, height, boxes, lines}. */
+  get levels() {
+    if (!this.drawings) {
+      const { graphs } = this.recording, { texts } = graphs;
+      const index = (this.part ? this.recording.parts : this.recording.passes).indexOf(this);
+      this.drawings = new Map((this.part ? graphs.parts : graphs.passes)[index].map((level) => [texts[level[0]], level]));
+    }
+    return this.drawings;
+  }
+
+  level(module) {
+    const level = this.levels.get(module);
+    if (!level) return null;
+    const [, size, place, boxes] = level;
+    if (place === undefined) return { module, size };
+    const { texts, places } = this.recording.graphs, [width, height, at, lines] = places[place];
+    return { module, size, width, height, lines, boxes: boxes.map(([kind, label, node, count, modules = []], i) =>
+      [kind, texts[label], node, count, modules.map((each) => texts[each]), ...at.slice(4 * i, 4 * i + 4)]) };
+  }
+
   /** For each node, those that take its outputs. */
   get users() {
     if (!this.usersOf) {
@@ -198,7 +217,8 @@ export function chunks(flat, width) {
 }
 
 export class Recording {
-  constructor(json, values, stats) {
+  constructor(json, values, stats, graphs) {
+    this.graphText = graphs;
     Object.assign(this, { program: json.program, texts: json.texts, sources: json.sources, drawn: json.drawn,
       summarised: json.summarised, table: json.values, base64: values, stats });
     this.kinds = new Map();
@@ -208,6 +228,11 @@ export class Recording {
     this.progress = json.progress.map(([number, loss, norms, ratios]) => ({ number, loss: float(loss),
       norms: new Map(chunks(norms, 2).map(([name, x]) => [this.texts[name], float(x)])),
       ratios: new Map(chunks(ratios, 2).map(([name, x]) => [this.texts[name], float(x)])) }));
+  }
+
+  get graphs() {
+    this.graphData ??= JSON.parse(this.graphText());
+    return this.graphData;
   }
 
   /** [dtype, shape] of a text such as "float32[2, 3]". */
@@ -261,5 +286,5 @@ export class Recording {
 /** The recording that the document holds. */
 export function load() {
   const text = (id) => document.getElementById(id).textContent;
-  return new Recording(JSON.parse(text("recording")), text("values"), text("stats"));
+  return new Recording(JSON.parse(text("recording")), text("values"), text("stats"), () => text("graphs"));
 }

@@ -16,14 +16,21 @@ export class Graph {
     this.follow("pass");
   }
 
-  /** Opens the module of the chosen node. */
+  /** Opens the module of the chosen node, once somebody looks. */
   follow() {
     const { pass, selected } = this.state;
-    if (pass && selected >= 0) {
-      const at = [...pass.levels.values()].find((level) => level.boxes?.some((box) => box[0] === NODE && box[2] === selected));
-      this.open = at ? at.module : this.levelOf(pass.module(selected));
-    }
+    this.stale = pass !== null && selected >= 0;
     this.later();
+  }
+
+  catchUp() {
+    if (!this.stale) return;
+    this.stale = false;
+    const { pass, selected } = this.state;
+    this.open = this.levelOf(pass.module(selected));
+    if (!pass.leaf(selected)) return;
+    const has = (path) => pass.level(path)?.boxes?.some((box) => box[0] === NODE && box[2] === selected);
+    if (!has(this.open) && has("")) this.open = "";
   }
 
   levelOf(path) {
@@ -41,6 +48,7 @@ export class Graph {
   }
 
   enter(path) {
+    this.stale = false;
     this.open = this.levelOf(path);
     this.draw();
     say(`${this.open || "whole program"} is open`);
@@ -49,11 +57,13 @@ export class Graph {
 
   draw() {
     const { pass } = this.state;
+    if (this.element.hidden) return;
+    if (pass) this.catchUp();
     if (!pass) {
       show(this.element, h("p", { class: "empty" }, "There is no graph: nothing was recorded."));
       return;
     }
-    const level = pass.levels.get(this.open);
+    const level = pass.level(this.open);
     const focused = this.element.contains(document.activeElement) ? document.activeElement.dataset.box : undefined;
     show(this.element, this.path(), level?.boxes ? this.picture(level) : h("p", { class: "empty" }, this.why(level)));
     if (focused !== undefined) this.element.querySelector(`[data-box="${focused}"]`)?.focus({ preventScroll: true });

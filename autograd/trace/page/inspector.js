@@ -30,6 +30,7 @@ export class Inspector {
   }
 
   draw() {
+    if (this.element.hidden) return;
     const { state } = this, { pass, selected } = state;
     if (!pass || selected < 0) {
       show(this.element, h("p", { class: "empty" }, pass ? "No node is chosen." : "This recording has no backward pass: nothing was traced, or the program ended before one began."));

@@ -48,8 +48,10 @@ class Parser {
   list(end) {
     const items = [this.relation()], marks = [];
     while (this.next && !this.is(end)) {
+      const before = this.at;
       marks.push(this.is(",", ";", ".", ":", "]", "[") || this.is(")") ? this.take().text : "");
       if (this.next && !this.is(end)) items.push(this.relation());
+      if (this.at === before) items[items.length - 1] = text(this.take().text);  // no formula of any kind
     }
     return items.length === 1 && marks.length === 0 ? items[0] : { type: "list", items, marks };
   }
