@@ -6,6 +6,7 @@
 
 #include "autograd/io/print.h"
 #include "autograd/tape/tape.h"
+#include "autograd/tape/tracing.h"
 #include "autograd/tensor/named.h"
 
 namespace attune {
@@ -29,13 +30,13 @@ const char* kept(F&& make) noexcept {
 
 std::string input_text(const Edge& e) {
   if (!e.node) return "-";
-  const std::string name = leaf_name(*e.node), slot = e.slot == 0 ? "" : "." + std::to_string(e.slot);
+  const std::string name = name_of_output(*e.node, e.slot), slot = e.slot == 0 ? "" : "." + std::to_string(e.slot);
   return (name.empty() ? std::string(e.node->name()) : name) + slot + " " + e.node->output(e.slot).shape.str() +
          " (node " + std::to_string(e.node->sequence()) + ")";
 }
 
 std::string node_text(const Node& n) {
-  const std::string name = leaf_name(n);
+  const std::string name = name_of_output(n, 0);
   std::string s = "node " + std::to_string(n.sequence()) + ": " + n.name() + (name.empty() ? "" : " " + name);
   for (std::uint32_t o = 0; o < n.output_count(); ++o) s += (o ? ", " : " ") + n.output(o).shape.str();
   if (n.freed()) s += ", freed";

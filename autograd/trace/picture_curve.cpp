@@ -92,13 +92,17 @@ std::string range_of(const char* axis, const std::vector<Line>& lines, double Po
                      logarithmic ? least * 2 : least + room);
 }
 
-std::string common(const CurveOptions& o) {
+/// The key stands beside the curves, or below them if names are long.
+std::string common(const std::vector<Line>& lines, const CurveOptions& o) {
+  std::size_t longest = 0;
+  for (const Line& line : lines) longest = std::max(longest, detail::shown(line.name, 32).size());
   return fmt::format(
       "set title {}\nset xlabel {}\nset ylabel {}\nset border 3 lc rgb '#888888'\nset tics nomirror textcolor rgb "
       "'#333333'\n"
-      "set grid lc rgb '#dddddd' lt 1\nset key outside right top\n{}{}",
+      "set grid lc rgb '#dddddd' lt 1\nset key outside {}\n{}{}",
       detail::gnuplot_string(o.title), detail::gnuplot_string(o.x_label), detail::gnuplot_string(o.y_label),
-      o.log_x ? "set logscale x\n" : "", o.log_y ? "set logscale y\n" : "");
+      longest > 16 ? "below center horizontal" : "right top", o.log_x ? "set logscale x\n" : "",
+      o.log_y ? "set logscale y\n" : "");
 }
 
 }  // namespace
@@ -129,7 +133,7 @@ bool curve(const std::string& path, const std::vector<Series>& series, const Cur
                          name.empty() ? "notitle" : "title " + detail::gnuplot_string(name));
   }
   const bool empty = blocks.empty();
-  std::string s = blocks + common(o);
+  std::string s = blocks + common(lines, o);
   if (empty)  // a frame, without scales that nothing belongs to
     s += "unset logscale\nset xrange [0:1]\nset yrange [0:1]\nunset tics\nset label \"no points\" at 0.5,0.5 center\n";
   else
@@ -226,6 +230,7 @@ bool gradient_histograms(const std::string& path, const std::vector<std::pair<st
                          const std::string& title, Here here) {
   detail::kind_of_picture(path, here);
   std::vector<Histogram> all;
+  all.reserve(tensors.size());
   for (const auto& [name, x] : tensors) all.push_back(histogram_of(name, x, here));
   int least = 0, most = 0, any = 0;
   std::size_t label = 1, note = 1;

@@ -20,7 +20,7 @@ constexpr std::size_t most_nodes = 120;
 /// The module that a node was recorded in, or that its parameter belongs to; "" for none.
 std::string module_of(const Node& node) {
   if (node.is_leaf()) {
-    const std::string name = leaf_name(node);
+    const std::string name = name_of_output(node, 0);
     const std::size_t dot = name.rfind('.');
     return dot == std::string::npos ? "" : name.substr(0, dot);
   }
@@ -83,7 +83,7 @@ class Picture {
         const std::string a = from < first_ ? "earlier" : box_of(from), b = box_of(i);
         if (a == b) continue;
         const std::string slot = e.slot == 0 ? "" : fmt::format(" [label=\"{}\"]", e.slot);
-        edges.insert(a + " -> " + b + slot + ";\n");
+        edges.insert(fmt::format("{} -> {}{};\n", a, b, slot));
       }
     for (const std::string& edge : edges) s += edge;
     return s + "}\n";
@@ -140,7 +140,7 @@ class Picture {
     const Node& n = tape_[i];
     std::string shapes;
     for (std::uint32_t o = 0; o < n.output_count(); ++o) shapes += (o ? " " : "") + n.output(o).shape.str();
-    const std::string name = leaf_name(n), own = name.substr(name.rfind('.') + 1);
+    const std::string name = name_of_output(n, 0), own = name.substr(name.rfind('.') + 1);
     const std::string label = (!n.is_leaf() ? n.name() : own.empty() ? "leaf" : own) + (" " + shapes);
     const char* const fill = n.is_leaf() ? "#fde0b2" : i + 1 == tape_.size() ? "#9bd3c0" : "#d6e6f5";
     const std::string hint = n.site().line != 0 ? n.rule_text() + "  " + n.site().str() : n.rule_text();

@@ -111,9 +111,7 @@ TEST_CASE("pictures: of every kind, with hostile labels and odd values") {
     drawn(picture::curve(at("c0"), {}), "c0" + kind);
     drawn(picture::gradient_histograms(at("d"), {{hostile, odd}, {"none", leaf({1})}, {"empty", zeros({0})}}),
           "d" + kind);
-    std::vector<std::pair<std::string, Tensor>> named;
-    for (const auto& [name, p] : net.named_parameters()) named.emplace_back(name, p);
-    drawn(picture::gradient_histograms(at("p"), named), "p" + kind);
+    drawn(picture::gradient_histograms(at("p"), net.named_parameters()), "p" + kind);
     drawn(picture::gnuplot(at("s"), 300, 200, "plot x"), "s" + kind);
   }
   CHECK(!fs::exists("PWNED"));
