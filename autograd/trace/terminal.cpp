@@ -34,6 +34,18 @@ bool colours_wanted(bool standard_output) {
   return standard_output && ::isatty(STDOUT_FILENO) && !(no && *no) && term && std::strcmp(term, "dumb") != 0;
 }
 
+/// The rest of a pass, for the program; if it fails, or has failed, nothing has happened.
+void finish_pass(Stepper& stepper, const std::exception_ptr& failure) {
+  try {
+    if (failure) std::rethrow_exception(failure);
+    stepper.finish();
+  } catch (...) {
+    while (stepper.back()) {
+    }
+    throw;
+  }
+}
+
 }  // namespace
 
 struct StepTerminal::State {
@@ -42,9 +54,9 @@ struct StepTerminal::State {
   std::unique_ptr<Input> input;
   Memory memory;
   std::string last_line;
-  bool ended = false;  // no commands will come
-  bool asked = false;  // a command has come
-  std::mutex one_at_a_time;
+  bool ended = false;                  // no commands will come
+  bool asked = false;                  // a command has come
+  std::recursive_mutex one_at_a_time;  // a hook may begin a pass of its own
 
   std::ostream& out() { return options.out ? *options.out : std::cout; }
   Style style() { return {std::max(width_of_terminal(options.width), 20), colours_wanted(!options.out)}; }
@@ -92,9 +104,8 @@ struct StepTerminal::State {
       }
     } else {
       s.say(s.style.bold("Backward pass " + std::to_string(memory.passes)) +
-            (p.here.line ? " from " + p.here.str() : std::string()) + ": " + std::to_string(n) +
-            (n == 1 ? " node" : " nodes") + ", from " + p.labels.of(n - 1) + value_text(p, n - 1, s.style.width / 2) +
-            ".");
+            (p.here.line ? " at " + p.here.str() : std::string()) + ", of " + s.style.bold(p.labels.of(n - 1)) +
+            value_text(p, n - 1, s.style.width / 2) + ": " + std::to_string(n) + (n == 1 ? " node." : " nodes."));
       if (!asked) s.say(s.style.dim("`next` takes a step, `back` takes it back, `help` lists the commands."));
       if (const auto next = p.next())
         s.out << s.style.dim(cut("  next  " + node_text(p, *next), s.style.width)) << "\n";
@@ -127,22 +138,18 @@ bool StepTerminal::done() const { return state_->ended || state_->memory.quit; }
 
 void StepTerminal::backward(const Tensor& root, const BackwardOptions& options, Here here) {
   State& state = *state_;
-  const std::lock_guard<std::mutex> lock(state.one_at_a_time);
+  const std::lock_guard<std::recursive_mutex> lock(state.one_at_a_time);
+  if (done()) {
+    Stepper stepper(root, options, here);
+    return finish_pass(stepper, nullptr);
+  }
   auto pass = std::make_unique<Pass>(root, options, here);
   ++state.memory.passes;
   Session session(state.memory, state.options, state.out(), state.style());
   session.passes.push_back(std::move(pass));
-  Pass& own = session.own_pass();
-  if (!done()) state.run(session);
+  state.run(session);
   state.out().flush();
-  try {
-    if (own.failure) std::rethrow_exception(own.failure);
-    own.stepper.finish();
-  } catch (...) {
-    while (own.stepper.back()) {
-    }
-    throw;
-  }
+  finish_pass(session.own_pass().stepper, session.own_pass().failure);
 }
 
 void step_through(const Tensor& root, const StepOptions& options, Here here) {
@@ -151,7 +158,10 @@ void step_through(const Tensor& root, const StepOptions& options, Here here) {
     return;
   }
   static StepTerminal shared(options, here);
-  shared.backward(root, options.backward, here);
+  if (shared.done())
+    root.backward(options.backward, here);
+  else
+    shared.backward(root, options.backward, here);
 }
 
 }  // namespace attune

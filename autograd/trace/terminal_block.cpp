@@ -135,7 +135,9 @@ void show_backward(Session& s, std::size_t position) {
   Pass& p = s.pass();
   const Node& node = p.tape()[position];
   const std::string head = fmt::format("step {} of {}  ", p.stepper.taken(), p.tape().size());
-  const std::string text = node_text(p, position, true);
+  // Small inputs with their numbers, if that is a line.
+  std::string text = node_text(p, position, true);
+  if (columns(head) + columns(text) > static_cast<std::size_t>(s.style.width)) text = node_text(p, position);
   const int room = s.style.width - static_cast<int>(columns(head) + columns(text));
   say_with_site(s, head + s.style.bold(text) + value_text(p, position, room > 14 ? room - 3 : s.style.width - 8), node);
   show_received(s, position);

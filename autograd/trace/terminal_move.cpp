@@ -26,9 +26,10 @@ bool run_until(Session& s, Arrived arrived) {
     bool more = false;
     try {
       more = p.forward();
-    } catch (const Refusal& e) {
-      if (moved) show_stop(s);
-      throw;
+    } catch (const Refusal&) {
+      if (!moved) throw;
+      show_stop(s);  // which says so
+      throw Refusal("Everything is as before that step; `back` goes back, `quit` hands the error to the program.");
     }
     if (!more) break;
     moved = true;

@@ -94,7 +94,7 @@ class Rerun {
       if (const Edge& e = node.edges()[k]; e.node) inputs[k] = results_[positions[k]].at(e.slot);
     const StackAgain stack(*trace);
     results_[i] = trace->replay(inputs);
-    results_[i][0] = with_settings(results_[i][0], i);
+    results_[i].at(0) = with_settings(results_[i].at(0), i);
     if (own_.labels.named(i) && results_[i][0].defined() && results_[i][0].node())
       name(results_[i][0], own_.labels.of(i));
   }

@@ -72,6 +72,10 @@ TEST_CASE("terminal: until, goto, breakpoints and watches") {
   const Tensor x = leaf({1, 2});
   const Tensor here = sum(exp(x));
   CHECK_HOLDS(stepped(here, "break terminal.cpp:" + std::to_string(line) + "\nc\n"), "this line\nstep 1 of 3");
+  Mlp model;
+  CHECK_HOLDS(stepped(mlp_loss(model), "break module=up\nc\n"), "breakpoint 1 (module=up): in up step 7 of 11");
+  CHECK_HOLDS(stepped(sum(sqrt(name(leaf({0, 1}), "x"))), "break inf\nc\nbreak nan\nc\n"),
+              "breakpoint 1 (inf): infinity; `why nan` says who made it step 2 of 3");
   const Tensor nan = sum(sqrt(name(leaf({0, 1}), "x")) * 0);
   CHECK_HOLDS(stepped(nan, "break nan\nc\n"), "breakpoint 1 (nan): NaN; `why nan` says who made it\nstep 3 of 4");
 }

@@ -62,7 +62,7 @@ TEST_CASE("terminal: a rule that throws ends the pass with the program's own err
   std::ostringstream out;
   CHECK(refusal<ValueError>([&] { step_through(loss, {.in = &in, .out = &out, .width = 80}); }) ==
         "fails: the rule refuses");
-  CHECK_HOLDS(out.str(), "the step failed: fails: the rule refuses at terminal.cpp");
+  CHECK_HOLDS(out.str(), "the next step failed: fails: the rule refuses at terminal_programs.cpp");
   CHECK(values(x.grad()) == Values{5});
   const Tensor twice = sum(exp(x));
   twice.backward();
