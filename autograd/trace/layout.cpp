@@ -171,12 +171,14 @@ class Levels {
   const RecordedPass& pass_;
   Modules modules_;
   std::vector<Building> building_;
-  mutable std::map<int, std::string> signatures_;
+  mutable std::map<int, std::string> signatures_;  // of all modules, once somebody asks
+  mutable bool signed_ = false;
 };
 
 /// What a block does: the operations inside it, in order, by relative path.
 std::string Levels::signature(int module) const {
-  if (signatures_.empty()) {
+  if (!signed_) {
+    signed_ = true;
     for (int node = 0; node < static_cast<int>(pass_.nodes.size()); ++node) {
       if (record(node).leaf) continue;
       for (int m = modules_.of(node); m > 0; m = modules_.parent(m))
@@ -197,7 +199,7 @@ void Levels::fold(Building& b) const {
     const std::size_t dot = box.label.rfind('.') + 1;
     const bool numbered = box.kind == GraphBox::Kind::module && dot < box.label.size() &&
                           box.label.find_first_not_of("0123456789", dot) == std::string::npos;
-    const std::string what = signature(modules_.find(box.modules.empty() ? "" : box.modules[0]));
+    const std::string what = numbered ? signature(modules_.find(box.modules.empty() ? "" : box.modules[0])) : "";
     if (numbered && !what.empty()) {
       const auto [at, fresh] = first.try_emplace(box.label.substr(0, dot) + ' ' + what, static_cast<int>(kept.size()));
       if (!fresh) {
