@@ -300,12 +300,12 @@ export function typeset(tree, replace = null) {
 }
 
 const ungrouped = (tree) => (tree.type === "group" ? tree.item : tree);
-const fenced = (inner) =>
-  row(
-    mathml("mo", { fence: "true", stretchy: "false" }, "("),
-    inner,
-    mathml("mo", { fence: "true", stretchy: "false" }, ")"),
-  );
+/** In parentheses, unless it is already. */
+function fenced(inner) {
+  if (inner.firstChild?.textContent === "(" && inner.lastChild.textContent === ")") return inner;
+  const mark = (text) => mathml("mo", { fence: "true", stretchy: "false" }, text);
+  return row(mark("("), inner, mark(")"));
+}
 
 function gap(before, after, replace) {
   const word = (node) => node.type === "text";
