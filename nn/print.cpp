@@ -4,8 +4,10 @@
 
 #include <cstdlib>
 #include <ostream>
+#include <sstream>
 #include <typeinfo>
 
+#include "autograd/io/print.h"
 #include "nn/module.h"
 
 namespace attune::nn {
@@ -75,6 +77,37 @@ void print(std::ostream& out, Module& m, const std::string& name, int depth) {
 std::ostream& operator<<(std::ostream& out, const Module& module) {
   print(out, const_cast<Module&>(module), "", 0);  // reads alone: children() hands out modules that may change
   return out;
+}
+
+namespace {
+
+template <class T>
+const char* kept_text(const T& shown) noexcept {
+  thread_local std::string text;
+  try {
+    std::ostringstream out;
+    out << shown;
+    text = out.str();
+    while (text.ends_with('\n')) text.pop_back();
+    return text.c_str();
+  } catch (...) {
+    return "(it cannot be shown)";
+  }
+}
+
+}  // namespace
+
+extern "C" {
+// What gdb's printers call (autograd/trace/gdb/printers.py), declared for the compiler's sake. The text stays until the
+// thread's next call.
+const char* attune_debugger_module(const Module* module);
+const char* attune_debugger_held(const Registered* held);
+
+const char* attune_debugger_module(const Module* module) { return kept_text(*module); }
+const char* attune_debugger_held(const Registered* held) {
+  const std::string path = held->path();
+  return kept_text((path.empty() ? "" : path + " = ") + to_string(held->tensor()));
+}
 }
 
 }  // namespace attune::nn

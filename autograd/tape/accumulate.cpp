@@ -71,9 +71,10 @@ void Sweep::State::give_to_handles(Node& node, Pending& p) {
   for (const auto& o : owners) {
     Tensor& g = p.at(o.slot).value;
     if (!g.defined()) continue;
-    const Tensor before = pass ? o.tensor->grad : Tensor();
-    give(*o.tensor, last_user ? std::move(g) : g);
-    if (pass) trace_change(node, o.slot, before, o.tensor->grad);
+    if (pass) [[unlikely]]
+      give_traced(node, o.slot, *o.tensor, g);
+    else
+      give(*o.tensor, last_user ? std::move(g) : g);
   }
 }
 

@@ -116,9 +116,9 @@ void search_gradient(const Node& node, const std::string& what, const Tensor& g,
     if (std::isfinite(v[i])) continue;
     const auto name_of = [&node](std::size_t k) {
       const Node* from = node.edges()[k].node.get();
-      return from ? leaf_name(*from) : std::string();
+      return from ? name_of_output(*from, 0) : std::string();
     };
-    const std::string own = leaf_name(node);
+    const std::string own = name_of_output(node, 0);
     std::string message = module_prefix(node.trace()) + node.name() + (own.empty() ? "" : " " + own) +
                           where("backward", v[i], "in " + what + ", ", i, g.shape());
     if (node.trace()) message += operands(node.trace()->inputs, g.shape(), i, name_of);

@@ -70,7 +70,10 @@ Tensor Recorder::traced_value(const Tensor& x) {
   return leaf.outputs[0];
 }
 
-void Recorder::set_trace(Node& node, Trace t) { NodeAccess::set_trace(node, std::move(t)); }
+void Recorder::set_trace(Node& node, Trace t) {
+  t.rule = node.rule_text();
+  NodeAccess::set_trace(node, std::move(t));
+}
 
 Tensor rewrap_saved(const Tensor& x, Node* node, std::uint32_t slot) { return rewrap(x, node, slot); }
 

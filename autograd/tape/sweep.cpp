@@ -112,14 +112,13 @@ void Sweep::State::hand_on(const Node& node) {
 /// `from`, null at the beginning, sends g for its input.
 void Sweep::State::collect(Node* node, std::uint32_t slot, Tensor g, const Node* from, std::size_t input) {
   Collected& c = pending.of(node).at(slot);
-  const Tensor sent_here = pass ? g : Tensor();
-  const bool first = !c.value.defined();
-  if (first)
+  if (pass) [[unlikely]]
+    return collect_traced(*node, slot, c, g, from, input);
+  if (!c.value.defined()) {
     c.value = std::move(g);
-  else
-    add(c, g);
-  if (pass) trace_arrival(*node, slot, sent_here, c.value, from, input);
-  if (first) return;
+    return;
+  }
+  add(c, g);
   if (thread_state.anomaly) search_gradient(*node, "the sum of the gradients that reach it", c.value, loss);
 }
 

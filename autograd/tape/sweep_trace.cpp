@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "autograd/tape/internal/accumulate.h"
+#include "autograd/tape/internal/anomaly.h"
 #include "autograd/tape/internal/node_access.h"
 #include "autograd/tape/internal/sweep_state.h"
 #include "autograd/tape/internal/thread_state.h"
@@ -45,10 +46,17 @@ BackwardStep& Sweep::State::traced(Node& node) const {
   return step;
 }
 
-void Sweep::State::trace_arrival(Node& node, std::uint32_t slot, const Tensor& g, const Tensor& sum, const Node* from,
-                                 std::size_t input) const {
+/// collect(), which is kept.
+void Sweep::State::collect_traced(Node& node, std::uint32_t slot, Collected& into, const Tensor& g, const Node* from,
+                                  std::size_t input) {
+  const bool first = !into.value.defined();
+  if (first)
+    into.value = g;
+  else
+    add(into, g);
   traced(node).arrivals.push_back(
-      {from ? from->sequence() : 0, static_cast<std::uint32_t>(input), slot, off_tape(g), off_tape(sum)});
+      {from ? from->sequence() : 0, static_cast<std::uint32_t>(input), slot, off_tape(g), off_tape(into.value)});
+  if (!first && thread_state.anomaly) search_gradient(node, "the sum of the gradients that reach it", into.value, loss);
 }
 
 /// The rules have run; what they returned is not fitted to the inputs yet.
@@ -58,9 +66,12 @@ void Sweep::State::trace_run(Node& node) const {
   step.returned = off_tape(sent);
 }
 
-void Sweep::State::trace_change(Node& node, std::uint32_t slot, const Tensor& before, const Tensor& after) const {
+/// give(), which is kept.
+void Sweep::State::give_traced(Node& node, std::uint32_t slot, TensorImpl& handle, const Tensor& g) {
+  const Tensor before = handle.grad;
+  give(handle, g);
   // A copy: gradients are clipped in place.
-  traced(node).grads.push_back({slot, off_tape(before), dense_copy(after)});
+  traced(node).grads.push_back({slot, off_tape(before), dense_copy(handle.grad)});
 }
 
 /// The node's step is over, but for handing `sent` on.

@@ -3,17 +3,7 @@
 #include <algorithm>
 #include <unordered_set>
 
-#include "autograd/tape/internal/node_access.h"
-#include "autograd/tensor/named.h"
-
 namespace attune {
-
-std::string leaf_name(const Node& node) {
-  if (!node.is_leaf() || !NodeAccess::has_extras(node)) return {};
-  for (const auto& owner : NodeAccess::extras(const_cast<Node&>(node)).owners)
-    if (std::string name = tensor_name(Tensor(Ref<TensorImpl>(owner.tensor))); !name.empty()) return name;
-  return {};
-}
 
 Tape Tape::of(const Tensor& root) {
   Tape tape;

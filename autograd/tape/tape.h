@@ -8,9 +8,6 @@
 
 namespace attune {
 
-/// The name of the tensor that a leaf is for (tensor/named.h); "" for an unnamed one and for other nodes.
-std::string leaf_name(const Node& node);
-
 /// The nodes that a tensor depends on, in order of execution. It keeps the nodes, not their saved tensors' freedom to
 /// go.
 ///

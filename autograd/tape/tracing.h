@@ -58,6 +58,8 @@ struct Trace {
   Replay replay;
   /// For a fused operation: its plain composition; empty otherwise.
   Replay composed;
+  /// Node::rule_text() when it was recorded.
+  std::string rule;
   /// The arguments that are not tensors, as text.
   std::vector<std::string> arguments;
   /// The last backward pass under a Tracing guard.

@@ -36,8 +36,8 @@ const Function* function_named(const std::string& name) {
 }  // namespace
 
 struct Expression::Term {
-  enum class Kind { number, name, call, negative, add, subtract, times, over, power, where } kind;
-  std::string text;  // of a number, a name, a function; of `where` its comparison
+  enum class Kind { number, name, call, negative, add, subtract, times, over, power, where, cases } kind;
+  std::string text;  // of a number, a name, a function; of `where` its comparisons, "not" or ""
   std::vector<std::shared_ptr<const Term>> parts;
 };
 
@@ -53,13 +53,15 @@ class Parser {
   explicit Parser(std::string_view text) : text_(text) {}
 
   TermPtr whole() {
-    TermPtr t = sum();
-    if (t && word_ahead("where")) {
-      at_ += 5;
-      t = condition(std::move(t));
+    std::vector<TermPtr> cases{one_case()};
+    while (cases.back() && ahead() == ',') {
+      ++at_;
+      cases.push_back(one_case());
+      if (cases.back() && cases.back()->kind != Kind::where) return nullptr;
     }
     space();
-    return t && at_ == text_.size() ? t : nullptr;
+    if (!cases.back() || at_ != text_.size()) return nullptr;
+    return cases.size() == 1 ? cases[0] : make(Kind::cases, "", std::move(cases));
   }
 
  private:
@@ -82,21 +84,31 @@ class Parser {
            (end == text_.size() || !std::isalnum(static_cast<unsigned char>(text_[end])));
   }
 
+  TermPtr one_case() {
+    TermPtr t = sum();
+    if (!t || !word_ahead("where")) return t;
+    at_ += 5;
+    return condition(std::move(t));
+  }
+
   TermPtr condition(TermPtr value) {
+    const bool negated = word_ahead("not");
+    if (negated) at_ += 3;
     std::vector<TermPtr> parts{std::move(value), sum()};
     std::string comparisons;
     for (int i = 0; i < 2; ++i) {  // low <= x <= high
       space();
       std::string_view symbol;
-      for (std::string_view s : {">=", "<=", ">", "<"})
+      for (std::string_view s : {">=", "<=", ">", "<", "="})
         if (symbol.empty() && text_.substr(at_, s.size()) == s) symbol = s;
       if (symbol.empty()) break;
       at_ += symbol.size();
       comparisons += (comparisons.empty() ? "" : " ") + std::string(symbol);
       parts.push_back(sum());
     }
-    if (comparisons.empty()) return nullptr;
-    return make(Kind::where, comparisons, std::move(parts));
+    if (!comparisons.empty() && negated) return nullptr;
+    if (comparisons.empty() && (!parts[1] || parts[1]->kind != Kind::name)) return nullptr;
+    return make(Kind::where, comparisons.empty() && negated ? "not" : comparisons, std::move(parts));
   }
 
   TermPtr sum() {
@@ -181,6 +193,7 @@ void collect(const Term& t, std::vector<std::string>& names) {
 }
 
 bool holds(const std::string& comparison, double a, double b) {
+  if (comparison == "=") return a == b;
   return comparison == ">=" ? a >= b : comparison == "<=" ? a <= b : comparison == ">" ? a > b : a < b;
 }
 
@@ -198,8 +211,14 @@ double value(const Term& t, const std::map<std::string, double>& values) {
     case Kind::times: return part(0) * part(1);
     case Kind::over: return part(0) / part(1);
     case Kind::power: return std::pow(part(0), part(1));
+    case Kind::cases: {
+      double sum = 0;  // one case holds
+      for (std::size_t i = 0; i < t.parts.size(); ++i) sum += part(i);
+      return sum;
+    }
     case Kind::where: break;
   }
+  if (t.parts.size() == 2) return (part(1) != 0) != (t.text == "not") ? part(0) : 0;
   const std::size_t space = t.text.find(' ');
   const bool first = holds(t.text.substr(0, space), part(1), part(2));
   return first && (space == std::string::npos || holds(t.text.substr(space + 1), part(2), part(3))) ? part(0) : 0;
@@ -208,6 +227,7 @@ double value(const Term& t, const std::map<std::string, double>& values) {
 /// How tightly a term holds together: what stands in a tighter one gets parentheses.
 int tightness(Kind k) {
   switch (k) {
+    case Kind::cases:
     case Kind::where: return 0;
     case Kind::add:
     case Kind::subtract: return 1;
@@ -243,9 +263,15 @@ std::string written(const Term& t, const TextOf& text_of) {
     case Kind::times: return both(" * ", 2, 3);
     case Kind::over: return both(" / ", 2, 3);
     case Kind::power: return both("^", 5, 5);
+    case Kind::cases: {
+      std::string s;
+      for (const TermPtr& p : t.parts) s += (s.empty() ? "" : ", ") + written(*p, text_of);
+      return s;
+    }
     case Kind::where: break;
   }
-  std::string s = written(*t.parts[0], text_of) + " where " + written(*t.parts[1], text_of);
+  std::string s =
+      written(*t.parts[0], text_of) + " where " + (t.text == "not" ? "not " : "") + written(*t.parts[1], text_of);
   std::size_t at = 0;
   for (std::size_t i = 2; i < t.parts.size(); ++i) {
     const std::size_t space = t.text.find(' ', at);

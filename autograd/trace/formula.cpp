@@ -70,7 +70,7 @@ class Arithmetic {
     Arithmetic a(t);
     if (t.outputs.size() != 1 || t.step.received.size() != 1) return std::nullopt;
     a.tensors_["y"] = t.outputs[0];
-    a.tensors_["dy"] = t.step.received[0];
+    a.tensors_["dy"] = a.tensors_["g"] = t.step.received[0];  // g where a parameter is called dy
     for (std::size_t i = 0; i < inputs.size() && i < t.inputs.size(); ++i)
       if (!inputs[i].parameter.empty() && t.inputs[i].defined()) a.tensors_[inputs[i].parameter] = t.inputs[i];
     if (!a.define(definitions)) return std::nullopt;
@@ -218,12 +218,15 @@ std::string formula(const Labels& labels, std::size_t position, std::size_t inpu
   const std::size_t equals = rule.find(" = ");
   const std::string body = equals == std::string::npos ? "" : rule.substr(equals + 3);
   const std::string shown = body.empty() ? "" : " = " + body;
-  const std::string definitions = rule_parts(n.rule()).definitions;
+  const std::string definitions = rule_parts(t->rule.empty() ? n.rule() : t->rule).definitions;
   const auto arithmetic = Arithmetic::of(*t, inputs, body, definitions);
   if (arithmetic && !t->outputs.empty()) {
     const Shape& y = t->outputs[0].shape();
-    if (y == dx.shape())
-      return left + shown + " = " + arithmetic->at(place) + " = " + result + arithmetic->definitions_at(place);
+    if (y == dx.shape()) {
+      const std::string numbers = arithmetic->at(place);
+      return left + shown + " = " + (numbers == result ? "" : numbers + " = ") + result +
+             arithmetic->definitions_at(place);
+    }
     if (broadcast_place(dx.shape(), y, 0))
       return left + shown + ", summed where it was broadcast = " + sum_of(*arithmetic, dx.shape(), y, place) + " = " +
              result;

@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <map>
 #include <tuple>
 #include <unordered_map>
 
 #include "autograd/tape/tracing.h"
 #include "autograd/trace/internal/numbers.h"
+#include "autograd/trace/internal/parameters.h"
 #include "autograd/trace/internal/source.h"
 
 namespace attune {
@@ -84,6 +86,15 @@ bool is_inside_library(const char* file) {
   return false;
 }
 
+/// Whether an argument's text is what the header has as its default: numbers by their value, {} for an empty list.
+bool is_default(const std::string& value, const std::string& text) {
+  if (text.empty()) return false;
+  if (value == text || (text == "{}" && value == "[]") || text.ends_with("::" + value)) return true;
+  char *value_end = nullptr, *text_end = nullptr;
+  const double v = std::strtod(value.c_str(), &value_end), d = std::strtod(text.c_str(), &text_end);
+  return *value_end == '\0' && *text_end == '\0' && v == d;
+}
+
 bool is_word(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; }
 
 }  // namespace
@@ -132,7 +143,8 @@ std::string Labels::inner_site(const Node& node) {
 std::vector<InputLabel> Labels::inputs(std::size_t position) const {
   const Node& n = tape_[position];
   const Trace* t = n.trace();
-  const RuleParts rule = rule_parts(n.rule());
+  const RuleParts rule = rule_parts(whole_rule(position));
+  const OperationParameters* known = parameters_of(n.name(), n.edges().size(), t ? t->arguments.size() : any_number);
   const auto edges = n.edges();
   std::size_t differentiable = 0;
   for (const Edge& e : edges) differentiable += e.node ? 1 : 0;
@@ -146,6 +158,12 @@ std::vector<InputLabel> Labels::inputs(std::size_t position) const {
       in.parameter = rule.names[p];
       if (edges[i].node) in.rule = rule.parts[p];
       ++part;
+    }
+    if (known) {
+      in.parameter = known->tensors[i];
+      const auto own = std::find(rule.names.begin(), rule.names.end(), in.parameter);
+      if (own != rule.names.end() && edges[i].node)
+        in.rule = rule.parts[static_cast<std::size_t>(own - rule.names.begin())];
     }
     if (in.node < tape_.size()) {
       const std::string own = in.slot ? name_of_output(tape_[in.node], in.slot) : "";
@@ -163,8 +181,8 @@ std::string Labels::rule(std::size_t position) const {
   const std::vector<InputLabel> all = inputs(position);
   for (const InputLabel& in : all)
     if (!in.rule.empty()) s += (s.empty() ? "" : ", ") + in.rule;
-  if (s.empty()) return tape_[position].rule();
-  const std::string definitions = rule_parts(tape_[position].rule()).definitions;
+  if (s.empty()) return whole_rule(position);
+  const std::string definitions = rule_parts(whole_rule(position)).definitions;
   return definitions.empty() ? s : s + ", " + definitions;
 }
 
@@ -190,19 +208,28 @@ std::string Labels::call(std::size_t position, bool values) const {
     }
     s += shown;
   }
-  for (const auto& [parameter, value] : arguments(position)) {
+  for (const auto& [parameter, value] : arguments(position, false)) {
     s += (first ? "" : ", ") + (parameter.empty() ? "" : parameter + " = ") + value;
     first = false;
   }
   return s + ")";
 }
 
-std::vector<std::pair<std::string, std::string>> Labels::arguments(std::size_t position) const {
+std::vector<std::pair<std::string, std::string>> Labels::arguments(std::size_t position, bool defaults) const {
   std::vector<std::pair<std::string, std::string>> all;
-  if (const Trace* t = tape_[position].trace())
-    for (const std::string& a : t->arguments)
-      if (a != "...") all.emplace_back("", a);
+  const Trace* t = tape_[position].trace();
+  if (!t) return all;
+  const OperationParameters* known =
+      parameters_of(tape_[position].name(), tape_[position].edges().size(), t->arguments.size());
+  for (std::size_t i = 0; i < t->arguments.size(); ++i)
+    if (t->arguments[i] != "..." && (defaults || !known || !is_default(t->arguments[i], known->defaults[i])))
+      all.emplace_back(known ? known->arguments[i] : "", t->arguments[i]);
   return all;
+}
+
+std::string Labels::whole_rule(std::size_t position) const {
+  const Trace* t = tape_[position].trace();
+  return t && !t->rule.empty() ? t->rule : tape_[position].rule_text();
 }
 
 RuleParts rule_parts(const std::string& rule) {

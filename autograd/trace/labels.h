@@ -46,7 +46,8 @@ class Labels {
   /// The tensor arguments, in order.
   std::vector<InputLabel> inputs(std::size_t position) const;
   /// The arguments that are no tensors, as far as they were traced: {"axis", "-1"}; the name is "" if it is not known.
-  std::vector<std::pair<std::string, std::string>> arguments(std::size_t position) const;
+  /// Without `defaults`, those that say something.
+  std::vector<std::pair<std::string, std::string>> arguments(std::size_t position, bool defaults = true) const;
   /// The node's rule, without the parts of inputs that want no gradient.
   std::string rule(std::size_t position) const;
   /// "softmax(x = %3, axis = -1)": with the arguments that are no tensors, if they were traced. `values`: small inputs
@@ -55,6 +56,7 @@ class Labels {
 
  private:
   std::size_t index_of_node(const Node* node) const;
+  std::string whole_rule(std::size_t position) const;
 
   Tape tape_;
   std::vector<std::string> names_;

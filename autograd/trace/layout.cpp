@@ -4,12 +4,13 @@
 
 #include <algorithm>
 #include <cctype>
+#include <chrono>
 #include <map>
 #include <set>
 #include <sstream>
 #include <stdexcept>
 
-#include "autograd/trace/internal/run_tool.h"
+#include "autograd/trace/internal/filter.h"
 
 namespace attune {
 
@@ -301,12 +302,10 @@ bool lay_out(std::vector<GraphLevel>& levels, std::size_t most_boxes) {
     same_as[i] = at->second;
     if (fresh) order.push_back(i), input += text;
   }
-  const std::optional<std::string> output = run_tool({"dot", "-Tplain"}, input, 10);
-  if (!output) return false;
-  std::istringstream in(*output);
   try {
+    std::istringstream in(detail::filter({"dot", "-Tplain"}, input, std::chrono::seconds(10)));
     for (const std::size_t i : order) levels[i].laid_out = read_plain(in, levels[i]);
-  } catch (const std::logic_error&) {  // numbers that are none: it is some other program
+  } catch (const std::exception&) {  // there is no dot, or it is some other program
     for (GraphLevel& level : levels) level.laid_out = false;
     return false;
   }

@@ -22,7 +22,8 @@ std::optional<OperationParameters> fitted(const Signature& s, std::size_t tensor
         std::count_if(s.parameters.begin(), s.parameters.end(), [kind](const Parameter& p) { return p.kind == kind; }));
   };
   const std::size_t single = count(Parameter::Kind::tensor), lists = count(Parameter::Kind::list);
-  if (count(Parameter::Kind::argument) != arguments || lists > 1 || single > tensors) return std::nullopt;
+  const bool fits = arguments == any_number || count(Parameter::Kind::argument) == arguments;
+  if (!fits || lists > 1 || single > tensors) return std::nullopt;
   if (lists == 0 && single != tensors) return std::nullopt;
   OperationParameters names;
   for (const Parameter& p : s.parameters) {

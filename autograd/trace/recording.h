@@ -20,7 +20,8 @@ struct Summary {
          norm = 0;  ///< of the finite elements; std divides by n, norm is the 2-norm
   std::int64_t zeros = 0, nans = 0, infinities = 0;
   double histogram_low = 0, histogram_high = 0;
-  std::vector<std::int64_t> histogram;  ///< at most 32 bins of equal width over [low, high] of the finite elements
+  /// At most 32 bins of equal width over [low, high], of the finite ones among at most 4096 elements from all over.
+  std::vector<std::int64_t> histogram;
   std::int64_t picture_rows = 0, picture_columns = 0;
   std::vector<float> picture;  ///< means over a grid of at most 32 x 32 cells, last axis across, the others down
 };

@@ -1,6 +1,6 @@
 #include <unistd.h>
 
-#include <climits>
+#include <cctype>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -81,8 +81,9 @@ std::map<int, std::string> lines_around(Here here) {
 
 std::vector<std::string> assigned_variables(const std::string& line) {
   std::vector<std::string> names;
-  std::string code;  // without text in quotes, and what stands in brackets
-  int depth = 0;
+  // Without comments, texts in quotes, and what stands in brackets, but for blocks, whose brace follows none of these.
+  std::string code, closing;
+  char before = ' ';
   for (std::size_t i = 0; i < line.size(); ++i) {
     const char c = line[i];
     if (c == '/' && i + 1 < line.size() && line[i + 1] == '/') break;
@@ -90,14 +91,18 @@ std::vector<std::string> assigned_variables(const std::string& line) {
       for (++i; i < line.size() && line[i] != c; ++i) i += line[i] == '\\';
       continue;
     }
-    if (c == ')' || c == ']' || c == '}') depth -= depth > 0;
-    if (depth == 0) code += c;
-    if (c == '(' || c == '[' || c == '{') ++depth;
+    if (!closing.empty() && c == closing.back()) closing.pop_back();
+    if (closing.empty()) code += c;
+    const bool value = std::isalnum(static_cast<unsigned char>(before)) || before == '_' || before == '=';
+    if (c == '(' || c == '[' || (c == '{' && (value || !closing.empty())))
+      closing += c == '(' ? ')' : c == '[' ? ']' : '}';
+    if (c != ' ') before = c;
   }
-  // `Tensor a = `, `a = `, `a += `, a second declarator `, b = `; `Tensor a(` and `Tensor a{`.
+  // `Tensor a = `, `a = `, `a += `, a second declarator `, b = `; and `Tensor a{`: `Tensor f(`
+  // may begin a function.
   static const std::regex declared(
       R"((?:^|[;,{&]|\s)\s*(?:(?:const|auto|Tensor|attune::Tensor)\s*&?\s+)*([A-Za-z_]\w*)\s*(?:[-+*/]?=(?!=)))");
-  static const std::regex constructed(R"((?:^|[;{]|\s)(?:const\s+)?(?:attune::)?Tensor\s+([A-Za-z_]\w*)\s*[({])");
+  static const std::regex constructed(R"((?:^|[;{]|\s)(?:const\s+)?(?:attune::)?Tensor\s+([A-Za-z_]\w*)\s*\{)");
   for (const std::regex& pattern : {declared, constructed})
     for (std::sregex_iterator at(code.begin(), code.end(), pattern), end; at != end; ++at)
       names.push_back((*at)[1].str());

@@ -13,69 +13,83 @@ namespace attune {
 namespace {
 
 constexpr std::int64_t piece = 1 << 15;
-constexpr std::int64_t most_bins = 32, most_cells = 32;
+constexpr std::int64_t most_bins = 32, most_cells = 32, most_sampled = 4096;
 
+/// Sums are of differences from one of the elements, which loses nothing where all lie far from zero.
 struct Moments {
-  double min = std::numeric_limits<double>::infinity(), max = -min, sum = 0;
+  double min = std::numeric_limits<double>::infinity(), max = -min, sum = 0, squares = 0;
   std::int64_t zeros = 0, nans = 0, infinities = 0;
 };
 
+/// Of numbers that are all finite; nothing where they are not, or where squares overflow.
 template <class T>
-Moments moments(const T* x, std::int64_t n) {
-  Moments m;
+bool quick_moments(const T* x, std::int64_t n, double origin, Moments& m) {
   T least = std::numeric_limits<T>::max(), most = std::numeric_limits<T>::lowest();
-  double sum = 0;
-  std::int64_t zeros = 0, odd = 0;
+  double sum = 0, squares = 0;
+  std::int64_t zeros = 0;
+#pragma omp simd reduction(+ : sum, squares, zeros) reduction(min : least) reduction(max : most)
   for (std::int64_t i = 0; i < n; ++i) {
     const T v = x[i];
-    if constexpr (std::is_floating_point_v<T>) odd += !(std::abs(v) <= std::numeric_limits<T>::max());
+    const double d = static_cast<double>(v) - origin;
+    sum += d;
+    squares += d * d;
     zeros += v == T{0};
-    least = v < least ? v : least;  // NaN compares false
+    least = v < least ? v : least;
     most = v > most ? v : most;
-    sum += static_cast<double>(v);
   }
-  m.zeros = zeros;
-  if (odd == 0) {
-    if (n > 0) m.min = static_cast<double>(least), m.max = static_cast<double>(most);
-    m.sum = sum;
-    return m;
+  if (!std::isfinite(squares) || n == 0) return false;
+  m.min = static_cast<double>(least), m.max = static_cast<double>(most);
+  m.sum = sum, m.squares = squares, m.zeros = zeros;
+  return true;
+}
+
+template <class T>
+Moments moments(const T* x, std::int64_t n, double origin) {
+  Moments m;
+  if (quick_moments(x, n, origin, m)) return m;
+  m = Moments();
+  for (std::int64_t i = 0; i < n; ++i) {
+    const auto v = static_cast<double>(x[i]);
+    m.zeros += v == 0;
+    m.nans += std::isnan(v);
+    m.infinities += std::isinf(v);
+    if (!std::isfinite(v)) continue;
+    m.min = std::min(m.min, v), m.max = std::max(m.max, v), m.sum += v - origin;
+    m.squares += (v - origin) * (v - origin);
   }
-  if constexpr (std::is_floating_point_v<T>)
-    for (std::int64_t i = 0; i < n; ++i) {
-      const auto v = static_cast<double>(x[i]);
-      m.nans += std::isnan(v);
-      m.infinities += std::isinf(v);
-      if (std::isfinite(v)) m.min = std::min(m.min, v), m.max = std::max(m.max, v), m.sum += v;
-    }
   return m;
 }
 
-/// What the second pass needs of the first.
-struct Spread {
-  double mean, low, scale, largest;  // scale: bins a unit
-  std::int64_t bins;
-};
-
-struct Second {
-  double deviations = 0, squares = 0;  // of (v - mean) and v, over the largest
-  std::vector<std::int64_t> bins;
-};
-
+/// Standard deviation and norm of numbers whose squares overflow.
 template <class T>
-Second second(const T* x, std::int64_t n, const Spread& s, bool finite) {
-  Second r;
-  r.bins.resize(static_cast<std::size_t>(s.bins));
-  const double unit = s.largest > 0 ? 1 / s.largest : 0;
-  for (std::int64_t i = 0; i < n; ++i) {
-    const auto v = static_cast<double>(x[i]);
-    if (!finite && !std::isfinite(v)) continue;
-    const double d = (v - s.mean) * unit, w = v * unit;
-    r.deviations += d * d;
-    r.squares += w * w;
-    const auto bin = static_cast<std::int64_t>((v - s.low) * s.scale);
-    ++r.bins[static_cast<std::size_t>(std::clamp<std::int64_t>(bin, 0, s.bins - 1))];
+void scaled(const T* x, std::int64_t n, std::int64_t finite, Summary& s) {
+  const double largest = std::max(std::abs(s.min), std::abs(s.max));
+  double mean = 0, deviations = 0, squares = 0;
+  for (std::int64_t i = 0; i < n; ++i)
+    if (const auto v = static_cast<double>(x[i]); std::isfinite(v)) mean += v / largest / static_cast<double>(finite);
+  for (std::int64_t i = 0; i < n; ++i)
+    if (const auto v = static_cast<double>(x[i]) / largest; std::isfinite(v))
+      deviations += (v - mean) * (v - mean), squares += v * v;
+  s.mean = largest * mean;
+  s.std = largest * std::sqrt(deviations / static_cast<double>(finite));
+  s.norm = largest * std::sqrt(squares);
+}
+
+/// Of at most most_sampled elements from all over.
+template <class T>
+void histogram(const T* x, std::int64_t n, Summary& s) {
+  const double width = s.max - s.min;
+  const std::int64_t bins = width > 0 && std::isfinite(width) ? most_bins : 1;
+  const double scale = bins > 1 ? static_cast<double>(bins) / width : 0;
+  s.histogram.resize(static_cast<std::size_t>(bins));
+  s.histogram_low = s.min, s.histogram_high = s.max;
+  const std::int64_t sampled = std::min(n, most_sampled);
+  for (std::int64_t k = 0; k < sampled; ++k) {
+    const auto v = static_cast<double>(x[n <= most_sampled ? k : k * n / sampled]);
+    if (!std::isfinite(v)) continue;
+    const auto bin = static_cast<std::int64_t>((v - s.min) * scale);
+    ++s.histogram[static_cast<std::size_t>(std::clamp<std::int64_t>(bin, 0, bins - 1))];
   }
-  return r;
 }
 
 template <class T>
@@ -92,8 +106,11 @@ void picture(const T* x, std::int64_t rows, std::int64_t columns, Summary& s) {
                      const std::int64_t left = c * columns / s.picture_columns,
                                         right = (c + 1) * columns / s.picture_columns;
                      double sum = 0;
-                     for (std::int64_t i = top; i < bottom; ++i)
-                       for (std::int64_t j = left; j < right; ++j) sum += static_cast<double>(x[i * columns + j]);
+                     for (std::int64_t i = top; i < bottom; ++i) {
+                       const T* row = x + i * columns;
+#pragma omp simd reduction(+ : sum)
+                       for (std::int64_t j = left; j < right; ++j) sum += static_cast<double>(row[j]);
+                     }
                      s.picture[static_cast<std::size_t>(r * s.picture_columns + c)] =
                          static_cast<float>(sum / static_cast<double>((bottom - top) * (right - left)));
                    }
@@ -101,43 +118,42 @@ void picture(const T* x, std::int64_t rows, std::int64_t columns, Summary& s) {
                });
 }
 
+/// An element to measure from: the first that is finite.
+template <class T>
+double origin_of(const T* x, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i)
+    if (std::isfinite(static_cast<double>(x[i]))) return static_cast<double>(x[i]);
+  return 0;
+}
+
 template <class T>
 Summary summary_of(const Tensor& dense) {
   Summary s;
   const auto* x = static_cast<const T*>(dense.raw());
   const std::int64_t n = dense.numel(), pieces = (n + piece - 1) / piece;
-  std::vector<Moments> first(static_cast<std::size_t>(pieces));
+  const double origin = origin_of(x, n);
+  std::vector<Moments> of_pieces(static_cast<std::size_t>(pieces));
   parallel_for(pieces, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t p = begin; p < end; ++p)
-      first[static_cast<std::size_t>(p)] = moments(x + p * piece, std::min(piece, n - p * piece));
+      of_pieces[static_cast<std::size_t>(p)] = moments(x + p * piece, std::min(piece, n - p * piece), origin);
   });
   Moments all;
-  for (const Moments& m : first) {
+  for (const Moments& m : of_pieces) {
     all.min = std::min(all.min, m.min), all.max = std::max(all.max, m.max);
-    all.sum += m.sum, all.zeros += m.zeros, all.nans += m.nans, all.infinities += m.infinities;
+    all.sum += m.sum, all.squares += m.squares;
+    all.zeros += m.zeros, all.nans += m.nans, all.infinities += m.infinities;
   }
   s.zeros = all.zeros, s.nans = all.nans, s.infinities = all.infinities;
   const std::int64_t finite = n - all.nans - all.infinities;
   if (finite > 0) {
-    s.min = all.min, s.max = all.max, s.mean = all.sum / static_cast<double>(finite);
-    const double width = s.max - s.min;
-    const std::int64_t bins = width > 0 && std::isfinite(width) ? most_bins : 1;
-    const Spread spread{s.mean, s.min, bins > 1 ? static_cast<double>(bins) / width : 0,
-                        std::max(std::abs(s.min), std::abs(s.max)), bins};
-    std::vector<Second> rest(static_cast<std::size_t>(pieces));
-    parallel_for(pieces, 1, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t p = begin; p < end; ++p)
-        rest[static_cast<std::size_t>(p)] = second(x + p * piece, std::min(piece, n - p * piece), spread, finite == n);
-    });
-    double deviations = 0, squares = 0;
-    s.histogram.resize(static_cast<std::size_t>(bins));
-    for (const Second& r : rest) {
-      deviations += r.deviations, squares += r.squares;
-      for (std::size_t b = 0; b < s.histogram.size(); ++b) s.histogram[b] += r.bins[b];
-    }
-    s.std = spread.largest * std::sqrt(deviations / static_cast<double>(finite));
-    s.norm = spread.largest * std::sqrt(squares);
-    s.histogram_low = s.min, s.histogram_high = s.max;
+    s.min = all.min, s.max = all.max;
+    const auto count = static_cast<double>(finite);
+    const double offset = all.sum / count;
+    s.mean = std::clamp(origin + offset, s.min, s.max);
+    s.std = std::sqrt(std::max(0.0, all.squares / count - offset * offset));
+    s.norm = std::sqrt(std::max(0.0, all.squares + 2 * origin * all.sum + count * origin * origin));
+    if (!std::isfinite(s.norm) || !std::isfinite(s.std)) scaled(x, n, finite, s);
+    histogram(x, n, s);
   }
   const std::int64_t columns = dense.rank() == 0 ? 1 : dense.shape()[dense.rank() - 1];
   picture(x, columns == 0 ? 0 : n / columns, columns, s);

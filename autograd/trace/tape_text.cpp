@@ -74,11 +74,14 @@ std::vector<Line> lines_of(const Labels& labels, std::size_t most) {
   const std::vector<Group> groups = groups_of(labels);
   const bool fold = most != 0 && labels.tape().size() > most;
   for (const Group& g : groups) {
-    // What is outside of modules is the reader's own program; of that only long runs are folded.
-    const bool whole = !fold || g.end - g.begin <= 2 || (g.module.empty() && g.end - g.begin <= most / 2);
+    // What is outside of modules is the reader's own program.
+    const bool whole = !fold || g.module.empty() || g.end - g.begin <= 2;
     if (groups.size() > 1 && !g.module.empty() && whole) lines.push_back({g.module + ":", "", "", "", "", true});
     if (whole) {
-      for (std::size_t i = g.begin; i < g.end; ++i) lines.push_back(line_of(labels, i));
+      for (std::size_t i = g.begin; i < g.end; ++i) {
+        lines.push_back(line_of(labels, i));
+        if (!g.module.empty()) lines.back().label.insert(0, "  ");
+      }
     } else {
       lines.push_back(folded(labels, g.begin, g.end));
       if (!g.module.empty()) lines.back().call = g.module + ": " + lines.back().call;

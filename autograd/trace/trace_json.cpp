@@ -58,6 +58,15 @@ class Writer {
     key(name);
     value(v);
   }
+  /// What is as a reader assumes it is left out, which halves a long tape's text.
+  template <class T>
+  void unless(const T& usual, const std::string& name, const T& v) {
+    if (v != usual) entry(name, v);
+  }
+  template <class T, class F>
+  void list_if_any(const std::string& name, const T& all, F each) {
+    if (!all.empty()) list(name, all, each);
+  }
   template <class T, class F>
   void list(const std::string& name, const T& all, F each) {
     key(name);
@@ -80,8 +89,9 @@ void write(Writer& w, const RecordedValue& v) {
   w.open('{');
   w.entry("shape", std::vector<std::int64_t>(v.shape.begin(), v.shape.end()));
   w.entry("dtype", std::string(name_of(v.dtype)));
-  w.entry("whole", v.whole.defined());
-  if (!v.slices.empty()) w.list("slices", v.slices, [&](const auto& s) { w.value(s.first); });
+  w.unless(true, "whole", v.whole.defined());
+  w.list_if_any("slices", v.slices, [&](const auto& s) { w.value(s.first); });
+  if (v.whole.defined() && v.whole.numel() == 1) return w.close('}');
   const Summary& s = v.summary;
   w.entry("min", s.min);
   w.entry("max", s.max);
@@ -91,84 +101,84 @@ void write(Writer& w, const RecordedValue& v) {
   w.entry("zeros", s.zeros);
   w.entry("nans", s.nans);
   w.entry("infinities", s.infinities);
-  if (!v.whole.defined()) {
-    w.key("histogram");
-    w.open('{');
-    w.entry("low", s.histogram_low);
-    w.entry("high", s.histogram_high);
-    w.entry("counts", s.histogram);
-    w.close('}');
-    w.key("picture");
-    w.open('{');
-    w.entry("rows", s.picture_rows);
-    w.entry("columns", s.picture_columns);
-    w.entry("cells", s.picture);
-    w.close('}');
-  }
+  if (v.whole.defined()) return w.close('}');
+  w.key("histogram");
+  w.open('{');
+  w.entry("low", s.histogram_low);
+  w.entry("high", s.histogram_high);
+  w.entry("counts", s.histogram);
+  w.close('}');
+  w.key("picture");
+  w.open('{');
+  w.entry("rows", s.picture_rows);
+  w.entry("columns", s.picture_columns);
+  w.entry("cells", s.picture);
+  w.close('}');
   w.close('}');
 }
 
-void write(Writer& w, const RecordedNode& n) {
+void write(Writer& w, const RecordedNode& n, std::size_t position) {
+  const std::string none;
   w.open('{');
   w.entry("sequence", n.sequence);
   w.entry("operation", n.operation);
-  w.entry("label", n.label);
-  w.entry("leaf", n.leaf);
-  w.entry("module", n.module);
-  w.list("stack", n.stack, [&](const RecordedCall& c) {
+  w.unless("%" + std::to_string(position), "label", n.label);
+  w.unless(false, "leaf", n.leaf);
+  w.unless(none, "module", n.module);
+  w.list_if_any("stack", n.stack, [&](const RecordedCall& c) {
     w.open('{');
-    w.entry("module", c.module);
+    w.unless(none, "module", c.module);
     w.entry("name", c.name);
-    w.entry("site", c.site);
+    w.unless(none, "site", c.site);
     w.close('}');
   });
-  w.entry("site", n.site);
-  w.entry("rule", n.rule);
-  w.list("arguments", n.arguments, [&](const auto& a) { w.value(std::vector<std::string>{a.first, a.second}); });
-  w.list("inputs", n.inputs, [&](const RecordedInput& i) {
+  w.unless(none, "site", n.site);
+  w.unless(none, "rule", n.rule);
+  w.list_if_any("arguments", n.arguments, [&](const auto& a) { w.value(std::vector<std::string>{a.first, a.second}); });
+  w.list_if_any("inputs", n.inputs, [&](const RecordedInput& i) {
     w.open('{');
-    w.entry("name", i.name);
-    w.entry("node", i.node);
-    w.entry("slot", i.slot);
-    w.entry("value", i.value);
-    w.entry("differentiable", i.differentiable);
-    w.entry("rule", i.rule);
-    if (!i.words.empty()) w.entry("words", i.words);
+    w.unless(none, "name", i.name);
+    w.unless(-1, "node", i.node);
+    w.unless(std::uint32_t{0}, "slot", i.slot);
+    w.unless(-1, "value", i.value);
+    w.unless(false, "differentiable", i.differentiable);
+    w.unless(none, "rule", i.rule);
+    w.unless(none, "words", i.words);
     w.close('}');
   });
-  w.entry("outputs", n.outputs);
-  w.list("saved", n.saved, [&](const auto& s) {
+  if (!n.outputs.empty()) w.entry("outputs", n.outputs);
+  w.list_if_any("saved", n.saved, [&](const auto& s) {
     w.open('[');
     w.value(s.first);
     w.value(s.second);
     w.close(']');
   });
-  w.entry("parts", n.parts);
+  w.unless(-1, "parts", n.parts);
   w.close('}');
 }
 
 void write(Writer& w, const RecordedStep& s) {
   w.open('{');
   w.entry("node", s.node);
-  w.entry("received", s.received);
-  w.entry("returned", s.returned);
-  w.entry("sent", s.sent);
-  w.list("arrivals", s.arrivals, [&](const RecordedArrival& a) {
+  if (!s.received.empty()) w.entry("received", s.received);
+  if (!s.returned.empty()) w.entry("returned", s.returned);
+  if (!s.sent.empty()) w.entry("sent", s.sent);
+  w.list_if_any("arrivals", s.arrivals, [&](const RecordedArrival& a) {
     w.open('{');
-    w.entry("from", a.from);
-    w.entry("input", a.input);
-    w.entry("slot", a.slot);
-    w.entry("value", a.value);
-    w.entry("sum", a.sum);
-    w.entry("k", a.k);
-    w.entry("n", a.n);
+    w.unless(-1, "from", a.from);
+    w.unless(0, "input", a.input);
+    w.unless(0, "slot", a.slot);
+    w.unless(-1, "value", a.value);
+    w.unless(a.value, "sum", a.sum);
+    w.unless(1, "k", a.k);
+    w.unless(1, "n", a.n);
     w.close('}');
   });
-  w.list("grads", s.grads, [&](const RecordedChange& g) {
+  w.list_if_any("grads", s.grads, [&](const RecordedChange& g) {
     w.open('{');
-    w.entry("slot", g.slot);
-    w.entry("before", g.before);
-    w.entry("after", g.after);
+    w.unless(0, "slot", g.slot);
+    w.unless(-1, "before", g.before);
+    w.unless(-1, "after", g.after);
     w.close('}');
   });
   w.close('}');
@@ -181,7 +191,8 @@ void write(Writer& w, const RecordedPass& p) {
   w.entry("root", p.root);
   w.entry("loss", p.loss);
   w.entry("error", p.error);
-  w.list("nodes", p.nodes, [&](const RecordedNode& n) { write(w, n); });
+  std::size_t position = 0;
+  w.list("nodes", p.nodes, [&](const RecordedNode& n) { write(w, n, position++); });
   w.list("steps", p.steps, [&](const RecordedStep& s) { write(w, s); });
   w.list("updates", p.updates, [&](const RecordedUpdate& u) {
     w.open('{');

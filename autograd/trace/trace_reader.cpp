@@ -21,6 +21,9 @@ const Json& entry(const Json& j, const char* name) {
   return *at;
 }
 
+/// For what is left out if it is as usual.
+bool absent(const Json& j, const char* name) { return j.is_object() && !j.contains(name); }
+
 std::string text(const Json& j, const char* name) {
   const Json& e = entry(j, name);
   if (!e.is_string()) fail(std::string("\"") + name + "\" is no text");
@@ -64,6 +67,18 @@ void each(const Json& j, const char* name, F visit) {
   for (const Json& e : list) visit(e);
 }
 
+std::string text_or(const Json& j, const char* name, const std::string& usual) {
+  return absent(j, name) ? usual : text(j, name);
+}
+bool flag_or(const Json& j, const char* name, bool usual) { return absent(j, name) ? usual : flag(j, name); }
+std::int64_t whole_or(const Json& j, const char* name, std::int64_t usual, std::int64_t low, std::int64_t high) {
+  return absent(j, name) ? usual : whole(j, name, low, high);
+}
+template <class F>
+void each_if_any(const Json& j, const char* name, F visit) {
+  if (!absent(j, name)) each(j, name, visit);
+}
+
 template <class F>
 void each_member(const Json& j, const char* name, F visit) {
   const Json& object = entry(j, name);
@@ -85,11 +100,13 @@ RecordedValue value_of(const Json& j) {
   for (std::int64_t n : sizes) v.shape.push_back(n);
   numel(v.shape);  // or it does not fit 63 bits
   v.dtype = dtype(text(j, "dtype"));
+  const bool is_whole = flag_or(j, "whole", true);
+  if (is_whole && absent(j, "min") && numel(v.shape) == 1) return v;
   Summary& s = v.summary;
   s.min = real(j, "min"), s.max = real(j, "max"), s.mean = real(j, "mean"), s.std = real(j, "std");
   s.norm = real(j, "norm");
   s.zeros = whole(j, "zeros"), s.nans = whole(j, "nans"), s.infinities = whole(j, "infinities");
-  if (flag(j, "whole")) return v;
+  if (is_whole) return v;
   const Json& h = entry(j, "histogram");
   s.histogram_low = real(h, "low"), s.histogram_high = real(h, "high");
   each(h, "counts", [&](const Json& e) { s.histogram.push_back(whole_of(e, "counts", 0, anything)); });
@@ -101,43 +118,53 @@ RecordedValue value_of(const Json& j) {
   return v;
 }
 
+constexpr std::int64_t most_int = std::numeric_limits<int>::max();
+
 /// Reads passes: knows how many values and parts there are.
 struct PassReader {
   std::int64_t values, parts;
 
   int value(const Json& e, const char* name) const { return static_cast<int>(whole_of(e, name, -1, values - 1)); }
+  int value_or(const Json& j, const char* name, int usual) const {
+    return absent(j, name) ? usual : value(entry(j, name), name);
+  }
   std::vector<int> list(const Json& j, const char* name) const {
     std::vector<int> all;
-    each(j, name, [&](const Json& e) { all.push_back(value(e, name)); });
+    each_if_any(j, name, [&](const Json& e) { all.push_back(value(e, name)); });
     return all;
   }
 
-  RecordedNode node(const Json& j, std::int64_t nodes) const {
+  RecordedInput input(const Json& i, std::int64_t nodes) const {
+    RecordedInput in;
+    in.name = text_or(i, "name", ""), in.rule = text_or(i, "rule", ""), in.words = text_or(i, "words", "");
+    in.differentiable = flag_or(i, "differentiable", false);
+    in.node = static_cast<int>(whole_or(i, "node", -1, -1, nodes - 1));
+    in.slot = static_cast<std::uint32_t>(whole_or(i, "slot", 0, 0, most_int));
+    in.value = value_or(i, "value", -1);
+    return in;
+  }
+
+  RecordedNode node(const Json& j, std::int64_t nodes, std::size_t position) const {
     RecordedNode n;
     n.sequence = static_cast<std::uint64_t>(whole(j, "sequence"));
-    n.operation = text(j, "operation"), n.label = text(j, "label"), n.leaf = flag(j, "leaf");
-    n.module = text(j, "module"), n.site = text(j, "site"), n.rule = text(j, "rule");
-    each(j, "stack", [&](const Json& c) { n.stack.push_back({text(c, "module"), text(c, "name"), text(c, "site")}); });
-    each(j, "arguments", [&](const Json& a) {
+    n.operation = text(j, "operation"), n.leaf = flag_or(j, "leaf", false);
+    n.label = text_or(j, "label", "%" + std::to_string(position));
+    n.module = text_or(j, "module", ""), n.site = text_or(j, "site", ""), n.rule = text_or(j, "rule", "");
+    each_if_any(j, "stack", [&](const Json& c) {
+      n.stack.push_back({text_or(c, "module", ""), text(c, "name"), text_or(c, "site", "")});
+    });
+    each_if_any(j, "arguments", [&](const Json& a) {
       if (!a.is_array() || a.size() != 2 || !a[0].is_string() || !a[1].is_string())
         fail("an argument is no pair of texts");
       n.arguments.emplace_back(a[0].get<std::string>(), a[1].get<std::string>());
     });
-    each(j, "inputs", [&](const Json& i) {
-      RecordedInput in;
-      in.name = text(i, "name"), in.rule = text(i, "rule"), in.differentiable = flag(i, "differentiable");
-      in.node = static_cast<int>(whole(i, "node", -1, nodes - 1));
-      in.slot = static_cast<std::uint32_t>(whole(i, "slot", 0, std::numeric_limits<int>::max()));
-      in.value = value(entry(i, "value"), "value");
-      if (i.contains("words")) in.words = text(i, "words");
-      n.inputs.push_back(std::move(in));
-    });
+    each_if_any(j, "inputs", [&](const Json& i) { n.inputs.push_back(input(i, nodes)); });
     n.outputs = list(j, "outputs");
-    each(j, "saved", [&](const Json& s) {
+    each_if_any(j, "saved", [&](const Json& s) {
       if (!s.is_array() || s.size() != 2 || !s[0].is_string()) fail("a saved tensor is no pair of name and value");
       n.saved.emplace_back(s[0].get<std::string>(), value(s[1], "saved"));
     });
-    n.parts = static_cast<int>(whole(j, "parts", -1, parts - 1));
+    n.parts = static_cast<int>(whole_or(j, "parts", -1, -1, parts - 1));
     return n;
   }
 
@@ -145,15 +172,16 @@ struct PassReader {
     RecordedStep s;
     s.node = static_cast<int>(whole(j, "node", 0, nodes - 1));
     s.received = list(j, "received"), s.returned = list(j, "returned"), s.sent = list(j, "sent");
-    constexpr std::int64_t most = std::numeric_limits<int>::max();
-    const auto number = [&](const Json& e, const char* name) { return static_cast<int>(whole(e, name, 0, most)); };
-    each(j, "arrivals", [&](const Json& a) {
-      s.arrivals.push_back({static_cast<int>(whole(a, "from", -1, nodes - 1)), number(a, "input"), number(a, "slot"),
-                            value(entry(a, "value"), "value"), value(entry(a, "sum"), "sum"), number(a, "k"),
-                            number(a, "n")});
+    const auto number = [&](const Json& e, const char* name, int usual) {
+      return static_cast<int>(whole_or(e, name, usual, 0, most_int));
+    };
+    each_if_any(j, "arrivals", [&](const Json& a) {
+      const int v = value_or(a, "value", -1);
+      s.arrivals.push_back({static_cast<int>(whole_or(a, "from", -1, -1, nodes - 1)), number(a, "input", 0),
+                            number(a, "slot", 0), v, value_or(a, "sum", v), number(a, "k", 1), number(a, "n", 1)});
     });
-    each(j, "grads", [&](const Json& g) {
-      s.grads.push_back({number(g, "slot"), value(entry(g, "before"), "before"), value(entry(g, "after"), "after")});
+    each_if_any(j, "grads", [&](const Json& g) {
+      s.grads.push_back({number(g, "slot", 0), value_or(g, "before", -1), value_or(g, "after", -1)});
     });
     return s;
   }
@@ -164,7 +192,7 @@ struct PassReader {
     const Json& all = entry(j, "nodes");
     const auto nodes = static_cast<std::int64_t>(all.size());
     p.root = static_cast<int>(whole(j, "root", nodes == 0 ? -1 : 0, nodes - 1));
-    each(j, "nodes", [&](const Json& n) { p.nodes.push_back(node(n, nodes)); });
+    each(j, "nodes", [&](const Json& n) { p.nodes.push_back(node(n, nodes, p.nodes.size())); });
     each(j, "steps", [&](const Json& s) { p.steps.push_back(step(s, nodes)); });
     each(j, "updates", [&](const Json& u) {
       p.updates.push_back({static_cast<int>(whole(u, "node", 0, nodes - 1)), value(entry(u, "before"), "before"),
@@ -213,7 +241,7 @@ Recording recording_of_json(const std::string& source, const FindTensor& find) {
   each(j, "values", [&](const Json& e) {
     RecordedValue v = value_of(e);
     const std::string name = "v" + std::to_string(at++);
-    if (flag(e, "whole")) {
+    if (flag_or(e, "whole", true)) {
       v.whole = find(name, v, false);
       v.summary = summarise(v.whole);
     }

@@ -2,10 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <stdexcept>
-
-#include "autograd/io/file.h"
-#include "examples/support/filter.h"
+#include "autograd/runtime/error.h"
+#include "autograd/trace/picture.h"
 
 namespace examples {
 
@@ -18,15 +16,10 @@ std::string data_block(const std::string& name, const std::vector<std::vector<do
   return s + "EOD\n";
 }
 
-bool draw(const std::string& path, int width, int height, const std::string& script, std::chrono::seconds limit) {
+bool draw(const std::string& path, int width, int height, const std::string& script) {
   try {
-    const std::string picture = filter(
-        "gnuplot", fmt::format("set terminal pngcairo size {},{} font 'DejaVu Sans,10'\n{}\n", width, height, script),
-        limit);
-    if (!picture.starts_with("\x89PNG")) throw std::runtime_error("gnuplot drew nothing");
-    attune::io::write_text(path, picture);
-    return true;
-  } catch (const std::exception& e) {
+    return attune::picture::gnuplot(path, width, height, script, {});
+  } catch (const attune::Error& e) {
     std::string reason = e.what();
     if (reason.starts_with(path + ": ")) reason.erase(0, path.size() + 2);
     fmt::print(stderr, "{}: this picture could not be drawn: {}\n", path, reason);

@@ -17,7 +17,9 @@ if [ -z "$inside" ]; then
   trap 'rm -rf "$place"' EXIT
   mkdir "$place/etc" "$place/outside"
   # shellcheck disable=SC2016  # for the inner shell
-  enter='mount --make-rprivate / && mount -t tmpfs none /usr/local && { cp -a /etc/. "$1/etc/" 2>/dev/null || true; } &&
+  enter='mount --make-rprivate / && mount -t tmpfs none /usr/local &&
+         { [ ! -d /usr/share/gdb ] || mount -t tmpfs none /usr/share/gdb/auto-load; } &&
+         { cp -a /etc/. "$1/etc/" 2>/dev/null || true; } &&
          mount --bind "$1/etc" /etc'
   map=--map-root-user
   [ "$(id -u)" != 0 ] || map=
@@ -57,7 +59,14 @@ if [ -n "$inside" ]; then
   (cd "$source_root" && sh -c "$(readme_line './dev install')")
   sh -c "$(readme_line 'g++ -std=c++20 train.cpp')"
   ./train
-  ldd ./train | grep -q '/usr/local/lib/libattune' || { ldd ./train; exit 1; }
+  ldd ./train > ldd.log
+  grep -q '/usr/local/lib/libattune' ldd.log || { cat ldd.log; exit 1; }
+  if command -v gdb >/dev/null; then
+    step "gdb reads its printers by itself"
+    gdb -q -batch -nx -iex 'set debuginfod enabled off' -ex 'break main' -ex run -ex 'info pretty-printer' ./train \
+      > gdb.log 2>&1 </dev/null || true
+    grep -q 'not permitted\|Could not trace' gdb.log || grep -q attune gdb.log || { cat gdb.log; exit 1; }
+  fi
   use_cmake
 
   step "meson install finds the same folder on a machine without dpkg-architecture"

@@ -36,7 +36,7 @@ def pictures(root):
         out = root / f"pictures_{what}"
         done = run(*tiny, out, **tool(root / f"tools_{what}", "gnuplot", script))
         told = done.err.count(f".png: this picture could not be drawn: {why}") == 2
-        absent = not done.says("curve.png") and not list(out.glob("*.png*"))
+        absent = not done.says("curve.png") and not list(out.glob("*.png"))
         check(f"a {what} gnuplot leaves a finished run", done.code == 0 and told and absent, done)
 
 

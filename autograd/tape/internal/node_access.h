@@ -29,7 +29,7 @@ struct Node::Extras {
   std::vector<Owner> owners;
   std::unique_ptr<Trace> trace;
   std::vector<std::pair<std::uint32_t, std::string>> names;  // of outputs
-  std::function<Tensor()> remake;  // of this output, as it was at this version
+  std::function<Tensor()> remake;                            // of this output, as it was at this version
   std::uint32_t remade_slot = 0, remade_version = 0;
 };
 

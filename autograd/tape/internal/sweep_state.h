@@ -24,8 +24,8 @@ struct Sweep::State {
   void take_back() noexcept;
 
   const bool retain, create;
-  const bool in_place;  // gradients may be added to in place
-  const bool watched;   // by somebody who steps: received and sent are kept until the next step
+  const bool in_place;       // gradients may be added to in place
+  const bool watched;        // by somebody who steps: received and sent are kept until the next step
   const std::uint64_t pass;  // its number, if nodes keep what it does; otherwise 0
   std::uint64_t steps = 0;
   const Here here;
@@ -43,10 +43,10 @@ struct Sweep::State {
   void hand_on(const Node& node);
 
   // In sweep_trace.cpp: what the nodes' traces keep of the pass.
-  void trace_arrival(Node& node, std::uint32_t slot, const Tensor& g, const Tensor& sum, const Node* from,
-                     std::size_t input) const;
+  void collect_traced(Node& node, std::uint32_t slot, Collected& into, const Tensor& g, const Node* from,
+                      std::size_t input);
   void trace_run(Node& node) const;
-  void trace_change(Node& node, std::uint32_t slot, const Tensor& before, const Tensor& after) const;
+  void give_traced(Node& node, std::uint32_t slot, TensorImpl& handle, const Tensor& g);
   void trace_end(Node& node, Pending& p);
   BackwardStep& traced(Node& node) const;
   Tensor fitted(const Node& node, std::size_t input, Tensor dx) const;

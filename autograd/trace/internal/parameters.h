@@ -15,6 +15,8 @@ struct OperationParameters {
   std::vector<std::string> defaults;   ///< an argument each, as it is written in the header; "" without one
 };
 
+inline constexpr std::size_t any_number = ~std::size_t{0};  ///< of arguments: they are not known
+
 /// For a node of that name, with so many inputs and other arguments; null if the name is no public operation's, or if
 /// none of its overloads has as many. What it points to stays. Any thread may ask.
 const OperationParameters* parameters_of(std::string_view operation, std::size_t tensor_count,

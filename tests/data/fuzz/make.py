@@ -96,6 +96,13 @@ for i, text in enumerate(
     ["2 3|3 4|ij,jk->ik", "2 2|ii", "2 3 4|4|...a,a", "2|3|i,j->ji", "1 3|4 3|...i,...i->...", "|->"]
 ):
     put("einsum", str(i), text)
+commands = [
+    "next 2\nback\nprint w [0, 1:]\nwhy x\nwhy nan\nformula\ncheck all\nquit\n",
+    "break op=linear\nc\nstep %4\nnext\nfinish\nlist\ntree\npath x loss\n",
+    "set x[0, 1] = 2\nreplay\nnext\nset w = -1\nreplay\nundo\nundo\nb 5\nheat w\n",
+]
+for i, text in enumerate(commands):
+    put("stepper_commands", str(i), "\0" + text)
 
 try:
     import torch

@@ -43,6 +43,17 @@ TEST_CASE("parameters: overloads by their counts, lists of any length, unknown n
   CHECK(parameters_of("", 0, 0) == nullptr);
 }
 
+TEST_CASE("parameters: arguments are text that says what they are") {
+  const Tracing on;
+  const Tensor x = ones({2, 3}).requires_grad_();
+  const auto arguments = [](const Tensor& y) { return y.node()->trace()->arguments; };
+  CHECK(arguments(to(x, float64)) == Names{"float64"});
+  CHECK(arguments(linear(x, ones({4, 3}), {}, Activation::gelu)) == Names{"gelu"});
+  CHECK(arguments(split(x, {1, 1})[0]) == Names{"[1, 1]", "0"});
+  CHECK(arguments(softmax(x)) == Names{"-1"});
+  CHECK(arguments(sum(x, {1}, true)) == Names{"[1]", "true"});
+}
+
 TEST_CASE("parameters: every operation of the table fits, and its rule has a part for each input with a gradient") {
   // Without a public function of their own, or run by a block that the user wrote.
   const auto has_row = [](const std::string& name) {

@@ -1,4 +1,4 @@
-#include "examples/support/filter.h"
+#include "autograd/trace/internal/filter.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -11,19 +11,19 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <stdexcept>
+#include <ctime>
 #include <utility>
 
 extern char** environ;
 
-namespace examples {
+namespace attune::detail {
 
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
 [[noreturn]] void fail(const std::string& what, int error) {
-  throw std::runtime_error(fmt::format("{}: {}", what, std::strerror(error)));
+  throw FilterError(fmt::format("{}: {}", what, std::strerror(error)));
 }
 
 class Descriptor {
@@ -57,10 +57,40 @@ struct Pipe {
   Descriptor read, write;
 };
 
+/// While it lives, writing to a program that has ended is an error for this thread and no signal, whatever the process
+/// does with SIGPIPE.
+class WithoutPipeSignal {
+ public:
+  WithoutPipeSignal() {
+    sigemptyset(&pipe_);
+    sigaddset(&pipe_, SIGPIPE);
+    sigset_t pending;
+    sigpending(&pending);
+    pending_ = sigismember(&pending, SIGPIPE) == 1;
+    pthread_sigmask(SIG_BLOCK, &pipe_, &before_);
+  }
+  ~WithoutPipeSignal() {
+    sigset_t pending;
+    sigpending(&pending);
+    const timespec now{};
+    if (!pending_ && sigismember(&pending, SIGPIPE) == 1)
+      while (sigtimedwait(&pipe_, nullptr, &now) < 0 && errno == EINTR) continue;
+    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+  WithoutPipeSignal(const WithoutPipeSignal&) = delete;
+  WithoutPipeSignal& operator=(const WithoutPipeSignal&) = delete;
+  const sigset_t& before() const { return before_; }
+
+ private:
+  sigset_t pipe_, before_;
+  bool pending_;
+};
+
 /// A program that runs; killed with all that it started if nobody waited for its end.
 class Child {
  public:
-  Child(const std::string& program, const Pipe& in, const Pipe& out, const Pipe& error) {
+  Child(const std::vector<std::string>& command, const sigset_t& mask, const Pipe& in, const Pipe& out,
+        const Pipe& error) {
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, in.read.number(), STDIN_FILENO);
@@ -68,20 +98,23 @@ class Child {
     posix_spawn_file_actions_adddup2(&actions, error.write.number(), STDERR_FILENO);
     posix_spawnattr_t attributes;
     posix_spawnattr_init(&attributes);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+    posix_spawnattr_setsigmask(&attributes, &mask);
     posix_spawnattr_setpgroup(&attributes, 0);
     sigset_t defaults;
     sigemptyset(&defaults);
     sigaddset(&defaults, SIGPIPE);
     posix_spawnattr_setsigdefault(&attributes, &defaults);
-    std::string name = program;
-    char* arguments[] = {name.data(), nullptr};
-    const int failed = ::posix_spawnp(&id_, program.c_str(), &actions, &attributes, arguments, environ);
+    std::vector<char*> arguments;
+    arguments.reserve(command.size() + 1);
+    for (const std::string& word : command) arguments.push_back(const_cast<char*>(word.c_str()));
+    arguments.push_back(nullptr);
+    const int failed = ::posix_spawnp(&id_, arguments[0], &actions, &attributes, arguments.data(), environ);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
     if (failed != 0) {
       id_ = -1;
-      fail(fmt::format("{} cannot be run (is it installed?)", program), failed);
+      fail(fmt::format("{} cannot be run (is it installed?)", command[0]), failed);
     }
   }
   Child(const Child&) = delete;
@@ -139,10 +172,12 @@ std::string last_line(std::string text) {
 
 }  // namespace
 
-std::string filter(const std::string& program, const std::string& input, std::chrono::seconds limit) {
+std::string filter(const std::vector<std::string>& command, const std::string& input, std::chrono::seconds limit) {
   const auto end = Clock::now() + limit;
+  const std::string& program = command[0];
+  const WithoutPipeSignal guard;
   Pipe in, out, error;
-  Child child(program, in, out, error);
+  Child child(command, guard.before(), in, out, error);
   in.read.close();
   out.write.close();
   error.write.close();
@@ -151,8 +186,7 @@ std::string filter(const std::string& program, const std::string& input, std::ch
   std::size_t sent = 0;
   int status = 0;
   for (bool running = true; running;) {
-    if (Clock::now() >= end)
-      throw std::runtime_error(fmt::format("{} has not ended within {} s", program, limit.count()));
+    if (Clock::now() >= end) throw FilterError(fmt::format("{} has not ended within {} s", program, limit.count()));
     std::array<pollfd, 3> each{
         {{in.write.number(), POLLOUT, 0}, {out.read.number(), POLLIN, 0}, {error.read.number(), POLLIN, 0}}};
     constexpr int milliseconds = 20;  // between looks at a program that has closed its output and runs on
@@ -166,9 +200,8 @@ std::string filter(const std::string& program, const std::string& input, std::ch
   drain(out.read, result);
   drain(error.read, complaint);
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-    throw std::runtime_error(
-        fmt::format("{} failed{}{}", program, complaint.empty() ? "" : ": ", last_line(complaint)));
+    throw FilterError(fmt::format("{} failed{}{}", program, complaint.empty() ? "" : ": ", last_line(complaint)));
   return result;
 }
 
-}  // namespace examples
+}  // namespace attune::detail
