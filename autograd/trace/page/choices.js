@@ -22,10 +22,34 @@ export function choice(name, key, count, redraw, names = null) {
     choose(key, i);
     redraw();
   };
-  const control = count <= 12 ? Array.from({ length: count }, (_, i) => h("button", { type: "button", "aria-pressed": String(i === at),
-    "aria-label": `${name} ${names?.[i] ?? i}`, onclick: () => set(i) }, names?.[i] ?? i)) :
-    h("input", { type: "number", min: 0, max: count - 1, value: at, "aria-label": name, onchange: (event) => set(Math.max(0, Math.min(count - 1, Number(event.target.value) || 0))) });
-  return h("span", { class: "set", role: "group", "aria-label": name }, h("span", { class: "quiet" }, `${name} `), control);
+  const control =
+    count <= 12
+      ? Array.from({ length: count }, (_, i) =>
+          h(
+            "button",
+            {
+              type: "button",
+              "aria-pressed": String(i === at),
+              "aria-label": `${name} ${names?.[i] ?? i}`,
+              onclick: () => set(i),
+            },
+            names?.[i] ?? i,
+          ),
+        )
+      : h("input", {
+          type: "number",
+          min: 0,
+          max: count - 1,
+          value: at,
+          "aria-label": name,
+          onchange: (event) => set(Math.max(0, Math.min(count - 1, Number(event.target.value) || 0))),
+        });
+  return h(
+    "span",
+    { class: "set", role: "group", "aria-label": name },
+    h("span", { class: "quiet" }, `${name} `),
+    control,
+  );
 }
 
 /** A view that draws itself again when something in it is chosen, and keeps the focus. */
@@ -34,7 +58,10 @@ export function view(title, draw) {
   const redraw = () => {
     const label = element.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
     element.replaceChildren(h("h3", {}, title), ...draw(redraw).flat(Infinity).filter(Boolean));
-    if (label) [...element.querySelectorAll("[aria-label]")].find((each) => each.getAttribute("aria-label") === label)?.focus({ preventScroll: true });
+    if (label)
+      [...element.querySelectorAll("[aria-label]")]
+        .find((each) => each.getAttribute("aria-label") === label)
+        ?.focus({ preventScroll: true });
   };
   redraw();
   return element;

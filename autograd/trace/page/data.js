@@ -61,7 +61,9 @@ class Value {
 
   /** {min, max, zeros, nans, infinities, histogram: {low, high, counts}}, of the finite elements. */
   get summary() {
-    this.found ??= this.whole ? summaryOf(this) : summaryFrom(this.recording.table.summary[-1 - this.recording.table.at[this.index]]);
+    this.found ??= this.whole
+      ? summaryOf(this)
+      : summaryFrom(this.recording.table.summary[-1 - this.recording.table.at[this.index]]);
     return this.found;
   }
 
@@ -71,20 +73,42 @@ class Value {
       const part = Object.create(Value.prototype);
       const [dtype, shape] = this.recording.kind(kind);
       const size = shape.reduce((a, b) => a * b, 1);
-      return [name, Object.assign(part, { recording: this.recording, index: -1, dtype, shape, size, whole: true,
-        elements: this.recording.blob(at, dtype, size) })];
+      return [
+        name,
+        Object.assign(part, {
+          recording: this.recording,
+          index: -1,
+          dtype,
+          shape,
+          size,
+          whole: true,
+          elements: this.recording.blob(at, dtype, size),
+        }),
+      ];
     });
   }
 }
 
 function summaryFrom([min, max, zeros, nans, infinities, low, high, counts, rows, columns, picture]) {
   const cells = new Float32Array(bytesOf(picture, 4 * rows * columns).buffer);
-  return { min: float(min), max: float(max), zeros, nans, infinities,
-    histogram: { low: float(low), high: float(high), counts }, picture: { rows, columns, cells } };
+  return {
+    min: float(min),
+    max: float(max),
+    zeros,
+    nans,
+    infinities,
+    histogram: { low: float(low), high: float(high), counts },
+    picture: { rows, columns, cells },
+  };
 }
 
 function summaryOf(value) {
-  let min = Infinity, max = -Infinity, zeros = 0, nans = 0, infinities = 0, finite = 0;
+  let min = Infinity,
+    max = -Infinity,
+    zeros = 0,
+    nans = 0,
+    infinities = 0,
+    finite = 0;
   const { data } = value;
   for (let i = 0; i < data.length; ++i) {
     const x = Number(data[i]);
@@ -111,22 +135,41 @@ function summaryOf(value) {
 /** One backward pass, or the composed form of a fused operation, which is a pass of its own. */
 class Pass {
   constructor(recording, json, part) {
-    Object.assign(this, { recording, json, part, number: json.number, site: json.site, root: json.root,
-      loss: float(json.loss), error: json.error, size: json.nodes.operation.length,
-      steps: json.steps.length });
+    Object.assign(this, {
+      recording,
+      json,
+      part,
+      number: json.number,
+      site: json.site,
+      root: json.root,
+      loss: float(json.loss),
+      error: json.error,
+      size: json.nodes.operation.length,
+      steps: json.steps.length,
+    });
     this.cache = new Map();
     this.stepOf = new Int32Array(this.size).fill(-1);
-    json.steps.forEach((step, i) => { this.stepOf[step[0]] = i; });
+    json.steps.forEach((step, i) => {
+      this.stepOf[step[0]] = i;
+    });
   }
 
   text(column, i) {
     return this.recording.texts[this.json.nodes[column][i]];
   }
 
-  operation(i) { return this.text("operation", i); }
-  label(i) { return this.json.nodes.label[i]; }
-  module(i) { return this.text("module", i); }
-  leaf(i) { return this.json.nodes.leaf[i] === 1; }
+  operation(i) {
+    return this.text("operation", i);
+  }
+  label(i) {
+    return this.json.nodes.label[i];
+  }
+  module(i) {
+    return this.text("module", i);
+  }
+  leaf(i) {
+    return this.json.nodes.leaf[i] === 1;
+  }
 
   /** The nodes whose outputs node i takes; -1 for constants. */
   sources(i) {
@@ -137,7 +180,9 @@ class Pass {
   }
 
   /** Value indices of what node i made. */
-  outputs(i) { return this.json.nodes.outputs[i]; }
+  outputs(i) {
+    return this.json.nodes.outputs[i];
+  }
 
   node(i) {
     if (!this.cache.has(i)) this.cache.set(i, this.read(i));
@@ -147,17 +192,33 @@ class Pass {
   read(i) {
     const { texts } = this.recording;
     const records = (text) => (text === "" ? [] : text.split("\x1e").map((each) => each.split("\x1f")));
-    const inputs = chunks(this.json.nodes.inputs[i], 7).map(([name, node, slot, value, differentiable, rule, words]) => ({
-      name: texts[name], node, slot, value, differentiable: differentiable === 1, rule: texts[rule],
-      words: texts[words] === "" ? null : texts[words].split("\n"),
-    }));
+    const inputs = chunks(this.json.nodes.inputs[i], 7).map(
+      ([name, node, slot, value, differentiable, rule, words]) => ({
+        name: texts[name],
+        node,
+        slot,
+        value,
+        differentiable: differentiable === 1,
+        rule: texts[rule],
+        words: texts[words] === "" ? null : texts[words].split("\n"),
+      }),
+    );
     return {
-      index: i, operation: this.operation(i), label: this.label(i), leaf: this.leaf(i), module: this.module(i),
-      sequence: this.json.nodes.sequence[i], site: this.text("site", i), rule: this.text("rule", i),
+      index: i,
+      operation: this.operation(i),
+      label: this.label(i),
+      leaf: this.leaf(i),
+      module: this.module(i),
+      sequence: this.json.nodes.sequence[i],
+      site: this.text("site", i),
+      rule: this.text("rule", i),
       stack: records(this.text("stack", i)).map(([module, name, site]) => ({ module, name, site })),
-      arguments: records(this.text("arguments", i)), inputs, outputs: this.outputs(i),
+      arguments: records(this.text("arguments", i)),
+      inputs,
+      outputs: this.outputs(i),
       saved: chunks(this.json.nodes.saved[i], 2).map(([name, value]) => ({ name: texts[name], value })),
-      parts: this.json.nodes.parts[i], check: this.json.nodes.check?.[i] || null,
+      parts: this.json.nodes.parts[i],
+      check: this.json.nodes.check?.[i] || null,
     };
   }
 
@@ -166,25 +227,47 @@ class Pass {
     const json = this.json.steps[at];
     if (!json) return null;
     const [node, arrivals, received, returned, sent, grads] = json;
-    return { node, received, returned, sent,
-      arrivals: chunks(arrivals, 7).map(([from, input, slot, value, sum, k, n]) =>
-        ({ from, input, slot, value, sum, k, n })),
-      grads: chunks(grads, 3).map(([slot, before, after]) => ({ slot, before, after })) };
+    return {
+      node,
+      received,
+      returned,
+      sent,
+      arrivals: chunks(arrivals, 7).map(([from, input, slot, value, sum, k, n]) => ({
+        from,
+        input,
+        slot,
+        value,
+        sum,
+        k,
+        n,
+      })),
+      grads: chunks(grads, 3).map(([slot, before, after]) => ({ slot, before, after })),
+    };
   }
 
-  stepAt(node) { return this.step(this.stepOf[node]); }
+  stepAt(node) {
+    return this.step(this.stepOf[node]);
+  }
 
   get updates() {
-    return this.json.updates.map(([node, before, after, change, ratio]) =>
-      ({ node, before, after, change, ratio: float(ratio) }));
+    return this.json.updates.map(([node, before, after, change, ratio]) => ({
+      node,
+      before,
+      after,
+      change,
+      ratio: float(ratio),
+    }));
   }
 
   /** The levels of its graph, by module: {module, size} and, if it is drawn, {width, height, boxes, lines}. */
   get levels() {
     if (!this.drawings) {
-      const { graphs } = this.recording, { texts } = graphs;
+      const { graphs } = this.recording,
+        { texts } = graphs;
       const index = (this.part ? this.recording.parts : this.recording.passes).indexOf(this);
-      this.drawings = new Map((this.part ? graphs.parts : graphs.passes)[index].map((level) => [texts[level[0]], level]));
+      this.drawings = new Map(
+        (this.part ? graphs.parts : graphs.passes)[index].map((level) => [texts[level[0]], level]),
+      );
     }
     return this.drawings;
   }
@@ -194,17 +277,30 @@ class Pass {
     if (!level) return null;
     const [, size, place, boxes] = level;
     if (place === undefined) return { module, size };
-    const { texts, places } = this.recording.graphs, [width, height, at, lines] = places[place];
-    return { module, size, width, height, lines, boxes: boxes.map(([kind, label, node, count, modules = []], i) =>
-      [kind, texts[label], node, count, modules.map((each) => texts[each]), ...at.slice(4 * i, 4 * i + 4)]) };
+    const { texts, places } = this.recording.graphs,
+      [width, height, at, lines] = places[place];
+    return {
+      module,
+      size,
+      width,
+      height,
+      lines,
+      boxes: boxes.map(([kind, label, node, count, modules = []], i) => [
+        kind,
+        texts[label],
+        node,
+        count,
+        modules.map((each) => texts[each]),
+        ...at.slice(4 * i, 4 * i + 4),
+      ]),
+    };
   }
 
   /** For each node, those that take its outputs. */
   get users() {
     if (!this.usersOf) {
       this.usersOf = Array.from({ length: this.size }, () => []);
-      for (let i = 0; i < this.size; ++i)
-        for (const from of this.sources(i)) if (from >= 0) this.usersOf[from].push(i);
+      for (let i = 0; i < this.size; ++i) for (const from of this.sources(i)) if (from >= 0) this.usersOf[from].push(i);
     }
     return this.usersOf;
   }
@@ -219,15 +315,26 @@ export function chunks(flat, width) {
 export class Recording {
   constructor(json, values, stats, graphs) {
     this.graphText = graphs;
-    Object.assign(this, { program: json.program, texts: json.texts, sources: json.sources, drawn: json.drawn,
-      summarised: json.summarised, table: json.values, base64: values, stats });
+    Object.assign(this, {
+      program: json.program,
+      texts: json.texts,
+      sources: json.sources,
+      drawn: json.drawn,
+      summarised: json.summarised,
+      table: json.values,
+      base64: values,
+      stats,
+    });
     this.kinds = new Map();
     this.values = new Map();
     this.passes = json.passes.map((pass) => new Pass(this, pass, false));
     this.parts = json.parts.map((pass) => new Pass(this, pass, true));
-    this.progress = json.progress.map(([number, loss, norms, ratios]) => ({ number, loss: float(loss),
+    this.progress = json.progress.map(([number, loss, norms, ratios]) => ({
+      number,
+      loss: float(loss),
       norms: new Map(chunks(norms, 2).map(([name, x]) => [this.texts[name], float(x)])),
-      ratios: new Map(chunks(ratios, 2).map(([name, x]) => [this.texts[name], float(x)])) }));
+      ratios: new Map(chunks(ratios, 2).map(([name, x]) => [this.texts[name], float(x)])),
+    }));
   }
 
   get graphs() {
@@ -268,7 +375,9 @@ export class Recording {
     }
     for (const parts of Object.values(slices)) for (const [, kindText, blob] of parts) note(kindText, blob);
     this.offsets = new Float64Array(sizes.length + 1);
-    sizes.forEach((size, i) => { this.offsets[i + 1] = this.offsets[i] + size; });
+    sizes.forEach((size, i) => {
+      this.offsets[i + 1] = this.offsets[i] + size;
+    });
   }
 
   blob(number, dtype, size) {

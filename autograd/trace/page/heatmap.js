@@ -5,18 +5,81 @@ import { brief, exact, tidy } from "./numbers.js";
 
 // Purple to green: told apart with every kind of colour vision, and by lightness from the middle.
 const SCALES = {
-  light: [[90, 28, 112], [153, 112, 171], [231, 212, 232], [250, 250, 249], [217, 240, 211], [90, 174, 97], [12, 92, 46]],
-  dark: [[214, 160, 232], [150, 98, 176], [74, 52, 92], [30, 32, 38], [36, 74, 52], [64, 150, 88], [150, 226, 160]],
+  light: [
+    [90, 28, 112],
+    [153, 112, 171],
+    [231, 212, 232],
+    [250, 250, 249],
+    [217, 240, 211],
+    [90, 174, 97],
+    [12, 92, 46],
+  ],
+  dark: [
+    [214, 160, 232],
+    [150, 98, 176],
+    [74, 52, 92],
+    [30, 32, 38],
+    [36, 74, 52],
+    [64, 150, 88],
+    [150, 226, 160],
+  ],
 };
+
+const NAN = {
+  light: { rgb: [32, 32, 32], text: "rgb(32 32 32)" },
+  dark: { rgb: [255, 214, 0], text: "rgb(255 214 0)" },
+};
+const NAMES = "11px system-ui, sans-serif";
 
 export function dark() {
   return document.documentElement.dataset.theme === "dark";
 }
 
-/** The colour of x in [-1, 1]. */
+const STEPS = 255;
+const tables = {};
+
+/** [red, green, blue] and its text for x in [-1, 1], from a table: a matrix has many cells. */
 function colour(x) {
-  const scale = SCALES[dark() ? "dark" : "light"], at = ((Math.max(-1, Math.min(1, x)) + 1) / 2) * (scale.length - 1);
-  const i = Math.min(scale.length - 2, Math.floor(at)), t = at - i;
+  const name = dark() ? "dark" : "light";
+  tables[name] ??= Array.from({ length: 2 * STEPS + 1 }, (_, i) => {
+    const rgb = mixed(i / STEPS - 1);
+    return { rgb, text: `rgb(${rgb})` };
+  });
+  return tables[name][Math.round((Math.max(-1, Math.min(1, x)) + 1) * STEPS)];
+}
+
+/** Draws a heatmap when it comes in sight. */
+const pending = new WeakMap();
+const sight = new IntersectionObserver(
+  (entries) => {
+    for (const { target, isIntersecting } of entries) {
+      if (!isIntersecting) continue;
+      sight.unobserve(target);
+      pending.get(target)?.draw();
+    }
+  },
+  { rootMargin: "200px" },
+);
+
+const measuring = document.createElement("canvas").getContext("2d");
+
+/** The width of the widest of some names, in pixels; 0 without names. */
+function widest(names, most) {
+  if (!names) return 0;
+  measuring.font = NAMES;
+  return Math.min(most, 10 + Math.max(0, ...names.map((name) => measuring.measureText(short(name)).width)));
+}
+
+function short(name) {
+  const letters = [...name];
+  return letters.length > 14 ? `${letters.slice(0, 13).join("")}\u2026` : name;
+}
+
+function mixed(x) {
+  const scale = SCALES[dark() ? "dark" : "light"],
+    at = ((Math.max(-1, Math.min(1, x)) + 1) / 2) * (scale.length - 1);
+  const i = Math.min(scale.length - 2, Math.floor(at)),
+    t = at - i;
   return scale[i].map((from, c) => Math.round(from + t * (scale[i + 1][c] - from)));
 }
 
@@ -29,22 +92,36 @@ export class Heatmap {
   constructor(rows, columns, number, options) {
     Object.assign(this, { rows, columns, number, options, at: null });
     const { width = 420 } = options;
-    const named = Math.max(0, ...(options.rowNames ?? []).map((name) => [...name].length));
-    this.left = options.rowNames ? Math.min(96, 10 + 6.2 * named) : 0;
-    const names = Math.max(0, ...(options.columnNames ?? []).map((name) => [...name].length));
-    this.top = options.columnNames ? Math.min(84, 10 + 6.2 * names) : 0;
+    this.left = widest(options.rowNames, 110);
+    this.top = widest(options.columnNames, 110);
     this.numbers = options.numbers !== false && columns <= 8 && rows <= 12 && columns * 56 <= width - this.left;
     const fit = Math.floor((width - this.left) / Math.max(1, columns));
     this.cellWidth = this.numbers ? 56 : Math.max(1, Math.min(options.cell ?? 18, fit));
-    this.cellHeight = this.numbers ? 26 : Math.max(rows > 128 ? 2 : 4, Math.min(18, this.cellWidth, Math.ceil(360 / Math.max(1, rows))));
+    this.cellHeight = this.numbers
+      ? 26
+      : Math.max(rows > 128 ? 2 : 4, Math.min(18, this.cellWidth, Math.ceil(360 / Math.max(1, rows))));
     if (rows === 1 && !this.numbers) this.cellHeight = 18;
-    this.canvas = h("canvas", { class: "heatmap-canvas", tabindex: "0", role: "img", "aria-label": this.describe(),
-      onpointermove: (event) => this.pointed(event), onpointerleave: () => this.leave(), onkeydown: (event) => this.key(event),
-      onclick: (event) => { this.pointed(event); this.choose(); }, onfocus: () => this.read(this.at ?? options.chosen ?? [0, 0]),
-      onblur: () => this.leave() });
+    this.canvas = h("canvas", {
+      class: "heatmap-canvas",
+      tabindex: "0",
+      role: "img",
+      "aria-label": this.describe(),
+      onpointermove: (event) => this.pointed(event),
+      onpointerleave: () => this.leave(),
+      onkeydown: (event) => this.key(event),
+      onclick: (event) => {
+        this.pointed(event);
+        this.choose();
+      },
+      onfocus: () => this.read(this.at ?? options.chosen ?? [0, 0]),
+      onblur: () => this.leave(),
+    });
     this.readout = h("output", { class: "readout", "aria-live": "polite" });
     this.element = h("div", { class: "heatmap" }, h("div", { class: "heatmap-scroll" }, this.canvas), this.readout);
-    this.draw();
+    this.canvas.style.width = `${this.left + columns * this.cellWidth}px`;
+    this.canvas.style.height = `${this.top + rows * this.cellHeight}px`;
+    pending.set(this.canvas, this);
+    sight.observe(this.canvas);
   }
 
   describe() {
@@ -54,7 +131,8 @@ export class Heatmap {
   draw() {
     const { canvas, rows, columns, left, top, cellWidth: w, cellHeight: hh } = this;
     const ratio = Math.min(2, globalThis.devicePixelRatio || 1);
-    const width = left + columns * w, height = top + rows * hh;
+    const width = left + columns * w,
+      height = top + rows * hh;
     canvas.width = Math.max(1, width * ratio);
     canvas.height = Math.max(1, height * ratio);
     canvas.style.width = `${width}px`;
@@ -62,8 +140,7 @@ export class Heatmap {
     const context = canvas.getContext("2d");
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     const gap = w >= 8 && hh >= 8 ? 1 : 0;
-    for (let i = 0; i < rows; ++i)
-      for (let j = 0; j < columns; ++j) this.cell(context, i, j, gap);
+    for (let i = 0; i < rows; ++i) for (let j = 0; j < columns; ++j) this.cell(context, i, j, gap);
     this.names(context);
     this.marks(context);
   }
@@ -71,9 +148,10 @@ export class Heatmap {
   cell(context, i, j, gap) {
     const { left, top, cellWidth: w, cellHeight: hh, options } = this;
     if (options.blank?.(i, j)) return;
-    const x = this.number(i, j), most = options.most || 1;
-    const rgb = Number.isNaN(x) ? (dark() ? [255, 214, 0] : [32, 32, 32]) : colour(x / most);
-    context.fillStyle = options.fill?.(i, j) ?? `rgb(${rgb})`;
+    const x = this.number(i, j),
+      most = options.most || 1;
+    const { rgb, text } = Number.isNaN(x) ? NAN[dark() ? "dark" : "light"] : colour(x / most);
+    context.fillStyle = text;
     context.fillRect(left + j * w, top + i * hh, w - gap, hh - gap);
     if (Number.isFinite(x) && !this.numbers) return;
     if (!Number.isFinite(x) && w >= 8) {
@@ -89,25 +167,32 @@ export class Heatmap {
     context.font = "12px ui-monospace, 'DejaVu Sans Mono', monospace";
     context.textAlign = "center";
     context.textBaseline = "middle";
-    context.fillText(tidy(brief(this.options.raw(i, j), this.options.dtype)), left + (j + 0.5) * w, top + (i + 0.5) * hh);
+    context.fillText(
+      tidy(brief(this.options.raw(i, j), this.options.dtype)),
+      left + (j + 0.5) * w,
+      top + (i + 0.5) * hh,
+    );
   }
 
   names(context) {
     const { options, left, top, cellWidth: w, cellHeight: hh } = this;
     context.fillStyle = dark() ? "#c9ced6" : "#3b4048";
-    context.font = "11px system-ui, sans-serif";
+    context.font = NAMES;
     context.textBaseline = "middle";
-    const short = (name) => ([...name].length > 14 ? `${[...name].slice(0, 13).join("")}\u2026` : name);
     context.textAlign = "right";
-    if (hh >= 9) options.rowNames?.slice(0, this.rows).forEach((name, i) => context.fillText(short(name), left - 6, top + (i + 0.5) * hh));
+    if (hh >= 9)
+      options.rowNames
+        ?.slice(0, this.rows)
+        .forEach((name, i) => context.fillText(short(name), left - 6, top + (i + 0.5) * hh));
     context.textAlign = "left";
-    if (w >= 9) options.columnNames?.slice(0, this.columns).forEach((name, j) => {
-      context.save();
-      context.translate(left + (j + 0.5) * w, top - 6);
-      context.rotate(-Math.PI / 2);
-      context.fillText(short(name), 0, 0);
-      context.restore();
-    });
+    if (w >= 9)
+      options.columnNames?.slice(0, this.columns).forEach((name, j) => {
+        context.save();
+        context.translate(left + (j + 0.5) * w, top - 6);
+        context.rotate(-Math.PI / 2);
+        context.fillText(short(name), 0, 0);
+        context.restore();
+      });
   }
 
   marks(context) {
@@ -116,7 +201,13 @@ export class Heatmap {
       if (!at || at[0] >= this.rows || at[1] >= this.columns) return;
       context.strokeStyle = style;
       context.lineWidth = width;
-      context.strokeRect(left + at[1] * w - 0.5, top + at[0] * hh - 0.5, w, hh);
+      const whole = at[1] < 0; // a row
+      context.strokeRect(
+        left + (whole ? 0 : at[1] * w) - 0.5,
+        top + at[0] * hh - 0.5,
+        whole ? this.columns * w : w,
+        hh,
+      );
     };
     frame(options.chosen, dark() ? "#fff" : "#000", 2);
     frame(this.at, dark() ? "#ffd43b" : "#e8590c", 2);
@@ -152,7 +243,8 @@ export class Heatmap {
   key(event) {
     const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
     if (event.key in moves) {
-      const [i, j] = this.at ?? [0, 0], [di, dj] = moves[event.key];
+      const [i, j] = this.at ?? [0, 0],
+        [di, dj] = moves[event.key];
       this.read([Math.max(0, Math.min(this.rows - 1, i + di)), Math.max(0, Math.min(this.columns - 1, j + dj))]);
     } else if (event.key === "Home") this.read([this.at?.[0] ?? 0, 0]);
     else if (event.key === "End") this.read([this.at?.[0] ?? 0, this.columns - 1]);

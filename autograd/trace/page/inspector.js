@@ -1,19 +1,24 @@
-// The chosen node: its rule, with numbers, its line, what it took and made, what came back and went on.
+// The chosen node: its views, its rule, with numbers, its line, and its values and gradients.
 
 import { h, mathml, show } from "./dom.js";
 import { attentionView } from "./attention.js";
-import { environment, indexOf, withNumbers } from "./evaluate.js";
+import { environment, withNumbers } from "./evaluate.js";
 import { lshView } from "./lsh.js";
-import { brief, count, exact, shapeText, tidy } from "./numbers.js";
+import { NodeParts } from "./node_parts.js";
+import { count, exact, tidy } from "./numbers.js";
 import { recurrentView } from "./recurrent.js";
 import { formula, parse, statements, typeset } from "./rules.js";
-import { numberText, valueCard } from "./values.js";
 
-export class Inspector {
+export class Inspector extends NodeParts {
   constructor(state) {
-    this.state = state;
-    this.closed = new Set();
-    this.element = h("section", { class: "panel inspector", id: "panel-node", role: "tabpanel", "aria-labelledby": "tab-node", tabindex: "-1" });
+    super(state);
+    this.element = h("section", {
+      class: "panel inspector",
+      id: "panel-node",
+      role: "tabpanel",
+      "aria-labelledby": "tab-node",
+      tabindex: "-1",
+    });
     this.shown = null;
     state.subscribe(() => this.later());
     this.draw();
@@ -31,57 +36,121 @@ export class Inspector {
 
   draw() {
     if (this.element.hidden) return;
-    const { state } = this, { pass, selected } = state;
+    const { state } = this,
+      { pass, selected } = state;
     if (!pass || selected < 0) {
-      show(this.element, h("p", { class: "empty" }, pass ? "No node is chosen." : "This recording has no backward pass: nothing was traced, or the program ended before one began."));
+      show(
+        this.element,
+        h(
+          "p",
+          { class: "empty" },
+          pass
+            ? "No node is chosen."
+            : "This recording has no backward pass: nothing was traced, or the program ended before one began.",
+        ),
+      );
       return;
     }
-    const focused = this.element.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
-    const same = this.shown === selected, top = this.element.scrollTop;
+    const focused = this.element.contains(document.activeElement)
+      ? document.activeElement.getAttribute("aria-label")
+      : null;
+    const same = this.shown === selected,
+      top = this.element.scrollTop;
     this.shown = selected;
-    const node = pass.node(selected), step = pass.stepAt(selected);
-    this.width = Math.max(240, Math.min(560, this.element.clientWidth - 48 || 420));
-    show(this.element, this.header(node, step), this.passError(),
-      attentionView(state, node, this.width), lshView(state, node, this.width), recurrentView(state, node, this.width),
-      this.rule(node, step), this.source(node), this.values(node), this.gradients(node, step), this.contributions(step),
-      this.accumulators(node, step), this.check(node));
+    const node = pass.node(selected),
+      step = pass.stepAt(selected);
+    this.width = Math.max(240, Math.min(720, this.element.clientWidth - 48 || 420));
+    show(
+      this.element,
+      this.header(node, step),
+      this.passError(),
+      lshView(state, node, this.width),
+      attentionView(state, node, this.width),
+      recurrentView(state, node, this.width),
+      this.rule(node, step),
+      this.source(node),
+      this.values(node),
+      this.gradients(node, step),
+      this.contributions(step),
+      this.accumulators(node, step),
+      this.check(node),
+    );
     this.element.scrollTop = same ? top : 0;
-    if (focused) [...this.element.querySelectorAll("[aria-label]")].find((each) => each.getAttribute("aria-label") === focused)
-      ?.focus({ preventScroll: true });
-  }
-
-  section(title, kind, ...children) {
-    if (children.flat().every((child) => !child)) return null;
-    const element = h("details", { class: `part ${kind}`, open: !this.closed.has(title), ontoggle: () => {
-      element.open ? this.closed.delete(title) : this.closed.add(title);
-    } }, h("summary", {}, h("h3", {}, title)), children);
-    return element;
+    if (focused)
+      [...this.element.querySelectorAll("[aria-label]")]
+        .find((each) => each.getAttribute("aria-label") === focused)
+        ?.focus({ preventScroll: true });
   }
 
   header(node, step) {
-    const { state } = this, { pass } = state;
+    const { state } = this,
+      { pass } = state;
     const at = pass.stepOf[node.index];
-    const goTo = (text, position) => h("button", { type: "button", class: "link", onclick: () => state.goTo(position) }, text);
+    const goTo = (text, position) =>
+      h("button", { type: "button", class: "link", onclick: () => state.goTo(position) }, text);
     const part = state.recording.parts[node.parts];
-    return h("header", {},
-      h("p", { class: "path" }, node.module ? node.module.split(".").flatMap((name, i) => [i ? h("span", { class: "quiet" }, " › ") : null, name]) : "outside of modules"),
-      h("h2", {}, node.label || `%${node.index}`, h("span", { class: "operation" }, node.leaf ? "leaf" : node.operation)),
-      h("p", { class: "when" }, goTo(`forward ${node.index + 1} of ${pass.size}`, node.index + 1), " · ",
-        step ? goTo(`backward ${at + 1} of ${pass.steps}`, pass.size + at + 1) : h("span", { class: "quiet" }, "no gradient reached it"),
-        node.leaf ? null : ` · operation ${node.sequence} of the program`),
-      node.arguments.length ? h("p", { class: "arguments" }, node.arguments.map(([name, text], i) => [i ? ", " : "", name ? h("span", { class: "quiet" }, `${name} = `) : null, h("code", {}, text ?? "")])) : null,
-      part ? h("button", { type: "button", class: "into", id: "step-into", "aria-keyshortcuts": "s", onclick: () => state.stepInto() },
-        `Step into its ${count(part.size, "composed part")}`, h("kbd", {}, "s")) : null);
+    return h(
+      "header",
+      {},
+      h(
+        "p",
+        { class: "path" },
+        node.module
+          ? node.module.split(".").flatMap((name, i) => [i ? h("span", { class: "quiet" }, " › ") : null, name])
+          : "outside of modules",
+      ),
+      h(
+        "h2",
+        {},
+        node.label || `%${node.index}`,
+        h("span", { class: "operation" }, node.leaf ? "leaf" : node.operation),
+      ),
+      h(
+        "p",
+        { class: "when" },
+        goTo(`forward ${node.index + 1} of ${pass.size}`, node.index + 1),
+        " · ",
+        step
+          ? goTo(`backward ${at + 1} of ${pass.steps}`, pass.size + at + 1)
+          : h("span", { class: "quiet" }, "no gradient reached it"),
+        node.leaf ? null : ` · operation ${node.sequence} of the program`,
+      ),
+      node.arguments.length
+        ? h(
+            "p",
+            { class: "arguments" },
+            node.arguments.map(([name, text], i) => [
+              i ? ", " : "",
+              name ? h("span", { class: "quiet" }, `${name} = `) : null,
+              h("code", {}, text ?? ""),
+            ]),
+          )
+        : null,
+      part
+        ? h(
+            "button",
+            {
+              type: "button",
+              class: "into",
+              id: "step-into",
+              "aria-keyshortcuts": "s",
+              onclick: () => state.stepInto(),
+            },
+            `Step into its ${count(part.size, "composed part")}`,
+            h("kbd", {}, "s"),
+          )
+        : null,
+    );
   }
 
   passError() {
     const { error } = this.state.pass;
-    return error ? h("p", { class: "error", role: "note" }, h("b", {}, "The backward pass ended early: "), error) : null;
+    return error
+      ? h("p", { class: "error", role: "note" }, h("b", {}, "The backward pass ended early: "), error)
+      : null;
   }
 
   // ---- formula
-
-  names(node) { return node.inputs.map((input) => input.name); }
 
   /** The gradient of input k as the rule left it: where it was broadcast, not summed yet. */
   result(step, k) {
@@ -90,7 +159,8 @@ export class Inspector {
 
   rule(node, step) {
     if (!node.rule) return null;
-    const { state } = this, known = step && state.stepped(node.index);
+    const { state } = this,
+      known = step && state.stepped(node.index);
     const tree = parse(node.rule, this.names(node));
     const symbolic = formula(typeset(tree));
     symbolic.setAttribute("aria-label", node.rule);
@@ -99,28 +169,51 @@ export class Inspector {
       const env = environment(state.pass, node, step);
       const targets = new Map(statements(tree));
       node.inputs.forEach((input, k) => {
-        const name = `d${input.name}`, result = this.result(step, k);
+        const name = `d${input.name}`,
+          result = this.result(step, k);
         if (!result?.whole || result.size === 0 || !input.differentiable) return;
-        lines.push(this.numbers(tree, targets.has(name) || targets.size !== 1 ? name : [...targets.keys()][0], name, env, result));
+        lines.push(
+          this.numbers(
+            tree,
+            targets.has(name) || targets.size !== 1 ? name : [...targets.keys()][0],
+            name,
+            env,
+            result,
+          ),
+        );
       });
-      if (lines.length > 1) lines.push(h("p", { class: "quiet hint" },
-        "Click an element of a matrix below, or press Enter on it, to put its numbers in."));
+      if (lines.length > 1)
+        lines.push(
+          h(
+            "p",
+            { class: "quiet hint" },
+            "Click an element of a matrix below, or press Enter on it, to put its numbers in.",
+          ),
+        );
     }
     return this.section("Rule", "rule", lines);
   }
 
   numbers(tree, target, name, env, result) {
-    const index = this.state.element?.length === result.shape.length &&
-      this.state.element.every((x, i) => x < result.shape[i]) ? this.state.element : result.shape.map(() => 0);
+    const index =
+      this.state.element?.length === result.shape.length && this.state.element.every((x, i) => x < result.shape[i])
+        ? this.state.element
+        : result.shape.map(() => 0);
     const put = withNumbers(tree, target, env, result, index);
     let position = 0;
-    result.shape.forEach((n, i) => { position = position * n + index[i]; });
-    const x = result.at(position), text = exact(x, result.dtype);
+    result.shape.forEach((n, i) => {
+      position = position * n + index[i];
+    });
+    const x = result.at(position),
+      text = exact(x, result.dtype);
     const left = mathml("mrow", {}, mathml("mi", { mathvariant: "normal" }, "d"), mathml("mi", {}, name.slice(1)));
     const which = index.length ? mathml("msub", {}, left, mathml("mtext", {}, index.join(","))) : left;
     const own = mathml("mn", { class: "own", title: text }, tidy(text));
-    return h("div", { class: "formula numbers" }, formula(which, mathml("mo", {}, "="),
-      put ? [put, mathml("mo", {}, "=")] : null, own));
+    return h(
+      "div",
+      { class: "formula numbers" },
+      formula(which, mathml("mo", {}, "="), put ? [put, mathml("mo", {}, "=")] : null, own),
+    );
   }
 
   // ---- source
@@ -128,118 +221,44 @@ export class Inspector {
   source(node) {
     if (!node.site) return null;
     const lines = [];
-    const colon = node.site.lastIndexOf(":"), file = node.site.slice(0, colon), line = Number(node.site.slice(colon + 1));
+    const colon = node.site.lastIndexOf(":"),
+      file = node.site.slice(0, colon),
+      line = Number(node.site.slice(colon + 1));
     const known = this.state.recording.sources[file];
-    if (known) for (let i = line - 3; i <= line + 3; ++i) if (known[i] !== undefined)
-      lines.push(h("div", { class: i === line ? "line here" : "line", "aria-current": i === line ? "location" : null },
-        h("span", { class: "line-number" }, i), h("code", {}, known[i] || " ")));
-    const stack = node.stack.length > 1 ? h("ol", { class: "stack", "aria-label": "call stack, outermost first" }, node.stack.map((call) =>
-      h("li", {}, h("b", {}, call.name), call.module ? ` ${call.module}` : "", h("span", { class: "quiet" }, ` ${call.site}`)))) : null;
-    return this.section(`Source: ${node.site}`, "source", lines.length ? h("div", { class: "code", tabindex: "0", role: "region", "aria-label": "source lines" }, lines) :
-      h("p", { class: "quiet" }, "The line's text is not in the recording."), stack);
-  }
-
-  // ---- forward
-
-  values(node) {
-    const { state } = this, { recording, pass } = state;
-    const card = (title, value, more = {}) => valueCard(title, recording.value(value), { kind: "forward", width: this.width, ...more });
-    if (!state.computed(node.index))
-      return this.section("Values", "forward", h("p", { class: "quiet" }, "Not computed yet at this point of the timeline."));
-    const from = (input) => (input.node < 0 ? "a constant" : pass.label(input.node));
-    const inputs = node.inputs.filter((input) => input.value >= 0 || input.node >= 0).map((input) =>
-      card(`${input.name || "input"} \u2190 ${from(input)}`, input.value, { absent: "not recorded", ...this.wordsFor(input) }));
-    const outputs = node.outputs.map((value, slot) =>
-      card(node.leaf ? "value" : node.outputs.length > 1 ? `output ${slot}` : "y, its output", value, this.chooser(value)));
-    const used = new Set([...node.inputs.map((input) => input.value), ...node.outputs]);
-    const saved = node.saved.filter((each) => each.value >= 0 && !used.has(each.value)).map((each) => card(`kept for the backward pass: ${each.name}`, each.value));
-    return this.section(node.leaf ? "Value" : "Values: inputs to output", "forward", inputs, outputs, saved);
-  }
-
-  wordsFor(input) {
-    if (!input.words) return {};
-    const value = this.state.recording.value(input.value), n = input.words.length;
-    if (!value) return {};
-    return value.shape.at(-2) === n ? { rowNames: input.words } : value.shape.at(-1) === n ? { columnNames: input.words } : {};
-  }
-
-  chooser(value) {
-    const tensor = this.state.recording.value(value);
-    if (!tensor?.whole || tensor.size < 2) return {};
-    return { onchoose: (index) => this.state.choose(index), chosen: this.state.element };
-  }
-
-  // ---- backward
-
-  gradients(node, step) {
-    const { state } = this, { recording, pass } = state;
-    if (!step) return this.section("Gradients", "gradient", h("p", { class: "quiet" },
-      "No gradient came here: nothing that the pass began with depends on it, or the pass ended before."));
-    if (!state.stepped(node.index)) return this.section("Gradients", "gradient", h("p", { class: "quiet" }, `Its step is ${pass.stepOf[node.index] + 1} of ${pass.steps}; `,
-      h("button", { type: "button", class: "link", onclick: () => state.goTo(pass.size + pass.stepOf[node.index] + 1) }, "go there")));
-    const card = (title, value, more = {}) => valueCard(title, recording.value(value), { kind: "gradient", width: this.width, ...this.chooser(value), ...more });
-    const received = step.received.map((value, slot) =>
-      card(step.received.length > 1 ? `incoming dy, output ${slot}` : "incoming dy", value, { absent: "none came to this output" }));
-    if (node.leaf) return this.section("Gradient", "gradient", received);
-    const sent = node.inputs.flatMap((input, k) => (step.sent[k] >= 0 ? [this.outgoing(node, step, input, k, card)] : []));
-    return this.section("Gradients: incoming \u00d7 local \u2192 outgoing", "gradient", received, sent.length ? sent : h("p", { class: "quiet" }, "It sent none on."));
-  }
-
-  outgoing(node, step, input, k, card) {
-    const { recording, pass } = this.state;
-    const returned = recording.value(step.returned[k]), sent = recording.value(step.sent[k]);
-    const summed = returned && sent && shapeText(returned.shape) !== shapeText(sent.shape);
-    const local = statements(parse(node.rule, this.names(node))).find(([name]) => name === `d${input.name}`);
-    const to = input.node < 0 ? "nobody" : pass.label(input.node);
-    return h("div", { class: "outgoing" },
-      h("div", { class: "local" }, h("span", { class: "arrow", "aria-hidden": "true" }, "\u2193"),
-        local?.[1] ? formula(mathml("mi", { mathvariant: "normal" }, "d"), mathml("mi", {}, input.name), mathml("mo", {}, "="), typeset(local[1])) :
-          h("span", { class: "quiet" }, input.rule || "by the rule above")),
-      summed ? card(`d${input.name} where it was broadcast`, step.returned[k]) : null,
-      summed ? h("p", { class: "note" }, `Broadcasting is undone: summed from ${shapeText(returned.shape)} to ${shapeText(sent.shape)}.`) : null,
-      card(`outgoing d${input.name} \u2192 ${to}`, step.sent[k]));
-  }
-
-  contributions(step) {
-    if (!step?.arrivals.length || !this.state.backward) return null;
-    const { state } = this, { recording, pass } = state;
-    const size = (value) => (value?.scalar ? Math.abs(Number(value.at(0))) : value ? value.stats.norm : 0);
-    const most = Math.max(1e-300, ...step.arrivals.map((arrival) => size(recording.value(arrival.value))).filter(Number.isFinite));
-    const number = (value) => (!value ? "" : value.scalar ? numberText(value.at(0), value.dtype) :
-      h("span", { title: `norm ${exact(value.stats.norm)}` }, h("i", {}, "\u2016\u2016 "), tidy(brief(value.stats.norm, "float64", 9))));
-    const rows = step.arrivals.map((arrival) => {
-      const value = recording.value(arrival.value), come = state.arrived(arrival);
-      const name = arrival.from < 0 ? "the beginning of the pass" : `${pass.label(arrival.from)} ${pass.operation(arrival.from)}`;
-      const bar = h("span", { class: "bar", "aria-hidden": "true" });
-      bar.style.width = `${Math.min(100, (100 * size(value)) / most) || 0}%`;
-      return h("tr", { class: come ? "" : "later" }, h("td", {}, `${arrival.k} of ${arrival.n}`),
-        h("th", { scope: "row" }, arrival.from < 0 ? name : h("button", { type: "button", class: "link", onclick: () => state.select(arrival.from) }, name)),
-        h("td", { class: "amount" }, come ? number(value) : "not yet", come ? bar : null), h("td", { class: "amount" }, come ? number(recording.value(arrival.sum)) : ""));
-    });
-    return this.section(`Contributions: ${count(step.arrivals.length, "gradient")} ${step.arrivals.length === 1 ? "came" : "add up"}`, "gradient", h("table", { class: "contributions" },
-      h("thead", {}, h("tr", {}, ["k of n", "from", "gradient", "sum so far"].map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, rows)));
-  }
-
-  accumulators(node, step) {
-    const { state } = this, { pass, recording } = state;
-    const parts = [];
-    if (step && state.stepped(node.index)) for (const change of step.grads) {
-      const more = { kind: "gradient", width: this.width, absent: "undefined" };
-      parts.push(h("p", { class: "note" }, change.before < 0 ? "grad() was undefined and became this gradient." : "This gradient was added to what grad() held before."),
-        change.before >= 0 ? valueCard("grad() before", recording.value(change.before), more) : null,
-        valueCard("grad() after", recording.value(change.after), more));
-    }
-    const update = state.position === state.length ? pass.updates.find((each) => each.node === node.index) : null;
-    if (update) parts.push(h("h4", {}, "The optimiser's update"), h("p", { class: "note" }, "|change| / |parameter| = ", numberText(update.ratio, "float64", 12)),
-      valueCard("change", recording.value(update.change), { width: this.width }),
-      valueCard("parameter after", recording.value(update.after), { kind: "forward", width: this.width }));
-    return this.section("Accumulated in grad()", "gradient", parts);
-  }
-
-  check(node) {
-    if (!node.check) return null;
-    const { worst, verdict } = node.check;
-    return this.section("Check by finite differences", "rule", h("p", { class: verdict === "right" ? "right" : "wrong" }, h("b", {}, verdict),
-      `: the largest difference is `, numberText(worst, "float64")));
+    if (known)
+      for (let i = line - 3; i <= line + 3; ++i)
+        if (known[i] !== undefined)
+          lines.push(
+            h(
+              "div",
+              { class: i === line ? "line here" : "line", "aria-current": i === line ? "location" : null },
+              h("span", { class: "line-number" }, i),
+              h("code", {}, known[i] || " "),
+            ),
+          );
+    const stack =
+      node.stack.length > 1
+        ? h(
+            "ol",
+            { class: "stack", "aria-label": "call stack, outermost first" },
+            node.stack.map((call) =>
+              h(
+                "li",
+                {},
+                h("b", {}, call.name),
+                call.module ? ` ${call.module}` : "",
+                h("span", { class: "quiet" }, ` ${call.site}`),
+              ),
+            ),
+          )
+        : null;
+    return this.section(
+      `Source: ${node.site}`,
+      "source",
+      lines.length
+        ? h("div", { class: "code", tabindex: "0", role: "region", "aria-label": "source lines" }, lines)
+        : h("p", { class: "quiet" }, "The line's text is not in the recording."),
+      stack,
+    );
   }
 }

@@ -42,11 +42,62 @@ function actions(page) {
 export class Help {
   constructor(page) {
     this.all = actions(page);
-    this.dialog = h("dialog", { class: "help", "aria-labelledby": "help-title" },
-      h("header", {}, h("h2", { id: "help-title" }, "Keys"), h("button", { type: "button", class: "plain", id: "help-close", "aria-label": "Close", onclick: () => this.dialog.close() }, "×")),
-      h("dl", {}, this.all.filter(([keys]) => keys).map(([keys, does]) => (does === undefined ? h("dt", { class: "title" }, keys) :
-        h("div", {}, h("dt", {}, keys.split(/(, | or )/).map((part) => (/^(, | or )$/.test(part) ? part : part.split(" ").map((key) => (part === "arrow keys" ? key + " " : [h("kbd", {}, key), " "]))))), h("dd", {}, does))))),
-      h("p", { class: "quiet" }, h("i", { class: "swatch forward" }), " values, going forward   ", h("i", { class: "swatch gradient" }), " gradients, going back"));
+    this.dialog = h(
+      "dialog",
+      { class: "help", "aria-labelledby": "help-title" },
+      h(
+        "header",
+        {},
+        h("h2", { id: "help-title" }, "Keys"),
+        h(
+          "button",
+          {
+            type: "button",
+            class: "plain",
+            id: "help-close",
+            "aria-label": "Close",
+            onclick: () => this.dialog.close(),
+          },
+          "×",
+        ),
+      ),
+      h(
+        "dl",
+        {},
+        this.all
+          .filter(([keys]) => keys)
+          .map(([keys, does]) =>
+            does === undefined
+              ? h("dt", { class: "title" }, keys)
+              : h(
+                  "div",
+                  {},
+                  h(
+                    "dt",
+                    {},
+                    keys
+                      .split(/(, | or )/)
+                      .map((part) =>
+                        /^(, | or )$/.test(part)
+                          ? part
+                          : part
+                              .split(" ")
+                              .map((key) => (part === "arrow keys" ? key + " " : [h("kbd", {}, key), " "])),
+                      ),
+                  ),
+                  h("dd", {}, does),
+                ),
+          ),
+      ),
+      h(
+        "p",
+        { class: "quiet" },
+        h("i", { class: "swatch forward" }),
+        " values, going forward   ",
+        h("i", { class: "swatch gradient" }),
+        " gradients, going back",
+      ),
+    );
     document.addEventListener("keydown", (event) => this.key(event));
   }
 
@@ -56,7 +107,8 @@ export class Help {
 
   key(event) {
     if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented || this.dialog.open) return;
-    const { target } = event, typing = target.matches?.("input[type=text], input[type=search], textarea, select");
+    const { target } = event,
+      typing = target.matches?.("input[type=text], input[type=search], textarea, select");
     if (event.key === "Escape") {
       document.getElementById("tape")?.focus();
       return;

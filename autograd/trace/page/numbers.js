@@ -35,8 +35,8 @@ export function tidy(text) {
   return text.replace(/-/g, "\u2212");
 }
 
-export function count(n, what) {
-  return `${n} ${what}${n === 1 ? "" : "s"}`;
+export function count(n, one, many = `${one}s`) {
+  return `${n} ${n === 1 ? one : many}`;
 }
 
 export function shapeText(shape) {
@@ -47,6 +47,6 @@ export function shapeText(shape) {
 export function bytesText(n) {
   const units = ["bytes", "KB", "MB", "GB"];
   let i = 0;
-  while (n >= 1024 && i < 3) n /= 1024, ++i;
+  while (n >= 1024 && i < 3) ((n /= 1024), ++i);
   return `${i === 0 ? n : n.toFixed(1)} ${units[i]}`;
 }

@@ -131,11 +131,13 @@ export class Rows {
   }
 
   /** Row of a node, or of the closed group that hides it. */
-  row(node) { return this.rowOf[node]; }
+  row(node) {
+    return this.rowOf[node];
+  }
 
   /**
    * The life of each value, from the row that makes it to the last that takes it, in lanes where they do not meet:
-   * lanes[i] is a list of {from, to, node}, in order. Lives that find no lane have none; the row's names speak for them.
+   * lanes[i] is a list of {from, to, node}, in order. Of lives that find no lane the rows' names speak.
    */
   lanes(most) {
     if (this.lives?.most === most) return this.lives.lanes;
@@ -147,7 +149,7 @@ export class Rows {
       let to = from;
       for (const user of users[node]) to = Math.max(to, this.rowOf[user]);
       if (to === from || (this.pass.leaf(node) && to - from > 24)) continue;
-      const known = last.get(from);  // a closed group has one rail
+      const known = last.get(from); // a closed group has one rail
       if (known) {
         known.to = Math.max(known.to, to);
         known.nodes.push(node);

@@ -4,13 +4,76 @@
 
 import { mathml } from "./dom.js";
 
-const GREEK = { alpha: "α", beta: "β", gamma: "γ", delta: "δ", epsilon: "ε", eps: "ε", lambda: "λ", mu: "μ", pi: "π",
-  sigma: "σ", phi: "φ", Phi: "Φ" };
-const FUNCTIONS = new Set(["sum", "mean", "exp", "log", "sin", "cos", "tan", "tanh", "sigmoid", "softmax", "sqrt", "sign",
-  "trunc", "conv", "windows", "max", "min", "abs", "erf", "act", "gelu", "silu"]);
-const NAMES = new Set(["rstd", "scale", "onehot", "classes", "gates", "bias", "table", "source", "soft", "hard", "high",
-  "low", "logits", "target", "weight", "input", "ih", "hh", "qk", ...Object.keys(GREEK)]);
-const TOKEN = /\s*(?:(\d+(?:\.\d+)?(?:e-?\d+)?)|([A-Za-z]+(?:_[A-Za-z0-9]+)?(?:'(?!s\b))*)|('s\b)|(<=|>=|!=|[-+*/^(),;=<>.:[\]])|(\S))/gu;
+const GREEK = {
+  alpha: "α",
+  beta: "β",
+  gamma: "γ",
+  delta: "δ",
+  epsilon: "ε",
+  eps: "ε",
+  lambda: "λ",
+  mu: "μ",
+  pi: "π",
+  sigma: "σ",
+  phi: "φ",
+  Phi: "Φ",
+};
+const FUNCTIONS = new Set([
+  "sum",
+  "mean",
+  "exp",
+  "log",
+  "sin",
+  "cos",
+  "tan",
+  "tanh",
+  "sigmoid",
+  "softmax",
+  "sqrt",
+  "sign",
+  "trunc",
+  "conv",
+  "windows",
+  "max",
+  "min",
+  "abs",
+  "erf",
+  "Phi",
+  "phi",
+  "act",
+  "gelu",
+  "silu",
+]);
+const NAMES = new Set([
+  "rstd",
+  "scale",
+  "onehot",
+  "classes",
+  "gates",
+  "bias",
+  "table",
+  "source",
+  "soft",
+  "hard",
+  "high",
+  "low",
+  "logits",
+  "target",
+  "weight",
+  "input",
+  "ih",
+  "hh",
+  "qk",
+  ...Object.keys(GREEK),
+]);
+const KINDS = [
+  /(\d+(?:\.\d+)?(?:e-?\d+)?)/, // a number
+  /([A-Za-z]+(?:_[A-Za-z0-9]+)?(?:'(?!s\b))*)/, // a name, with its primes
+  /('s\b)/,
+  /(<=|>=|!=|[-+*/^(),;=<>.:[\]])/,
+  /(\S)/,
+];
+const TOKEN = new RegExp(`\\s*(?:${KINDS.map((kind) => kind.source).join("|")})`, "gu");
 
 function tokens(text, names) {
   const all = [];
@@ -41,23 +104,31 @@ class Parser {
     this.at = 0;
   }
 
-  get next() { return this.all[this.at]; }
-  is(...marks) { return this.next?.kind === "mark" && marks.includes(this.next.text); }
-  take() { return this.all[this.at++]; }
+  get next() {
+    return this.all[this.at];
+  }
+  is(...marks) {
+    return this.next?.kind === "mark" && marks.includes(this.next.text);
+  }
+  take() {
+    return this.all[this.at++];
+  }
 
   list(end) {
-    const items = [this.relation()], marks = [];
+    const items = [this.relation()],
+      marks = [];
     while (this.next && !this.is(end)) {
       const before = this.at;
       marks.push(this.is(",", ";", ".", ":", "]", "[") || this.is(")") ? this.take().text : "");
       if (this.next && !this.is(end)) items.push(this.relation());
-      if (this.at === before) items[items.length - 1] = text(this.take().text);  // no formula of any kind
+      if (this.at === before) items[items.length - 1] = text(this.take().text); // no formula of any kind
     }
     return items.length === 1 && marks.length === 0 ? items[0] : { type: "list", items, marks };
   }
 
   relation() {
-    const items = [this.sum()], marks = [];
+    const items = [this.sum()],
+      marks = [];
     while (this.is("=", "<", ">", "<=", ">=", "!=")) {
       marks.push(this.take().text);
       items.push(this.sum());
@@ -66,7 +137,8 @@ class Parser {
   }
 
   sum() {
-    const items = [this.product()], marks = [];
+    const items = [this.product()],
+      marks = [];
     while (this.is("+", "-")) {
       marks.push(this.take().text);
       items.push(this.product());
@@ -156,7 +228,8 @@ export function parse(rule, names = []) {
 /** The relations of a rule, [name, tree of what it equals]. */
 export function statements(tree) {
   const items = tree.type === "list" ? tree.items : [tree];
-  return items.filter((item) => item.type === "relation" && item.marks[0] === "=" && item.items[0].type === "name")
+  return items
+    .filter((item) => item.type === "relation" && item.marks[0] === "=" && item.items[0].type === "name")
     .map((item) => [item.items[0].text, item.marks.length === 1 ? item.items[1] : null]);
 }
 
@@ -183,18 +256,27 @@ function identifier(name, replace) {
 /** MathML of a tree. `replace(name)`: an element in a name's place, or null. */
 export function typeset(tree, replace = null) {
   const each = (node) => typeset(node, replace);
-  const joined = (items, marks, sign) => items.flatMap((item, i) => (i === 0 ? [each(item)] : [sign(marks[i - 1]), each(item)]));
+  const joined = (items, marks, sign) =>
+    items.flatMap((item, i) => (i === 0 ? [each(item)] : [sign(marks[i - 1]), each(item)]));
   switch (tree.type) {
     case "list":
-      return row(...tree.items.flatMap((item, i) => [each(item), tree.marks[i] === undefined ? null :
-        mathml("mo", { separator: "true", rspace: "0.7em" }, tree.marks[i])]));
+      return row(
+        ...tree.items.flatMap((item, i) => [
+          each(item),
+          tree.marks[i] === undefined ? null : mathml("mo", { separator: "true", rspace: "0.7em" }, tree.marks[i]),
+        ]),
+      );
     case "relation":
     case "sum":
       return row(...joined(tree.items, tree.marks, (mark) => operator(mark)));
     case "negative":
       return row(operator("-", { form: "prefix" }), each(tree.item));
     case "product":
-      return row(...tree.items.flatMap((item, i) => (i === 0 ? [each(item)] : [gap(tree.items[i - 1], item, replace), each(item)])));
+      return row(
+        ...tree.items.flatMap((item, i) =>
+          i === 0 ? [each(item)] : [gap(tree.items[i - 1], item, replace), each(item)],
+        ),
+      );
     case "fraction":
       return mathml("mfrac", {}, each(ungrouped(tree.over)), each(ungrouped(tree.under)));
     case "power":
@@ -203,7 +285,8 @@ export function typeset(tree, replace = null) {
       return mathml("mover", { accent: "true" }, each(tree.base), mathml("mo", {}, "^"));
     case "call":
       if (tree.name === "sqrt") return mathml("msqrt", {}, each(tree.argument));
-      if (tree.name === "sum") return row(mathml("mo", { largeop: "true", movablelimits: "false" }, "∑"), fenced(each(tree.argument)));
+      if (tree.name === "sum")
+        return row(mathml("mo", { largeop: "true", movablelimits: "false" }, "∑"), fenced(each(tree.argument)));
       return row(identifier(tree.name), fenced(each(tree.argument)));
     case "group":
       return fenced(each(tree.item));
@@ -217,8 +300,12 @@ export function typeset(tree, replace = null) {
 }
 
 const ungrouped = (tree) => (tree.type === "group" ? tree.item : tree);
-const fenced = (inner) => row(mathml("mo", { fence: "true", stretchy: "false" }, "("), inner,
-  mathml("mo", { fence: "true", stretchy: "false" }, ")"));
+/** In parentheses, unless it is already. */
+function fenced(inner) {
+  if (inner.firstChild?.textContent === "(" && inner.lastChild.textContent === ")") return inner;
+  const mark = (text) => mathml("mo", { fence: "true", stretchy: "false" }, text);
+  return row(mark("("), inner, mark(")"));
+}
 
 function gap(before, after, replace) {
   const word = (node) => node.type === "text";
@@ -230,4 +317,3 @@ function gap(before, after, replace) {
 export function formula(...children) {
   return mathml("math", { display: "block" }, row(...children));
 }
-

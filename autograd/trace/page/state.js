@@ -5,25 +5,45 @@ export class State {
   constructor(recording) {
     this.recording = recording;
     this.listeners = [];
-    this.trail = [];  // the pass, and the composed forms that were stepped into: {pass, position, selected}
+    this.trail = []; // the pass, and the composed forms that were stepped into: {pass, position, selected}
     this.passIndex = 0;
-    this.element = null;  // the chosen element of the gradient in the formula, an index
+    this.element = null; // the chosen element of the gradient in the formula, an index
     if (recording.passes.length) this.enter(recording.passes[0], Infinity);
   }
 
-  get frame() { return this.trail.at(-1); }
-  get pass() { return this.frame?.pass ?? null; }
-  get position() { return this.frame?.position ?? 0; }
-  get selected() { return this.frame?.selected ?? -1; }
+  get frame() {
+    return this.trail.at(-1);
+  }
+  get pass() {
+    return this.frame?.pass ?? null;
+  }
+  get position() {
+    return this.frame?.position ?? 0;
+  }
+  get selected() {
+    return this.frame?.selected ?? -1;
+  }
   /** Ticks of the timeline: every node forwards, every step backwards. */
-  get length() { return this.pass ? this.pass.size + this.pass.steps : 0; }
-  get backward() { return this.pass !== null && this.position > this.pass.size; }
+  get length() {
+    return this.pass ? this.pass.size + this.pass.steps : 0;
+  }
+  get backward() {
+    return this.pass !== null && this.position > this.pass.size;
+  }
 
-  subscribe(listener) { this.listeners.push(listener); }
-  changed(what) { for (const listener of this.listeners) listener(what); }
+  subscribe(listener) {
+    this.listeners.push(listener);
+  }
+  changed(what) {
+    for (const listener of this.listeners) listener(what);
+  }
 
   enter(pass, position) {
-    this.trail.push({ pass, position: Math.min(position, pass.size + pass.steps), selected: Math.min(Math.max(pass.root, 0), pass.size - 1) });
+    this.trail.push({
+      pass,
+      position: Math.min(position, pass.size + pass.steps),
+      selected: Math.min(Math.max(pass.root, 0), pass.size - 1),
+    });
     this.element = null;
   }
 
@@ -86,7 +106,9 @@ export class State {
 
   // ---- what has happened by now
 
-  computed(node) { return node < this.position; }
+  computed(node) {
+    return node < this.position;
+  }
   /** Whether the backward step of a node has been taken. */
   stepped(node) {
     const step = this.pass.stepOf[node];

@@ -9,24 +9,48 @@ const LANE = 9;
 export class Tape {
   constructor(state) {
     this.state = state;
-    this.models = new Map();  // folding, by pass
+    this.models = new Map(); // folding, by pass
     this.window = h("div", { class: "tape-window" });
     this.space = h("div", { class: "tape-space", role: "presentation" }, this.window);
-    this.scroller = h("div", { class: "tape-rows", id: "tape", role: "tree", tabindex: "0",
-      "aria-label": "Tape: operations in order of execution",
-      onscroll: () => this.draw(), onkeydown: (event) => this.key(event), onclick: (event) => this.click(event) }, this.space);
-    this.element = h("section", { class: "tape", "aria-label": "Tape" },
-      h("div", { class: "tape-head", "aria-hidden": "true" }, h("span", {}, "name"), h("span", { class: "call" }, "operation"),
-        h("span", { class: "shape" }, "shape"), h("span", { class: "number forward" }, "value \u2193"),
-        h("span", { class: "number gradient" }, "gradient \u2191")),
-      this.scroller);
+    this.scroller = h(
+      "div",
+      {
+        class: "tape-rows",
+        id: "tape",
+        role: "tree",
+        tabindex: "0",
+        "aria-label": "Tape: operations in order of execution",
+        onscroll: () => this.draw(),
+        onkeydown: (event) => this.key(event),
+        onclick: (event) => this.click(event),
+      },
+      this.space,
+    );
+    this.element = h(
+      "section",
+      { class: "tape", "aria-label": "Tape" },
+      h(
+        "div",
+        { class: "tape-head", "aria-hidden": "true" },
+        h("span", {}, "name"),
+        h("span", { class: "call" }, "operation"),
+        h("span", { class: "shape" }, "shape"),
+        h("span", { class: "number forward" }, "value \u2193"),
+        h("span", { class: "number gradient" }, "gradient \u2191"),
+      ),
+      this.scroller,
+    );
     new ResizeObserver(() => this.draw()).observe(this.scroller);
     state.subscribe((what) => this.changed(what));
     this.changed("pass");
   }
 
-  get height() { return matchMedia("(max-width: 700px)").matches ? 48 : 32; }
-  get laneCount() { return matchMedia("(max-width: 700px)").matches ? 3 : 7; }
+  get height() {
+    return matchMedia("(max-width: 700px)").matches ? 48 : 32;
+  }
+  get laneCount() {
+    return matchMedia("(max-width: 700px)").matches ? 3 : 7;
+  }
 
   changed(what) {
     const { pass, selected } = this.state;
@@ -48,14 +72,17 @@ export class Tape {
     const { clientHeight, scrollTop } = this.scroller;
     if (clientHeight === 0) return;
     this.space.style.height = `${this.model.rows.length * this.height}px`;
-    const at = this.cursor * this.height, margin = Math.min(3 * this.height, clientHeight / 4);
+    const at = this.cursor * this.height,
+      margin = Math.min(3 * this.height, clientHeight / 4);
     if (at < scrollTop + margin) this.scroller.scrollTop = at - margin;
-    else if (at + this.height > scrollTop + clientHeight - margin) this.scroller.scrollTop = at + this.height + margin - clientHeight;
+    else if (at + this.height > scrollTop + clientHeight - margin)
+      this.scroller.scrollTop = at + this.height + margin - clientHeight;
   }
 
   draw() {
     if (!this.model) return;
-    const { height } = this, { rows } = this.model;
+    const { height } = this,
+      { rows } = this.model;
     this.space.style.height = `${rows.length * height}px`;
     const from = Math.max(0, Math.floor(this.scroller.scrollTop / height) - 4);
     const to = Math.min(rows.length, from + Math.ceil((this.scroller.clientHeight || 600) / height) + 9);
@@ -68,42 +95,78 @@ export class Tape {
 
   row(i, depth, attributes, ...cells) {
     const place = this.laneCount * LANE + 18;
-    return h("div", { id: `row${i}`, role: "treeitem", "aria-level": depth + 1, "aria-setsize": this.model.rows.length,
-      "aria-posinset": i + 1, "aria-selected": String(i === this.cursor), "data-row": i,
-      style: { height: `${this.height}px`, paddingLeft: `${place}px` }, ...attributes }, cells);
+    const made = h(
+      "div",
+      {
+        id: `row${i}`,
+        role: "treeitem",
+        "aria-level": depth + 1,
+        "aria-setsize": this.model.rows.length,
+        "aria-posinset": i + 1,
+        "aria-selected": String(i === this.cursor),
+        "data-row": i,
+        style: { height: `${this.height}px`, paddingLeft: `${place}px` },
+        ...attributes,
+      },
+      cells,
+    );
+    made.style.setProperty("--depth", depth);
+    return made;
   }
 
   groupRow({ group, open, depth }, i) {
     const { state } = this;
     const last = group.first + group.count - 1;
     const gone = state.backward && state.stepped(group.first) ? " stepped" : state.computed(last) ? " computed" : "";
-    return this.row(i, depth, { class: `row group${gone}`, "aria-expanded": String(open) },
-      h("span", { class: "fold", "aria-hidden": "true", style: { marginLeft: `${14 * depth}px` } }, open ? "\u25be" : "\u25b8"),
+    return this.row(
+      i,
+      depth,
+      { class: `row group${gone}`, "aria-expanded": String(open) },
+      h("span", { class: "fold", "aria-hidden": "true" }, open ? "\u25be" : "\u25b8"),
       h("span", { class: "group-name" }, group.name),
-      h("span", { class: "group-count" }, count(group.count, group.path.startsWith("(") ? "leaf" : "operation").replace("leafs", "leaves")));
+      h(
+        "span",
+        { class: "group-count" },
+        group.path.startsWith("(") ? count(group.count, "leaf", "leaves") : count(group.count, "operation"),
+      ),
+    );
   }
 
   nodeRow({ node, depth }, i) {
-    const { state } = this, { pass } = state;
-    const computed = state.computed(node), stepped = state.stepped(node);
+    const { state } = this,
+      { pass } = state;
+    const computed = state.computed(node),
+      stepped = state.stepped(node);
     const now = state.nodeAt(state.position) === node;
     const gradient = state.gradient(node);
-    const kind = (computed ? " computed" : "") + (stepped ? " stepped" : "") + (now ? (state.backward ? " now back" : " now") : "");
+    const kind =
+      (computed ? " computed" : "") +
+      (stepped ? " stepped" : "") +
+      (now ? (state.backward ? " now back" : " now") : "");
     const value = state.recording.value(pass.outputs(node)[0]);
     const label = pass.label(node) || `%${node}`;
-    return this.row(i, depth, { class: `row node${kind}${pass.leaf(node) ? " leaf" : ""}` },
-      h("span", { class: "label", title: label, style: { paddingLeft: `${14 * depth}px` } }, h("bdi", {}, label)),
+    return this.row(
+      i,
+      depth,
+      { class: `row node${kind}${pass.leaf(node) ? " leaf" : ""}` },
+      h("span", { class: "label", title: label }, h("bdi", {}, label)),
       h("span", { class: "call" }, this.call(node)),
       h("span", { class: "shape" }, value ? shapeText(value.shape) : ""),
       h("span", { class: "number forward" }, computed ? this.number(value, "value") : ""),
-      h("span", { class: "number gradient" }, gradient < 0 ? "" :
-        this.number(state.recording.value(gradient), stepped ? "gradient" : "gradient so far")));
+      h(
+        "span",
+        { class: "number gradient" },
+        gradient < 0 ? "" : this.number(state.recording.value(gradient), stepped ? "gradient" : "gradient so far"),
+      ),
+    );
   }
 
   call(node) {
     const { pass } = this.state;
     if (pass.leaf(node)) return h("span", { class: "quiet" }, "leaf");
-    const names = pass.sources(node).map((from) => (from < 0 ? "\u00b7" : pass.label(from).split(".").slice(-2).join(".")));
+    const names = pass
+      .sources(node)
+      .map((from) => (from < 0 ? "\u00b7" : pass.label(from).split(".").slice(-2).join(".")));
     return [h("b", {}, pass.operation(node)), h("span", { class: "quiet" }, `(${names.join(", ")})`)];
   }
 
@@ -115,14 +178,21 @@ export class Tape {
       return h("span", { title: `${what} ${text}` }, tidy(brief(value.at(0), value.dtype)));
     }
     const { norm } = value.stats;
-    return h("span", { title: `${what}: norm ${exact(norm)}` }, h("i", {}, "\u2016\u2016"), tidy(brief(norm, "float64", 6)));
+    return h(
+      "span",
+      { title: `${what}: norm ${exact(norm)}` },
+      h("i", {}, "\u2016\u2016"),
+      tidy(brief(norm, "float64", 6)),
+    );
   }
 
   // ---- rails
 
   rails(from, to) {
-    const { height, model, state } = this, lanes = model.lanes(this.laneCount);
-    const x = this.laneCount * LANE + 8, middle = (row) => (row - from + 0.5) * height;
+    const { height, model, state } = this,
+      lanes = model.lanes(this.laneCount);
+    const x = this.laneCount * LANE + 8,
+      middle = (row) => (row - from + 0.5) * height;
     const clip = (row) => Math.max(from - 1, Math.min(to, row));
     const parts = [];
     lanes.forEach((lane, number) => {
@@ -132,8 +202,14 @@ export class Tape {
         const kind = stepped ? "gradient" : state.computed(life.nodes[0]) ? "forward" : "later";
         parts.push(svg("path", { class: `rail ${kind}`, d: rail(x, at, life.from, life.to, middle, clip) }));
         const users = new Set(life.nodes.flatMap((node) => this.usersOf(node, from, to)));
-        for (const user of users) if (user !== life.to && user !== life.from && user >= from && user < to)
-          parts.push(svg("path", { class: `rail ${kind}`, d: `M${at} ${middle(user) - 6}Q${at} ${middle(user)} ${at + 6} ${middle(user)}H${x - 4}` }));
+        for (const user of users)
+          if (user !== life.to && user !== life.from && user >= from && user < to)
+            parts.push(
+              svg("path", {
+                class: `rail ${kind}`,
+                d: `M${at} ${middle(user) - 6}Q${at} ${middle(user)} ${at + 6} ${middle(user)}H${x - 4}`,
+              }),
+            );
       }
     });
     for (let row = from; row < to; ++row) parts.push(this.dot(model.rows[row], x, middle(row)));
@@ -143,7 +219,8 @@ export class Tape {
 
   usersOf(node, from, to) {
     const users = this.state.pass.users[node];
-    return (users.length > 200 ? users.filter((user) => user >= 0) : users).map((user) => this.model.row(user))
+    return (users.length > 200 ? users.filter((user) => user >= 0) : users)
+      .map((user) => this.model.row(user))
       .filter((row) => row >= from && row < to);
   }
 
@@ -157,14 +234,24 @@ export class Tape {
 
   /** The chosen node's own: where its values come from, where its gradient comes from. */
   selectedRails(x, middle, clip) {
-    const { state, model } = this, { pass, selected } = state;
+    const { state, model } = this,
+      { pass, selected } = state;
     if (selected < 0) return [];
-    const own = model.row(selected), parts = [];
+    const own = model.row(selected),
+      parts = [];
     const draw = (other, kind, title) => {
       if (other < 0 || model.row(other) === own) return;
-      const row = model.row(other), bow = x - 10 - Math.min(this.laneCount * LANE - 6, 6 + 4 * Math.log2(1 + Math.abs(row - own)));
-      const a = middle(clip(row)), b = middle(own);
-      parts.push(svg("path", { class: `rail chosen ${kind}`, d: `M${x} ${a}C${bow} ${a} ${bow} ${b} ${x} ${b}` }, svg("title", {}, title)));
+      const row = model.row(other),
+        bow = x - 10 - Math.min(this.laneCount * LANE - 6, 6 + 4 * Math.log2(1 + Math.abs(row - own)));
+      const a = middle(clip(row)),
+        b = middle(own);
+      parts.push(
+        svg(
+          "path",
+          { class: `rail chosen ${kind}`, d: `M${x} ${a}C${bow} ${a} ${bow} ${b} ${x} ${b}` },
+          svg("title", {}, title),
+        ),
+      );
     };
     for (const from of new Set(pass.sources(selected))) draw(from, "forward", "value");
     if (state.backward) {
@@ -190,7 +277,10 @@ export class Tape {
       if (fold) this.model.toggle(there.group, !there.open);
       this.seeCursor();
       this.draw();
-      say(`${there.group.name}, ${count(there.group.count, "operation")}, ${this.model.rows[row].open ? "open" : "closed"}`);
+      say(
+        `${there.group.name}, ${count(there.group.count, "operation")}, ` +
+          (this.model.rows[row].open ? "open" : "closed"),
+      );
     } else {
       this.state.select(there.node);
       this.seeCursor();
@@ -245,7 +335,8 @@ export class Tape {
 
 /** The lives of a lane that meet rows [from, to). */
 function between(lane, from, to) {
-  let low = 0, high = lane.length;
+  let low = 0,
+    high = lane.length;
   while (low < high) {
     const middle = (low + high) >> 1;
     lane[middle].to < from ? (low = middle + 1) : (high = middle);
@@ -256,7 +347,8 @@ function between(lane, from, to) {
 }
 
 function rail(x, at, first, last, middle, clip) {
-  const top = middle(clip(first)), bottom = middle(clip(last));
+  const top = middle(clip(first)),
+    bottom = middle(clip(last));
   const start = clip(first) === first ? `M${x} ${top}H${at + 5}Q${at} ${top} ${at} ${top + 5}` : `M${at} ${top}`;
   const end = clip(last) === last ? `V${bottom - 5}Q${at} ${bottom} ${at + 5} ${bottom}H${x - 4}` : `V${bottom}`;
   return start + end;
