@@ -32,10 +32,11 @@ std::string variable(const char* name) {
   return value ? value : "";
 }
 
-/// "10,200", "1-5", "100-".
+/// "10,200", "1-5", "100-": as a variable says, or as `otherwise` does if it is not set.
 class PassNumbers {
  public:
-  PassNumbers(const char* name, const std::string& text) {
+  PassNumbers(const char* name, const char* otherwise) {
+    const std::string set = variable(name), text = set.empty() ? otherwise : set;
     for (std::size_t at = 0; at < text.size();) {
       const std::size_t comma = std::min(text.find(',', at), text.size());
       const std::string one = text.substr(at, comma - at);
@@ -49,7 +50,6 @@ class PassNumbers {
       ranges_.emplace_back(*low, *high);
       at = comma + 1;
     }
-    if (ranges_.empty()) ranges_.emplace_back(1, 1);
   }
   bool contains(std::int64_t n) const {
     return std::any_of(ranges_.begin(), ranges_.end(), [n](const auto& r) { return r.first <= n && n <= r.second; });
@@ -97,7 +97,7 @@ RecorderOptions recorder_options() {
 class WholeProgram final : public BackwardWatcher {
  public:
   WholeProgram(bool step, std::string trace)
-      : trace_path_(std::move(trace)), wanted_("ATTUNE_TRACE_STEPS", variable("ATTUNE_TRACE_STEPS")) {
+      : trace_path_(std::move(trace)), recorded_("ATTUNE_TRACE_STEPS", "1"), stepped_("ATTUNE_TRACE_STEPS", "1-") {
     if (!trace_path_.empty()) {
       if (!ends_with(trace_path_, ".html") && !ends_with(trace_path_, ".safetensors"))
         refuse("ATTUNE_TRACE", trace_path_, "a page's name ends in .html, a trace file's in .safetensors");
@@ -111,19 +111,17 @@ class WholeProgram final : public BackwardWatcher {
     }
     if (step) start_terminal();
     backward_watcher.store(this);
-    trace_everywhere(wanted_.contains(1));
+    trace_everywhere(watches(1));
   }
 
   void backward(const Tensor& root, const BackwardOptions& options, Here here) override {
     const std::lock_guard lock(mutex_);
-    const bool wanted = wanted_.contains(++passes_);
-    if (!wanted) {
-      run_backward(root, options, here);
-      if (recorder_) recorder_->note(root);
-    } else if (terminal_ && !terminal_->done()) {
+    ++passes_;
+    const bool record = records(passes_);
+    if (stops(passes_)) {
       terminal_->backward(root, options, here);
-      if (recorder_) recorder_->record(root, "", here);
-    } else if (recorder_) {
+      if (record) recorder_->record(root, "", here);
+    } else if (record) {
       try {
         recorder_->backward(root, options, here);
       } catch (...) {
@@ -133,9 +131,11 @@ class WholeProgram final : public BackwardWatcher {
     } else {
       run_backward(root, options, here);
     }
-    if (wanted && recorder_) write_soon();
-    const bool watches = recorder_ || (terminal_ && !terminal_->done());
-    trace_everywhere(watches && wanted_.contains(passes_ + 1));
+    if (record)
+      write_soon();
+    else if (recorder_)
+      recorder_->note(root);
+    trace_everywhere(watches(passes_ + 1));
   }
 
   void end() {
@@ -152,6 +152,10 @@ class WholeProgram final : public BackwardWatcher {
   }
 
  private:
+  bool records(std::int64_t pass) const { return recorder_ && recorded_.contains(pass); }
+  bool stops(std::int64_t pass) const { return terminal_ && !terminal_->done() && stepped_.contains(pass); }
+  bool watches(std::int64_t pass) const { return records(pass) || stops(pass); }
+
   void start_terminal() {
     StepOptions o;
     o.commands = variable("ATTUNE_STEP_COMMANDS");
@@ -195,7 +199,7 @@ class WholeProgram final : public BackwardWatcher {
 
   std::recursive_mutex mutex_;
   std::string trace_path_;
-  PassNumbers wanted_;
+  PassNumbers recorded_, stepped_;
   std::int64_t passes_ = 0;
   std::optional<Recorder> recorder_;
   std::optional<StepTerminal> terminal_;

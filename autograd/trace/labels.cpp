@@ -67,7 +67,7 @@ void number_repeated(std::vector<std::string>& names) {
 }
 
 std::string constant_text(const Edge& e, const Tensor& traced) {
-  constexpr std::int64_t most = 3;
+  constexpr std::int64_t most = 4;
   if (traced.defined()) return traced.numel() <= most ? value_text(traced) : "const " + traced.shape().str();
   if (std::isnan(e.constant)) return "const";
   char text[32];
