@@ -211,8 +211,9 @@ struct Environment {
   Environment() {
     const std::string step = variable("ATTUNE_STEP"), trace = variable("ATTUNE_TRACE");
     if (!step.empty() && step != "0" && step != "1") refuse("ATTUNE_STEP", step, "is 1, to step, or 0");
-    if (step != "1" && trace.empty()) return;
-    static auto* const whole = new WholeProgram(step == "1", trace);
+    const bool steps = step == "1" || (step.empty() && !variable("ATTUNE_STEP_COMMANDS").empty());
+    if (!steps && trace.empty()) return;
+    static auto* const whole = new WholeProgram(steps, trace);
     std::atexit([] { whole->end(); });
   }
 };

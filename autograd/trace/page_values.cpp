@@ -146,7 +146,7 @@ std::string values_json(const Recording& r, const PageOptions& options, Texts& t
     if (choice.whole[i]) {
       at += blobs.of(v.whole);
     } else {
-      const std::string json = summary_json(v.summary, choice.side);
+      const std::string json = summary_json(v.whole.defined() ? summarise(v.whole) : v.summary, choice.side);
       const auto [found, fresh] = known.try_emplace(json, known.size());
       if (fresh) next(summaries), summaries += json;
       at += fmt::format("-{}", found->second + 1);

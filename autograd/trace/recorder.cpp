@@ -10,6 +10,7 @@
 #include "autograd/runtime/error.h"
 #include "autograd/tape/modes.h"
 #include "autograd/trace/internal/record_pass.h"
+#include "autograd/trace/internal/summary.h"
 #include "autograd/trace/internal/values.h"
 
 namespace attune {
@@ -70,7 +71,7 @@ RecordedProgress& Recorder::State::progress_of(const Tensor& root, const Tape& t
     const std::string name = name_of_output(tape[i], 0);
     if (name.empty()) continue;
     for (const auto& [slot, handle] : gradient_handles(tape[i]))
-      if (const Tensor g = handle.grad(); g.defined()) p.gradient_norms[name] = summarise(g).norm;
+      if (const Tensor g = handle.grad(); g.defined()) p.gradient_norms[name] = summarise_numbers(g).norm;
   }
   all.push_back(std::move(p));
   return all.back();

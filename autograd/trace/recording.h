@@ -20,6 +20,7 @@ struct Summary {
          norm = 0;  ///< of the finite elements; std divides by n, norm is the 2-norm
   std::int64_t zeros = 0, nans = 0, infinities = 0;
   double histogram_low = 0, histogram_high = 0;
+  /// Not counted yet in a recording's values that are whole, nor is their picture drawn: summarise() does both.
   /// At most 32 bins of equal width over [low, high], of the finite ones among at most 4096 elements from all over.
   std::vector<std::int64_t> histogram;
   std::int64_t picture_rows = 0, picture_columns = 0;

@@ -6,7 +6,7 @@
 #include "autograd/ops/movement.h"
 #include "autograd/runtime/parallel.h"
 #include "autograd/tape/modes.h"
-#include "autograd/trace/recording.h"
+#include "autograd/trace/internal/summary.h"
 
 namespace attune {
 
@@ -82,7 +82,6 @@ void histogram(const T* x, std::int64_t n, Summary& s) {
   const std::int64_t bins = width > 0 && std::isfinite(width) ? most_bins : 1;
   const double scale = bins > 1 ? static_cast<double>(bins) / width : 0;
   s.histogram.resize(static_cast<std::size_t>(bins));
-  s.histogram_low = s.min, s.histogram_high = s.max;
   const std::int64_t sampled = std::min(n, most_sampled);
   for (std::int64_t k = 0; k < sampled; ++k) {
     const auto v = static_cast<double>(x[n <= most_sampled ? k : k * n / sampled]);
@@ -94,28 +93,29 @@ void histogram(const T* x, std::int64_t n, Summary& s) {
 
 template <class T>
 void picture(const T* x, std::int64_t rows, std::int64_t columns, Summary& s) {
-  s.picture_rows = std::min(rows, most_cells);
-  s.picture_columns = std::min(columns, most_cells);
   s.picture.resize(static_cast<std::size_t>(s.picture_rows * s.picture_columns));
   if (rows == 0 || columns == 0) return;
-  parallel_for(s.picture_rows, std::max<std::int64_t>(1, piece * s.picture_rows / (rows * columns)),
-               [&](std::int64_t begin, std::int64_t end) {
-                 for (std::int64_t r = begin; r < end; ++r) {
-                   const std::int64_t top = r * rows / s.picture_rows, bottom = (r + 1) * rows / s.picture_rows;
-                   for (std::int64_t c = 0; c < s.picture_columns; ++c) {
-                     const std::int64_t left = c * columns / s.picture_columns,
-                                        right = (c + 1) * columns / s.picture_columns;
-                     double sum = 0;
-                     for (std::int64_t i = top; i < bottom; ++i) {
-                       const T* row = x + i * columns;
-#pragma omp simd reduction(+ : sum)
-                       for (std::int64_t j = left; j < right; ++j) sum += static_cast<double>(row[j]);
-                     }
-                     s.picture[static_cast<std::size_t>(r * s.picture_columns + c)] =
-                         static_cast<float>(sum / static_cast<double>((bottom - top) * (right - left)));
-                   }
-                 }
-               });
+  const std::int64_t grain = std::max<std::int64_t>(1, piece * s.picture_rows / (rows * columns));
+  parallel_for(s.picture_rows, grain, [&](std::int64_t begin, std::int64_t end) {
+    std::vector<double> sums(static_cast<std::size_t>(columns));  // down a cell's rows
+    double* const sum = sums.data();
+    for (std::int64_t r = begin; r < end; ++r) {
+      const std::int64_t top = r * rows / s.picture_rows, bottom = (r + 1) * rows / s.picture_rows;
+      std::fill(sums.begin(), sums.end(), 0.0);
+      for (std::int64_t i = top; i < bottom; ++i) {
+        const T* row = x + i * columns;
+#pragma omp simd
+        for (std::int64_t j = 0; j < columns; ++j) sum[j] += static_cast<double>(row[j]);
+      }
+      for (std::int64_t c = 0; c < s.picture_columns; ++c) {
+        const std::int64_t left = c * columns / s.picture_columns, right = (c + 1) * columns / s.picture_columns;
+        double all = 0;
+        for (std::int64_t j = left; j < right; ++j) all += sum[j];
+        s.picture[static_cast<std::size_t>(r * s.picture_columns + c)] =
+            static_cast<float>(all / static_cast<double>((bottom - top) * (right - left)));
+      }
+    }
+  });
 }
 
 /// An element to measure from: the first that is finite.
@@ -127,7 +127,7 @@ double origin_of(const T* x, std::int64_t n) {
 }
 
 template <class T>
-Summary summary_of(const Tensor& dense) {
+Summary numbers_of(const Tensor& dense) {
   Summary s;
   const auto* x = static_cast<const T*>(dense.raw());
   const std::int64_t n = dense.numel(), pieces = (n + piece - 1) / piece;
@@ -153,26 +153,60 @@ Summary summary_of(const Tensor& dense) {
     s.std = std::sqrt(std::max(0.0, all.squares / count - offset * offset));
     s.norm = std::sqrt(std::max(0.0, all.squares + 2 * origin * all.sum + count * origin * origin));
     if (!std::isfinite(s.norm) || !std::isfinite(s.std)) scaled(x, n, finite, s);
-    histogram(x, n, s);
+    s.histogram_low = s.min, s.histogram_high = s.max;
   }
-  const std::int64_t columns = dense.rank() == 0 ? 1 : dense.shape()[dense.rank() - 1];
-  picture(x, columns == 0 ? 0 : n / columns, columns, s);
   return s;
+}
+
+std::int64_t columns_of(const Shape& shape) { return shape.rank() == 0 ? 1 : shape[shape.rank() - 1]; }
+
+template <class T>
+void draw_dense(Summary& s, const Tensor& dense) {
+  const auto* x = static_cast<const T*>(dense.raw());
+  const std::int64_t n = dense.numel(), columns = columns_of(dense.shape());
+  if (s.nans + s.infinities < n) histogram(x, n, s);
+  picture(x, columns == 0 ? 0 : n / columns, columns, s);
+}
+
+/// F<T>(...) for the element type.
+template <class F>
+auto by_type(DType t, F&& call) {
+  switch (t) {
+    case DType::float32: return call(float{});
+    case DType::float64: return call(double{});
+    case DType::int64: return call(std::int64_t{});
+    case DType::int32: return call(std::int32_t{});
+    case DType::boolean: break;
+  }
+  return call(bool{});
 }
 
 }  // namespace
 
-Summary summarise(const Tensor& x) {
+Summary summarise_numbers(const Tensor& x) {
   const NoGrad off;
   const Tensor dense = contiguous(x);
-  switch (x.dtype()) {
-    case DType::float32: return summary_of<float>(dense);
-    case DType::float64: return summary_of<double>(dense);
-    case DType::int64: return summary_of<std::int64_t>(dense);
-    case DType::int32: return summary_of<std::int32_t>(dense);
-    case DType::boolean: break;
-  }
-  return summary_of<bool>(dense);
+  Summary s = by_type(x.dtype(), [&](auto element) { return numbers_of<decltype(element)>(dense); });
+  size_picture(s, x.shape());
+  return s;
+}
+
+void size_picture(Summary& s, const Shape& shape) {
+  const std::int64_t columns = columns_of(shape);
+  s.picture_rows = std::min(columns == 0 ? 0 : numel(shape) / columns, most_cells);
+  s.picture_columns = std::min(columns, most_cells);
+}
+
+void draw(Summary& s, const Tensor& x) {
+  const NoGrad off;
+  const Tensor dense = contiguous(x);
+  by_type(x.dtype(), [&](auto element) { draw_dense<decltype(element)>(s, dense); });
+}
+
+Summary summarise(const Tensor& x) {
+  Summary s = summarise_numbers(x);
+  draw(s, x);
+  return s;
 }
 
 }  // namespace attune

@@ -8,18 +8,44 @@
 #include "autograd/ops/movement.h"
 #include "autograd/runtime/error.h"
 #include "autograd/tape/modes.h"
+#include "autograd/trace/internal/summary.h"
 
 namespace attune {
 
+namespace {
+
+/// Whether x's elements lie without gaps, in whatever order: another such view of as many has the same ones.
+bool without_gaps(const Tensor& x) {
+  std::vector<std::pair<std::int64_t, std::int64_t>> axes;  // stride, size
+  for (int a = 0; a < x.rank(); ++a)
+    if (x.shape()[a] != 1) axes.emplace_back(x.strides()[a], x.shape()[a]);
+  std::sort(axes.begin(), axes.end());
+  std::int64_t next = 1;
+  for (const auto& [stride, size] : axes) {
+    if (stride != next) return false;
+    next *= size;
+  }
+  return true;
+}
+
+}  // namespace
+
 int Values::add(const Tensor& x) {
   if (!x.defined()) return -1;
-  for (int known : by_place_[x.raw()]) {
-    const Tensor& y = recording_.values[static_cast<std::size_t>(known)].whole;
-    if (y.shape() == x.shape() && y.strides() == x.strides() && y.dtype() == x.dtype()) return known;
+  const RecordedValue* other_view = nullptr;
+  std::vector<int>& here = by_place_[x.raw()];
+  for (int known : here) {
+    const RecordedValue& v = recording_.values[static_cast<std::size_t>(known)];
+    const Tensor& y = v.whole;
+    if (y.dtype() != x.dtype()) continue;
+    if (y.shape() == x.shape() && y.strides() == x.strides()) return known;
+    if (y.numel() == x.numel() && without_gaps(x) && without_gaps(y)) other_view = &v;
   }
   const int number = static_cast<int>(recording_.values.size());
-  recording_.values.push_back({x.shape(), x.dtype(), summarise(x), x, {}});
-  by_place_[x.raw()].push_back(number);
+  Summary s = other_view ? other_view->summary : summarise_numbers(x);
+  size_picture(s, x.shape());
+  recording_.values.push_back({x.shape(), x.dtype(), std::move(s), x, {}});
+  here.push_back(number);
   added_.push_back(x);
   return number;
 }
@@ -49,7 +75,9 @@ void Values::settle() {
   std::int64_t spent = 0;
   for (RecordedValue* v : whole) {
     spent += bytes(v);
-    v->whole = spent > budget_ ? Tensor() : v->whole;
+    if (spent <= budget_) continue;
+    draw(v->summary, v->whole);
+    v->whole = Tensor();
   }
   // What is new may be the program's own memory, which it will change.
   for (const auto& [place, numbers] : by_place_)
