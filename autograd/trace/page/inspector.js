@@ -75,7 +75,7 @@ export class Inspector extends NodeParts {
       this.accumulators(node, step),
       this.check(node),
     );
-    this.element.scrollTop = same ? top : 0;
+    if (top > 0) this.element.scrollTop = same ? top : 0;
     if (focused)
       [...this.element.querySelectorAll("[aria-label]")]
         .find((each) => each.getAttribute("aria-label") === focused)

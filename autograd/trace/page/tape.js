@@ -10,6 +10,7 @@ export class Tape {
   constructor(state) {
     this.state = state;
     this.models = new Map(); // folding, by pass
+    this.narrow = matchMedia("(max-width: 700px)");
     this.window = h("div", { class: "tape-window" });
     this.space = h("div", { class: "tape-space", role: "presentation" }, this.window);
     this.scroller = h(
@@ -46,10 +47,10 @@ export class Tape {
   }
 
   get height() {
-    return matchMedia("(max-width: 700px)").matches ? 48 : 32;
+    return this.narrow.matches ? 48 : 32;
   }
   get laneCount() {
-    return matchMedia("(max-width: 700px)").matches ? 3 : 7;
+    return this.narrow.matches ? 3 : 7;
   }
 
   changed(what) {

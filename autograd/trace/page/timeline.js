@@ -99,7 +99,7 @@ export class Timeline {
     if (position === 0) return `before the first of ${count(pass.size, "operation")}`;
     if (position <= pass.size) return `forward ${position} of ${pass.size}`;
     const step = position - pass.size;
-    const ended = step === pass.steps && pass.error ? `, ended early: ${pass.error}` : "";
+    const ended = step === pass.steps && pass.error ? ", ended early" : "";
     return `backward ${step} of ${pass.steps}${ended}`;
   }
 

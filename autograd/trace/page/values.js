@@ -211,5 +211,6 @@ export function histogram(value) {
       ),
     ),
     h("div", { class: "ends" }, numberText(low, "float64", 8), numberText(high, "float64", 8)),
+    value.whole ? null : h("p", { class: "quiet" }, "of at most some thousand elements, from all over"),
   );
 }

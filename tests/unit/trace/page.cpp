@@ -3,7 +3,6 @@
 
 #include <doctest/doctest.h>
 
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -13,7 +12,6 @@
 #include "autograd/ops/create.h"
 #include "autograd/runtime/error.h"
 #include "autograd/trace/internal/page_data.h"
-#include "autograd/trace/internal/run_tool.h"
 #include "autograd/trace/layout.h"
 
 using namespace attune;
@@ -160,14 +158,12 @@ TEST_CASE("page: the levels of a graph, with repeated blocks folded") {
 }
 
 TEST_CASE("page: Graphviz places the boxes beside each other") {
-  if (!run_tool({"dot", "-V"}, "", 10)) {
+  std::vector<GraphLevel> levels = graph_levels(blocks());
+  if (!lay_out(levels)) {
     MESSAGE("dot is not installed");
-    std::vector<GraphLevel> levels = graph_levels(blocks());
-    CHECK(!lay_out(levels));
+    for (const GraphLevel& level : levels) CHECK(!level.laid_out);
     return;
   }
-  std::vector<GraphLevel> levels = graph_levels(blocks());
-  REQUIRE(lay_out(levels));
   for (const GraphLevel& level : levels) {
     CHECK(level.laid_out);
     for (const GraphLine& line : level.lines) CHECK((line.points.size() % 3 == 1 && line.points.size() >= 4));
@@ -185,15 +181,4 @@ TEST_CASE("page: Graphviz places the boxes beside each other") {
   CHECK(lay_out(too_large, 3));
   CHECK(!level_of(too_large, "").laid_out);
   CHECK(level_of(too_large, "head").laid_out);
-}
-
-TEST_CASE("page: a tool gets its input, and does not keep us") {
-  const std::string long_text(300000, 'x');
-  CHECK(run_tool({"cat"}, long_text, 20) == long_text);
-  CHECK(!run_tool({"attune-no-such-program"}, "", 5));
-  CHECK(!run_tool({"false"}, "", 5));
-  CHECK(run_tool({"true"}, long_text, 5) == "");  // it reads nothing, and that is no signal to us
-  const auto begin = std::chrono::steady_clock::now();
-  CHECK(!run_tool({"sleep", "30"}, "", 0.2));
-  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(10));
 }
