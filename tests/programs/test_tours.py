@@ -15,6 +15,8 @@ import tempfile
 BLOCK = re.compile(r"^```transcript\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROMPT = re.compile(r"^(?:[a-z_]+ )*\d+/\d+> |^> ", re.MULTILINE)
 NUMBER = re.compile(r"(?<![\w.%])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+# Which of the two an operation is, the processor says.
+AS_ITS_PARTS = re.compile(r"bit for bit the same|apart by \S+ of the norm:\s+rounding in\s+another\s+order")
 COLUMNS, RELATIVE, ABSOLUTE, LONGEST_PROGRAM = "96", 2e-3, 2e-6, 60
 
 
@@ -30,6 +32,7 @@ def same_number(a, b):
 
 def differing(said, shown):
     """What differs first, or None."""
+    said, shown = (AS_ITS_PARTS.sub("as its parts", t) for t in (said, shown))
     said_numbers, shown_numbers = NUMBER.findall(said), NUMBER.findall(shown)
     said_text, shown_text = (NUMBER.sub("0", t).split() for t in (said, shown))
     for a, b in zip(said_text + ["(end)"], shown_text + ["(end)"]):
