@@ -13,8 +13,8 @@
 
 namespace attune {
 
-/// A backward pass whose steps can be taken, undone and taken again. Going back, every gradient (grad() of leaves and of
-/// tensors that retain_grad()) becomes bit for bit what it was: nothing is subtracted, the earlier tensor returns. A
+/// A backward pass whose steps can be taken, undone and taken again. Going back, every gradient (grad() of leaves and
+/// of tensors that retain_grad()) becomes bit for bit what it was: nothing is subtracted, the earlier tensor returns. A
 /// step that was taken before is not run again: its results come back. What each step received and sent stands in the
 /// node's trace()->step. Nodes that were recorded under Tracing also show their inputs and replay.
 ///
