@@ -36,6 +36,40 @@ def npy(descr, shape, data, fortran=False, version=1):
 put("safetensors", "plain", safetensors({"a": ("F32", [2], bytes(8)), "b": ("BOOL", [1, 2], b"\0\1")}, {"k": "v"}))
 put("safetensors", "types", safetensors({t: (t, [1], bytes(8)[:n]) for t, n in [("F16", 2), ("U64", 8), ("C64", 8)]}))
 put("safetensors", "none", safetensors({}))
+values = [
+    {"shape": [2], "dtype": "float32", "min": 1, "max": 2, "mean": 1.5, "std": 0.5, "norm": "nan"}
+    | {"zeros": 0, "nans": 0, "infinities": 0, "slices": ["[0]"]},
+    {"shape": [], "dtype": "float64"},
+    {"shape": [40, 9], "dtype": "int64", "whole": False, "min": 0, "max": 0, "mean": 0, "std": 0, "norm": 0}
+    | {"zeros": 360, "nans": 0, "infinities": 0, "histogram": {"low": 0, "high": 0, "counts": [360]}}
+    | {"picture": {"rows": 1, "columns": 2, "cells": [0, 1]}},
+]
+nodes = [
+    {"sequence": 1, "operation": "leaf", "label": "x", "leaf": True, "outputs": [0]},
+    {
+        "sequence": 2,
+        "operation": "sum",
+        "module": "m",
+        "site": "a.cpp:1",
+        "rule": "dx = dy",
+        "arguments": [["axes", "[]"]],
+    }
+    | {"stack": [{"module": "m", "name": "sum", "site": "a.cpp:1"}], "saved": [["x", 0]], "outputs": [1], "parts": 0}
+    | {"inputs": [{"name": "x", "node": 0, "value": 0, "differentiable": True, "rule": "dx = dy", "words": "a\nb"}]},
+]
+steps = [
+    {"node": 1, "received": [1], "returned": [0], "sent": [0], "arrivals": [{"value": 1}]},
+    {"node": 0, "arrivals": [{"from": 1, "value": 0, "k": 1, "n": 2}], "grads": [{"before": -1, "after": 0}]},
+]
+a_pass = {"number": 1, "site": "a.cpp:2", "root": 1, "loss": 3, "error": "", "nodes": nodes, "steps": steps}
+a_pass["updates"] = [{"node": 0, "before": 0, "after": 0, "change": 0, "ratio": 0.1}]
+progress = {"number": 1, "loss": 3, "gradient_norms": {"x": 1}, "update_ratios": {"x": 0.1}}
+trace = {"format": "attune-trace", "version": 1, "program": "p", "summarised": 1, "sources": {"a.cpp": {"1": "x"}}}
+trace |= {"values": values, "passes": [a_pass], "parts": [a_pass], "progress": [progress]}
+text = json.dumps(trace, separators=(",", ":"))
+tensors = {"v0": ("F32", [2], bytes(8)), "v0[0]": ("F32", [], bytes(4)), "v1": ("F64", [], bytes(8))}
+put("trace", "json", text)
+put("trace", "file", safetensors(tensors, {"attune.trace": text}))
 put("npy", "plain", npy("<f4", "(2, 3)", bytes(24)))
 put("npy", "fortran", npy(">i2", "(2, 3)", bytes(12), True, 2))
 put("npy", "scalar", npy("|b1", "()", b"\1", False, 3))

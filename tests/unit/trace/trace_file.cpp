@@ -90,6 +90,13 @@ TEST_CASE("trace: JSON that is no trace is refused with what is wrong") {
   refused(changed("\"steps\":[", "\"steps\":{\"a\":["), "no JSON");
 }
 
+TEST_CASE("trace: what the fuzzer starts from is a trace") {
+  const Recording r = load_trace(ATTUNE_TEST_DATA "/fuzz/trace/file");
+  CHECK(r.passes.at(0).nodes.at(1).inputs.at(0).words == "a\nb");
+  CHECK(r.values.at(0).slices.size() == 1);
+  CHECK(parsed(io::read_text(ATTUNE_TEST_DATA "/fuzz/trace/json")).progress.size() == 1);
+}
+
 TEST_CASE("trace: another safetensors file is no trace") {
   const Folder folder;
   const std::string path = folder / "weights.safetensors";
