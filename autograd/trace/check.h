@@ -9,6 +9,7 @@
 
 namespace attune {
 
+/// What finite differences say of a node's rule.
 struct NodeCheck {
   enum class Verdict : std::uint8_t {
     right,        ///< every element that was looked at agrees
@@ -28,6 +29,7 @@ struct NodeCheck {
   std::string why;
 };
 
+/// How closely a rule is looked at.
 struct NodeCheckOptions {
   std::int64_t elements =
       256;                 ///< compared one by one, an input; beyond, a sample of them, and directions for the rest

@@ -11,6 +11,7 @@
 
 namespace attune {
 
+/// How a pass is stepped through: by whose commands, and where the answers go.
 struct StepOptions {
   /// Of the pass: cotangent, retain_graph, create_graph.
   BackwardOptions backward{};

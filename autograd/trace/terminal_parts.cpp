@@ -101,10 +101,11 @@ void enter(Session& s, std::size_t position) {
 
 void step(Session& s, const Words& w) {
   if (w.size() > 1) throw Refusal("`step` or `step NODE`");
-  if (!w.empty()) return enter(s, s.place(w[0]).position);
   Pass& p = s.pass();
   const std::size_t none = p.tape().size();
   const std::size_t to = p.undone == 0 ? p.next().value_or(none) : none;
+  if (!w.empty())
+    if (const std::size_t asked = s.place(w[0]).position; asked != to) return enter(s, asked);
   if (to == none || p.kind == Pass::Kind::parts) return next(s, {});
   const Node& node = p.tape()[to];
   if (node.trace() && node.trace()->composed) {

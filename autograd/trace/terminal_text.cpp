@@ -241,6 +241,7 @@ std::string heatmap(const Tensor& x, const Style& style) {
   bool missing = false;
   for (double v : g.cells) std::isnan(v) ? void(missing = true) : void(most = std::max(most, std::abs(v)));
   const auto cell = [&](std::int64_t i, std::int64_t j) { return g.cells[static_cast<std::size_t>(i * g.across + j)]; };
+  const bool wide = 2 * g.across <= style.width - 4;
   std::string text;
   if (style.colour) {
     for (std::int64_t i = 0; i < g.rows; i += 2) {
@@ -249,7 +250,7 @@ std::string heatmap(const Tensor& x, const Style& style) {
         text += fmt::format("\033[38;5;{}m", colour_of(cell(i, j), most));
         text +=
             i + 1 < g.rows ? fmt::format("\033[48;5;{}m", colour_of(cell(i + 1, j), most)) : std::string("\033[49m");
-        text += "\u2580";
+        text += wide ? "\u2580\u2580" : "\u2580";
       }
       text += "\033[0m\n";
     }

@@ -146,6 +146,7 @@ TEST_CASE("terminal: step goes into the parts of a fused operation, and finish c
   CHECK_HOLDS(t, "linear 0/");
   CHECK_HOLDS(t, "What they sent, and what the operation's own rule sends:");
   CHECK((holds(t, "bit for bit the same") || holds(t, "rounding in another order")));
+  CHECK_HOLDS(stepped(loss, "until %5\nstep %4\n"), "Into %4 linear");  // whose step comes next
   CHECK_HOLDS(small("step\n"), "sum has no parts to step into.");
   CHECK_HOLDS(small("step a\n"), "a is a leaf: it has no parts");
   CHECK_HOLDS(small("finish\n"), "this is not inside of one");
