@@ -87,37 +87,38 @@ void change(const char* name, const char* instead, Tensor& x, const Operand& y,
   copy_(x, values);
 }
 
+/// A handle to a recorded result comes to mean x op y, which is recorded too; other tensors change in place.
+Tensor& update(const char* name, const char* instead, Tensor& x, const Operand& y,
+               Tensor (*f)(const Operand&, const Operand&, Here)) {
+  if (!x.defined() || !x.requires_grad() || x.is_leaf() || !grad_enabled()) {
+    change(name, instead, x, y, f);
+    return x;
+  }
+  const Op op{name, y.here()};
+  if (y.tensor()) op.check_defined(*y.tensor());
+  Tensor result = f(x, y, y.here());
+  if (result.shape() != x.shape())
+    op.fail_shape("the right side " + (y.tensor() ? y.tensor()->shape().str() : "[]") + " does not broadcast to " +
+                  x.shape().str());
+  return x = std::move(result);
+}
+
 Tensor both(const Operand& a, const Operand& b, Here) { return a & b; }
 Tensor either(const Operand& a, const Operand& b, Here) { return a | b; }
 
 }  // namespace
 
-Tensor& operator+=(Tensor& x, const Operand& y) { return change("+=", "write x = x + y", x, y, add), x; }
-Tensor& operator-=(Tensor& x, const Operand& y) { return change("-=", "write x = x - y", x, y, sub), x; }
-Tensor& operator*=(Tensor& x, const Operand& y) { return change("*=", "write x = x * y", x, y, mul), x; }
-Tensor& operator/=(Tensor& x, const Operand& y) { return change("/=", "write x = x / y", x, y, div), x; }
+Tensor& operator+=(Tensor& x, const Operand& y) { return update("+=", "write x = x + y", x, y, add); }
+Tensor& operator-=(Tensor& x, const Operand& y) { return update("-=", "write x = x - y", x, y, sub); }
+Tensor& operator*=(Tensor& x, const Operand& y) { return update("*=", "write x = x * y", x, y, mul); }
+Tensor& operator/=(Tensor& x, const Operand& y) { return update("/=", "write x = x / y", x, y, div); }
 Tensor& operator&=(Tensor& x, const Operand& y) { return change("&=", "write x = x & y", x, y, both), x; }
 Tensor& operator|=(Tensor& x, const Operand& y) { return change("|=", "write x = x | y", x, y, either), x; }
-Tensor operator+=(Tensor&& x, const Operand& y) { return x += y; }
-Tensor operator-=(Tensor&& x, const Operand& y) { return x -= y; }
-Tensor operator*=(Tensor&& x, const Operand& y) { return x *= y; }
-Tensor operator/=(Tensor&& x, const Operand& y) { return x /= y; }
+Tensor operator+=(Tensor&& x, const Operand& y) { return change("+=", "write x = x + y", x, y, add), x; }
+Tensor operator-=(Tensor&& x, const Operand& y) { return change("-=", "write x = x - y", x, y, sub), x; }
+Tensor operator*=(Tensor&& x, const Operand& y) { return change("*=", "write x = x * y", x, y, mul), x; }
+Tensor operator/=(Tensor&& x, const Operand& y) { return change("/=", "write x = x / y", x, y, div), x; }
 Tensor operator&=(Tensor&& x, const Operand& y) { return x &= y; }
 Tensor operator|=(Tensor&& x, const Operand& y) { return x |= y; }
-
-void Tensor::operator=(const Operand& values) && {
-  const Op op{"x[...] =", values.here()};
-  check_recorded(op, *this, values, "index_put, slice_scatter and where are recorded");
-  Tensor& view = *this;
-  if (!values.tensor()) {
-    fill_(view, values.scalar());
-    return;
-  }
-  op.check_defined(*values.tensor());
-  const Shape& from = values.tensor()->shape();
-  if (Shape joint; !broadcast(shape(), from, joint) || joint != shape())
-    op.fail_shape("the right side " + from.str() + " does not broadcast to " + shape().str());
-  copy_(view, *values.tensor());
-}
 
 }  // namespace attune

@@ -25,9 +25,10 @@ Tensor operator|(const Operand& a, const Operand& b);
 Tensor operator^(const Operand& a, const Operand& b);  ///< exclusive or
 
 // In place, as add_ and mul_ (inplace.h): y broadcasts to x and has its dtype or is a scalar. No change in place is on
-// the tape, so these throw GradError if a gradient would be lost: for a recorded x, for a leaf that requires a gradient
-// outside of NoGrad, and for a y that requires one outside of NoGrad. Where a gradient shall flow, `x = x + y` is
-// recorded. The second forms are for views: `x[0] += 1`.
+// the tape, so these throw GradError if a gradient would be lost: for a leaf that requires a gradient and for a y that
+// requires one outside of NoGrad, and for a view of a recorded tensor. Where a gradient shall flow, `x = x + y` is
+// recorded; a handle to a recorded result takes `x += y` to mean just that: it holds the new result, other handles the
+// old one. The second forms are for views: `x[0] += 1`.
 Tensor& operator+=(Tensor& x, const Operand& y);
 Tensor& operator-=(Tensor& x, const Operand& y);
 Tensor& operator*=(Tensor& x, const Operand& y);
