@@ -197,7 +197,8 @@ Place Session::place(const std::string& word) {
     if (p.labels.named(i)) names.push_back(p.labels.of(i));
   const std::string near = nearest(word, names);
   throw Refusal("there is no node \"" + cut(word, 40) + "\"" +
-                (near.empty() ? "; `list` shows nodes, %0 to %" + std::to_string(n - 1) + " name them all"
+                (near.empty() ? " here, where all is from which the loss was computed; `list` shows nodes, %0 to %" +
+                                    std::to_string(n - 1) + " name them all"
                               : "; did you mean " + near + "?"));
 }
 

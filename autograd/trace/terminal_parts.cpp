@@ -76,6 +76,10 @@ void enter(Session& s, std::size_t position) {
     const StackAgain stack(*trace);
     outputs = trace->composed(inputs);
   }
+  // The variable of the operation's line is that of a later result, not of this one.
+  if (name.starts_with('%'))
+    for (const Tensor& y : outputs)
+      if (y.defined() && y.node() && !y.node()->is_leaf()) attune::name(y, "result");
   const auto [root, cotangent] = [&] {
     const Tracing on;
     const EnableGrad grad;

@@ -227,7 +227,8 @@ void info(Session& s, const Words& w) {
       users += (users.empty() ? "" : ", ") + p.labels.of(u.user) + " " + p.tape()[u.user].name();
   line("used by", users);
   if (trace && !trace->saved.empty())
-    line("saved", fmt::format("{} tensors; `print {} saved K`", trace->saved.size(), p.labels.of(at.position)));
+    line("saved", fmt::format("{} tensor{}; `print {} saved K`", trace->saved.size(),
+                              trace->saved.size() == 1 ? "" : "s", p.labels.of(at.position)));
   if (trace && trace->composed) line("parts", fmt::format("`step {}` goes into them", p.labels.of(at.position)));
   const std::int64_t step = p.stepper.step_of(&node);
   line("step", p.taken(at.position) ? fmt::format("{}, taken", step + 1) : "not taken yet");

@@ -115,6 +115,10 @@ TEST_CASE("trace: a tape is a table: aligned, by module, with both lines; a long
   const std::string whole = text(0);
   CHECK(contains(whole, "up:\n  %4"));
   CHECK(contains(whole, "linear(x = const [4, 2], w = up.weight, bias = up.bias)"));
+  {
+    const Tracing on;
+    CHECK(contains(Tape::of(sum(model(ones({2, 2})))).str(), "linear(x = [[1, 1], [1, 1]], w = up.weight"));
+  }
   CHECK(contains(whole, "labels.cpp:" + std::to_string(line) + " > labels.cpp:"));
   std::size_t column = std::string::npos;  // of the operations
   for (std::size_t at = 0; at < whole.size(); at = whole.find('\n', at) + 1) {

@@ -147,6 +147,13 @@ TEST_CASE("terminal: step goes into the parts of a fused operation, and finish c
   CHECK_HOLDS(t, "What they sent, and what the operation's own rule sends:");
   CHECK((holds(t, "bit for bit the same") || holds(t, "rounding in another order")));
   CHECK_HOLDS(stepped(loss, "until %5\nstep %4\n"), "Into %4 linear");  // whose step comes next
+  // On the line of `hidden = relu(up(x))` the relu is called hidden; the last of up's parts is not.
+  {
+    const Tracing on;
+    const Tensor x = ones({1, 2});
+    const Tensor hidden = relu(linear(x, ones({3, 2}).requires_grad_()));
+    CHECK_HOLDS(stepped(sum(hidden), "n 3\nstep %1\nq\n"), "next result matmul(");
+  }
   CHECK_HOLDS(small("step\n"), "sum has no parts to step into.");
   CHECK_HOLDS(small("step a\n"), "a is a leaf: it has no parts");
   CHECK_HOLDS(small("finish\n"), "this is not inside of one");

@@ -39,7 +39,7 @@ TEST_CASE("terminal: wrong commands are answered with the nearest right one") {
   CHECK_HOLDS(small("replay\n"), "nothing is changed");
   CHECK_HOLDS(small("page\n"), "nobody here writes");
   CHECK_HOLDS(small("help nxt\n"), "did you mean `next`?");
-  CHECK_HOLDS(small("why q\n"), "there is no node \"q\"");
+  CHECK_HOLDS(small("why q\n"), "there is no node \"q\" here, where all is from which the loss was computed; `list`");
 }
 
 TEST_CASE("terminal: help names every command, and says more about each") {
