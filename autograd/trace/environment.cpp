@@ -107,7 +107,9 @@ class WholeProgram final : public BackwardWatcher {
       } catch (const Error& e) {
         refuse("ATTUNE_TRACE", trace_path_, e.what());
       }
-      recorder_.emplace(recorder_options());
+      RecorderOptions o = recorder_options();
+      if (ends_with(trace_path_, ".html")) o.check_seconds = 2;
+      recorder_.emplace(std::move(o));
     }
     if (step) start_terminal();
     backward_watcher.store(this);

@@ -43,6 +43,7 @@ std::string nodes_json(const RecordedPass& pass, Texts& texts) {
   out += "," + column("saved", [&](const Node& n) {
            return list(n.saved, [&](const auto& s) { return texts.of(s.first) + "," + integer(s.second); });
          });
+  out += "," + column("check", [&](const Node& n) { return texts.of(n.check); });
   return out + "," + column("parts", [](const Node& n) { return integer(n.parts); }) + "}";
 }
 

@@ -1,6 +1,7 @@
 #include "autograd/trace/internal/record_pass.h"
 
 #include <algorithm>
+#include <chrono>
 #include <limits>
 #include <unordered_map>
 
@@ -9,6 +10,7 @@
 #include "autograd/tape/modes.h"
 #include "autograd/tape/sweep.h"
 #include "autograd/tape/tracing.h"
+#include "autograd/trace/check.h"
 #include "autograd/trace/internal/words.h"
 
 namespace attune {
@@ -61,6 +63,7 @@ class PassRecorder {
         values_(values),
         recording_(recording),
         options_(options),
+        check_seconds_(options.check_seconds),
         words_(tape_) {}
 
   RecordedPass run(const Tensor& root) {
@@ -127,6 +130,7 @@ class PassRecorder {
     if (t)
       for (const Tensor& x : t->saved) r.saved.emplace_back(name_of_saved(*t, inputs, x), values_.add(x));
     if (t && t->composed) r.parts = parts_of(n);
+    if (t && t->replay && is_small(*t)) r.check = checked(n, inputs);
     return r;
   }
 
@@ -171,12 +175,28 @@ class PassRecorder {
     return r;
   }
 
+  bool is_small(const Trace& t) const {
+    std::int64_t elements = 0;
+    for (const Tensor& x : t.inputs) elements += x.defined() ? x.numel() : 0;
+    return elements <= options_.largest_parts;
+  }
+
+  /// The node's rule beside finite differences, while there is time.
+  std::string checked(const Node& n, const std::vector<InputLabel>& inputs) {
+    using Clock = std::chrono::steady_clock;
+    if (check_seconds_ <= 0) return "";
+    const auto begin = Clock::now();
+    const NodeCheck check = check_node(n, {.elements = 8, .seconds = std::min(check_seconds_, 0.1)});
+    check_seconds_ -= std::chrono::duration<double>(Clock::now() - begin).count();
+    std::vector<std::string> names;
+    for (const InputLabel& i : inputs) names.push_back(i.parameter);
+    return check.verdict == NodeCheck::Verdict::not_checked ? "" : to_string(check, names);
+  }
+
   /// The node's composed form as a tape of its own, run with the node's inputs and the gradients that it received.
   int parts_of(const Node& n) {
     const Trace& t = *n.trace();
-    std::int64_t elements = 0;
-    for (const Tensor& x : t.inputs) elements += x.defined() ? x.numel() : 0;
-    if (elements > options_.largest_parts || std::string(n.name()) == "linear") return -1;
+    if (!is_small(t) || std::string(n.name()) == "linear") return -1;
     Tensors inputs;
     const std::vector<InputLabel> labels = labels_.inputs(tape_.index_of(&n));
     for (std::size_t k = 0; k < t.inputs.size(); ++k) {
@@ -193,7 +213,7 @@ class PassRecorder {
       if (ran(n) && o < t.step.received.size())
         run_backward(outputs[o], {.gradient = t.step.received[o], .retain_graph = true}, {});
       const Labels names(Tape::of(outputs[o]));
-      RecordedPass parts = PassRecorder(names, values_, recording_, {false, 0}).run(outputs[o]);
+      RecordedPass parts = PassRecorder(names, values_, recording_, {false, 0, 0}).run(outputs[o]);
       recording_.parts.push_back(std::move(parts));
       return static_cast<int>(recording_.parts.size()) - 1;
     }
@@ -205,6 +225,7 @@ class PassRecorder {
   Values& values_;
   Recording& recording_;
   PassOptions options_;
+  double check_seconds_;
   WordsOnTape words_;
   std::uint64_t pass_ = 0;
   std::unordered_map<std::uint64_t, int> by_sequence_;

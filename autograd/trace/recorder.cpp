@@ -117,7 +117,8 @@ void Recorder::record(const Tensor& root, const std::string& error, Here here) {
   ++s.passes;
   const Tape tape = Tape::of(root);
   const Labels labels(tape);
-  RecordedPass pass = record_pass(labels, root, s.values, s.recording, {s.options.sources, s.options.largest_parts});
+  RecordedPass pass = record_pass(labels, root, s.values, s.recording,
+                                  {s.options.sources, s.options.largest_parts, s.options.check_seconds});
   pass.number = s.passes;
   pass.site = here.line ? here.str() : "";
   pass.error = error;

@@ -17,6 +17,9 @@ struct RecorderOptions {
   std::vector<std::string> slices{};
   /// Composed forms of fused operations whose inputs have at most this many elements are recorded with them.
   std::int64_t largest_parts = 1 << 15;
+  /// Rules of nodes whose inputs have at most that many elements are compared with finite differences (NodeCheck), for
+  /// so many seconds a pass, in order of execution; 0: none.
+  double check_seconds = 0;
   /// The lines around call sites go in too. ATTUNE_TRACE_SOURCE=0 says no.
   bool sources = true;
 };

@@ -66,7 +66,8 @@ struct RecordedNode {
   std::vector<RecordedInput> inputs;
   std::vector<int> outputs;                        ///< values
   std::vector<std::pair<std::string, int>> saved;  ///< what it calls them, values
-  int parts = -1;  ///< of a fused operation: index into Recording::parts of its composed form; -1: none
+  std::string check;  ///< its rule beside finite differences, "right: 12 elements": see NodeCheck; "" if not compared
+  int parts = -1;     ///< of a fused operation: index into Recording::parts of its composed form; -1: none
 };
 
 /// A gradient that came to a node.

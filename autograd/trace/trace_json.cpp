@@ -153,6 +153,7 @@ void write(Writer& w, const RecordedNode& n, std::size_t position) {
     w.value(s.second);
     w.close(']');
   });
+  w.unless(none, "check", n.check);
   w.unless(-1, "parts", n.parts);
   w.close('}');
 }

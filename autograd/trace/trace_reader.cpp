@@ -164,6 +164,7 @@ struct PassReader {
       if (!s.is_array() || s.size() != 2 || !s[0].is_string()) fail("a saved tensor is no pair of name and value");
       n.saved.emplace_back(s[0].get<std::string>(), value(s[1], "saved"));
     });
+    n.check = text_or(j, "check", "");
     n.parts = static_cast<int>(whole_or(j, "parts", -1, -1, parts - 1));
     return n;
   }

@@ -12,6 +12,7 @@ namespace attune {
 struct PassOptions {
   bool sources = true;
   std::int64_t largest_parts = 0;  ///< 0: no composed forms
+  double check_seconds = 0;        ///< 0: no rule is compared with finite differences
 };
 
 /// Nodes and steps of the traced pass that ran from root last, its tensors among `values`, the lines of its call sites

@@ -218,7 +218,7 @@ class Pass {
       outputs: this.outputs(i),
       saved: chunks(this.json.nodes.saved[i], 2).map(([name, value]) => ({ name: texts[name], value })),
       parts: this.json.nodes.parts[i],
-      check: this.json.nodes.check?.[i] || null,
+      check: this.text("check", i),
     };
   }
 
