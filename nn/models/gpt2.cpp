@@ -58,13 +58,14 @@ double Gpt2Config::output_std() const { return std / std::sqrt(2.0 * static_cast
 Gpt2::SelfAttention::SelfAttention(const Gpt2Config& c, std::int64_t layer, Here here)
     : Module(here), config(c), scale(attention_scale(c, layer)) {}
 
-Tensor Gpt2::SelfAttention::operator()(const Tensor& x, const Tensor& attention_mask) const {
-  const Tensors qkv = chunk(c_attn(x), 3, 2);  // queries, keys, values
+Tensor Gpt2::SelfAttention::operator()(const Tensor& x, const Tensor& attention_mask, Here here) const {
+  const Scope scope(*this, "SelfAttention", here);
+  const Tensors qkv = chunk(c_attn(scope.in(x)), 3, 2);  // queries, keys, values
   const AttentionOptions o{.attention_mask = attention_mask,
                            .causal = true,
                            .scale = scale,
                            .dropout = training() ? config.attention_dropout : 0};
-  return c_proj(multihead_attention(qkv[0], qkv[1], qkv[2], config.heads, o).output);
+  return scope.out(c_proj(multihead_attention(qkv[0], qkv[1], qkv[2], config.heads, o).output));
 }
 
 Gpt2::Gpt2(const Gpt2Config& c, Here here) : Module(here), config(checked({"Gpt2", *this}, c)) {

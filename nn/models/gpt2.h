@@ -69,7 +69,7 @@ struct Gpt2 : Module {
 
   struct SelfAttention : Module {
     SelfAttention(const Gpt2Config& c, std::int64_t layer, Here here = Here::current());
-    Tensor operator()(const Tensor& x, const Tensor& attention_mask) const;
+    Tensor operator()(const Tensor& x, const Tensor& attention_mask, Here here = Here::current()) const;
 
     const Gpt2Config config;
     const double scale;
@@ -79,7 +79,10 @@ struct Gpt2 : Module {
 
   struct FeedForward : Module {
     explicit FeedForward(const Gpt2Config& c, Here here = Here::current()) : Module(here), config(c) {}
-    Tensor operator()(const Tensor& x) const { return c_proj(c_fc(x)); }
+    Tensor operator()(const Tensor& x, Here here = Here::current()) const {
+      const Scope scope(*this, "FeedForward", here);
+      return scope.out(c_proj(c_fc(scope.in(x))));
+    }
 
     const Gpt2Config config;
     Projection& c_fc = child<Projection>("c_fc", config.d_model, config.d_ff, config.std, config.activation);
@@ -88,9 +91,11 @@ struct Gpt2 : Module {
 
   struct Block : Module {
     Block(const Gpt2Config& c, std::int64_t i, Here here = Here::current()) : Module(here), config(c), layer(i) {}
-    Tensor operator()(const Tensor& x, const Tensor& attention_mask) const {
+    Tensor operator()(const Tensor& input, const Tensor& attention_mask, Here here = Here::current()) const {
+      const Scope scope(*this, "Block", here);
+      const Tensor& x = scope.in(input);
       const Tensor h = x + dropout(attn(ln_1(x), attention_mask));
-      return h + dropout(mlp(ln_2(h)));
+      return scope.out(h + dropout(mlp(ln_2(h))));
     }
 
     const Gpt2Config config;

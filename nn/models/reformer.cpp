@@ -107,10 +107,12 @@ Reformer::Embeddings::Embeddings(const ReformerConfig& c, Here here) : Module(he
         &child<LearnedPositionEmbedding>("position_embeddings.embedding", c.positions, c.d_model, c.embedding_std);
 }
 
-Tensor Reformer::Embeddings::operator()(const Tensor& tokens) const {
+Tensor Reformer::Embeddings::operator()(const Tensor& input, Here here) const {
+  const Scope scope(*this, "Embeddings", here);
+  const Tensor& tokens = scope.in(input);
   if (tokens.rank() != 2) throw ShapeError("Reformer: tokens must be [batch, length], got " + tokens.shape().str());
   const std::int64_t n = tokens.size(1);
-  return dropout(words(tokens) + (axial ? (*axial)(n) : (*learned)(n)));
+  return scope.out(dropout(words(tokens) + (axial ? (*axial)(n) : (*learned)(n))));
 }
 
 Reformer::Attention::Attention(const ReformerConfig& c, ReformerAttention kind, Here here) : Module(here), config(c) {
@@ -122,14 +124,17 @@ Reformer::Attention::Attention(const ReformerConfig& c, ReformerAttention kind, 
   output = &child<Linear>("output.dense", c.heads * c.head_dim, c.d_model, LinearOptions{.bias = false});
 }
 
-LshResult Reformer::Attention::operator()(const Tensor& x, const LshCall& call) const {
-  const Tensor h = norm(x);
+LshResult Reformer::Attention::operator()(const Tensor& x, const LshCall& call, Here here) const {
+  const Scope scope(*this, "Attention", here);
+  const Tensor h = norm(scope.in(x));
   const LshResult heads = lsh ? (*lsh)(h, call) : LshResult{(*local)(h, call.key_padding_mask), {}};
-  return {dropout((*output)(heads.output)), heads.buckets};
+  return {scope.out(dropout((*output)(heads.output))), heads.buckets};
 }
 
-Tensor Reformer::FeedForward::operator()(const Tensor& x) const {
-  return in_chunks(x, config.ff_chunks, [&](const Tensor& t) { return dropout(down(dropout(up(norm(t))))); });
+Tensor Reformer::FeedForward::operator()(const Tensor& x, Here here) const {
+  const Scope scope(*this, "FeedForward", here);
+  return scope.out(
+      in_chunks(scope.in(x), config.ff_chunks, [&](const Tensor& t) { return dropout(down(dropout(up(norm(t))))); }));
 }
 
 Reformer::Encoder::Encoder(const ReformerConfig& c, Here here) : Module(here), config(c) {
@@ -147,7 +152,10 @@ std::vector<ReversibleBlock> Reformer::Encoder::blocks(const ReformerCall& call,
   return out;
 }
 
-Tensor Reformer::Head::operator()(const Tensor& x) const { return linear(x, decoder.weight, bias); }
+Tensor Reformer::Head::operator()(const Tensor& x, Here here) const {
+  const Scope scope(*this, "Head", here);
+  return scope.out(linear(scope.in(x), decoder.weight, bias));
+}
 
 Reformer::Reformer(const ReformerConfig& c, Here here) : Module(here), config(checked({"Reformer", *this}, c)) {}
 

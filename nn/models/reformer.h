@@ -99,7 +99,7 @@ struct Reformer : Module {
 
   struct Embeddings : Module {
     explicit Embeddings(const ReformerConfig& c, Here here = Here::current());
-    Tensor operator()(const Tensor& tokens) const;
+    Tensor operator()(const Tensor& tokens, Here here = Here::current()) const;
 
     const ReformerConfig config;
     Embedding& words = child<Embedding>("word_embeddings", config.vocabulary, config.d_model);
@@ -110,7 +110,7 @@ struct Reformer : Module {
 
   struct Attention : Module {
     Attention(const ReformerConfig& c, ReformerAttention kind, Here here = Here::current());
-    LshResult operator()(const Tensor& x, const LshCall& call) const;
+    LshResult operator()(const Tensor& x, const LshCall& call, Here here = Here::current()) const;
 
     const ReformerConfig config;
     LayerNorm& norm = child<LayerNorm>("layer_norm", config.d_model, LayerNormOptions{.eps = config.eps});
@@ -122,7 +122,7 @@ struct Reformer : Module {
 
   struct FeedForward : Module {
     explicit FeedForward(const ReformerConfig& c, Here here = Here::current()) : Module(here), config(c) {}
-    Tensor operator()(const Tensor& x) const;
+    Tensor operator()(const Tensor& x, Here here = Here::current()) const;
 
     const ReformerConfig config;
     LayerNorm& norm = child<LayerNorm>("layer_norm", config.d_model, LayerNormOptions{.eps = config.eps});
@@ -154,7 +154,7 @@ struct Reformer : Module {
 
   struct Head : Module {
     explicit Head(const ReformerConfig& c, Here here = Here::current()) : Module(here), config(c) {}
-    Tensor operator()(const Tensor& x) const;
+    Tensor operator()(const Tensor& x, Here here = Here::current()) const;
 
     const ReformerConfig config;
     Parameter& bias = parameter("bias", zeros({config.vocabulary}));
