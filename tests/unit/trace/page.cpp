@@ -93,7 +93,7 @@ TEST_CASE("page: texts are data, whatever they say") {
     CHECK(count_of(with, tag) == count_of(without, tag));
   CHECK(count_of(with, "</script") == 5);
   CHECK(count_of(with, "default-src 'none'; script-src 'sha256-") == 1);
-  for (const char* outside : {"http://", "https://", "@import", "url("})
+  for (const char* outside : {"http://", "https://", "@import", "url(h", "url(/", "src="})
     CHECK_MESSAGE(count_of(without, outside) == (std::string(outside) == "http://" ? 2 : 0),
                   outside);  // two namespaces
 }
