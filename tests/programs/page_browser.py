@@ -29,7 +29,8 @@ class Browser:
         for switch in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "hide-scrollbars"):
             options.add_argument(f"--{switch}")
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        self.driver = webdriver.Chrome(service=Service("/usr/bin/chromedriver"), options=options)
+        self.service = Service("/usr/bin/chromedriver")
+        self.driver = webdriver.Chrome(service=self.service, options=options)
 
     def open(self, path, width=1280, height=800, dark=False):
         sizes = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
@@ -68,6 +69,27 @@ class Browser:
 
     def position(self):
         return self.js("return attune.state.position")
+
+    def busy(self):
+        """Milliseconds of processor time that the processes which draw pages have had."""
+        parents, times = {}, {}
+        for entry in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = entry.read_text().rpartition(")")[2].split()
+                renders = b"--type=renderer" in (entry.parent / "cmdline").read_bytes()
+            except OSError:  # it has ended
+                continue
+            number = int(entry.parent.name)
+            parents[number] = int(fields[1])
+            if renders:
+                times[number] = int(fields[11]) + int(fields[12])
+        ours = 0
+        for number, ticks in times.items():
+            at = number
+            while at in parents and at != self.service.process.pid:
+                at = parents[at]
+            ours += ticks if at == self.service.process.pid else 0
+        return 1000 * ours / os.sysconf("SC_CLK_TCK")
 
     def complaints(self):
         return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]

@@ -54,9 +54,10 @@ export class Inspector extends NodeParts {
     const focused = this.element.contains(document.activeElement)
       ? document.activeElement.getAttribute("aria-label")
       : null;
-    const same = this.shown === selected,
+    const key = `${state.trail.length} ${state.passIndex} ${selected}`;
+    const same = this.shown === key,
       top = this.element.scrollTop;
-    this.shown = selected;
+    this.shown = key;
     const node = pass.node(selected),
       step = pass.stepAt(selected);
     this.width = Math.max(240, Math.min(720, this.element.clientWidth - 48 || 420));
@@ -69,17 +70,27 @@ export class Inspector extends NodeParts {
       recurrentView(state, node, this.width),
       this.rule(node, step),
       this.source(node),
-      this.values(node),
-      this.gradients(node, step),
-      this.contributions(step),
-      this.accumulators(node, step),
-      this.check(node),
     );
-    if (top > 0) this.element.scrollTop = same ? top : 0;
-    if (focused)
-      [...this.element.querySelectorAll("[aria-label]")]
-        .find((each) => each.getAttribute("aria-label") === focused)
-        ?.focus({ preventScroll: true });
+    // Of another node the lower half may come a frame later: a step has to be quick.
+    const turn = {};
+    this.turn = turn;
+    const rest = () => {
+      if (this.turn !== turn) return;
+      const lower = [
+        this.values(node),
+        this.gradients(node, step),
+        this.contributions(step),
+        this.accumulators(node, step),
+        this.check(node),
+      ];
+      this.element.append(...lower.filter(Boolean));
+      if (top > 0) this.element.scrollTop = same ? top : 0;
+      if (focused)
+        [...this.element.querySelectorAll("[aria-label]")]
+          .find((each) => each.getAttribute("aria-label") === focused)
+          ?.focus({ preventScroll: true });
+    };
+    same || focused ? rest() : requestAnimationFrame(rest);
   }
 
   header(node, step) {

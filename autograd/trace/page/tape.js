@@ -88,10 +88,43 @@ export class Tape {
     const from = Math.max(0, Math.floor(this.scroller.scrollTop / height) - 4);
     const to = Math.min(rows.length, from + Math.ceil((this.scroller.clientHeight || 600) / height) + 9);
     this.window.style.transform = `translateY(${from * height}px)`;
-    const made = [];
-    for (let i = from; i < to; ++i) made.push(rows[i].group ? this.groupRow(rows[i], i) : this.nodeRow(rows[i], i));
-    show(this.window, this.rails(from, to), made);
+    const before = this.shown?.rows === rows ? this.shown.made : new Map();
+    const made = new Map();
+    for (let i = from; i < to; ++i) {
+      const look = this.look(rows[i], i);
+      const old = before.get(i);
+      made.set(i, old?.look === look ? old : { look, element: this.rowOf(rows[i], i) });
+    }
+    this.shown = { rows, made };
+    this.place([this.rails(from, to), ...[...made.values()].map((row) => row.element)]);
     this.scroller.setAttribute("aria-activedescendant", `row${this.cursor}`);
+  }
+
+  rowOf(row, i) {
+    return row.group ? this.groupRow(row, i) : this.nodeRow(row, i);
+  }
+
+  /** What a row's picture depends on: a step changes few of them, and those that stay the same stay as they are. */
+  look(row, i) {
+    const { state } = this;
+    const common = `${this.height} ${this.laneCount} ${i === this.cursor} `;
+    if (row.group) {
+      const { first, count: size } = row.group;
+      return `${common}${state.backward && state.stepped(first)} ${state.computed(first + size - 1)}`;
+    }
+    const now = state.nodeAt(state.position) === row.node ? state.backward : "";
+    return `${common}${state.computed(row.node)} ${state.stepped(row.node)} ${state.gradient(row.node)} ${now}`;
+  }
+
+  /** Makes `elements` the window's children; those that are there are not moved. */
+  place(elements) {
+    const wanted = new Set(elements);
+    for (const child of [...this.window.childNodes]) if (!wanted.has(child)) child.remove();
+    let at = this.window.firstChild;
+    for (const element of elements) {
+      if (element === at) at = at.nextSibling;
+      else this.window.insertBefore(element, at);
+    }
   }
 
   row(i, depth, attributes, ...cells) {

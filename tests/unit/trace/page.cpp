@@ -93,9 +93,9 @@ TEST_CASE("page: texts are data, whatever they say") {
     CHECK(count_of(with, tag) == count_of(without, tag));
   CHECK(count_of(with, "</script") == 5);
   CHECK(count_of(with, "default-src 'none'; script-src 'sha256-") == 1);
-  CHECK(count_of(without, "http://") == 2);  // namespaces
-  CHECK(count_of(without, "url(") == count_of(without, "url(#"));
-  for (const char* outside : {"https://", "@import"}) CHECK_MESSAGE(count_of(without, outside) == 0, outside);
+  for (const char* outside : {"http://", "https://", "@import", "url(h", "url(/", "src="})
+    CHECK_MESSAGE(count_of(without, outside) == (std::string(outside) == "http://" ? 2 : 0),
+                  outside);  // two namespaces
 }
 
 TEST_CASE("page: small values are whole, the smallest first, equal ones once") {
