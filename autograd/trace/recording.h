@@ -43,6 +43,7 @@ struct RecordedCall {
   std::string module, name, site;
 };
 
+/// A tensor argument of a node.
 struct RecordedInput {
   std::string name;  ///< what the operation calls it: "a"
   int node = -1;     ///< whose output it is; -1: a constant
@@ -53,6 +54,7 @@ struct RecordedInput {
   std::string words;  ///< '\n' between the words that name the positions of its length axis, if somebody named them
 };
 
+/// A node of the tape: an operation, or a leaf.
 struct RecordedNode {
   std::uint64_t sequence = 0;
   std::string operation;  ///< "matmul"; "leaf"
@@ -85,6 +87,7 @@ struct RecordedChange {
   int before = -1, after = -1;
 };
 
+/// A step of the backward pass.
 struct RecordedStep {
   int node = 0;
   std::vector<RecordedArrival> arrivals;
@@ -99,6 +102,7 @@ struct RecordedUpdate {
   double ratio = 0;  ///< norm of the change over norm of the parameter before
 };
 
+/// A backward pass, and the forward pass that led to it.
 struct RecordedPass {
   std::int64_t number = 0;          ///< which backward pass of the program, from 1
   std::string site;                 ///< of the call of backward()
@@ -118,6 +122,7 @@ struct RecordedProgress {
   std::map<std::string, double> update_ratios;   ///< by parameter: |change| / |parameter|, once the next pass begins
 };
 
+/// Passes of a program, with what they share.
 struct Recording {
   std::string program;  ///< its name
   std::vector<RecordedPass> passes;
