@@ -124,6 +124,11 @@ std::size_t Labels::find(const std::string& name) const {
 }
 
 std::string Labels::module_of(const Node& node) {
+  if (node.is_leaf()) {
+    const std::string name = name_of_output(node, 0);
+    const std::size_t dot = name.rfind('.');
+    return dot == std::string::npos ? "" : name.substr(0, dot);
+  }
   const Trace* t = node.trace();
   if (!t) return "";
   for (std::size_t i = t->stack.size(); i-- > 0;)

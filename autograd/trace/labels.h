@@ -39,7 +39,8 @@ class Labels {
   bool named(std::size_t position) const { return names_[position][0] != '%'; }
   /// Tape::size() if there is none.
   std::size_t find(const std::string& name) const;
-  /// The module in which a node was recorded, "encoder.layers.0"; "" outside of modules. Known under Tracing.
+  /// The module in which a node was recorded, "encoder.layers.0", or whose parameter a leaf is; "" outside of modules.
+  /// Of operations it is known under Tracing.
   static std::string module_of(const Node& node);
   /// The line inside the innermost module, if that is not the user's own: "mlp.h:12".
   static std::string inner_site(const Node& node);

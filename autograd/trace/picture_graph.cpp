@@ -9,6 +9,7 @@
 #include "autograd/tape/tape.h"
 #include "autograd/tape/tracing.h"
 #include "autograd/trace/internal/drawing.h"
+#include "autograd/trace/labels.h"
 #include "autograd/trace/picture.h"
 
 namespace attune::picture {
@@ -16,19 +17,6 @@ namespace attune::picture {
 namespace {
 
 constexpr std::size_t most_nodes = 120;
-
-/// The module that a node was recorded in, or that its parameter belongs to; "" for none.
-std::string module_of(const Node& node) {
-  if (node.is_leaf()) {
-    const std::string name = name_of_output(node, 0);
-    const std::size_t dot = name.rfind('.');
-    return dot == std::string::npos ? "" : name.substr(0, dot);
-  }
-  if (const Trace* trace = node.trace())
-    for (auto site = trace->stack.rbegin(); site != trace->stack.rend(); ++site)
-      if (!site->module.empty()) return site->module;
-  return "";
-}
 
 std::size_t depth_of(const std::string& module) {
   return module.empty() ? 0 : static_cast<std::size_t>(1 + std::count(module.begin(), module.end(), '.'));
@@ -51,7 +39,7 @@ class Picture {
  public:
   explicit Picture(const Tape& tape) : tape_(tape) {
     for (std::size_t i = 0; i < tape.size(); ++i) {
-      modules_.push_back(module_of(tape[i]));
+      modules_.push_back(Labels::module_of(tape[i]));
       deepest_ = std::max(deepest_, depth_of(modules_.back()));
     }
     depth_ = deepest_ + 1;  // modules of this depth and below are folded

@@ -107,7 +107,7 @@ class PassRecorder {
     r.operation = n.name();
     r.label = labels_.of(i);
     r.leaf = n.is_leaf();
-    r.module = n.is_leaf() ? module_of_parameter(r.label) : Labels::module_of(n);
+    r.module = Labels::module_of(n);
     r.site = n.site().line ? n.site().str() : "";
     r.rule = labels_.rule(i);
     add_source(n.site());
@@ -132,11 +132,6 @@ class PassRecorder {
     if (t && t->composed) r.parts = parts_of(n);
     if (t && t->replay && is_small(*t)) r.check = checked(n, inputs);
     return r;
-  }
-
-  static std::string module_of_parameter(const std::string& path) {
-    const std::size_t dot = path.rfind('.');
-    return dot == std::string::npos ? "" : path.substr(0, dot);
   }
 
   static std::string name_of_saved(const Trace& t, const std::vector<InputLabel>& inputs, const Tensor& x) {

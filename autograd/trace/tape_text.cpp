@@ -62,7 +62,8 @@ struct Group {
 std::vector<Group> groups_of(const Labels& labels) {
   std::vector<Group> groups;
   for (std::size_t i = 0; i < labels.tape().size(); ++i) {
-    const std::string module = Labels::module_of(labels.tape()[i]);
+    const Node& n = labels.tape()[i];
+    const std::string module = n.is_leaf() ? "" : Labels::module_of(n);  // parameters have their paths
     if (groups.empty() || groups.back().module != module) groups.push_back({module, i, i});
     groups.back().end = i + 1;
   }

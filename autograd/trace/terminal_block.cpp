@@ -67,7 +67,7 @@ void show_sent(Session& s, std::size_t position) {
   const std::vector<InputLabel> labels = p.labels.inputs(position);
   bool parts = false;
   for (const InputLabel& l : labels) parts |= !l.rule.empty();
-  if (!parts && *node.rule()) s.say("  rule  " + std::string(node.rule()), 8);
+  if (const std::string rule = p.labels.rule(position); !parts && !rule.empty()) s.say("  rule  " + rule, 8);
   for (std::size_t i = 0; i < step.sent.size() && i < labels.size(); ++i) {
     const Edge& e = node.edges()[i];
     if (!e.node) continue;
@@ -153,7 +153,7 @@ void show_forward(Session& s, std::size_t position) {
   const std::string head = fmt::format("forward {} of {}  ", position + 1, p.tape().size());
   say_with_site(s, head + s.style.bold(node_text(p, position, true)) + value_text(p, position, s.style.width - 8),
                 node);
-  if (*node.rule()) s.say("  rule  " + std::string(node.rule()), 8);
+  if (const std::string rule = p.labels.rule(position); !rule.empty()) s.say("  rule  " + rule, 8);
 }
 
 void show_end(Session& s) {

@@ -74,28 +74,6 @@ std::string inside_brackets(const std::string& text) {
 
 }  // namespace
 
-Indices parse_slice(const std::string& text) {
-  Indices at;
-  const std::string inner = inside_brackets(text);
-  if (stripped(inner).empty()) return at;
-  for (const std::string& part : split(inner, ',')) {
-    if (part == "...") {
-      at.emplace_back(ellipsis);
-    } else if (part.find(':') == std::string::npos) {
-      at.emplace_back(whole_in(part, text));
-    } else {
-      const auto ends = split(part, ':');
-      if (ends.size() > 3) throw Refusal("\"" + part + "\" has too many colons; a slice is start:stop:step");
-      Slice s;
-      if (!ends[0].empty()) s.start = whole_in(ends[0], text);
-      if (!ends[1].empty()) s.stop = whole_in(ends[1], text);
-      if (ends.size() > 2 && !ends[2].empty()) s.step = whole_in(ends[2], text);
-      at.emplace_back(s);
-    }
-  }
-  return at;
-}
-
 Dims parse_element(const Words& words, std::size_t at) {
   std::string all;
   for (; at < words.size(); ++at) all += (all.empty() ? "" : ",") + words[at];

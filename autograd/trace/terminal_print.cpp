@@ -131,7 +131,7 @@ Asked asked_for(Session& s, const Words& words, bool& as_heat) {
   }
   if (!a.slice.empty()) {
     const NoGrad off;
-    a.tensor = index(a.tensor.detach(), parse_slice(a.slice));
+    a.tensor = index(a.tensor.detach(), indices_of(a.slice));
   }
   return a;
 }
@@ -177,7 +177,8 @@ void formula_(Session& s, const Words& w) {
   if (node.is_leaf())
     throw Refusal(name + " is a leaf: it has no rule, gradients add up there; `why " + name + "` shows which");
   if (!p.taken(at.position)) {
-    s.say("  rule  " + std::string(*node.rule() ? node.rule() : "(not written down)"), 8);
+    const std::string rule = p.labels.rule(at.position);
+    s.say("  rule  " + (rule.empty() ? "(not written down)" : rule), 8);
     return s.say(fmt::format("  Its step has not been taken; after `until {}` the formula has numbers.", name), 4);
   }
   std::optional<std::size_t> only;
@@ -208,7 +209,7 @@ void info(Session& s, const Words& w) {
   line("node", fmt::format("%{} of %0 to %{}, sequence number {}", at.position, p.tape().size() - 1, node.sequence()));
   line("line", site_text(node));
   line("module", Labels::module_of(node));
-  line("rule", node.rule());
+  line("rule", p.labels.rule(at.position));
   for (std::uint32_t o = 0; o < node.output_count(); ++o)
     line(o ? "" : "shape", node.output(o).shape.str() + " " + name_of(node.output(o).dtype));
   const Trace* trace = node.trace();

@@ -20,7 +20,7 @@ namespace {
 /// x with the values of a setting in it.
 Tensor changed(const Tensor& x, const Setting& setting) {
   Tensor values = tensor(setting.values, {static_cast<std::int64_t>(setting.values.size())}, x.dtype());
-  Indices at = parse_slice(setting.slice);
+  Indices at = indices_of(setting.slice);
   const Shape shape = [&] {
     const NoGrad off;
     return index(x.detach(), at).shape();

@@ -62,7 +62,7 @@ std::string rule_of(Pass& p, const Contribution& c) {
   if (c.from >= p.tape().size()) return "";
   const std::vector<InputLabel> inputs = p.labels.inputs(c.from);
   if (c.input < inputs.size() && !inputs[c.input].rule.empty()) return inputs[c.input].rule;
-  return p.tape()[c.from].rule();
+  return p.labels.rule(c.from);
 }
 
 }  // namespace

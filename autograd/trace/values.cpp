@@ -1,13 +1,12 @@
 #include "autograd/trace/internal/values.h"
 
 #include <algorithm>
-#include <cctype>
-#include <cstdlib>
 
 #include "autograd/ops/index.h"
 #include "autograd/ops/movement.h"
 #include "autograd/runtime/error.h"
 #include "autograd/tape/modes.h"
+#include "autograd/trace/internal/slice_text.h"
 #include "autograd/trace/internal/summary.h"
 
 namespace attune {
@@ -89,60 +88,6 @@ void Values::settle() {
   added_.clear();
 }
 
-namespace {
-
-[[noreturn]] void no_slice(const std::string& text, Here here) {
-  throw ValueError("\"" + text + "\" is no index such as [0, 1:3, -1]", here);
-}
-
-/// One entry of the list: a number, or numbers around colons.
-Index entry_of(const std::string& text, const std::string& whole, Here here) {
-  std::vector<std::optional<std::int64_t>> numbers(1);
-  for (std::size_t i = 0; i < text.size();) {
-    const char c = text[i];
-    if (c == ':') {
-      numbers.emplace_back();
-      ++i;
-    } else if (std::isdigit(static_cast<unsigned char>(c)) || c == '-') {
-      char* end = nullptr;
-      errno = 0;
-      const long long n = std::strtoll(text.c_str() + i, &end, 10);
-      const auto read = static_cast<std::size_t>(end - text.c_str());
-      if (read == i || errno != 0 || numbers.back()) no_slice(whole, here);
-      numbers.back() = n;
-      i = read;
-    } else {
-      no_slice(whole, here);
-    }
-  }
-  if (numbers.size() == 1) {
-    if (!numbers[0]) no_slice(whole, here);
-    return *numbers[0];
-  }
-  if (numbers.size() > 3) no_slice(whole, here);
-  Slice s;
-  s.start = numbers[0];
-  s.stop = numbers[1];
-  if (numbers.size() == 3 && numbers[2]) s.step = *numbers[2];
-  return s;
-}
-
-}  // namespace
-
-Tensor part_of(const Tensor& x, const std::string& slice, Here here) {
-  std::string text;
-  for (char c : slice)
-    if (c != ' ') text += c;
-  if (text.size() < 2 || text.front() != '[' || text.back() != ']') no_slice(slice, here);
-  text = text.substr(1, text.size() - 2);
-  std::vector<Index> entries;
-  for (std::size_t at = 0; at <= text.size() && !text.empty();) {
-    std::size_t comma = text.find(',', at);
-    if (comma == std::string::npos) comma = text.size();
-    entries.push_back(entry_of(text.substr(at, comma - at), slice, here));
-    at = comma + 1;
-  }
-  return entries.empty() ? x : index(x, entries, here);
-}
+Tensor part_of(const Tensor& x, const std::string& slice, Here here) { return index(x, indices_of(slice), here); }
 
 }  // namespace attune

@@ -144,8 +144,6 @@ std::string one_line(const std::string& text);
 Words words_of(const std::string& line);
 /// "x[0, 1]" as "x" and "[0, 1]"; the latter "" if there is none.
 std::pair<std::string, std::string> split_slice(const std::string& word);
-/// "[0, 1:3, ..., -1]". Throws Refusal.
-Indices parse_slice(const std::string& text);
 /// Of the words from `at` on, joined: "[0, 1]" or "0, 1" or "0 1".
 Dims parse_element(const Words& words, std::size_t at);
 double parse_number(const std::string& word);
