@@ -261,6 +261,14 @@ def measure_speed(browser, folder):
 # ---- looks
 
 
+# Of each weight its number and its bar's width, emptied of what the weight gives it.
+BARS = """return [...document.querySelectorAll(".weights li")].map((row) => {
+    const bar = row.querySelector(".bar"), width = bar.getBoundingClientRect().width;
+    bar.style.width = "0";
+    return [Number(row.lastChild.textContent), width, bar.getBoundingClientRect().width];
+})"""
+
+
 def test_looks(browser, folder):
     shots = os.environ.get("ATTUNE_PAGE_SHOTS")
     wanted = {
@@ -288,6 +296,10 @@ def test_looks(browser, folder):
         browser.js("attune.findNext(arguments[0])", wanted[name])
         browser.frame()
         check(f"{name}: has a view of its own", text in browser.text("#panel-node"), browser.texts(".view"))
+    bars = browser.js(BARS)
+    most, longest, _ = bars[0] if bars else (1, 0, 0)
+    true_length = all(abs(width * most - longest * x) <= 2 * most and least <= 1 for x, width, least in bars)
+    check("additive: the bars of weights are as long as these are large", len(bars) > 2 and true_length, bars)
 
 
 def main():

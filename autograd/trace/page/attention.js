@@ -207,7 +207,7 @@ function strongest(weights, prefix, row, rowNames, columnNames) {
   return h(
     "div",
     {},
-    h("h4", {}, `Position ${rowNames?.[row] ?? row} takes from`),
+    h("h4", {}, `${rowNames ? `"${rowNames[row]}"` : `Position ${row}`} takes from`),
     h(
       "ol",
       { class: "weights" },
