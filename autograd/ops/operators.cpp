@@ -121,4 +121,19 @@ Tensor operator/=(Tensor&& x, const Operand& y) { return change("/=", "write x =
 Tensor operator&=(Tensor&& x, const Operand& y) { return x &= y; }
 Tensor operator|=(Tensor&& x, const Operand& y) { return x |= y; }
 
+void Tensor::operator=(const Operand& values) && {
+  const Op op{"x[...] =", values.here()};
+  check_recorded(op, *this, values, "index_put, slice_scatter and where are recorded");
+  Tensor& view = *this;
+  if (!values.tensor()) {
+    fill_(view, values.scalar());
+    return;
+  }
+  op.check_defined(*values.tensor());
+  const Shape& from = values.tensor()->shape();
+  if (Shape joint; !broadcast(shape(), from, joint) || joint != shape())
+    op.fail_shape("the right side " + from.str() + " does not broadcast to " + shape().str());
+  copy_(view, *values.tensor());
+}
+
 }  // namespace attune

@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "autograd/ops/index.h"
 #include "autograd/trace/graph_walk.h"
+#include "autograd/trace/internal/slice_text.h"
 #include "autograd/trace/internal/terminal_text.h"
 #include "autograd/trace/labels.h"
 #include "autograd/trace/terminal.h"
