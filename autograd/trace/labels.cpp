@@ -150,6 +150,7 @@ std::vector<InputLabel> Labels::inputs(std::size_t position) const {
   const Trace* t = n.trace();
   const RuleParts rule = rule_parts(whole_rule(position));
   const OperationParameters* known = parameters_of(n.name(), n.edges().size(), t ? t->arguments.size() : any_number);
+  if (!known) known = parameters_of(n.name(), n.edges().size(), any_number);  // an inner form of a public operation
   const auto edges = n.edges();
   std::size_t differentiable = 0;
   for (const Edge& e : edges) differentiable += e.node ? 1 : 0;
@@ -226,6 +227,7 @@ std::vector<std::pair<std::string, std::string>> Labels::arguments(std::size_t p
   if (!t) return all;
   const OperationParameters* known =
       parameters_of(tape_[position].name(), tape_[position].edges().size(), t->arguments.size());
+  if (!known && parameters_of(tape_[position].name(), tape_[position].edges().size(), any_number)) return all;
   for (std::size_t i = 0; i < t->arguments.size(); ++i)
     if (t->arguments[i] != "..." && (defaults || !known || !is_default(t->arguments[i], known->defaults[i])))
       all.emplace_back(known ? known->arguments[i] : "", t->arguments[i]);

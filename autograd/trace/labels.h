@@ -37,6 +37,7 @@ class Labels {
   const std::string& of(const Node& node) const { return names_[tape_.index_of(&node)]; }
   /// Whether of() is more than a position.
   bool named(std::size_t position) const { return names_[position][0] != '%'; }
+  /// The position of the node of that name, or at that position ("%3", "3"); of several of one name the last.
   /// Tape::size() if there is none.
   std::size_t find(const std::string& name) const;
   /// The module in which a node was recorded, "encoder.layers.0", or whose parameter a leaf is; "" outside of modules.

@@ -203,6 +203,8 @@ class PassRecorder {
     const EnableGrad grad;
     const Tensors outputs = t.composed(inputs);
     if (outputs.size() != t.outputs.size()) return -1;
+    for (const Tensor& y : outputs)  // the variable of the operation's line is that of a later result
+      if (y.defined() && y.node() && !y.is_leaf()) name(y, "result");
     for (std::size_t o = 0; o < outputs.size(); ++o) {
       if (!outputs[o].node()) continue;
       if (ran(n) && o < t.step.received.size())
