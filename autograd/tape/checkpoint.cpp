@@ -74,10 +74,12 @@ Tensors checkpoint(Body f, const Tensors& inputs, Here here) {
   log.sample(ys);
   std::vector<Saved> saved;
   for (const Tensor& x : inputs) saved.emplace_back(x);
-  return op.record_joint(std::move(ys), of<checkpoint>(f, inputs), "runs the block again, with gradients",
-                         [f, saved = std::move(saved), log = std::move(log)](const Tensors& dys, const Needs& needs) {
-                           return run_again(f, saved, log, dys, needs);
-                         });
+  ys = op.record_joint(std::move(ys), of<checkpoint>(f, inputs), "runs the block again, with gradients",
+                       [f, saved = std::move(saved), log = std::move(log)](const Tensors& dys, const Needs& needs) {
+                         return run_again(f, saved, log, dys, needs);
+                       });
+  forget_replay(ys);
+  return ys;
 }
 
 }  // namespace attune

@@ -1,7 +1,9 @@
 #include "autograd/tape/recorder.h"
 
 #include <cstdio>
+#include <utility>
 
+#include "autograd/runtime/philox.h"
 #include "autograd/tape/internal/accumulate.h"
 #include "autograd/tape/internal/node_access.h"
 #include "autograd/tape/internal/thread_state.h"
@@ -70,8 +72,34 @@ Tensor Recorder::traced_value(const Tensor& x) {
   return leaf.outputs[0];
 }
 
+namespace {
+
+/// Numbers that a replay draws are none that the program would have got.
+class SameStream {
+ public:
+  SameStream() : before_(default_generator().state()) {}
+  ~SameStream() { default_generator().set_state(before_); }
+  SameStream(const SameStream&) = delete;
+  SameStream& operator=(const SameStream&) = delete;
+
+ private:
+  RandomKey before_;
+};
+
+Trace::Replay beside_the_program(Trace::Replay replay) {
+  if (!replay) return replay;
+  return [inner = std::move(replay)](const Tensors& inputs) {
+    const SameStream same;
+    return inner(inputs);
+  };
+}
+
+}  // namespace
+
 void Recorder::set_trace(Node& node, Trace t) {
   t.rule = node.rule_text();
+  t.replay = beside_the_program(std::move(t.replay));
+  t.composed = beside_the_program(std::move(t.composed));
   NodeAccess::set_trace(node, std::move(t));
 }
 

@@ -185,4 +185,9 @@ Tensor ReplayLog::keep(const Tensor& x) {
   return constant;
 }
 
+void forget_replay(const Tensors& ys) {
+  for (const Tensor& y : ys)
+    if (y.defined() && y.node() && y.node()->trace()) NodeAccess::trace(*y.node()).replay = nullptr;
+}
+
 }  // namespace attune

@@ -115,4 +115,8 @@ class ReplayLog::Replaying {
   std::uint64_t start_;  // no node before it was recorded in this replay
 };
 
+/// For operations around a function of the user's, whose replay would be another run of it: new random numbers, and
+/// what the function reaches by itself instead of what is handed in. While tracing, the node of `ys` has no replay then.
+void forget_replay(const Tensors& ys);
+
 }  // namespace attune

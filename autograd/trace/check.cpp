@@ -255,17 +255,19 @@ NodeCheck check_node(const Node& node, const NodeCheckOptions& options) {
   else if (name == "straight_through" || name == "gradient_reversal")
     result.verdict = NodeCheck::Verdict::surrogate;
   else if (!trace || !trace->replay || trace->inputs.size() != node.edges().size())
-    result.why = "it was not recorded under Tracing, so it cannot be run again";
+    result.why = trace && !trace->replay && !trace->stack.empty()
+                     ? "it runs a function of its own, which cannot be run again on other values"
+                     : "it was not recorded under Tracing, so it cannot be run again";
   if (!result.why.empty() || result.verdict == NodeCheck::Verdict::surrogate) return result;
   try {
     check_in(node, in_float64, options, result);
-  } catch (const Error& e) {
+  } catch (const std::exception& e) {
     result = NodeCheck();
     result.why = "it cannot be run again: " + first_line(e);
     try {
       check_in(node, in_float32, options, result);
       if (result.verdict != NodeCheck::Verdict::not_checked) result.why = "in float32, to two digits";
-    } catch (const Error&) {  // NOLINT(bugprone-empty-catch): the first answer says more
+    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): the first answer says more
     }
   }
   return result;

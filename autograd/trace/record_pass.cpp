@@ -181,7 +181,7 @@ class PassRecorder {
     using Clock = std::chrono::steady_clock;
     if (check_seconds_ <= 0) return "";
     const auto begin = Clock::now();
-    const NodeCheck check = check_node(n, {.elements = 8, .seconds = std::min(check_seconds_, 0.1)});
+    const NodeCheck check = check_node(n, {.elements = 8, .seconds = std::min(check_seconds_, 0.1)});  // throws nothing
     check_seconds_ -= std::chrono::duration<double>(Clock::now() - begin).count();
     std::vector<std::string> names;
     for (const InputLabel& i : inputs) names.push_back(i.parameter);

@@ -7,6 +7,8 @@
 
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/movement.h"
+#include "autograd/ops/operators.h"
+#include "autograd/ops/reduce.h"
 #include "autograd/runtime/error.h"
 #include "autograd/tape/modes.h"
 #include "autograd/trace/internal/record_pass.h"
@@ -81,19 +83,23 @@ void Recorder::State::note_updates() {
   if (watched.empty()) return;
   const NoGrad off;
   RecordedPass& pass = recording.passes.back();
-  for (const Watched& w : watched) {
+  std::vector<Watched> unchanged;  // so far: the optimiser may still come
+  for (Watched& w : watched) {
     const Tensor now = clone(w.handle);
     if (now.shape() != w.before.shape() || now.dtype() != w.before.dtype()) continue;
+    if (all(now == w.before)) {
+      unchanged.push_back(std::move(w));
+      continue;
+    }
     const Tensor change = sub(now, w.before);
     RecordedUpdate u{w.node, values.add(w.before), values.add(now), values.add(change), 0};
     const Summary& c = recording.values[static_cast<std::size_t>(u.change)].summary;
-    if (c.norm == 0 && c.nans + c.infinities == 0) continue;
     u.ratio = c.norm / recording.values[static_cast<std::size_t>(u.before)].summary.norm;
     for (RecordedProgress& p : recording.progress)
       if (p.number == pass.number) p.update_ratios[pass.nodes[static_cast<std::size_t>(w.node)].label] = u.ratio;
     pass.updates.push_back(u);
   }
-  watched.clear();
+  watched = std::move(unchanged);
   values.settle();
 }
 
@@ -114,6 +120,7 @@ void Recorder::record(const Tensor& root, const std::string& error, Here here) {
   if (!root.defined() || !root.node() || !root.node()->trace() || root.node()->trace()->step.pass == 0)
     throw ValueError("record: no backward pass from this tensor has been traced", here);
   s.note_updates();
+  s.watched.clear();
   ++s.passes;
   const Tape tape = Tape::of(root);
   const Labels labels(tape);
@@ -135,6 +142,7 @@ void Recorder::record(const Tensor& root, const std::string& error, Here here) {
 
 void Recorder::note(const Tensor& root) {
   state_->note_updates();
+  state_->watched.clear();
   ++state_->passes;
   state_->progress_of(root, Tape::of(root));
 }

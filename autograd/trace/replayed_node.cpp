@@ -4,8 +4,11 @@
 #include <cmath>
 
 #include "autograd/ops/create.h"
+#include "autograd/ops/elementwise.h"
 #include "autograd/ops/movement.h"
+#include "autograd/ops/operators.h"
 #include "autograd/ops/random.h"
+#include "autograd/ops/reduce.h"
 #include "autograd/tape/grad.h"
 #include "autograd/tape/modes.h"
 
@@ -36,17 +39,25 @@ Replayed::Replayed(const Node& node, const Precision& p, std::uint64_t seed) : t
       moving.push_back(i);
     }
   Generator random(seed + 1);
+  bool blind = false;
   for (const Tensor& y : trace_.replay(args)) {
     cotangents_.emplace_back();
     if (!y.defined() || !y.requires_grad()) continue;
     outputs.push_back(y);
-    cotangents.push_back(randn(y.shape(), y.dtype(), random));
+    // Where an output is not finite there is no derivative to compare.
+    const Tensor everywhere = randn(y.shape(), y.dtype(), random);
+    const Tensor finite = abs(y.detach()) < INFINITY;
+    cotangents.push_back(where(finite, everywhere, 0.0));
+    blind |= !all(finite);
     cotangents_.back() = cotangents.back().to_vector<double>();
   }
   if (outputs.empty()) return;
   recorded = true;
   for (const Tensor& g : grad(outputs, leaves, {.cotangents = cotangents, .allow_unused = true}))
     slopes.push_back(g.defined() ? g.to_vector<double>() : Values());
+  if (blind)
+    for (Values& of_input : slopes)
+      for (double& s : of_input) s = std::isnan(s) ? 0 : s;
   for (std::size_t i = 0; i < moving.size(); ++i) {
     values.push_back(inputs_[moving[i]].to_vector<double>());
     slopes[i].resize(values[i].size(), 0.0);

@@ -56,6 +56,24 @@ std::unique_ptr<std::vector<std::string>> read(const char* file) {
   return lines;
 }
 
+/// Whether a variable whose name stands behind `code` may be a tensor: it has no type there, or one that says so.
+bool may_hold_tensor(std::string code) {
+  const auto cut = [&code](const char* what) {
+    while (!code.empty() && std::string(what).find(code.back()) != std::string::npos) code.pop_back();
+  };
+  cut(" \t");
+  if (code.empty()) return true;
+  const char before = code.back();
+  if (before == '.' || before == '>') return false;  // a member, a template's type
+  if (before == '&') cut("& \t");
+  std::string word;
+  while (!code.empty() && (std::isalnum(static_cast<unsigned char>(code.back())) || code.back() == '_')) {
+    word.insert(word.begin(), code.back());
+    code.pop_back();
+  }
+  return word.empty() || word == "auto" || word == "Tensor" || word == "const" || word == "else";
+}
+
 }  // namespace
 
 const std::vector<std::string>* source_lines(const char* file) {
@@ -100,12 +118,12 @@ std::vector<std::string> assigned_variables(const std::string& line) {
   }
   // `Tensor a = `, `a = `, `a += `, a second declarator `, b = `; and `Tensor a{`: `Tensor f(`
   // may begin a function.
-  static const std::regex declared(
-      R"((?:^|[;,{&]|\s)\s*(?:(?:const|auto|Tensor|attune::Tensor)\s*&?\s+)*([A-Za-z_]\w*)\s*(?:[-+*/]?=(?!=)))");
+  static const std::regex declared(R"(([A-Za-z_]\w*)\s*(?:[-+*/]?=(?!=)))");
   static const std::regex constructed(R"((?:^|[;{]|\s)(?:const\s+)?(?:attune::)?Tensor\s+([A-Za-z_]\w*)\s*\{)");
-  for (const std::regex& pattern : {declared, constructed})
-    for (std::sregex_iterator at(code.begin(), code.end(), pattern), end; at != end; ++at)
-      names.push_back((*at)[1].str());
+  using Matches = std::sregex_iterator;
+  for (Matches at(code.begin(), code.end(), declared), end; at != end; ++at)
+    if (may_hold_tensor(code.substr(0, static_cast<std::size_t>(at->position(1))))) names.push_back((*at)[1].str());
+  for (Matches at(code.begin(), code.end(), constructed), end; at != end; ++at) names.push_back((*at)[1].str());
   return names;
 }
 

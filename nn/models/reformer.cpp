@@ -108,9 +108,9 @@ Reformer::Embeddings::Embeddings(const ReformerConfig& c, Here here) : Module(he
 }
 
 Tensor Reformer::Embeddings::operator()(const Tensor& input, Here here) const {
+  if (input.rank() != 2) throw ShapeError("Reformer: tokens must be [batch, length], got " + input.shape().str());
   const Scope scope(*this, "Embeddings", here);
   const Tensor& tokens = scope.in(input);
-  if (tokens.rank() != 2) throw ShapeError("Reformer: tokens must be [batch, length], got " + tokens.shape().str());
   const std::int64_t n = tokens.size(1);
   return scope.out(dropout(words(tokens) + (axial ? (*axial)(n) : (*learned)(n))));
 }

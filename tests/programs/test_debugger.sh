@@ -81,7 +81,7 @@ expect 'rule    dx = y dy'
 expect "line    program.cpp:$(grep -n 'Tensor y = exp' "$place/program.cpp" | cut -d: -f1)"
 expect 'inputs  leaf [2, 2] (node '
 expect '4 nodes'
-expect '%3 = sum(%2)'
+expect 'sum(x = %2)'
 expect 'Mlp, 13 parameters'
 expect 'up: Linear(weight [3, 2], bias [3]), 9 parameters'
 expect 'up.weight = tensor([['

@@ -239,4 +239,11 @@ TEST_CASE("check: passes every operation's rule") {
   CHECK(elements > 5000);
 }
 
+TEST_CASE("check: where a value is not finite there is nothing to compare, and the rest is") {
+  const Tracing on;
+  const Tensor x = leaf({2, 0.5, -3, 0});
+  const NodeCheck c = check_node(*log(x).node());
+  CHECK((c.verdict == Verdict::right));
+}
+
 }  // namespace attune::tests

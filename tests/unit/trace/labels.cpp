@@ -35,6 +35,10 @@ TEST_CASE("trace: variables of a line of C++") {
   CHECK(assigned_variables("int main() { Tensor a = f({{1, 2}}); }") == Names{"a"});
   CHECK(assigned_variables("if (a == b) return f(\"x = 1\");").empty());
   CHECK(assigned_variables("return a <= b;").empty());
+  CHECK(assigned_variables("const Tape tape = Tape::of(sum(y));").empty());
+  CHECK(assigned_variables("double accuracy = mean(x).item();").empty());
+  CHECK(assigned_variables("std::vector<Tensor> all = f(x);").empty());
+  CHECK(assigned_variables("const auto& h = f(x);") == Names{"h"});
   CHECK(assigned_variables("  Tensor operator()(const Tensor& x) { return down(x); }").empty());
   CHECK(assigned_variables("Tensor twice(const Tensor& x) { return 2 * x; }").empty());
 }

@@ -7,6 +7,8 @@
 #include <cstring>
 
 #include "autograd/autograd.h"
+#include "autograd/tape/checkpoint.h"
+#include "autograd/trace/labels.h"
 #include "nn/nn.h"
 #include "optim/optim.h"
 
@@ -155,6 +157,22 @@ TEST_CASE("trace: what an optimiser does to a parameter is recorded, and does no
   CHECK(r.progress.at(0).gradient_norms.at("bias") == doctest::Approx(std::sqrt(2.0)));
 }
 
+TEST_CASE("trace: an update is seen although the recording was read before it") {
+  Recorder recorder;
+  Tensor w = name(ones({2}).requires_grad_(), "w");
+  {
+    const Tracing on;
+    recorder.backward(sum(w * w));
+  }
+  CHECK(recorder.recording().passes[0].updates.empty());
+  {
+    const NoGrad off;
+    w -= 0.1 * w.grad();
+  }
+  REQUIRE(recorder.recording().passes[0].updates.size() == 1);
+  CHECK(recorder.recording().passes[0].updates[0].ratio == doctest::Approx(0.2));
+}
+
 TEST_CASE("trace: a pass that fails is recorded up to there") {
   Recorder recorder;
   const Tensor x = tensor({1.0}).requires_grad_();
@@ -170,6 +188,48 @@ TEST_CASE("trace: a pass that fails is recorded up to there") {
   CHECK(pass.error == "a hook of the user's");
   CHECK(pass.steps.size() == 2);
   CHECK_FALSE(x.grad().defined());
+}
+
+TEST_CASE("trace: a recorder's replays and checks leave the program's random numbers alone") {
+  const Tensor x = ones({8}).requires_grad_();
+  const auto run = [&](bool recorded) {
+    manual_seed(5);
+    Recorder recorder({.check_seconds = 1});
+    std::vector<double> losses;
+    for (int i = 0; i < 3; ++i) {
+      const auto body = [](const Tensors& in) { return Tensors{dropout(in[0], 0.5) * 3}; };
+      const auto loss_of = [&] { return sum(checkpoint(body, {x})[0] * dropout(x, 0.5)); };
+      if (recorded) {
+        const Tracing on;
+        const Tensor loss = loss_of();
+        const Tape tape = Tape::of(loss);
+        for (std::size_t k = 0; k < tape.size(); ++k)
+          if (std::string(tape[k].name()) == "checkpoint") CHECK_FALSE(tape[k].trace()->replay);
+        recorder.backward(loss);
+        losses.push_back(loss.item());
+      } else {
+        const Tensor loss = loss_of();
+        loss.backward();
+        losses.push_back(loss.item());
+      }
+      Tensor(x).zero_grad();
+    }
+    return losses;
+  };
+  CHECK(run(true) == run(false));
+}
+
+TEST_CASE("trace: reversible blocks are recorded and checked without a run of their own") {
+  Recorder recorder({.check_seconds = 1});
+  const Tensor w = randn({2, 6}).requires_grad_();
+  const Tracing on;
+  const auto half = [](const Tensor& t) { return tanh(t); };
+  const nn::TwoStreams y = nn::reversible_blocks({{half, half, {}, {}}}, {w, w * 2});
+  const Tensor loss = sum(y.first * y.second);
+  recorder.backward(loss);
+  const RecordedNode& n = node_of(recorder.recording().passes.at(0), "reversible_blocks");
+  CHECK(n.check == "");
+  CHECK(node_of(recorder.recording().passes.at(0), "sum").check.starts_with("right"));
 }
 
 TEST_CASE("trace: words follow their positions") {
