@@ -1,6 +1,6 @@
 #include "autograd/tape/recorder.h"
 
-#include <cstdio>
+#include <charconv>
 #include <utility>
 
 #include "autograd/runtime/philox.h"
@@ -63,7 +63,9 @@ Trace Recorder::begin_trace(const Tensors& ys) const {
 
 Tensor Recorder::traced_value(const Tensor& x) {
   if (!x.defined()) return x;
-  if (!x.node() || !x.is_leaf() || !tracing_here()) return x.detach();
+  if (!tracing_here() || (x.node() && !x.is_leaf())) return x.detach();
+  constexpr std::int64_t small = 1 << 16;  // a constant of real numbers: a batch's buffer, say, that is filled again
+  if (!x.node()) return is_floating(x.dtype()) && x.numel() <= small ? dense_copy(x) : x.detach();
   Trace& leaf = NodeAccess::trace(*x.node());
   if (leaf.outputs.empty() || leaf.version != x.version()) {
     leaf.outputs = {dense_copy(x)};
@@ -118,8 +120,7 @@ std::string text(const std::vector<std::int64_t>& v) {
 }
 std::string text(double v) {
   char s[32];
-  std::snprintf(s, sizeof s, "%g", v);
-  return s;
+  return {s, std::to_chars(s, s + sizeof s, v).ptr};
 }
 
 }  // namespace attune::detail

@@ -13,7 +13,7 @@ thread_local Tensors noted;  // handles that nobody else has: one that is alone 
 
 Saved::Saved(const Tensor& x) {
   if (!x.defined()) return;
-  const bool traced = tracing_here();
+  const bool traced = tracing_here() && thread_state.grad_enabled;  // otherwise no node takes note of it
   // A handle that keeps its gradient would hold the graph that the gradient is computed by.
   tensor_ = traced || (x.node() && (x.is_leaf() || x.impl()->owns_grad_slot)) ? alias(x, true) : x;
   version_ = x.version();

@@ -11,6 +11,7 @@
 #include "autograd/io/directory.h"
 #include "autograd/runtime/error.h"
 #include "autograd/tape/tracing.h"
+#include "autograd/trace/internal/slice_text.h"
 #include "autograd/trace/page.h"
 #include "autograd/trace/recorder.h"
 #include "autograd/trace/terminal.h"
@@ -86,8 +87,15 @@ RecorderOptions recorder_options() {
   for (std::size_t at = 0; at < slices.size();) {
     const std::size_t end = std::min(slices.find(';', at), slices.size());
     o.slices.push_back(slices.substr(at, end - at));
-    if (const std::string& s = o.slices.back(); s.find('[') == std::string::npos || s.back() != ']' || s.front() == '[')
-      refuse("ATTUNE_TRACE_SLICES", slices, "\"" + s + "\" has not the form NAME[0, :4]");
+    const std::string& slice = o.slices.back();
+    const std::size_t bracket = slice.find('[');
+    if (bracket == 0 || bracket == std::string::npos || slice.back() != ']')
+      refuse("ATTUNE_TRACE_SLICES", slices, "\"" + slice + "\" has not the form NAME[0, :4]");
+    try {
+      indices_of(slice.substr(bracket));
+    } catch (const Error& e) {
+      refuse("ATTUNE_TRACE_SLICES", slices, e.what());
+    }
     at = end + 1;
   }
   return o;
@@ -119,25 +127,20 @@ class WholeProgram final : public BackwardWatcher {
   void backward(const Tensor& root, const BackwardOptions& options, Here here) override {
     const std::lock_guard lock(mutex_);
     ++passes_;
-    const bool record = records(passes_);
-    if (stops(passes_)) {
-      terminal_->backward(root, options, here);
-      if (record) recorder_->record(root, "", here);
-    } else if (record) {
-      try {
-        recorder_->backward(root, options, here);
-      } catch (...) {
-        write_now();
-        throw;
-      }
-    } else {
-      run_backward(root, options, here);
+    const std::uint64_t before = last_pass(root);
+    try {
+      if (stops(passes_))
+        terminal_->backward(root, options, here);
+      else
+        run_backward(root, options, here);
+    } catch (const std::exception& e) {
+      after(root, before, e.what(), here);
+      throw;
+    } catch (...) {
+      after(root, before, "an exception that is no std::exception", here);
+      throw;
     }
-    if (record)
-      write_soon();
-    else if (recorder_)
-      recorder_->note(root);
-    trace_everywhere(watches(passes_ + 1));
+    after(root, before, "", here);
   }
 
   void end() {
@@ -157,6 +160,32 @@ class WholeProgram final : public BackwardWatcher {
   bool records(std::int64_t pass) const { return recorder_ && recorded_.contains(pass); }
   bool stops(std::int64_t pass) const { return terminal_ && !terminal_->done() && stepped_.contains(pass); }
   bool watches(std::int64_t pass) const { return records(pass) || stops(pass); }
+
+  static std::uint64_t last_pass(const Tensor& root) {
+    const Trace* t = root.defined() && root.node() ? root.node()->trace() : nullptr;
+    return t ? t->step.pass : 0;
+  }
+
+  /// A pass is over, or was refused. What goes wrong with the recording is none of the program's business.
+  void after(const Tensor& root, std::uint64_t before, const std::string& error, Here here) {
+    try {
+      if (recorder_ && !error.empty() && last_pass(root) == before) {
+        recorder_->skip();
+      } else if (records(passes_)) {
+        recorder_->record(root, error, here);
+        error.empty() ? write_soon() : write_now();
+      } else if (recorder_) {
+        recorder_->note(root);
+      }
+    } catch (const std::exception& e) {
+      complain(e.what());
+    }
+    trace_everywhere(watches(passes_ + 1));
+  }
+  void complain(const std::string& what) {
+    if (!said_) std::fprintf(stderr, "ATTUNE_TRACE=%s: %s\n", trace_path_.c_str(), what.c_str());
+    said_ = true;
+  }
 
   void start_terminal() {
     StepOptions o;
@@ -194,8 +223,7 @@ class WholeProgram final : public BackwardWatcher {
     try {
       write(trace_path_, recorder_->recording());
     } catch (const std::exception& e) {
-      if (!said_) std::fprintf(stderr, "ATTUNE_TRACE=%s: %s\n", trace_path_.c_str(), e.what());
-      said_ = true;
+      complain(e.what());
     }
   }
 

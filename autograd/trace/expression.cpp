@@ -99,7 +99,7 @@ class Parser {
     for (int i = 0; i < 2; ++i) {  // low <= x <= high
       space();
       std::string_view symbol;
-      for (std::string_view s : {">=", "<=", ">", "<", "="})
+      for (std::string_view s : {">=", "<=", "==", ">", "<", "="})
         if (symbol.empty() && text_.substr(at_, s.size()) == s) symbol = s;
       if (symbol.empty()) break;
       at_ += symbol.size();
@@ -193,7 +193,7 @@ void collect(const Term& t, std::vector<std::string>& names) {
 }
 
 bool holds(const std::string& comparison, double a, double b) {
-  if (comparison == "=") return a == b;
+  if (comparison == "=" || comparison == "==") return a == b;
   return comparison == ">=" ? a >= b : comparison == "<=" ? a <= b : comparison == ">" ? a > b : a < b;
 }
 

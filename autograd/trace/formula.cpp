@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <map>
 #include <optional>
 
@@ -66,13 +67,19 @@ class Arithmetic {
  public:
   /// Nothing if it is none.
   static std::optional<Arithmetic> of(const Trace& t, const std::vector<InputLabel>& inputs, const std::string& body,
-                                      const std::string& definitions) {
+                                      const std::string& definitions,
+                                      const std::vector<std::pair<std::string, std::string>>& arguments) {
     Arithmetic a(t);
     if (t.outputs.size() != 1 || t.step.received.size() != 1) return std::nullopt;
     a.tensors_["y"] = t.outputs[0];
     a.tensors_["dy"] = a.tensors_["g"] = t.step.received[0];  // g where a parameter is called dy
     for (std::size_t i = 0; i < inputs.size() && i < t.inputs.size(); ++i)
       if (!inputs[i].parameter.empty() && t.inputs[i].defined()) a.tensors_[inputs[i].parameter] = t.inputs[i];
+    for (const auto& [name, text] : arguments) {
+      char* end = nullptr;
+      const double v = std::strtod(text.c_str(), &end);
+      if (!name.empty() && end != text.c_str() && *end == '\0') a.tensors_.try_emplace(name, tensor(v, DType::float64));
+    }
     if (!a.define(definitions)) return std::nullopt;
     a.body_ = Expression::parse(body);
     if (!a.body_ || !a.known(*a.body_)) return std::nullopt;
@@ -84,6 +91,7 @@ class Arithmetic {
     const auto values = values_at(i);
     return body_->str([&](const std::string& name) { return text_of(name, i, values); });
   }
+  double value_at(std::int64_t i) const { return body_->evaluate(values_at(i)); }
   /// ", s = sigmoid(1) = 0.731059"
   std::string definitions_at(std::int64_t i) const {
     const auto values = values_at(i);
@@ -148,7 +156,8 @@ std::string sum_of(const Arithmetic& rule, const Shape& x, const Shape& y, std::
     if (broadcast_place(x, y, i) != place) continue;
     if (++terms > most_terms) continue;
     const std::string term = rule.at(i);
-    const bool sum = term.find(" + ") != std::string::npos || term.find(" - ") != std::string::npos;
+    const auto holds = [&term](const char* what) { return term.find(what) != std::string::npos; };
+    const bool sum = holds(" + ") || holds(" - ") || holds(" where ");
     s += (s.empty() ? "" : " + ") + (sum || (!s.empty() && term.starts_with('-')) ? "(" + term + ")" : term);
   }
   return terms > most_terms ? s + " + ... (" + std::to_string(terms - most_terms) + " more)" : s;
@@ -219,11 +228,15 @@ std::string formula(const Labels& labels, std::size_t position, std::size_t inpu
   const std::string body = equals == std::string::npos ? "" : rule.substr(equals + 3);
   const std::string shown = body.empty() ? "" : " = " + body;
   const std::string definitions = rule_parts(t->rule.empty() ? n.rule() : t->rule).definitions;
-  const auto arithmetic = Arithmetic::of(*t, inputs, body, definitions);
+  const auto arithmetic = Arithmetic::of(*t, inputs, body, definitions, labels.arguments(position));
   if (arithmetic && !t->outputs.empty()) {
     const Shape& y = t->outputs[0].shape();
     if (y == dx.shape()) {
       const std::string numbers = arithmetic->at(place);
+      const double own = dx.to_vector<double>()[static_cast<std::size_t>(place)],
+                   computed = arithmetic->value_at(place);
+      if (std::isfinite(own) && !(std::abs(own - computed) <= 1e-3 * std::max(std::abs(own), std::abs(computed))))
+        return left + shown + " = " + result + " (a special case of the rule: " + numbers + ")";
       return left + shown + " = " + (numbers == result ? "" : numbers + " = ") + result +
              arithmetic->definitions_at(place);
     }

@@ -7,7 +7,9 @@
 #include <map>
 #include <tuple>
 #include <unordered_map>
+#include <unordered_set>
 
+#include "autograd/runtime/error.h"
 #include "autograd/tape/tracing.h"
 #include "autograd/trace/internal/numbers.h"
 #include "autograd/trace/internal/parameters.h"
@@ -58,21 +60,40 @@ void name_by_variables(const Tape& tape, bool leaves, Variables& variables, std:
   end_run();
 }
 
+/// In one line, without control characters, of a bearable length.
+std::string readable(const std::string& name) {
+  constexpr std::size_t longest = 80;
+  std::string s;
+  for (char c : name) {
+    if (s.size() >= longest) return s + "...";
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
+      char text[8];
+      std::snprintf(text, sizeof text, "\\x%02x", static_cast<unsigned>(c));
+      s += text;
+    } else {
+      s += c;
+    }
+  }
+  return s;
+}
+
 /// "c", "c#2", "c#3": a name that comes again says the how manieth it is.
 void number_repeated(std::vector<std::string>& names) {
+  std::unordered_set<std::string> taken;
   std::unordered_map<std::string, int> count;
-  for (std::string& n : names)
-    if (!n.empty())
-      if (const int k = ++count[n]; k > 1) n += "#" + std::to_string(k);
+  for (std::string& n : names) {
+    if (n.empty()) continue;
+    const std::string own = n;
+    int& k = count[own];
+    if (++k > 1) n = own + "#" + std::to_string(k);
+    while (!taken.insert(n).second) n = own + "#" + std::to_string(++k);
+  }
 }
 
 std::string constant_text(const Edge& e, const Tensor& traced) {
   constexpr std::int64_t most = 4;
   if (traced.defined()) return traced.numel() <= most ? value_text(traced) : "const " + traced.shape().str();
-  if (std::isnan(e.constant)) return "const";
-  char text[32];
-  std::snprintf(text, sizeof text, "%.6g", static_cast<double>(e.constant));
-  return text;
+  return std::isfinite(e.constant) ? number_text(static_cast<double>(e.constant), DType::float32) : "const";
 }
 
 /// Whether a file is one of the library's that are no models: what happens there is not what a reader of a tape wants
@@ -100,12 +121,13 @@ bool is_word(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c =
 }  // namespace
 
 Tensor name(const Tensor& x, const std::string& as, Here here) {
+  if (as.starts_with('%')) throw ValueError("name: \"" + as + "\" is how positions are called", here);
   name_output(x, as, here);
   return x;
 }
 
 Labels::Labels(const Tape& tape) : tape_(tape), names_(tape.size()) {
-  for (std::size_t i = 0; i < tape.size(); ++i) names_[i] = name_of_output(tape[i], 0);
+  for (std::size_t i = 0; i < tape.size(); ++i) names_[i] = readable(name_of_output(tape[i], 0));
   Variables variables;
   name_by_variables(tape, true, variables, names_);
   name_by_variables(tape, false, variables, names_);

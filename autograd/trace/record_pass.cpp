@@ -235,7 +235,7 @@ RecordedPass record_pass(const Labels& labels, const Tensor& root, Values& value
   return PassRecorder(labels, values, recording, options).run(root);
 }
 
-void keep_slice(const std::string& wanted, const RecordedPass& pass, Values& values) {
+void keep_slice(const std::string& wanted, const RecordedPass& pass, Values& values, Here here) {
   const std::size_t bracket = wanted.find('[');
   if (bracket == 0 || bracket == std::string::npos || wanted.back() != ']')
     throw ValueError("slice \"" + wanted + "\" has not the form NAME[0, :4]");
@@ -243,7 +243,11 @@ void keep_slice(const std::string& wanted, const RecordedPass& pass, Values& val
   for (std::size_t i = pass.nodes.size(); i-- > 0;) {
     const RecordedNode& n = pass.nodes[i];
     if ((n.label != name && n.module != name) || n.outputs.empty()) continue;
-    values.keep_slice(n.outputs[0], wanted.substr(bracket));
+    try {
+      values.keep_slice(n.outputs[0], wanted.substr(bracket));
+    } catch (const Error& e) {
+      throw ValueError("slice \"" + wanted + "\": " + std::string(e.what()), here);
+    }
     return;
   }
 }

@@ -2,13 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <limits>
 
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/movement.h"
-#include "autograd/ops/operators.h"
-#include "autograd/ops/reduce.h"
 #include "autograd/runtime/error.h"
 #include "autograd/tape/modes.h"
 #include "autograd/trace/internal/record_pass.h"
@@ -30,6 +29,10 @@ struct Watched {
   Tensor handle, before;
 };
 
+bool same_bits(const Tensor& a, const Tensor& b) {
+  return std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.numel()) * size_of(a.dtype())) == 0;
+}
+
 double loss_of(const Tensor& root) {
   return root.numel() == 1 ? root.item() : std::numeric_limits<double>::quiet_NaN();
 }
@@ -42,7 +45,7 @@ struct Recorder::State {
   }
 
   void note_updates();
-  RecordedProgress& progress_of(const Tensor& root, const Tape& tape);
+  RecordedProgress& progress_of(const Tensor& root, const Labels& labels);
 
   RecorderOptions options;
   Recording recording;
@@ -54,10 +57,12 @@ struct Recorder::State {
 Recorder::Recorder(RecorderOptions options) : state_(std::make_unique<State>(std::move(options))) {}
 Recorder::~Recorder() = default;
 
+void Recorder::skip() { ++state_->passes; }
 std::int64_t Recorder::passes() const { return state_->passes; }
 
 /// The loss and the gradients' norms of a pass that is over. Long runs are thinned out: every other one goes.
-RecordedProgress& Recorder::State::progress_of(const Tensor& root, const Tape& tape) {
+RecordedProgress& Recorder::State::progress_of(const Tensor& root, const Labels& labels) {
+  const Tape& tape = labels.tape();
   constexpr std::size_t most = 2000;
   auto& all = recording.progress;
   if (all.size() >= most) {
@@ -70,8 +75,7 @@ RecordedProgress& Recorder::State::progress_of(const Tensor& root, const Tape& t
   p.loss = loss_of(root);
   for (std::size_t i = 0; i < tape.size(); ++i) {
     if (!tape[i].is_leaf()) continue;
-    const std::string name = name_of_output(tape[i], 0);
-    if (name.empty()) continue;
+    const std::string& name = labels.of(i);
     for (const auto& [slot, handle] : gradient_handles(tape[i]))
       if (const Tensor g = handle.grad(); g.defined()) p.gradient_norms[name] = summarise_numbers(g).norm;
   }
@@ -87,7 +91,7 @@ void Recorder::State::note_updates() {
   for (Watched& w : watched) {
     const Tensor now = clone(w.handle);
     if (now.shape() != w.before.shape() || now.dtype() != w.before.dtype()) continue;
-    if (all(now == w.before)) {
+    if (same_bits(now, w.before)) {
       unchanged.push_back(std::move(w));
       continue;
     }
@@ -103,13 +107,33 @@ void Recorder::State::note_updates() {
   values.settle();
 }
 
+namespace {
+
+std::uint64_t last_pass(const Tensor& root) {
+  const Trace* t = root.defined() && root.node() ? root.node()->trace() : nullptr;
+  return t ? t->step.pass : 0;
+}
+
+}  // namespace
+
 void Recorder::backward(const Tensor& root, const BackwardOptions& options, Here here) {
   state_->note_updates();
+  const std::uint64_t before = last_pass(root);
+  const auto ended = [&](const char* error) {
+    if (last_pass(root) == before) return;  // it was refused before it began
+    try {
+      record(root, error, here);
+    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): the pass's own exception says more
+    }
+  };
   try {
     const Tracing on;
     run_backward(root, options, here);
   } catch (const std::exception& e) {
-    if (root.defined() && root.node() && root.node()->trace()) record(root, e.what(), here);
+    ended(e.what());
+    throw;
+  } catch (...) {
+    ended("an exception that is no std::exception");
     throw;
   }
   record(root, "", here);
@@ -129,13 +153,13 @@ void Recorder::record(const Tensor& root, const std::string& error, Here here) {
   pass.number = s.passes;
   pass.site = here.line ? here.str() : "";
   pass.error = error;
-  s.progress_of(root, tape);
+  s.progress_of(root, labels);
   for (std::size_t i = 0; i < tape.size(); ++i) {
     if (!tape[i].is_leaf() || !tape[i].trace() || tape[i].trace()->outputs.empty()) continue;
     for (const auto& [slot, handle] : gradient_handles(tape[i]))
       s.watched.push_back({static_cast<int>(i), handle, tape[i].trace()->outputs[0]});
   }
-  for (const std::string& wanted : s.options.slices) keep_slice(wanted, pass, s.values);
+  for (const std::string& wanted : s.options.slices) keep_slice(wanted, pass, s.values, here);
   s.recording.passes.push_back(std::move(pass));
   s.values.settle();
 }
@@ -144,7 +168,7 @@ void Recorder::note(const Tensor& root) {
   state_->note_updates();
   state_->watched.clear();
   ++state_->passes;
-  state_->progress_of(root, Tape::of(root));
+  state_->progress_of(root, Labels(Tape::of(root)));
 }
 
 const Recording& Recorder::recording() {

@@ -59,7 +59,7 @@ void Values::keep_slice(int value, const std::string& slice) {
   RecordedValue& v = recording_.values[static_cast<std::size_t>(value)];
   for (const auto& [text, kept] : v.slices)
     if (text == slice) return;
-  if (v.whole.defined()) v.slices.emplace_back(slice, clone(part_of(v.whole, slice)));
+  if (v.whole.defined()) v.slices.emplace_back(slice, clone(part_of(v.whole, slice, {})));
 }
 
 void Values::settle() {

@@ -22,6 +22,6 @@ RecordedPass record_pass(const Labels& labels, const Tensor& root, Values& value
 
 /// Keeps what "NAME[0, :4]" names: part of the output of the last node of that label, or of that module. Throws
 /// ValueError for text of another form; a name that is not there is none of this pass's.
-void keep_slice(const std::string& wanted, const RecordedPass& pass, Values& values);
+void keep_slice(const std::string& wanted, const RecordedPass& pass, Values& values, Here here);
 
 }  // namespace attune

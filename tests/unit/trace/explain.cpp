@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <stdexcept>
+
 #include "autograd/autograd.h"
 #include "autograd/trace/labels.h"
 
@@ -64,4 +66,38 @@ TEST_CASE("trace: explain says what is missing") {
   CHECK_THROWS_WITH_AS(explain(y), doctest::Contains("let a Tracing guard live"), ValueError);
   CHECK_THROWS_AS(explain(tensor(1.0)), GradError);
   CHECK_THROWS_AS(explain(Tensor()), GradError);
+}
+
+TEST_CASE("trace: explain tells a pass from a later one, hooks from sums, and early ends") {
+  const Tracing on;
+  const Tensor x = name(tensor(3.0).requires_grad_(), "x");
+  const Tensor h = x * x, first = h * 2, second = h * 5;
+  first.backward({.retain_graph = true});
+  second.backward();
+  CHECK(contains(explain(first), "a later backward pass has come by here since"));
+  CHECK_FALSE(contains(explain(first), "no gradient reached it"));
+
+  Tensor k = x * 2;
+  k.register_hook([](const Tensor& g) { return g * 10; });
+  k.retain_grad();
+  const Tensor loss = k * 3;
+  loss.backward();
+  CHECK(contains(explain(loss), "dy = 30 after its hook, from 3"));
+  CHECK(contains(explain(loss), " | grad = 30"));
+
+  Tensor broken = x * 2;
+  broken.register_hook([](const Tensor&) -> Tensor { throw std::runtime_error("no"); });
+  const Tensor end = broken * 1;
+  CHECK_THROWS(end.backward());
+  CHECK(contains(explain(end), "the pass ended before its step"));
+}
+
+TEST_CASE("trace: constants are shown as they were, though their memory was filled again") {
+  const Tracing on;
+  const Tensor w = tensor({1, 1}).requires_grad_();
+  Tensor batch = tensor({2, 2});
+  const Tensor y = sum(w * batch);
+  y.backward();
+  batch += 100;
+  CHECK(contains(explain(y), "b = [2, 2]"));
 }

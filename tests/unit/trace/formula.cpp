@@ -96,3 +96,17 @@ TEST_CASE("trace: a formula says what is missing") {
   const Tensor y = x * x;
   CHECK_THROWS_WITH_AS(formula_of(y, y, 0), doctest::Contains("not been taken"), ValueError);
 }
+
+TEST_CASE("trace: a special case of a rule is called one, and arguments stand for their names") {
+  const Tracing on;
+  const Tensor a = tensor({0, 2}).requires_grad_(), b = tensor({0, 3}).requires_grad_();
+  const Tensor p = pow(a, b), c = softplus(p, 2), loss = sum(c);
+  loss.backward();
+  CHECK(formula_of(loss, p, 0, {0}).find("a special case of the rule") != std::string::npos);
+  CHECK(formula_of(loss, p, 0, {1}).find("special") == std::string::npos);
+  CHECK(formula_of(loss, c, 0, {0}).find("sigmoid(2 * 1)") != std::string::npos);
+  const Tensor m = maximum(a, b);
+  const Tensor top = sum(m);
+  top.backward();
+  CHECK(formula_of(top, m, 0, {1}).find("where 2 > 3") != std::string::npos);
+}

@@ -143,3 +143,17 @@ TEST_CASE("trace: a tape is a table: aligned, by module, with both lines; a long
   CHECK(std::count(all.begin(), all.end(), '\n') == 301);
   CHECK(Tape().str() == "");
 }
+
+TEST_CASE("trace: labels are one line each, and no two are the same") {
+  const Tensor x = name(tensor(1.0).requires_grad_(), "c#2");
+  Tensor c = x * 2;
+  c = c * 3;
+  c = name(c * 4, "red \x1b[31m\n");
+  const Labels labels(Tape::of(c));
+  CHECK(labels.of(1) == "c");
+  CHECK(labels.of(2) == "c#3");  // c#2 is taken
+  CHECK(labels.of(3) == "red \\x1b[31m\\x0a");
+  CHECK_THROWS_AS(name(x, "%0"), ValueError);
+  const auto made = [](double v) { return tensor(v).requires_grad_(); };
+  CHECK_FALSE(Labels(Tape::of(made(1) * 2)).named(0));
+}

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "autograd/autograd.h"
+#include "autograd/runtime/memory.h"
 #include "autograd/tape/checkpoint.h"
 #include "autograd/trace/labels.h"
 #include "nn/nn.h"
@@ -230,6 +231,19 @@ TEST_CASE("trace: reversible blocks are recorded and checked without a run of th
   const RecordedNode& n = node_of(recorder.recording().passes.at(0), "reversible_blocks");
   CHECK(n.check == "");
   CHECK(node_of(recorder.recording().passes.at(0), "sum").check.starts_with("right"));
+}
+
+TEST_CASE("trace: a refused pass keeps its own error, and evaluation under Tracing keeps nothing") {
+  Recorder recorder;
+  const Tracing on;
+  const Tensor x = ones({2}).requires_grad_();
+  const Tensor y = x * 2;
+  CHECK_THROWS_WITH_AS(recorder.backward(y), doctest::Contains("needs a tensor of one element"), ShapeError);
+  CHECK(recorder.recording().passes.empty());
+  const NoGrad off;
+  const std::int64_t before = memory_stats().live_bytes;
+  for (int i = 0; i < 20; ++i) (void)(randn({64, 64}) * x[0]);
+  CHECK(memory_stats().live_bytes - before < 64 * 64 * 4 * 4);
 }
 
 TEST_CASE("trace: words follow their positions") {
