@@ -248,8 +248,9 @@ std::string dot_text(const GraphLevel& level) {
   std::string text = "digraph {\nnode [shape=box fixedsize=true label=\"\"]\nnodesep=0.2 ranksep=0.35\n";
   for (std::size_t i = 0; i < level.boxes.size(); ++i) {
     const GraphBox& box = level.boxes[i];
-    const double letters = static_cast<double>(std::clamp<std::size_t>(box.label.size(), 4, 24));
-    const double height = box.kind == GraphBox::Kind::module ? 0.55 : 0.4;
+    const bool module = box.kind == GraphBox::Kind::module;  // it says too how many nodes it has
+    const double letters = static_cast<double>(std::clamp<std::size_t>(box.label.size(), module ? 7 : 4, 24));
+    const double height = module ? 0.55 : 0.4;
     text += fmt::format("n{} [width={:.2f} height={:.2f}]\n", i, 0.25 + 0.095 * letters, height);
   }
   for (const GraphLine& line : level.lines) text += fmt::format("n{} -> n{}\n", line.from, line.to);

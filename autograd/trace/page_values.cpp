@@ -68,7 +68,7 @@ Picture picture_of(const Summary& s, std::int64_t side) {
 
 /// What the page keeps of the values' elements.
 struct Choice {
-  std::vector<bool> whole;  // the smallest, until the bytes are used up
+  std::vector<bool> whole;  // what views of attention draw, then the smallest, until the bytes are used up
   std::int64_t side = 32;   // of the pictures of the others: smaller ones if there are very many
 };
 
@@ -87,9 +87,60 @@ std::vector<std::size_t> first_alike(const std::vector<RecordedValue>& values) {
   return first;
 }
 
-Choice choose(const std::vector<RecordedValue>& values, std::int64_t bytes) {
+/// Weights, scores and masks of attention, and their gradients: without their elements its view has nothing to draw.
+class Foremost {
+ public:
+  explicit Foremost(const Recording& r) : r_(r), marked(r.values.size()) {
+    for (const auto* passes : {&r.passes, &r.parts})
+      for (const RecordedPass& pass : *passes) {
+        for (const RecordedNode& n : pass.nodes)
+          if (n.operation == "softmax") scores_of(pass, n);
+        for (const RecordedStep& step : pass.steps)
+          if (step.node >= 0 && pass.nodes[static_cast<std::size_t>(step.node)].operation == "softmax") {
+            for (const int value : step.received) mark(value);
+            for (const int value : step.sent) mark(value);
+          }
+      }
+  }
+
+ private:
+  const Recording& r_;
+
+  void mark(int value) {
+    if (value >= 0) marked[static_cast<std::size_t>(value)] = true;
+  }
+  /// From a softmax back to the product that made its scores.
+  void scores_of(const RecordedPass& pass, const RecordedNode& softmax) {
+    const RecordedNode* at = &softmax;
+    for (int step = 0; at && step < 12; ++step) {
+      for (const int value : at->outputs) mark(value);
+      if (at->operation == "matmul") return;
+      const RecordedNode* from = nullptr;
+      for (const RecordedInput& input : at->inputs) {
+        mark(input.value);
+        if (!from && input.node >= 0 && shaped_alike(input.value, softmax))
+          from = &pass.nodes[static_cast<std::size_t>(input.node)];
+      }
+      at = from;
+    }
+  }
+  bool shaped_alike(int value, const RecordedNode& softmax) const {
+    if (value < 0 || softmax.outputs.empty() || softmax.outputs[0] < 0) return false;
+    return r_.values[static_cast<std::size_t>(value)].shape ==
+           r_.values[static_cast<std::size_t>(softmax.outputs[0])].shape;
+  }
+
+ public:
+  std::vector<bool> marked;
+};
+
+Choice choose(const Recording& r, std::int64_t bytes) {
+  const std::vector<RecordedValue>& values = r.values;
   Choice choice{std::vector<bool>(values.size()), 32};
   const std::vector<std::size_t> first = first_alike(values);
+  std::vector<bool> foremost = Foremost(r).marked;
+  for (std::size_t i = 0; i < values.size(); ++i)
+    if (foremost[i]) foremost[first[i]] = true;
   const auto whole_bytes = [&](std::size_t i) { return first[i] == i ? bytes_of(values[i].whole) : 0; };
   const auto picture = [&](std::size_t i) { return first[i] == i ? picture_bytes(values[i].summary, choice.side) : 0; };
   const auto pictures = [&] {
@@ -101,8 +152,10 @@ Choice choose(const std::vector<RecordedValue>& values, std::int64_t bytes) {
   while (choice.side > 8 && pictures() > bytes / 3) choice.side /= 2;
   std::vector<std::size_t> order(values.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return bytes_of(values[a].whole) < bytes_of(values[b].whole); });
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    if (foremost[first[a]] != foremost[first[b]]) return static_cast<bool>(foremost[first[a]]);
+    return bytes_of(values[a].whole) < bytes_of(values[b].whole);
+  });
   bytes -= pictures();
   for (const std::size_t i : order) {
     if (!values[i].whole.defined()) continue;
@@ -132,7 +185,7 @@ std::string summary_json(const Summary& s, std::int64_t side) {
 }  // namespace
 
 std::string values_json(const Recording& r, const PageOptions& options, Texts& texts, PageData& data) {
-  const Choice choice = choose(r.values, options.value_bytes);
+  const Choice choice = choose(r, options.value_bytes);
   Blobs blobs;
   std::unordered_map<std::string, std::size_t> known;  // summaries, which equal values share
   std::string kinds = "[", at = "[", summaries = "[", slices = "{";

@@ -147,6 +147,49 @@ Recording additive() {
   return train("align", model, 3, [&] { return sum(square(model.attention(queries, keys).context - queries)); });
 }
 
+/// The backward pass of one loss.
+Recording once(const std::string& program, const std::function<Tensor()>& loss_of) {
+  Recorder recorder;
+  {
+    const Tracing on;
+    recorder.backward(loss_of());
+  }
+  Recording r = recorder.recording();
+  r.program = program;
+  return r;
+}
+
+/// LSH attention with padding: all positions of a round are in one bucket, the last three are padding.
+Recording padded() {
+  Tensor buckets = zeros({1, 1, 2, 16}, int32), padding = zeros({1, 16}, boolean);
+  for (std::int64_t i = 0; i < 32; ++i) buckets.mutable_data<std::int32_t>()[i] = i < 16 ? 3 : 8 + 3;
+  for (std::int64_t i = 13; i < 16; ++i) padding.mutable_data<bool>()[i] = true;
+  const Tensor qk = randn({1, 16, 1, 4}).requires_grad_();
+  return once("padded",
+              [&] { return sum(square(lsh_attention(qk, qk, buckets, {.hashes = 2, .chunk = 4}, padding))); });
+}
+
+/// Attention with dropout, which comes between its softmax and the product with the values.
+Recording dropped() {
+  const Tensor q = randn({1, 2, 48, 4}).requires_grad_(), k = randn({1, 2, 48, 4}), v = randn({1, 2, 48, 4});
+  return once("dropped", [&] {
+    AttentionOptions options;
+    options.dropout = 0.25;
+    const Tensor noise = exp(q * 0.5);  // values that compete for the page's bytes
+    return sum(square(scaled_dot_product_attention(q, k, v, options).output)) + sum(noise);
+  });
+}
+
+/// The second part of a split is used, and holds what is not finite.
+Recording parted() {
+  const Tensor x = tensor({1.0, 2.0, 0.0, -1.0}).requires_grad_();
+  return once("parted", [&] {
+    const Tensors halves = split(x, {2, 2});
+    const Tensor logs = log(halves[1]);
+    return sum(logs);
+  });
+}
+
 // ---- made ones
 
 int add_value(Recording& r, const Tensor& t, bool whole = true) {
@@ -314,6 +357,10 @@ int run(int argc, char** argv) {
                                                       {"reformer", reformer},
                                                       {"lstm", lstm},
                                                       {"additive", additive},
+                                                      {"padded", padded},
+                                                      {"dropped", dropped},
+                                                      {"scarce", dropped},
+                                                      {"parted", parted},
                                                       {"large", large},
                                                       {"hostile", hostile},
                                                       {"odd", odd},
@@ -328,7 +375,9 @@ int run(int argc, char** argv) {
     if (!wanted.empty() && std::find(wanted.begin(), wanted.end(), name) == wanted.end()) continue;
     manual_seed(1);
     const Recording r = make();
-    write_page(std::string(argv[1]) + "/" + name + ".html", r);
+    PageOptions options;
+    if (name == "scarce") options.value_bytes = 0;
+    write_page(std::string(argv[1]) + "/" + name + ".html", r, options);
     if (name != "large") write_bits(std::string(argv[1]) + "/" + name + ".bits", r);
   }
   return 0;

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from page_browser import Browser, check, failures, passed, samples
 from page_hands import test_keyboard, test_tabbing, test_timeline
+from page_views import test_focus, test_lsh, test_narrow, test_not_plain
 from selenium.webdriver.common.keys import Keys
 
 FORMATS = {"float32": "<f", "float64": "<d", "int64": "<q", "int32": "<i", "bool": "<?"}
@@ -318,6 +319,10 @@ def main():
                 test_timeline,
                 test_keyboard,
                 test_tabbing,
+                test_lsh,
+                test_not_plain,
+                test_focus,
+                test_narrow,
                 test_size,
                 test_looks,
                 measure_speed,

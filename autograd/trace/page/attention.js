@@ -4,7 +4,7 @@
 import { choice, choiceOf, choose, view } from "./choices.js";
 import { h } from "./dom.js";
 import { alongAxes, halfOf, lastTwo, matrixFigure } from "./matrices.js";
-import { numberText } from "./values.js";
+import { numberText, valueCard } from "./values.js";
 
 const STAGES = {
   matmul: "scores q k\u1d40",
@@ -27,10 +27,25 @@ function pipeline(pass) {
   return null;
 }
 
+const PASSED_ON = /^(pad|dropout|slice|mul|div|where|masked_fill|reshape|view|contiguous|expand|to|cast)$/;
+
+/** The product with the values: the nearest matmul behind a softmax, which dropout and its like may come before. */
+function productOf(pass, softmax) {
+  let nodes = [softmax];
+  for (let steps = 0; steps < 8 && nodes.length; ++steps) {
+    for (const node of nodes) {
+      const product = pass.users[node].find(
+        (user) => pass.operation(user) === "matmul" && pass.sources(user)[0] === node,
+      );
+      if (product !== undefined) return product;
+    }
+    nodes = nodes.flatMap((node) => pass.users[node]).filter((user) => PASSED_ON.test(pass.operation(user)));
+  }
+  return pass.users[softmax].flatMap((user) => pass.users[user]).find((user) => pass.operation(user) === "matmul");
+}
+
 function around(pass, softmax) {
-  const product =
-    pass.users[softmax].find((user) => pass.operation(user) === "matmul" && pass.sources(user)[0] === softmax) ??
-    pass.users[softmax].flatMap((user) => pass.users[user]).find((user) => pass.operation(user) === "matmul");
+  const product = productOf(pass, softmax);
   if (product === undefined) return null;
   const { recording } = pass,
     shape = (node) => recording.value(pass.outputs(node)[0])?.shape.join();
@@ -92,9 +107,23 @@ export function attentionView(state, node, width) {
   const { pass, softmax } = found,
     { recording } = pass;
   const weights = recording.value(pass.outputs(softmax)[0]);
-  if (!weights?.whole || weights.shape.length < 2 || weights.size === 0) return null;
+  if (!weights || weights.shape.length < 2 || weights.size === 0) return null;
   const title = !found.fused && madeBy(pass, softmax, "tanh") ? "Alignment" : "Attention";
+  if (!weights.whole) return view(title, () => pictureOnly(weights, width));
   return view(title, (redraw) => draw(state, node, found, weights, width, redraw));
+}
+
+/** Weights whose elements are not in the page. */
+function pictureOnly(weights, width) {
+  return [
+    h(
+      "p",
+      { class: "note" },
+      "The weights are summarised: their elements do not fit in this page, or were not recorded, so heads and ",
+      "positions can not be told apart here. A larger limit of bytes keeps them.",
+    ),
+    valueCard("softmax: the weights", weights, { kind: "forward", width: width - 34 }),
+  ];
 }
 
 function draw(state, node, found, weights, width, redraw) {

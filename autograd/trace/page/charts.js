@@ -17,6 +17,10 @@ export class Charts {
     state.subscribe((what) => {
       if (what === "pass") this.drawn = false;
     });
+    addEventListener("resize", () => {
+      this.drawn = false;
+      if (!this.element.hidden) this.draw();
+    });
   }
 
   /** When it is first looked at. */
@@ -46,7 +50,8 @@ export class Charts {
 
   loss() {
     const { progress, passes } = this.state.recording;
-    const width = 560,
+    // Units are pixels, so that labels are as large in a narrow window as in a wide one.
+    const width = Math.max(280, Math.min(560, this.element.clientWidth - 32 || 560)),
       height = 180,
       left = 58,
       bottom = 24;
@@ -206,7 +211,7 @@ function spark(points, [low, high], progress, what, kind) {
     : `${what}: none`;
   return svg(
     "svg",
-    { class: `spark ${kind}`, viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": said },
+    { class: `spark ${kind}`, viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", width, height, role: "img", "aria-label": said },
     svg("path", { d: lines(good) }),
     good.length ? svg("circle", { cx: good.at(-1)[0], cy: good.at(-1)[1], r: 2.5 }) : null,
   );

@@ -51,9 +51,7 @@ export class Inspector extends NodeParts {
       );
       return;
     }
-    const focused = this.element.contains(document.activeElement)
-      ? document.activeElement.getAttribute("aria-label")
-      : null;
+    const focused = this.focusKey(document.activeElement);
     const key = `${state.trail.length} ${state.passIndex} ${selected}`;
     const same = this.shown === key,
       top = this.element.scrollTop;
@@ -85,20 +83,32 @@ export class Inspector extends NodeParts {
       ];
       this.element.append(...lower.filter(Boolean));
       if (top > 0) this.element.scrollTop = same ? top : 0;
-      if (focused)
-        [...this.element.querySelectorAll("[aria-label]")]
-          .find((each) => each.getAttribute("aria-label") === focused)
-          ?.focus({ preventScroll: true });
+      if (focused !== null) this.focusAgain(focused);
     };
-    same || focused ? rest() : requestAnimationFrame(rest);
+    same || focused !== null ? rest() : requestAnimationFrame(rest);
+  }
+
+  /** What the focused element of this panel is called, so that its like can have the focus when all is drawn again. */
+  focusKey(element) {
+    if (!element || element === this.element || !this.element.contains(element)) return null;
+    if (element.tagName === "SUMMARY") return `part ${element.parentElement.dataset.part}`;
+    return element.dataset.key ?? element.getAttribute("aria-label") ?? element.textContent;
+  }
+
+  /** Where its like is gone, the panel has the focus: keys go on from here and not from the top of the page. */
+  focusAgain(key) {
+    const like = [...this.element.querySelectorAll("[aria-label], [tabindex], button, input, select, summary")].find(
+      (each) => this.focusKey(each) === key && each.checkVisibility(),
+    );
+    (like ?? this.element).focus({ preventScroll: true });
   }
 
   header(node, step) {
     const { state } = this,
       { pass } = state;
     const at = pass.stepOf[node.index];
-    const goTo = (text, position) =>
-      h("button", { type: "button", class: "link", onclick: () => state.goTo(position) }, text);
+    const goTo = (text, position, key) =>
+      h("button", { type: "button", class: "link", "data-key": key, onclick: () => state.goTo(position) }, text);
     const part = state.recording.parts[node.parts];
     return h(
       "header",
@@ -119,10 +129,10 @@ export class Inspector extends NodeParts {
       h(
         "p",
         { class: "when" },
-        goTo(`forward ${node.index + 1} of ${pass.size}`, node.index + 1),
+        goTo(`forward ${node.index + 1} of ${pass.size}`, node.index + 1, "to its forward step"),
         " · ",
         step
-          ? goTo(`backward ${at + 1} of ${pass.steps}`, pass.size + at + 1)
+          ? goTo(`backward ${at + 1} of ${pass.steps}`, pass.size + at + 1, "to its backward step")
           : h("span", { class: "quiet" }, "no gradient reached it"),
         node.leaf ? null : ` · operation ${node.sequence} of the program`,
       ),
@@ -144,6 +154,7 @@ export class Inspector extends NodeParts {
               type: "button",
               class: "into",
               id: "step-into",
+              "data-key": "step into",
               "aria-keyshortcuts": "s",
               onclick: () => state.stepInto(),
             },

@@ -43,8 +43,16 @@ function sorted(buckets, example, head) {
   return { rounds, length, bucket, orders };
 }
 
-/** Which query meets which key in each round: window, buckets and causality as the operation has them. */
-function meetings({ rounds, length, bucket, orders }, settings) {
+/** hidden(position): whether padding hides it as a key; null if nothing does. */
+function paddingOf(state, node, example, length) {
+  const mask = state.recording.value(node.inputs.find((input) => input.name === "key_padding_mask")?.value);
+  if (!mask?.whole || mask.shape.at(-1) !== length) return null;
+  const row = mask.shape[0] === 1 ? 0 : example;
+  return (position) => Boolean(mask.at(row * length + position));
+}
+
+/** Which query meets which key in each round: window, buckets, causality and padding as the operation has them. */
+function meetings({ rounds, length, bucket, orders, hidden }, settings) {
   const chunks = Math.max(1, Math.ceil(length / settings.chunk)),
     ring = chunks * rounds;
   const seen = Array.from({ length: rounds }, () => new Uint8Array(length * length));
@@ -60,6 +68,7 @@ function meetings({ rounds, length, bucket, orders }, settings) {
       for (const query of flat[at])
         for (const key of flat[other]) {
           if (settings.causal && key > query) continue;
+          if (hidden?.(key) && !(settings.self_last && key === query)) continue;
           if (settings.same_bucket && bucket(round, query) !== bucket(from, key)) continue;
           seen[round][query * length + key] = 1;
         }
@@ -79,7 +88,7 @@ function draw(state, node, buckets, width, redraw) {
   const example = choiceOf(`${key}e`, examples),
     head = choiceOf(`${key}h`, heads),
     round = choiceOf(`${key}r`, rounds);
-  const all = sorted(buckets, example, head),
+  const all = { ...sorted(buckets, example, head), hidden: paddingOf(state, node, example, length) },
     settings = settingsOf(node);
   const words = node.inputs.find((input) => input.words?.length === length)?.words;
   const found = attentionOf(state, node),
@@ -101,6 +110,14 @@ function draw(state, node, buckets, width, redraw) {
     ),
     h("h4", {}, `1. Hashing, round ${round}: a bucket for each position`),
     strip(all, round, null, settings, words, width),
+    all.hidden
+      ? h(
+          "p",
+          { class: "note" },
+          "Grey with a dashed edge: padding, which no query sees",
+          settings.self_last ? ", but itself." : ".",
+        )
+      : null,
     h("h4", {}, "2. Sorted by bucket, and in a bucket by position"),
     strip(all, round, all.orders[round], settings, words, width),
   ];
@@ -167,7 +184,7 @@ function draw(state, node, buckets, width, redraw) {
 
 /** Positions in a row of boxes, in chunks if they are sorted. */
 function strip(all, round, order, settings, words, width) {
-  const { length, bucket } = all,
+  const { length, bucket, hidden } = all,
     many = new Set(all.orders[round].map((i) => bucket(round, i)));
   const least = Math.min(...many),
     range = Math.max(...many) - least + 1;
@@ -183,18 +200,24 @@ function strip(all, round, order, settings, words, width) {
   const shown = order ?? Array.from({ length }, (_, i) => i);
   const boxes = shown.map((position, i) => {
     const [x, y] = place(i),
-      b = bucket(round, position);
+      b = bucket(round, position),
+      padding = hidden?.(position);
+    const style = padding ? {} : { fill: fill(b - least, range) };
     return svg(
       "g",
-      { transform: `translate(${x} ${y})` },
-      svg("rect", { width: box - 1, height: 22, rx: 3, class: "bucket", style: { fill: fill(b - least, range) } }),
-      svg("text", { x: box / 2, y: 15, class: "bucket-name" }, b - least),
+      { transform: `translate(${x} ${y})`, class: padding ? "padding" : null },
+      svg("rect", { width: box - 1, height: 22, rx: 3, class: "bucket", style }),
+      svg("text", { x: box / 2, y: 15, class: `bucket-name${String(b).length > 2 ? " long" : ""}` }, b),
       svg(
         "text",
         { x: box / 2, y: 34, class: "bucket-position" },
         words ? [...words[position]].slice(0, 4).join("") : position,
       ),
-      svg("title", {}, `position ${position}${words ? ` (${words[position]})` : ""}: bucket ${b}`),
+      svg(
+        "title",
+        {},
+        `position ${position}${words ? ` (${words[position]})` : ""}: bucket ${b}${padding ? ", padding" : ""}`,
+      ),
     );
   });
   const [, bottom] = place(length - 1);
@@ -211,7 +234,10 @@ function strip(all, round, order, settings, words, width) {
         })
       : [];
   const said = shown
-    .map((position) => `${words?.[position] ?? position} in ${bucket(round, position) - least}`)
+    .map(
+      (position) =>
+        `${words?.[position] ?? position} in ${bucket(round, position)}${hidden?.(position) ? " (padding)" : ""}`,
+    )
     .join(", ");
   return svg(
     "svg",

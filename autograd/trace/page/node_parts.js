@@ -3,6 +3,7 @@
 import { h, mathml } from "./dom.js";
 import { brief, count, exact, shapeText, tidy } from "./numbers.js";
 import { formula, parse, statements, typeset } from "./rules.js";
+import { slotName } from "./slots.js";
 import { numberText, valueCard } from "./values.js";
 
 export class NodeParts {
@@ -18,6 +19,7 @@ export class NodeParts {
       "details",
       {
         class: `part ${kind}`,
+        "data-part": title.match(/^\w+?(?=s?\b)/)?.[0], // alike of all nodes: "Value", "Values: inputs to output"
         open: !this.closed.has(title),
         ontoggle: () => {
           element.open ? this.closed.delete(title) : this.closed.add(title);
@@ -46,7 +48,7 @@ export class NodeParts {
         "forward",
         h("p", { class: "quiet" }, "Not computed yet at this point of the timeline."),
       );
-    const from = (input) => (input.node < 0 ? "a constant" : pass.label(input.node));
+    const from = (input) => (input.node < 0 ? "a constant" : slotName(pass, input.node, input.slot));
     const inputs = node.inputs
       .filter((input) => input.value >= 0 || input.node >= 0)
       .map((input) =>
@@ -57,7 +59,7 @@ export class NodeParts {
       );
     const outputs = node.outputs.map((value, slot) =>
       card(
-        node.leaf ? "value" : node.outputs.length > 1 ? `output ${slot}` : "y, its output",
+        node.leaf ? "value" : node.outputs.length > 1 ? `output ${slotName(pass, node.index, slot)}` : "y, its output",
         value,
         this.chooser(value),
       ),
@@ -112,7 +114,12 @@ export class NodeParts {
           `Its step is ${pass.stepOf[node.index] + 1} of ${pass.steps}; `,
           h(
             "button",
-            { type: "button", class: "link", onclick: () => state.goTo(pass.size + pass.stepOf[node.index] + 1) },
+            {
+              type: "button",
+              class: "link",
+              "data-key": "to its backward step",
+              onclick: () => state.goTo(pass.size + pass.stepOf[node.index] + 1),
+            },
             "go there",
           ),
         ),
@@ -125,7 +132,7 @@ export class NodeParts {
         ...more,
       });
     const received = step.received.map((value, slot) =>
-      card(step.received.length > 1 ? `incoming dy, output ${slot}` : "incoming dy", value, {
+      card(step.received.length > 1 ? `incoming dy of ${slotName(pass, node.index, slot)}` : "incoming dy", value, {
         absent: "none came to this output",
       }),
     );
@@ -147,7 +154,7 @@ export class NodeParts {
       sent = recording.value(step.sent[k]);
     const summed = returned && sent && shapeText(returned.shape) !== shapeText(sent.shape);
     const local = statements(parse(node.rule, this.names(node))).find(([name]) => name === `d${input.name}`);
-    const to = input.node < 0 ? "nobody" : pass.label(input.node);
+    const to = input.node < 0 ? "nobody" : slotName(pass, input.node, input.slot);
     return h(
       "div",
       { class: "outgoing" },
@@ -201,12 +208,13 @@ export class NodeParts {
         come = state.arrived(arrival);
       const name =
         arrival.from < 0 ? "the beginning of the pass" : `${pass.label(arrival.from)} ${pass.operation(arrival.from)}`;
+      const slot = pass.outputs(step.node).length > 1 ? `, to ${slotName(pass, step.node, arrival.slot)}` : "";
       const bar = h("span", { class: "bar", "aria-hidden": "true" });
       bar.style.width = `${Math.min(100, (100 * size(value)) / most) || 0}%`;
       return h(
         "tr",
         { class: come ? "" : "later" },
-        h("td", {}, `${arrival.k} of ${arrival.n}`),
+        h("td", {}, `${arrival.k} of ${arrival.n}${slot}`),
         h(
           "th",
           { scope: "row" },

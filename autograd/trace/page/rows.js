@@ -64,6 +64,15 @@ function deepen(each, depth) {
   for (const item of each.items) if (typeof item !== "number") deepen(item, depth + 1);
 }
 
+const VIEWED = /attention|^lsh|lstm|gru|rnn/;
+
+/** The nodes that have a view of their own, in order. */
+export function viewedNodes(pass) {
+  const nodes = [];
+  for (let node = 0; node < pass.size; ++node) if (VIEWED.test(pass.operation(node))) nodes.push(node);
+  return nodes;
+}
+
 export class Rows {
   constructor(pass) {
     this.pass = pass;
@@ -81,6 +90,13 @@ export class Rows {
     visit(this.root);
     if (pass.size > 40) this.fold((each) => each.path.startsWith("(") || each.depth >= 1 || pass.size > 2000);
     this.lay();
+    this.showsView();
+  }
+
+  /** Opens what hides the first node with a view of its own: attention, hashing, a recurrent net. */
+  showsView() {
+    const [first] = viewedNodes(this.pass);
+    if (first !== undefined) this.reveal(first);
   }
 
   fold(which) {

@@ -1,8 +1,10 @@
 // The tape: rows in order of execution. Only those in sight are elements, so that a tape may have a million.
 
 import { h, say, show, svg } from "./dom.js";
-import { brief, count, exact, shapeText, tidy } from "./numbers.js";
+import { count, shapeText } from "./numbers.js";
+import { groupMarks, rowNumber } from "./row_numbers.js";
 import { Rows } from "./rows.js";
+import { slotName, usedSlots } from "./slots.js";
 
 const LANE = 9;
 
@@ -110,7 +112,8 @@ export class Tape {
     const common = `${this.height} ${this.laneCount} ${i === this.cursor} `;
     if (row.group) {
       const { first, count: size } = row.group;
-      return `${common}${state.backward && state.stepped(first)} ${state.computed(first + size - 1)}`;
+      const bad = row.open ? "" : groupMarks(state, row.group).map((mark) => mark.textContent);
+      return `${common}${state.backward && state.stepped(first)} ${state.computed(first + size - 1)} ${bad}`;
     }
     const now = state.nodeAt(state.position) === row.node ? state.backward : "";
     return `${common}${state.computed(row.node)} ${state.stepped(row.node)} ${state.gradient(row.node)} ${now}`;
@@ -162,6 +165,7 @@ export class Tape {
         "span",
         { class: "group-count" },
         group.path.startsWith("(") ? count(group.count, "leaf", "leaves") : count(group.count, "operation"),
+        open ? null : groupMarks(state, group),
       ),
     );
   }
@@ -172,13 +176,14 @@ export class Tape {
     const computed = state.computed(node),
       stepped = state.stepped(node);
     const now = state.nodeAt(state.position) === node;
-    const gradient = state.gradient(node);
+    const [slot] = usedSlots(pass, node),
+      gradient = state.gradient(node, slot);
     const kind =
       (computed ? " computed" : "") +
       (stepped ? " stepped" : "") +
       (now ? (state.backward ? " now back" : " now") : "");
-    const value = state.recording.value(pass.outputs(node)[0]);
-    const label = pass.label(node) || `%${node}`;
+    const value = state.recording.value(pass.outputs(node)[slot]);
+    const label = this.names(node);
     return this.row(
       i,
       depth,
@@ -186,38 +191,32 @@ export class Tape {
       h("span", { class: "label", title: label }, h("bdi", {}, label)),
       h("span", { class: "call" }, this.call(node)),
       h("span", { class: "shape" }, value ? shapeText(value.shape) : ""),
-      h("span", { class: "number forward" }, computed ? this.number(value, "value") : ""),
+      h("span", { class: "number forward" }, computed ? rowNumber(value, "value") : ""),
       h(
         "span",
         { class: "number gradient" },
-        gradient < 0 ? "" : this.number(state.recording.value(gradient), stepped ? "gradient" : "gradient so far"),
+        gradient < 0 ? "" : rowNumber(state.recording.value(gradient), stepped ? "gradient" : "gradient so far"),
       ),
     );
+  }
+
+  /** Its name; of several outputs those that are taken, of which the row shows the first. */
+  names(node) {
+    const { pass } = this.state,
+      slots = usedSlots(pass, node).map((slot) => slotName(pass, node, slot));
+    return slots.length > 3 ? `${slots[0]} \u2026 ${slots.at(-1)}` : slots.join(" ");
   }
 
   call(node) {
     const { pass } = this.state;
     if (pass.leaf(node)) return h("span", { class: "quiet" }, "leaf");
-    const names = pass
-      .sources(node)
-      .map((from) => (from < 0 ? "\u00b7" : pass.label(from).split(".").slice(-2).join(".")));
+    const short = (from, slot) =>
+      slotName(pass, from, slot)
+        .split(".")
+        .slice(pass.outputs(from).length > 1 ? -3 : -2)
+        .join(".");
+    const names = pass.node(node).inputs.map((input) => (input.node < 0 ? "\u00b7" : short(input.node, input.slot)));
     return [h("b", {}, pass.operation(node)), h("span", { class: "quiet" }, `(${names.join(", ")})`)];
-  }
-
-  /** A single number, or the norm of several. */
-  number(value, what) {
-    if (!value) return "";
-    if (value.scalar) {
-      const text = exact(value.at(0), value.dtype);
-      return h("span", { title: `${what} ${text}` }, tidy(brief(value.at(0), value.dtype)));
-    }
-    const { norm } = value.stats;
-    return h(
-      "span",
-      { title: `${what}: norm ${exact(norm)}` },
-      h("i", {}, "\u2016\u2016"),
-      tidy(brief(norm, "float64", 6)),
-    );
   }
 
   // ---- rails
