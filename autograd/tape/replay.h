@@ -116,7 +116,8 @@ class ReplayLog::Replaying {
 };
 
 /// For operations around a function of the user's, whose replay would be another run of it: new random numbers, and
-/// what the function reaches by itself instead of what is handed in. While tracing, the node of `ys` has no replay then.
+/// what the function reaches by itself instead of what is handed in. While tracing, the node of `ys` then has no
+/// replay.
 void forget_replay(const Tensors& ys);
 
 }  // namespace attune

@@ -13,7 +13,8 @@ namespace attune {
 struct RecorderOptions {
   /// Whole tensors are kept up to this many bytes, smallest first; of the others a summary. ATTUNE_TRACE_BYTES.
   std::int64_t bytes = std::int64_t{32} << 20;
-  /// Parts of tensors that are kept in any case (of passes that have them): "NAME[0, :4]", NAME a node's label or module path (its output).
+  /// Parts of tensors that are kept in any case, of passes that have them: "NAME[0, :4]", NAME a node's label or module
+  /// path (its output).
   std::vector<std::string> slices{};
   /// Composed forms of fused operations whose inputs have at most this many elements are recorded with them.
   std::int64_t largest_parts = 1 << 15;
@@ -24,7 +25,8 @@ struct RecorderOptions {
   bool sources = true;
 };
 
-/// Records backward passes (each stays: a program that records all of a long run grows with it), with the forward passes that led to them, which must have run under Tracing:
+/// Records backward passes, with the forward passes that led to them, which must have run under Tracing. Each stays: a
+/// program that records all passes of a long run grows with it.
 ///
 ///     Recorder recorder;
 ///     {

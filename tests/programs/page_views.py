@@ -31,11 +31,11 @@ def test_lsh(browser, folder):
     browser.open(folder / "padded.html")
     find(browser, "chunked_attention")
     browser.js("document.querySelector('[aria-label=\"round 1\"]').click()")
-    names = browser.js(
-        "return [...document.querySelectorAll('.strip .bucket-name')].map((e) => e.textContent)"
-    )
+    names = browser.js("return [...document.querySelectorAll('.strip .bucket-name')].map((e) => e.textContent)")
     check("lsh: buckets are the run's numbers", names == ["11"] * 32, names)
-    grey = browser.js("return [...document.querySelectorAll('.strip')].map((e) => e.querySelectorAll('.padding').length)")
+    grey = browser.js(
+        "return [...document.querySelectorAll('.strip')].map((e) => e.querySelectorAll('.padding').length)"
+    )
     check("lsh: padding is grey", grey == [3, 3], grey)
     browser.js("document.querySelector('[aria-label=\"round 0\"]').click()")
     seen = browser.js(MET)
@@ -98,19 +98,23 @@ def test_narrow(browser, folder):
     check("narrow: the choice of passes and the search have room", cut == 0, cut)
     browser.keys("3")
     size = browser.js(
-        "const t = document.querySelector('.chart'); return 11 * t.getBoundingClientRect().width / t.viewBox.baseVal.width"
+        "const t = document.querySelector('.chart');"
+        "return 11 * t.getBoundingClientRect().width / t.viewBox.baseVal.width"
     )
     check("narrow: a chart's labels can be read", size >= 10, size)
     over = browser.js("const e = document.querySelector('.table-scroll'); return e.scrollWidth - e.clientWidth")
     check("narrow: the table's columns are all there", over <= 0, over)
     browser.open(folder / "transformer.html")
     rows = browser.js("return [...document.querySelectorAll('.row .call b')].map((e) => e.textContent)")
-    first = "return attune.state.pass.size > 40 && attune.tape.model.rows.some((r) => r.node >= 0 && " \
+    first = (
+        "return attune.state.pass.size > 40 && attune.tape.model.rows.some((r) => r.node >= 0 && "
         "attune.state.pass.operation(r.node).includes('attention'))"
+    )
     check("transformer: the first attention is unfolded", browser.js(first), rows)
     browser.open(folder / "mlp.html")
     find(browser, "linear")
     bars = browser.js(
-        "return [...document.querySelectorAll('.local')].filter((e) => getComputedStyle(e).overflowY !== 'hidden').length"
+        "const all = [...document.querySelectorAll('.local')];"
+        "return all.filter((e) => getComputedStyle(e).overflowY !== 'hidden').length"
     )
     check("rules of gradients have no bar at the side", bars == 0, bars)
