@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -70,9 +71,17 @@ bool ends_with(const std::string& path, const char* ending) { return path.ends_w
 
 void write(const std::string& path, const Recording& recording) {
   if (ends_with(path, ".html"))
-    write_page(path, recording);
+    write_page(path, recording, {}, Here{});
   else
-    save_trace(path, recording);
+    save_trace(path, recording, Here{});
+}
+
+/// "attune.html", or, where that is, attune-2.html, attune-3.html, ...
+std::string unused(const std::string& name, const std::string& ending) {
+  std::string path = name + ending;
+  for (int n = 2; std::filesystem::symlink_status(path).type() != std::filesystem::file_type::not_found; ++n)
+    path = name + "-" + std::to_string(n) + ending;
+  return path;
 }
 
 /// What the recorder is to keep, by ATTUNE_TRACE_BYTES and ATTUNE_TRACE_SLICES.
@@ -190,20 +199,19 @@ class WholeProgram final : public BackwardWatcher {
   void start_terminal() {
     StepOptions o;
     o.commands = variable("ATTUNE_STEP_COMMANDS");
-    const auto writes = [](const char* otherwise) {
-      return [otherwise](const Tensor& root, const Stepper&, const std::string& path) {
+    // Errors speak to who sits at the prompt: no line of the program is to blame.
+    const auto writes = [](const char* name, const char* ending, const char* rule) {
+      return [=](const Tensor& root, const Stepper&, const std::string& path) {
+        if (!path.empty() && !ends_with(path, ending)) throw FileError(path + ": " + rule, Here{});
         Recorder recorder(recorder_options());
-        recorder.record(root);
-        const std::string to = path.empty() ? otherwise : path;
-        if (ends_with(to, ".html"))
-          write_page(to, recorder.recording());
-        else
-          save_trace(to, recorder.recording());
+        recorder.record(root, "", Here{});
+        const std::string to = path.empty() ? unused(name, ending) : path;
+        write(to, recorder.recording());
         return "written to " + to;
       };
     };
-    o.page = writes("attune.html");
-    o.save = writes("attune.safetensors");
+    o.page = writes("attune", ".html", "a page's name ends in .html");
+    o.save = writes("attune", ".safetensors", "a trace file's name ends in .safetensors");
     try {
       terminal_.emplace(std::move(o), Here{});
     } catch (const Error& e) {

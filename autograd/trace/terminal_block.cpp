@@ -194,7 +194,7 @@ std::string node_text(Pass& p, std::size_t position, bool values) {
 }
 
 std::string formula_text(const Labels& labels, std::size_t position, std::size_t input, const Dims& element) {
-  std::string text = formula(labels, position, input, element);
+  std::string text = formula(labels, position, input, element, Here{});
   // "da = dy = 2 = 2" says "da = dy = 2".
   const std::size_t last = text.rfind(" = ");
   if (last == std::string::npos || last == 0) return text;

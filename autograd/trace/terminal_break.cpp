@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <set>
 #include <string_view>
 
 #include "autograd/trace/internal/terminal_session.h"
@@ -59,12 +61,12 @@ bool within(const std::string& module, const std::string& asked) {
   return module == asked || (module.starts_with(asked) && module[asked.size()] == '.');
 }
 
+bool is_file(std::string_view file, const std::string& asked) {
+  return file == asked || (file.ends_with(asked) && file[file.size() - asked.size() - 1] == '/');
+}
+
 bool at_line(const Node& node, const Breakpoint& b) {
-  const auto matches = [&](Here here) {
-    if (here.line != b.line) return false;
-    const std::string_view file = here.file;
-    return file == b.name || (file.ends_with(b.name) && file[file.size() - b.name.size() - 1] == '/');
-  };
+  const auto matches = [&](Here here) { return here.line == b.line && is_file(here.file, b.name); };
   if (matches(node.site())) return true;
   if (const Trace* t = node.trace())
     for (const CallSite& site : t->stack)
@@ -139,10 +141,77 @@ std::string watched(Session& s, const Breakpoint& b, std::size_t at) {
   return "";
 }
 
+/// Whether an operation, module or line is one of the pass; what there is, as breakpoints name it, goes to `all`.
+bool is_there(const Tape& tape, const Breakpoint& b, std::set<std::string>& all) {
+  bool found = false;
+  const auto line_of = [&](Here here) {
+    if (here.line) all.insert(here.str());
+  };
+  for (std::size_t i = 0; i < tape.size() && !found; ++i) {
+    const Node& node = tape[i];
+    if (b.kind == Kind::operation) {
+      found = b.name == node.name();
+      if (!node.is_leaf()) all.insert(node.name());
+    } else if (b.kind == Kind::module) {
+      const std::string path = Labels::module_of(node);
+      found = within(path, b.name);
+      for (std::size_t dot = 0; !path.empty() && dot != std::string::npos;) {
+        dot = path.find('.', dot + 1);
+        all.insert(path.substr(0, dot));
+      }
+    } else {
+      found = at_line(node, b);
+      line_of(node.site());
+      if (const Trace* t = node.trace())
+        for (const CallSite& site : t->stack) line_of(site.here);
+    }
+  }
+  return found;
+}
+
+/// The line of a file that is nearest to the one that was asked for; of the file that is spelled most like it, if it
+/// is none of the pass.
+std::string nearest_line(const Breakpoint& b, const std::set<std::string>& all) {
+  const auto file_of = [](const std::string& place) { return place.substr(0, place.rfind(':')); };
+  std::string asked, near;
+  std::vector<std::string> files;
+  for (const std::string& place : all) {
+    files.push_back(file_of(place));
+    if (is_file(files.back(), b.name) || is_file(b.name, files.back())) asked = files.back();
+  }
+  if (asked.empty()) asked = nearest(b.name, files);
+  int least = 0;
+  for (const std::string& place : all) {
+    if (file_of(place) != asked) continue;
+    const int away = std::abs(std::atoi(place.c_str() + asked.size() + 1) - b.line);
+    if (near.empty() || away < least) near = place, least = away;
+  }
+  return near;
+}
+
+std::string nearest_place(const Breakpoint& b, const std::set<std::string>& all) {
+  if (b.kind == Kind::line) return nearest_line(b, all);
+  std::string near = nearest(b.name, {all.begin(), all.end()});
+  for (const std::string& path : all)  // "up" may be meant for "encoder.up"
+    if (near.empty() && path.ends_with("." + b.name)) near = path;
+  return near.empty() ? "" : (b.kind == Kind::operation ? "op=" : "module=") + near;
+}
+
+/// Breakpoints of later passes are as good, but what is nowhere in this one may be a slip.
+void say_if_nowhere(Session& s, const Breakpoint& b) {
+  if (b.kind != Kind::operation && b.kind != Kind::module && b.kind != Kind::line) return;
+  std::set<std::string> all;
+  if (is_there(s.pass().tape(), b, all)) return;
+  if (s.passes.size() > 1 && is_there(s.own_pass().tape(), b, all)) return;
+  const std::string near = nearest_place(b, all);
+  s.say("  no node of this pass is so" + (near.empty() ? std::string() : "; did you mean " + near + "?"), 4);
+}
+
 void add(Session& s, Breakpoint b) {
   if (s.memory.breakpoints.size() >= 100) throw Refusal("100 breakpoints are enough; `delete N` takes one away");
   b.number = s.memory.next_number++;
   s.say(fmt::format("{} {}: {}", b.kind == Kind::watch ? "watch" : "breakpoint", b.number, b.text));
+  say_if_nowhere(s, b);
   s.memory.breakpoints.push_back(std::move(b));
 }
 

@@ -190,9 +190,6 @@ void write(Session& s, const Words& w, const StepOptions::Write& with, const cha
 
 void page(Session& s, const Words& w) { write(s, w, s.options.page, "page"); }
 
-void save(Session& s, const Words& w) {
-  if (w.empty()) throw Refusal("`save PATH` writes the pass to a trace file, as `save run.safetensors`");
-  write(s, w, s.options.save, "save");
-}
+void save(Session& s, const Words& w) { write(s, w, s.options.save, "save"); }
 
 }  // namespace attune::stepping

@@ -94,24 +94,37 @@ Tensor input_value(Session& s, Place at, const std::string& word, std::string& w
   return trace->inputs[k];
 }
 
+[[noreturn]] void too_many(const std::string& word) {
+  throw Refusal("\"" + cut(word, 40) + "\" is one word too many: print [NODE] [value|grad|input K|saved K] [slice]");
+}
+
 /// "w", "w[0]", "w.grad", then a field and a slice, in any order that makes sense. `heat`: the word was among them.
 Asked asked_for(Session& s, const Words& words, bool& as_heat) {
   Asked a;
   std::string name, field, argument;
+  bool node_named = false;  // or it is the current one
+  // A word that says what of a node names none, unless there is one of that name.
+  const auto is_field = [&](const std::string& word) {
+    static const Words fields = {"value", "grad", "gradient", "input", "saved", "heat"};
+    return std::find(fields.begin(), fields.end(), word) != fields.end() &&
+           s.pass().labels.find(word) >= s.pass().tape().size();
+  };
   for (const std::string& word : words) {
+    if (!node_named && is_field(split_slice(word).first)) node_named = true;
     if (word[0] == '[')
       a.slice += word;
-    else if (word == "heat" && !name.empty())
+    else if (word == "heat" && node_named)
       as_heat = true;
-    else if (name.empty())
-      std::tie(name, a.slice) = split_slice(word);
+    else if (!node_named)
+      std::tie(name, a.slice) = split_slice(word), node_named = true;
     else if (field.empty())
       std::tie(field, a.slice) = split_slice(word);
     else if (argument.empty())
       std::tie(argument, a.slice) = split_slice(word);
     else
-      throw Refusal("\"" + cut(word, 40) + "\" is one word too many: print NODE [value|grad|input K|saved K] [slice]");
+      too_many(word);
   }
+  if (!argument.empty() && field != "input" && field != "saved") too_many(argument);
   for (const char* ending : {".grad()", ".grad"})
     if (field.empty() && name.size() > std::string_view(ending).size() && name.ends_with(ending))
       name.resize(name.size() - std::string_view(ending).size()), field = "grad";
@@ -131,7 +144,7 @@ Asked asked_for(Session& s, const Words& words, bool& as_heat) {
   }
   if (!a.slice.empty()) {
     const NoGrad off;
-    a.tensor = index(a.tensor.detach(), indices_of(a.slice));
+    a.tensor = index(a.tensor.detach(), indices_of(a.slice), Here{});
   }
   return a;
 }
@@ -160,6 +173,58 @@ void heat(Session& s, const Words& w) {
   show(s, a, true);
 }
 
+namespace {
+
+bool has(const Shape& shape, const Dims& element) {
+  if (element.rank() != shape.rank()) return element.rank() == 0;
+  for (int a = 0; a < shape.rank(); ++a)
+    if (element[a] < -shape[a] || element[a] >= shape[a]) return false;
+  return true;
+}
+
+/// The element of an input of shape `x` that an element is: of the input, or of the output of shape `y`, to which
+/// broadcasting put it. Nothing if it is neither.
+std::optional<Dims> element_of(const Shape& x, const Shape& y, const Dims& element) {
+  if (has(x, element)) return element;
+  Shape joint;
+  if (!has(y, element) || !broadcast(x, y, joint) || joint != y) return std::nullopt;
+  Dims own;
+  for (int a = 0, lead = y.rank() - x.rank(); a < x.rank(); ++a) own.push_back(x[a] == 1 ? 0 : element[a + lead]);
+  return own;
+}
+
+/// The rules of a node's inputs, or of one, with numbers. An element that no input has is refused.
+void show_formulas(Session& s, std::size_t position, std::optional<std::size_t> only, const Dims& element) {
+  Pass& p = s.pass();
+  const Node& node = p.tape()[position];
+  const std::vector<InputLabel> inputs = p.labels.inputs(position);
+  const BackwardStep& step = node.trace()->step;
+  std::vector<std::string> lines;
+  std::string others;
+  for (std::size_t i = 0; i < node.edges().size(); ++i) {
+    if (!node.edges()[i].node || (only && i != *only)) continue;
+    std::optional<Dims> own = element;
+    if (i < step.sent.size() && step.sent[i].defined())
+      own = element_of(step.sent[i].shape(), node.output(0).shape, element);
+    if (!own) {
+      const std::string input = inputs[i].parameter.empty() ? "input " + std::to_string(i) : inputs[i].parameter;
+      others += (others.empty() ? "" : ", ") + input + " has the shape " + step.sent[i].shape().str();
+      continue;
+    }
+    try {
+      lines.push_back(formula_text(p.labels, position, i, *own));
+    } catch (const Error& e) {
+      lines.push_back(one_line(e.what()));
+    }
+  }
+  if (lines.empty() && others.empty()) return s.say("  No gradient is wanted there: it is a constant.", 4);
+  if (lines.empty()) throw Refusal("there is no element " + element.str() + ": " + others);
+  for (const std::string& line : lines) s.say("  " + line, 6);
+  if (!others.empty()) s.say("  No element " + element.str() + " elsewhere: " + others, 4);
+}
+
+}  // namespace
+
 void formula_(Session& s, const Words& w) {
   Words words = w;
   std::string element;
@@ -184,18 +249,7 @@ void formula_(Session& s, const Words& w) {
   std::optional<std::size_t> only;
   std::size_t from = 1;
   if (words.size() > 1 && words[1][0] != '[') only = input_of(s, at.position, words[1]), from = 2;
-  const Dims at_element = parse_element(words, from);
-  bool any = false;
-  for (std::size_t i = 0; i < node.edges().size(); ++i) {
-    if (!node.edges()[i].node || (only && i != *only)) continue;
-    any = true;
-    try {
-      s.say("  " + formula_text(p.labels, at.position, i, at_element), 6);
-    } catch (const Error& e) {
-      s.say("  " + one_line(e.what()), 4);
-    }
-  }
-  if (!any) s.say("  No gradient is wanted there: it is a constant.", 4);
+  show_formulas(s, at.position, only, parse_element(words, from));
 }
 
 void info(Session& s, const Words& w) {
@@ -257,11 +311,17 @@ void where_(Session& s, const Words& w) {
   const Node& node = p.tape()[at.position];
   s.say(s.style.bold(node_text(p, at.position)) + ", recorded by", 4);
   const Trace* trace = node.trace();
-  if (!trace || trace->stack.empty()) return s.say("  " + std::string(node.name()) + " at " + site_text(node), 4);
-  for (auto level = trace->stack.rbegin(); level != trace->stack.rend(); ++level)
-    s.say(fmt::format("  {}{}{}", level->name, level->module.empty() ? "" : " " + level->module,
-                      level->here.line ? " at " + level->here.str() : ""),
+  bool known = false;
+  for (std::size_t i = trace ? trace->stack.size() : 0; i-- > 0;) {
+    const CallSite& level = trace->stack[i];
+    if (level.module.empty() && !level.here.line) continue;  // the operation itself, of which the line above speaks
+    known = true;
+    s.say(fmt::format("  {}{}{}", level.name, level.module.empty() ? "" : " " + level.module,
+                      level.here.line ? " at " + level.here.str() : ""),
           4);
+  }
+  const std::string site = site_text(node);
+  if (!known) s.say("  " + std::string(node.name()) + (site.empty() ? ", of no known line" : " at " + site), 4);
 }
 
 }  // namespace attune::stepping

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
 #include "autograd/trace/check.h"
 #include "autograd/trace/internal/terminal_session.h"
@@ -58,6 +59,13 @@ void why_nan(Session& s) {
   }
 }
 
+/// " 66.7 %" of the norms of all. Beside NaN and infinity numbers have no share.
+std::string share_text(double norm, double total, std::size_t count) {
+  if (!std::isfinite(norm)) return fmt::format("{:>7}", std::isnan(norm) ? "nan" : "inf");
+  if (!std::isfinite(total)) return fmt::format("{:>7}", "-");
+  return fmt::format("{:5.1f} %", total > 0 ? 100 * norm / total : 100 / static_cast<double>(count));
+}
+
 std::string rule_of(Pass& p, const Contribution& c) {
   if (c.from >= p.tape().size()) return "";
   const std::vector<InputLabel> inputs = p.labels.inputs(c.from);
@@ -81,6 +89,7 @@ void why(Session& s, const Words& w) {
   std::erase_if(all, [&](const Contribution& c) { return c.arrival >= now.come; });
   double total = 0;
   for (const Contribution& c : all) total += c.norm;
+  std::stable_partition(all.begin(), all.end(), [](const Contribution& c) { return std::isnan(c.norm); });
   const std::string value = brief(now.value, s.style.width / 2);
   s.say(fmt::format(
       "The gradient of {} is {}: {}{}", s.style.bold(name), value,
@@ -89,12 +98,11 @@ void why(Session& s, const Words& w) {
   const std::size_t most = 20;
   for (std::size_t i = 0; i < std::min(all.size(), most); ++i) {
     const Contribution& c = all[i];
-    const double share = total > 0 ? 100 * c.norm / total : 100 / static_cast<double>(all.size());
     const std::string rule = rule_of(p, c);
     const Here site = c.from < p.tape().size() ? p.tape()[c.from].site() : p.here;
-    s.say(fmt::format("  {:5.1f} %  {}  norm {}, from {}{}{}", share, brief(c.value, s.style.width / 2), rough(c.norm),
-                      s.style.bold(sender_text(p, c.from)), rule.empty() ? "" : ": " + rule,
-                      site.line ? ", " + site.str() : ""),
+    s.say(fmt::format("  {}  {}  norm {}, from {}{}{}", share_text(c.norm, total, all.size()),
+                      brief(c.value, s.style.width / 2), rough(c.norm), s.style.bold(sender_text(p, c.from)),
+                      rule.empty() ? "" : ": " + rule, site.line ? ", " + site.str() : ""),
           11);
   }
   if (all.size() > most) s.say(fmt::format("  ... and {} smaller ones", all.size() - most));

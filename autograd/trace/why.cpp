@@ -62,7 +62,8 @@ std::vector<Contribution> contributions(const Tape& tape, const Graph& graph, st
     all.push_back({from, a.input, all.size(), a.value, a.sum, norm_of(a.value), 0});
     total += all.back().norm;
   }
-  for (Contribution& c : all) c.share = total > 0 ? c.norm / total : 1 / static_cast<double>(all.size());
+  for (Contribution& c : all)
+    c.share = !std::isfinite(total) ? NAN : total > 0 ? c.norm / total : 1 / static_cast<double>(all.size());
   const auto key = [](const Contribution& c) { return std::isnan(c.norm) ? INFINITY : c.norm; };
   std::stable_sort(all.begin(), all.end(),
                    [&](const Contribution& a, const Contribution& b) { return key(a) > key(b); });

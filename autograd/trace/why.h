@@ -17,7 +17,7 @@ struct Contribution {
   std::size_t arrival;  ///< it was the how manieth to come, from 0
   Tensor value, sum;    ///< `sum`: with those before
   double norm;          ///< the 2-norm of the value
-  double share;         ///< of the norms of all, in [0, 1]
+  double share;         ///< of the norms of all, in [0, 1]; NaN if one of them is not finite
 };
 
 /// The contributions that have come to output `slot` of the node at `position` in the last traced pass, the largest

@@ -20,31 +20,31 @@ struct Mlp : nn::Module {
 
 int main() {
   const Tracing on;
-  // Passes 1 and 2: a value used twice, and a second backward pass.
+  // Passes 1 to 3: a value used twice, a second backward pass, and a sum in the product's place.
   Tensor a = tensor(-4.0).requires_grad_();
   Tensor b = a + a;
   Tensor c = b * b;
   c.backward({.retain_graph = true});
   std::cout << explain(c) << "a.grad() is now " << a.grad().item() << "\n";
-  c.backward();
+  c.backward({.retain_graph = true});
   std::cout << "a.grad() is now " << a.grad().item() << "\n";
+  Tensor d = b + b;
+  d.backward();
 
-  // Pass 3: a network, for two examples of two numbers.
+  // Pass 4: a network, for two examples of two numbers.
   Mlp model;
   model.up.weight = tensor({{1.0, 2.0}, {-1.0, 0.5}, {0.5, -2.0}});
   model.up.bias() = tensor({0.5, 0.0, -1.0});
   model.down.weight = tensor({{2.0, -1.0, 4.0}});
   model.down.bias() = tensor({1.0});
   Tensor x = tensor({{1.0, -0.5}, {-2.0, 4.0}});
-  Tensor target = tensor({{2.0}, {10.0}});
-  Tensor y = model(x);
+  Tensor loss = mean(square(model(x) - tensor({{2.0}, {10.0}})));
   model.hidden.retain_grad();
-  Tensor loss = mean(square(y - target));
   loss.backward();
   std::cout << "the gradient of spare is " << (model.spare.grad().defined() ? "defined" : "undefined")
             << ", that of up.bias " << model.up.bias().grad() << "\n";
 
-  // Pass 4: the forward pass is fine, the backward pass is not.
+  // Pass 5: the forward pass is fine, the backward pass is not.
   Tensor z = tensor({4.0, 0.25, 0.0}).requires_grad_();
   Tensor root = where(z > 0, sqrt(z), 0.0);
   Tensor total = sum(root);

@@ -6,6 +6,8 @@ PROGRAM trains for a few hundred steps and prints what it does.
 import json
 import math
 import os
+import pty
+import select
 import signal
 import struct
 import subprocess
@@ -15,14 +17,20 @@ import time
 import unittest
 from pathlib import Path
 
-PROGRAM = sys.argv.pop()
+PROGRAM = os.path.abspath(sys.argv.pop())
 DTYPES = {"F32": ("f", 4), "F64": ("d", 8), "I64": ("q", 8), "I32": ("i", 4), "BOOL": ("?", 1)}
 
 
 def run(variables, **options):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ATTUNE_")}
     return subprocess.run(
-        [PROGRAM], env=environment | variables, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL
+        [PROGRAM],
+        env=environment | variables,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        stdin=subprocess.DEVNULL,
+        **options,
     )
 
 
@@ -120,6 +128,66 @@ class Trace(unittest.TestCase):
         self.assertEqual(stepped.returncode, 0)
         self.assertIn("step 1 of", stepped.stdout)
         self.assertTrue(stepped.stdout.endswith(plain.stdout))
+
+    def test_page_and_save_keep_to_endings_and_overwrite_nothing_unasked(self):
+        (self.path / "attune.html").write_text("mine")
+        (self.path / "steps").write_text(
+            "page\npage\nsave\npage steps\nsave own.html\npage own.html\nsave none/a.safetensors\nquit\n"
+        )
+        result = run({"ATTUNE_STEP_COMMANDS": "steps", "COLUMNS": "200"}, cwd=self.path)
+        self.assertEqual(result.returncode, 0)
+        for says in (
+            "written to attune-2.html\n",
+            "written to attune-3.html\n",
+            "written to attune.safetensors\n",
+            "steps: a page's name ends in .html\n",
+            "own.html: a trace file's name ends in .safetensors\n",
+            "written to own.html\n",
+            "none/a.safetensors: ",
+        ):
+            self.assertIn(says, result.stdout)
+        self.assertNotIn("environment.cpp", result.stdout)
+        self.assertEqual((self.path / "attune.html").read_text(), "mine")
+        self.assertEqual(
+            sorted(p.name for p in self.path.iterdir()),
+            ["attune-2.html", "attune-3.html", "attune.html", "attune.safetensors", "own.html", "steps"],
+        )
+
+    def test_ctrl_c_at_the_prompt_cancels_the_line(self):
+        for term in ("xterm", "dumb"):
+            with self.subTest(term):
+                program, terminal = pty.fork()
+                if program == 0:
+                    environment = {"ATTUNE_STEP": "1", "TERM": term, "HOME": str(self.path), "PATH": os.environ["PATH"]}
+                    os.execve(PROGRAM, [PROGRAM], environment)
+                said = ""
+
+                def expect(text):
+                    nonlocal said
+                    end = time.monotonic() + 60
+                    while text not in said:
+                        self.assertTrue(select.select([terminal], [], [], end - time.monotonic())[0], said)
+                        said += os.read(terminal, 4096).decode()
+                    said = said[said.index(text) + len(text) :]
+
+                expect("> ")
+                for _ in range(3):
+                    os.write(terminal, b"quit")
+                    expect("quit")
+                    os.write(terminal, b"\x03")
+                    expect("> ")
+                os.write(terminal, b"next\n")
+                expect("step 1 of")
+                expect("> ")
+                os.write(terminal, b"quit\n")
+                status = None
+                while status is None:  # what it says is read, so that it does not wait for that
+                    try:
+                        os.read(terminal, 4096)
+                    except OSError:
+                        status = os.waitpid(program, 0)[1]
+                os.close(terminal)
+                self.assertEqual(status, 0)
 
 
 if __name__ == "__main__":

@@ -100,6 +100,75 @@ TEST_CASE("terminal: print, heat, formula, info and where") {
   CHECK_HOLDS(small("n 2\np d grad\n"), "d, gradient so far, 1 of 2");
 }
 
+TEST_CASE("terminal: a field without a node is that of the node that was shown") {
+  CHECK_HOLDS(small("goto -6\nprint value\n"), "%2, value: float64 [1]");
+  CHECK_HOLDS(small("until d\nprint grad [0]\n"), "d, gradient[0] = 2");
+  CHECK_HOLDS(small("until d\nprint grad[0]\n"), "d, gradient[0] = 2");
+  CHECK_HOLDS(small("goto -6\nprint input b\n"), "%2, input 1 b, 3 = 3");
+  CHECK_HOLDS(small("until d\nheat value\n"), "d, value: float64 [1]\n");
+  CHECK_HOLDS(small("until d\nprint heat\n"), "in absolute value");
+  CHECK_HOLDS(small("until d\nprint [0]\n"), "d, value[0] = 1");
+  CHECK_HOLDS(small("print value value\n"), "one word too many");
+  // A tensor of that name comes first.
+  const Tracing on;
+  const Tensor loss = sum(exp(name(leaf({1, 2}), "grad")));
+  CHECK_HOLDS(stepped(loss, "print grad\n"), "grad, value: float64 [2]");
+}
+
+TEST_CASE("terminal: formula takes elements of inputs and of outputs, and refuses others with the shapes") {
+  const Tracing on;
+  const Tensor x = name(leaf({1, 2, 3}), "x"), w = name(leaf({5}), "w");
+  const Tensor loss = sum(name(x * w, "h"));
+  const std::string at_two = stepped(loss, "c\nformula h [2]\n");
+  CHECK_HOLDS(at_two, "da[2] = b dy = 5 * 1 = 5");
+  CHECK_HOLDS(at_two, "db[0] = a dy, summed where it was broadcast = 1 * 1 + 2 * 1 + 3 * 1 = 6");
+  CHECK_HOLDS(stepped(loss, "c\nformula h [3]\n"), "there is no element [3]: a has the shape [3], b has the shape [1]");
+  const Tensor v = name(reshape(leaf({1, 2, 3, 4, 5, 6}), {3, 2}), "v");
+  const Tensor y = sum(name(matmul(reshape(x, {1, 3}), v), "m"));
+  CHECK_HOLDS(stepped(y, "c\nformula m b [2, 1]\n"), "db[2,1] = a^T dy = 1 * 3 = 3");
+  CHECK_HOLDS(stepped(y, "c\nformula m a [2, 1]\n"), "there is no element [2, 1]: a has the shape [1, 3]");
+  CHECK_HOLDS(stepped(y, "c\nformula m [2, 1]\n"), "No element [2, 1] elsewhere: a has the shape [1, 3]");
+}
+
+TEST_CASE("terminal: answers to wrong indices name no line, least of all one of Attune's") {
+  for (const char* script : {"print a [9]\n", "c\nformula d [9]\n", "c\nprint a grad [0, 0]\n"}) {
+    CAPTURE(script);
+    const std::string t = small(script);
+    CHECK_FALSE(holds(t.substr(t.rfind("> ") + 2), "terminal_"));
+  }
+}
+
+TEST_CASE("terminal: breakpoints that nothing of this pass matches say so, with the nearest that would") {
+  CHECK_HOLDS(small("break op=relo\n"), "breakpoint 1: op=relo no node of this pass is so; did you mean op=relu?");
+  CHECK_HOLDS(small("break op=conv2d\nbreak\n"), "no node of this pass is so\n0/9> break\n 1 op=conv2d");
+  CHECK_FALSE(holds(small("break op=relu\nbreak nan\n"), "is so"));
+  CHECK_HOLDS(small("break terminal_scripts.h:1\n"), "no node of this pass is so; did you mean terminal_scripts.h:2");
+  CHECK_HOLDS(small("break nosuch.cpp:4\n"), "no node of this pass is so\n");
+  CHECK_HOLDS(small("break terminal_scirpts.h:21\n"), "did you mean terminal_scripts.h:2");
+  CHECK_HOLDS(small("break module=foo\n"), "no node of this pass is so\n");
+  Mlp model;
+  CHECK_HOLDS(stepped(mlp_loss(model), "break module=upp\n"), "did you mean module=up?");
+  CHECK_FALSE(holds(stepped(mlp_loss(model), "break module=up\n"), "is so"));
+}
+
+TEST_CASE("terminal: contributions that are not finite have no share, and come first") {
+  const Tracing on;
+  const Tensor x = name(leaf({0, 4}), "x");
+  const std::string t = stepped(sum(sqrt(x) * 0 + x * 3), "c\nwhy x\n");
+  CHECK_HOLDS(t, "\n nan [nan, 0] norm nan");
+  CHECK_HOLDS(t, "\n - [3, 3] norm 4.243");
+  CHECK(t.find("norm nan") < t.find("norm 4.243"));
+  CHECK_FALSE(holds(t, " %  "));
+  CHECK_HOLDS(stepped(sum(sqrt(x) + x * 3), "c\nwhy x\n"), "\n inf [inf, 0.25] norm inf");
+}
+
+TEST_CASE("terminal: where shows levels with a line or a module only") {
+  const Tracing on;
+  const std::string t = stepped(sum(name(log(name(leaf({1, 2}), "x")), "l")), "where l\nwhere x\n");
+  CHECK_HOLDS(t, "recorded by log at terminal.cpp:");
+  CHECK(t.find("\n  log\n") == std::string::npos);
+}
+
 TEST_CASE("terminal: numbers are the run's own, to the last bit") {
   const Tracing on;
   const Tensor x = name(tensor({0.1, 1.0 / 3, 1e-30, 123456.789}).requires_grad_(), "x");
