@@ -35,7 +35,9 @@ def test_lsh(browser, folder):
         "return [...document.querySelectorAll('.strip .bucket-name')].map((e) => e.textContent)"
     )
     check("lsh: buckets are the run's numbers", names == ["11"] * 32, names)
-    grey = browser.js("return [...document.querySelectorAll('.strip')].map((e) => e.querySelectorAll('.padding').length)")
+    grey = browser.js(
+        "return [...document.querySelectorAll('.strip')].map((e) => e.querySelectorAll('.padding').length)"
+    )
     check("lsh: padding is grey", grey == [3, 3], grey)
     browser.js("document.querySelector('[aria-label=\"round 0\"]').click()")
     seen = browser.js(MET)
@@ -98,7 +100,8 @@ def test_narrow(browser, folder):
     check("narrow: the choice of passes and the search have room", cut == 0, cut)
     browser.keys("3")
     size = browser.js(
-        "const t = document.querySelector('.chart'); return 11 * t.getBoundingClientRect().width / t.viewBox.baseVal.width"
+        "const t = document.querySelector('.chart');"
+        "return 11 * t.getBoundingClientRect().width / t.viewBox.baseVal.width"
     )
     check("narrow: a chart's labels can be read", size >= 10, size)
     over = browser.js("const e = document.querySelector('.table-scroll'); return e.scrollWidth - e.clientWidth")
@@ -108,9 +111,15 @@ def test_narrow(browser, folder):
     first = "return attune.state.pass.size > 40 && attune.tape.model.rows.some((r) => r.node >= 0 && " \
         "attune.state.pass.operation(r.node).includes('attention'))"
     check("transformer: the first attention is unfolded", browser.js(first), rows)
+    browser.js(
+        "const e = document.getElementById('views'); e.selectedIndex = 2; e.dispatchEvent(new Event('change'))"
+    )
+    browser.frame()
+    check("transformer: the list of views goes to one", "weighted sum" in browser.text(".view"), browser.text(".view"))
     browser.open(folder / "mlp.html")
     find(browser, "linear")
     bars = browser.js(
-        "return [...document.querySelectorAll('.local')].filter((e) => getComputedStyle(e).overflowY !== 'hidden').length"
+        "return [...document.querySelectorAll('.local')]"
+        ".filter((e) => getComputedStyle(e).overflowY !== 'hidden').length"
     )
     check("rules of gradients have no bar at the side", bars == 0, bars)
