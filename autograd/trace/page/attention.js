@@ -30,7 +30,7 @@ function pipeline(pass) {
 const PASSED_ON = /^(pad|dropout|slice|mul|div|where|masked_fill|reshape|view|contiguous|expand|to|cast)$/;
 
 /** The product with the values: the nearest matmul behind a softmax, which dropout and its like may come before. */
-function productOf(pass, softmax) {
+export function productOf(pass, softmax) {
   let nodes = [softmax];
   for (let steps = 0; steps < 8 && nodes.length; ++steps) {
     for (const node of nodes) {

@@ -7,6 +7,7 @@ import { Graph } from "./graph.js";
 import { Inspector } from "./inspector.js";
 import { Help } from "./keys.js";
 import { brief, count, tidy } from "./numbers.js";
+import { viewedNodes } from "./rows.js";
 import { State } from "./state.js";
 import { Tape } from "./tape.js";
 import { Timeline } from "./timeline.js";
@@ -29,7 +30,7 @@ class Page {
     this.charts = new Charts(this.state);
     this.wide = matchMedia("(min-width: 1500px)");
     this.help = new Help(this);
-    this.bar = h("header", { class: "bar" }, this.title(), this.passes(), this.trail(), this.search(), this.buttons());
+    this.bar = h("header", { class: "bar" }, this.title(), this.passes(), this.views(), this.trail(), this.search(), this.buttons());
     const panels = { node: this.inspector, graph: this.graph, training: this.charts };
     this.tabs = h(
       "div",
@@ -106,6 +107,32 @@ class Page {
     return passes.length ? this.select : null;
   }
 
+  /** The way to nodes that have a view of their own, which may lie deep in folded groups. */
+  views() {
+    this.viewList = h("select", {
+      id: "views",
+      "aria-label": "Go to a view: attention, hashing, recurrent nets",
+      onchange: () => {
+        this.openTab("node");
+        this.goToNode(Number(this.viewList.value));
+        this.viewList.selectedIndex = 0;
+      },
+    });
+    return this.viewList;
+  }
+
+  drawViews() {
+    const { pass } = this.state,
+      nodes = pass ? viewedNodes(pass).slice(0, 200) : [];
+    const name = (node) => [pass.module(node), pass.operation(node), pass.label(node)].filter(Boolean).join(" ");
+    this.viewList.hidden = nodes.length === 0;
+    show(
+      this.viewList,
+      h("option", { value: -1 }, "views\u2026"),
+      nodes.map((node) => h("option", { value: node }, name(node))),
+    );
+  }
+
   trail() {
     this.trailElement = h("nav", { class: "trail", "aria-label": "Composed parts" });
     return this.trailElement;
@@ -114,6 +141,7 @@ class Page {
   drawTrail() {
     const { state } = this;
     this.select.value = state.passIndex;
+    this.drawViews();
     show(
       this.trailElement,
       state.trail.slice(1).map(({ pass }, i) => {
@@ -177,10 +205,16 @@ class Page {
       say(`nothing is called ${text}`);
       return;
     }
-    state.select(found);
-    this.tape.model.reveal(found);
+    this.goToNode(found);
+  }
+
+  goToNode(node) {
+    const { pass } = this.state;
+    if (!pass || node < 0) return;
+    this.state.select(node);
+    this.tape.model.reveal(node);
     this.tape.changed("selected");
-    say(`${pass.label(found)}, ${pass.operation(found)}`);
+    say(`${pass.label(node)}, ${pass.operation(node)}`);
   }
 
   buttons() {

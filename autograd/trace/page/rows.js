@@ -1,5 +1,7 @@
 // The rows of a tape: nodes in order of execution, in groups by module that fold.
 
+import { productOf } from "./attention.js";
+
 /** A group holds nodes (numbers) and groups, in order. */
 function group(key, name, path, depth) {
   return { key, name, path, depth, items: [], first: -1, count: 0 };
@@ -64,12 +66,15 @@ function deepen(each, depth) {
   for (const item of each.items) if (typeof item !== "number") deepen(item, depth + 1);
 }
 
-const VIEWED = /attention|^lsh|lstm|gru|rnn/;
+const VIEWED = /attention|^(lstm|gru|rnn|recurrent)$/;
 
 /** The nodes that have a view of their own, in order. */
 export function viewedNodes(pass) {
   const nodes = [];
-  for (let node = 0; node < pass.size; ++node) if (VIEWED.test(pass.operation(node))) nodes.push(node);
+  for (let node = 0; node < pass.size; ++node) {
+    const operation = pass.operation(node);
+    if (VIEWED.test(operation) || (operation === "softmax" && productOf(pass, node) !== undefined)) nodes.push(node);
+  }
   return nodes;
 }
 

@@ -258,6 +258,15 @@ TEST_CASE("trace: words follow their positions") {
   }
   const RecordedNode& n = node_of(recorder.recording().passes.at(0), "scaled_dot_product_attention");
   CHECK(n.inputs[0].words == "the\ncat\nsat");
+  const Tensor features = randn({3, 4});
+  name_words(features, {"a", "b", "c"});
+  nn::Linear linear(4, 2);
+  Recorder of_features;
+  {
+    const Tracing on;
+    of_features.backward(sum(softmax(linear(features), 0)));
+  }
+  CHECK(node_of(of_features.recording().passes.at(0), "softmax").inputs[0].words == "a\nb\nc");
   CHECK_THROWS_AS(name_words(ids, {"one"}), ValueError);
   CHECK_THROWS_AS(name_words(Tensor(), {"one"}), ValueError);
 }
