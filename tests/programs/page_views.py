@@ -111,20 +111,13 @@ def test_narrow(browser, folder):
         "attune.state.pass.operation(r.node).includes('attention'))"
     )
     check("transformer: the first attention is unfolded", browser.js(first), rows)
-    browser.js(
-        "const e = document.getElementById('views'); e.selectedIndex = 2; e.dispatchEvent(new Event('change'))"
-    )
+    browser.js("const e = document.getElementById('views'); e.selectedIndex = 2; e.dispatchEvent(new Event('change'))")
     browser.frame()
     check("transformer: the list of views goes to one", "weighted sum" in browser.text(".view"), browser.text(".view"))
     browser.open(folder / "mlp.html")
     find(browser, "linear")
     bars = browser.js(
-<<<<<<< HEAD
-        "const all = [...document.querySelectorAll('.local')];"
-        "return all.filter((e) => getComputedStyle(e).overflowY !== 'hidden').length"
-=======
         "return [...document.querySelectorAll('.local')]"
         ".filter((e) => getComputedStyle(e).overflowY !== 'hidden').length"
->>>>>>> page
     )
     check("rules of gradients have no bar at the side", bars == 0, bars)
