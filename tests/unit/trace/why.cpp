@@ -245,6 +245,17 @@ TEST_CASE("why: contributions, the largest first, with their shares") {
   CHECK(root[0].from == s.tape().size());
 }
 
+TEST_CASE("why: beside a NaN there are no shares") {
+  const Tensor x = leaf({0, 4});
+  Stepper s(sum(sqrt(x) * 0 + x * 3));
+  s.finish();
+  const auto all = contributions(s.tape(), Graph(s.tape()), s.tape().index_of(x.node()));
+  REQUIRE(all.size() == 2);
+  CHECK(std::isnan(all[0].norm));
+  CHECK(std::isnan(all[0].share));
+  CHECK(std::isnan(all[1].share));
+}
+
 TEST_CASE("why: norms without overflow or underflow") {
   CHECK(norm_of(tensor({3.0, 4.0})) == 5);
   CHECK(norm_of(tensor({3e200, 4e200}, float64)) == doctest::Approx(5e200));
