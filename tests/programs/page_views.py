@@ -64,11 +64,13 @@ def test_not_plain(browser, folder):
         "return [...document.querySelectorAll('.row[aria-selected=true] .not-finite')].map((e) => e.textContent)"
     )
     check("rows: what is not finite says so", marks[:1] == ["nan inf"], (marks, row))
-    for name in ("dropped", "scarce"):
+    for name in ("dropped", "tight", "scarce"):
         browser.open(folder / f"{name}.html")
         find(browser, "scaled_dot")
         text = browser.text(".view")
-        wanted = "weighted sum" if name == "dropped" else "summarised"
+        wanted = "summarised" if name == "scarce" else "weighted sum"
+        others = browser.js("return attune.recording.table.at.some((at) => at < 0)")
+        check(f"{name}: other values are summarised if bytes are few", others == (name != "dropped"), others)
         check(f"{name}: attention has its view", wanted in text, text or browser.text("#panel-node"))
 
 
@@ -99,6 +101,7 @@ def test_narrow(browser, folder):
     )
     check("narrow: the choice of passes and the search have room", cut == 0, cut)
     browser.keys("3")
+    browser.frame()
     size = browser.js(
         "const t = document.querySelector('.chart');"
         "return 11 * t.getBoundingClientRect().width / t.viewBox.baseVal.width"
