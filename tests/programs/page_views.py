@@ -95,7 +95,7 @@ def test_focus(browser, folder):
 
 
 def test_narrow(browser, folder):
-    browser.open(folder / "mlp.html", 360, 740)
+    browser.open(folder / "transformer.html", 360, 740)
     cut = browser.js(
         "return ['#passes', '#find'].map((s) => document.querySelector(s)).filter((e) => e.offsetWidth < 110).length"
     )
