@@ -10,8 +10,8 @@
 namespace attune {
 
 struct PageOptions {
-  /// What elements of values may take, before they become text. Summaries always fit; whole values are taken smallest
-  /// first, and the page says of the others that they are summarised.
+  /// What elements of values may take, before they become text. Summaries always fit; of whole values, what the view of
+  /// attention draws comes first, then the smallest; the page says of the others that they are summarised.
   std::int64_t value_bytes = std::int64_t{9} << 19;
   bool graphs = true;  ///< laid out by Graphviz, if it is installed
 };

@@ -360,6 +360,7 @@ int run(int argc, char** argv) {
                                                       {"padded", padded},
                                                       {"dropped", dropped},
                                                       {"scarce", dropped},
+                                                      {"tight", dropped},
                                                       {"parted", parted},
                                                       {"large", large},
                                                       {"hostile", hostile},
@@ -377,6 +378,7 @@ int run(int argc, char** argv) {
     const Recording r = make();
     PageOptions options;
     if (name == "scarce") options.value_bytes = 0;
+    if (name == "tight") options.value_bytes = 100000;  // for the matrices of attention, hardly for more
     write_page(std::string(argv[1]) + "/" + name + ".html", r, options);
     if (name != "large") write_bits(std::string(argv[1]) + "/" + name + ".bits", r);
   }

@@ -62,11 +62,13 @@ def test_not_plain(browser, folder):
         "return [...document.querySelectorAll('.row[aria-selected=true] .not-finite')].map((e) => e.textContent)"
     )
     check("rows: what is not finite says so", marks[:1] == ["nan inf"], (marks, row))
-    for name in ("dropped", "scarce"):
+    for name in ("dropped", "tight", "scarce"):
         browser.open(folder / f"{name}.html")
         find(browser, "scaled_dot")
         text = browser.text(".view")
-        wanted = "weighted sum" if name == "dropped" else "summarised"
+        wanted = "summarised" if name == "scarce" else "weighted sum"
+        others = browser.js("return attune.recording.table.at.some((at) => at < 0)")
+        check(f"{name}: other values are summarised if bytes are few", others == (name != "dropped"), others)
         check(f"{name}: attention has its view", wanted in text, text or browser.text("#panel-node"))
 
 
@@ -91,12 +93,13 @@ def test_focus(browser, folder):
 
 
 def test_narrow(browser, folder):
-    browser.open(folder / "mlp.html", 360, 740)
+    browser.open(folder / "transformer.html", 360, 740)
     cut = browser.js(
         "return ['#passes', '#find'].map((s) => document.querySelector(s)).filter((e) => e.offsetWidth < 110).length"
     )
     check("narrow: the choice of passes and the search have room", cut == 0, cut)
     browser.keys("3")
+    browser.frame()
     size = browser.js(
         "const t = document.querySelector('.chart');"
         "return 11 * t.getBoundingClientRect().width / t.viewBox.baseVal.width"
