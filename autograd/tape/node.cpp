@@ -9,6 +9,8 @@
 
 namespace attune {
 
+static_assert(sizeof(Edge) == 2 * sizeof(void*), "what a viewer is told of a constant costs a node nothing");
+
 namespace {
 
 std::atomic<std::uint64_t> sequence_counter{1};
