@@ -7,6 +7,8 @@ ROW = "return document.querySelector('.row[aria-selected=true]').innerText"
 MET = """const all = [...document.querySelectorAll('.view figure')].find((f) => f.innerText.startsWith('who meets'));
 const canvas = all.querySelector('canvas');
 canvas.focus();
+// A window in the background sends no focus event: the cursor comes by keys.
+for (const key of ['ArrowRight', 'ArrowLeft']) canvas.dispatchEvent(new KeyboardEvent('keydown', { key }));
 const seen = [];
 for (let i = 0; i < 16; ++i) {
   const keys = [];
