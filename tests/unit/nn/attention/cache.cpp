@@ -74,6 +74,39 @@ TEST_CASE("attention over a cache of a source sees all of it") {
   CHECK(difference(nn::cached_attention(q, cache, 3), nn::multihead_attention(q, x.k, x.v, 3).output) < 1e-12);
 }
 
+TEST_CASE("what a step does not see has no influence, whatever it holds") {
+  const std::int64_t n = 150;
+  for (const DType dtype : {float32, float64})
+    for (const std::int64_t t : {1, 3}) {
+      const Whole x = random_whole(2, n, 12, 12, 12, dtype);
+      const Tensor hidden = lt(rand({2, n}), 0.4), bad = where(hidden, not_a_number, 0.0);
+      const auto with = [&](const Tensor& what) {
+        nn::KeyValueCache cache;
+        const Tensor more = to(unsqueeze(what, 2), dtype);
+        cache.append(x.k + more, x.v + more);
+        return nn::cached_attention(part(x.q, 0, t), cache, 3, {.causal = true, .key_padding_mask = hidden});
+      };
+      CHECK(difference(with(bad), with(zeros({2, n}))) < (dtype == float32 ? 1e-5 : 1e-12));
+      // A row that sees nothing gives zeros; -inf as a bias hides, too.
+      nn::KeyValueCache cache;
+      cache.append(x.k, x.v);
+      const nn::CachedAttentionOptions none{.causal = true, .bias = full({1, 3, t, n}, -inf, dtype)};
+      CHECK(amax(abs(nn::cached_attention(part(x.q, 0, t), cache, 3, none))).item() == 0);
+    }
+}
+
+TEST_CASE("steps have the same bits at any number of threads") {
+  const Whole x = random_whole(3, 700, 48, 48, 48, float32);
+  const int threads = num_threads();
+  const auto run = [&](int n) {
+    set_num_threads(n);
+    return stepwise(x, {600, 1, 1, 4, 2, 1, 90, 1}, 4, {.causal = true});
+  };
+  const Tensor one = run(1);
+  for (const int n : {2, 3, 7}) CHECK(same(run(n), one));
+  set_num_threads(threads);
+}
+
 TEST_CASE("rows of the cache are reordered, repeated and dropped") {
   const Whole x = random_whole(3, 8, 4, 4, 4);
   nn::KeyValueCache cache;
