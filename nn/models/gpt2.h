@@ -28,7 +28,7 @@ struct Gpt2Config {
   bool scale_by_inverse_layer = false;  ///< scores of layer i are divided by i + 1
   bool tied = true;                     ///< the head is the token embedding; false: it has a weight of its own
   /// GPT-3's form (Brown et al. 2020): layers 1, 3, 5, ... are locally banded, a token sees this many up to and with
-  /// itself (Child et al. 2019); the others are dense. 0: all are dense, which is GPT-2. No published file has it.
+  /// itself (Child et al. 2019); the others are dense. 0: all are dense, which is GPT-2. In a configuration file it is a key "band" of our own.
   std::int64_t band = 0;
 
   double output_std() const;
@@ -37,6 +37,9 @@ struct Gpt2Config {
 /// Hugging Face's config.json (a GPT-2's) as a Gpt2Config. Each key is used, known to be without effect on what the
 /// model computes, or refused. Throws FileError, which names the key.
 Gpt2Config gpt2_config_from_file(const std::string& path, Here here = Here::current());
+/// Writes a config.json that gpt2_config_from_file() reads as the same Gpt2Config, and Hugging Face's library as one of
+/// its GPT2LMHeadModel. Throws ValueError, which names the key, for a value out of its range; FileError.
+void save_config(const std::string& path, const Gpt2Config& config, Here here = Here::current());
 
 /// What a Gpt2 keeps from step to step: keys and values of all layers, and what of the prompt is padding.
 class Gpt2State {
@@ -102,10 +105,13 @@ struct Gpt2 : Module {
   /// The longest sequence that it can continue to.
   std::int64_t most_tokens() const { return config.positions; }
 
-  /// Loads a file with the published names, with or without "transformer." before them. What is there beside the
-  /// weights must be what the model has anyway: causal masks, a head that equals the token embedding it is tied to.
-  /// Throws FileError for other masks and heads, otherwise as load() does.
+  /// Loads a file with the published names, with or without "transformer." before them: safetensors, whole or in
+  /// shards, or a PyTorch checkpoint. What is there beside the weights must be what the model has anyway: causal masks,
+  /// a head that equals the token embedding it is tied to. Throws FileError for other masks and heads, another model's
+  /// file, and everything missing, unexpected and misshaped, all of it listed; then nothing is changed.
   void load_published(const std::string& path, Here here = Here::current());
+  /// Writes the weights as load_published() reads them: the names with "transformer.", no masks, a tied head left out.
+  void save_published(const std::string& path, Here here = Here::current()) const;
 
   // ---- the parts, under their published names
 
