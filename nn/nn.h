@@ -3,6 +3,7 @@
 
 #include "autograd/autograd.h"
 #include "nn/attention/additive.h"
+#include "nn/attention/cache.h"
 #include "nn/attention/head_options.h"
 #include "nn/attention/local.h"
 #include "nn/attention/lsh.h"
