@@ -1,10 +1,11 @@
-// T5, a text-to-text Transformer (Raffel et al. 2019): an encoder and a causal decoder of pre-norm blocks with RMS norms
-// and without biases, positions as a learned bias of the scores, one a head and bucket of distances. Both published
+// T5, text to text (Raffel et al. 2019): an encoder and a causal decoder of pre-norm blocks with RMS norms and without
+// biases, positions as a learned bias of the scores, one a head and bucket of distances. Both published
 // forms: v1.0, and v1.1, whose feed-forward layers are gated (Shazeer 2020) and whose head is not tied. Children carry
 // Hugging Face's names.
 #pragma once
 
 #include "autograd/ops/attention/attention.h"
+#include "nn/attention/cache.h"
 #include "nn/layers/containers.h"
 #include "nn/layers/dropout.h"
 #include "nn/layers/embedding.h"
@@ -51,6 +52,23 @@ struct T5Call {
   Tensor decoder_key_padding_mask{};  ///< of the decoder's tokens, [b, t] bool: true hides
 };
 
+/// What T5 keeps from step to step: keys and values of the decoder's tokens so far and of the source, of each layer.
+struct T5State {
+  std::int64_t length() const { return own.empty() ? 0 : own.front().length(); }  ///< of the decoder's tokens so far
+  /// Row i becomes what row rows[i] was: rows [b'] int64, any number of them. What is of the source is copied only
+  /// where it differs, so that beams which change places among themselves leave it alone. Throws IndexError for a row
+  /// that is not there.
+  void reorder(const Tensor& rows, Here here = Here::current());
+  /// Room for `tokens` of the decoder in all.
+  void reserve(std::int64_t tokens);
+
+  std::vector<KeyValueCache> own, source;  ///< a decoder's layer each
+  Tensor source_padding{};                 ///< [b, s] bool, true hides; undefined if nothing is hidden
+  std::vector<std::int64_t> prompt;        ///< which of the sources given to start() a row has
+  Tensor bias{};          ///< [1, heads, 1, room] of a token's scores, the farthest first: a view has those of any step
+  std::int64_t room = 0;  ///< tokens that `bias` is to serve
+};
+
 /// The model that writes text when given text.
 ///
 ///     nn::T5 model({.vocabulary = 256, .d_model = 64, .d_kv = 16, .d_ff = 128, .heads = 4, .layers = 2});
@@ -61,6 +79,7 @@ struct T5Call {
 ///     published.load_published("t5/model.safetensors");
 struct T5 : Module {
   using Options = T5Config;
+  using State = T5State;
 
   /// Throws ValueError for sizes that do not fit.
   explicit T5(const T5Config& config, Here here = Here::current());
@@ -82,6 +101,14 @@ struct T5 : Module {
   /// The encoder's output [b, s, d_model] for source tokens [b, s], as decoders and classifiers see it.
   Tensor encode(const Tensor& source, const Tensor& key_padding_mask = {}, Here here = Here::current()) const;
 
+  /// The state before the first of the decoder's tokens, for source tokens [b, s >= 1]: the encoder runs, once, and
+  /// keys and values of its output are made for each layer. Off the tape; dropout is off in evaluation mode only.
+  State start(const Tensor& source, const Tensor& key_padding_mask = {}, Here here = Here::current()) const;
+  /// Logits [b, vocabulary] of what follows the next tokens [b, n >= 1] of the decoder, the first of which is the start
+  /// token. The state then includes them. Off the tape. Throws ShapeError for other rows than the state's, IndexError
+  /// for a token outside of the vocabulary; the state is then as it was.
+  Tensor step(const Tensor& tokens, State& state, Here here = Here::current()) const;
+
   /// Loads a file with the published names. What is there beside the weights must be what the model has anyway: second
   /// copies of the embedding, and a position table of the cross-attention, which old files have and no model uses.
   /// Throws FileError for others, otherwise as load() does.
@@ -95,6 +122,9 @@ struct T5 : Module {
     /// x [b, t, d_model] attends to memory [b, s, d_model], which is x itself in self-attention.
     Tensor operator()(const Tensor& x, const Tensor& memory, AttentionOptions options,
                       Here here = Here::current()) const;
+    /// x [b, n, d_model] attends to what a cache holds.
+    Tensor step(const Tensor& x, const KeyValueCache& cache, CachedAttentionOptions options,
+                Here here = Here::current()) const;
 
     const T5Config config;
     Linear &q, &k, &v, &o;
@@ -116,6 +146,9 @@ struct T5 : Module {
     /// x [b, t, d_model]; a decoder's also sees memory [b, s, d_model].
     Tensor operator()(const Tensor& x, const AttentionOptions& self, const Tensor& memory,
                       const AttentionOptions& cross, Here here = Here::current()) const;
+    /// A decoder's, of the next tokens x [b, n, d_model] of a layer whose caches these are; the bias is [1, h, n, t].
+    Tensor step(const Tensor& x, KeyValueCache& own, const Tensor& bias, const KeyValueCache& source,
+                const Tensor& source_padding, Here here = Here::current()) const;
 
     RMSNorm& norm;
     Attention& attention;
@@ -124,6 +157,11 @@ struct T5 : Module {
     RMSNorm& feed_forward_norm;
     FeedForward& feed_forward;
     Dropout& dropout;
+
+   private:
+    /// The formula of both: each sublayer of a norm, added to what goes into it.
+    template <class Own, class Cross>
+    Tensor through(Tensor x, const Own& own, const Cross& cross) const;
   };
 
   struct Stack : Module {
@@ -131,6 +169,8 @@ struct T5 : Module {
     /// x [b, t, d_model] embedded; the masks are [b, 1, 1, t] of itself and [b, 1, 1, s] of the memory.
     Tensor operator()(const Tensor& x, const Tensor& attention_mask, const Tensor& memory = {},
                       const Tensor& memory_mask = {}, Here here = Here::current()) const;
+    /// A decoder's, of the next tokens x [b, n, d_model].
+    Tensor step(const Tensor& x, T5State& state, Here here = Here::current()) const;
     /// The bias [1, heads, queries, keys] of the scores of the last `queries` positions of `keys`.
     Tensor position_bias(std::int64_t queries, std::int64_t keys) const;
 
