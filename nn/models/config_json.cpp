@@ -112,20 +112,30 @@ std::string read(const json& value, bool* member) {
   return "";
 }
 
+/// Of several names of one activation the first is the one to write.
+constexpr std::pair<const char*, Activation> activations[] = {{"relu", Activation::relu},
+                                                              {"gelu", Activation::gelu},
+                                                              {"gelu_new", Activation::gelu_tanh},
+                                                              {"gelu_fast", Activation::gelu_tanh},
+                                                              {"gelu_pytorch_tanh", Activation::gelu_tanh},
+                                                              {"silu", Activation::silu},
+                                                              {"swish", Activation::silu},
+                                                              {"tanh", Activation::tanh},
+                                                              {"sigmoid", Activation::sigmoid},
+                                                              {"linear", Activation::none}};
+
 std::string read(const json& value, Activation* member) {
-  static const std::map<std::string, Activation> known{{"relu", Activation::relu},
-                                                       {"gelu", Activation::gelu},
-                                                       {"gelu_new", Activation::gelu_tanh},
-                                                       {"gelu_fast", Activation::gelu_tanh},
-                                                       {"gelu_pytorch_tanh", Activation::gelu_tanh},
-                                                       {"silu", Activation::silu},
-                                                       {"swish", Activation::silu},
-                                                       {"tanh", Activation::tanh},
-                                                       {"sigmoid", Activation::sigmoid},
-                                                       {"linear", Activation::none}};
-  const auto at = value.is_string() ? known.find(value.get<std::string>()) : known.end();
-  if (at == known.end()) return "an activation that is known";
-  *member = at->second;
+  for (const auto& [name, activation] : activations)
+    if (value == name) {
+      *member = activation;
+      return "";
+    }
+  return "an activation that is known";
+}
+
+std::string read(const json& value, std::string* member) {
+  if (!value.is_string()) return "a string";
+  *member = value.get<std::string>();
   return "";
 }
 
@@ -136,6 +146,19 @@ std::string read(const json& value, std::vector<std::string>* member) {
     list.push_back(element.get<std::string>());
   }
   *member = std::move(list);
+  return "";
+}
+
+std::string read(const json& value, const Labels& to) {
+  const std::string wanted = "an object of class numbers from 0 on and their names";
+  if (!value.is_object() || value.empty()) return wanted;
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < value.size(); ++i) {
+    const auto at = value.find(std::to_string(i));
+    if (at == value.end() || !at->is_string()) return wanted;
+    names.push_back(at->get<std::string>());
+  }
+  *to.member = std::move(names);
   return "";
 }
 
@@ -152,6 +175,35 @@ std::string read(const json& value, const Same& same) {
 }
 
 std::string read(const json&, NoEffect) { return ""; }
+
+// Each gives a member's value as JSON, null for none; what read() would refuse is found by asking it.
+
+json written(const Whole& from, bool optional) {
+  return optional && *from.member == 0 && from.least > 0 ? json() : json(*from.member);
+}
+json written(const Wholes& from, bool) {
+  if (from.member->empty()) return nullptr;
+  return from.member->size() == 1 ? json(from.member->front()) : json(*from.member);
+}
+json written(const Number& from, bool) { return *from.member; }
+json written(const bool* from, bool) { return *from; }
+json written(const Activation* from, bool) {
+  for (const auto& [name, activation] : activations)
+    if (activation == *from) return name;
+  return nullptr;  // none so far
+}
+json written(const std::string* from, bool optional) { return optional && from->empty() ? json() : json(*from); }
+json written(const std::vector<std::string>* from, bool optional) {
+  return optional && from->empty() ? json() : json(*from);
+}
+json written(const Labels& from, bool) {
+  json names = json::object();
+  for (std::size_t i = 0; i < from.member->size(); ++i) names[std::to_string(i)] = (*from.member)[i];
+  return names;
+}
+json written(const Only& only, bool) { return json::parse(only.value); }
+json written(const Same&, bool) { return nullptr; }
+json written(const NoEffect& key, bool) { return key.written ? json::parse(key.written) : json(); }
 
 /// The file as JSON, whose keys are there once; `fail` throws.
 template <class Fail>
@@ -199,10 +251,35 @@ void read_config(const std::string& path, const std::vector<ConfigEntry>& table,
     if (!wanted.empty()) fail(key + " is " + shown(*at) + ", not " + wanted);
   };
   for (const ConfigEntry& entry : table) take(entry);
-  for (const auto& [name, value] : fixed_for_every_model()) take({name.data(), Only{value}});
+  for (const auto& [name, value] : fixed_for_every_model())
+    if (!known.contains(name)) take({name.data(), Only{value}});
   for (const auto& [name, value] : config.items())
     if (!known.contains(name) && !of_every_model().contains(name))
       fail(shown(name) + " is no key that is known here; it may change what the model computes");
+}
+
+void write_config(const std::string& path, const std::vector<ConfigEntry>& table, Here here) {
+  json config = json::object();
+  const auto fail = [&](const ConfigEntry& entry, const std::string& what) {
+    throw ValueError(std::string("save_config: \"") + entry.name + "\" would be " + what, here);
+  };
+  for (const ConfigEntry& entry : table) {
+    const bool optional = entry.key == Key::optional;
+    const json value = std::visit([&](const auto& from) { return written(from, optional); }, entry.value);
+    if (value.is_null() && (is_optional(entry) || optional)) continue;
+    // Into the member that it comes from, so nothing changes.
+    const std::string wanted = std::visit([&](const auto& to) { return read(value, to); }, entry.value);
+    if (!wanted.empty()) fail(entry, shown(value) + ", not " + wanted);
+    const auto [at, fresh] = config.emplace(entry.name, value);
+    if (!fresh && *at != value) fail(entry, "both " + shown(*at) + " and " + shown(value));
+    if (!std::holds_alternative<Labels>(entry.value)) continue;
+    for (const auto& [number, name] : value.items()) config["label2id"][name.get<std::string>()] = std::stoll(number);
+  }
+  try {
+    io::write_text(path, config.dump(2) + "\n", here);
+  } catch (const json::type_error&) {
+    throw ValueError("save_config: a text is not UTF-8", here);
+  }
 }
 
 }  // namespace attune::nn::detail

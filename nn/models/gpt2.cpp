@@ -103,7 +103,7 @@ std::int64_t Gpt2::target_count(const Tensor& labels, Here here) const {
 }
 
 void Gpt2::load_published(const std::string& path, Here here) {
-  detail::Published file(path, here);
+  detail::Published file(path, "gpt2", here);
   file.drop(".attn.bias", "a causal mask", is_causal);
   file.drop(".attn.masked_bias", "a score that hides",
             [](const Tensor& x) { return x.numel() == 1 && x.item() <= -1e4; });
@@ -111,48 +111,62 @@ void Gpt2::load_published(const std::string& path, Here here) {
     return name.starts_with("transformer.") || name.starts_with("lm_head.") ? name : "transformer." + name;
   });
   if (config.tied) file.drop_copy("lm_head.weight", "transformer.wte.weight");
-  file.load_into(*this);
+  file.load_into(*this, "transformer.wte.weight");
 }
 
-Gpt2Config gpt2_config_from_file(const std::string& path, Here here) {
+void Gpt2::save_published(const std::string& path, Here here) const { detail::save_published(*this, path, here); }
+
+namespace {
+
+std::vector<detail::ConfigEntry> table(Gpt2Config& c) {
   using namespace detail;
+  return {{"model_type", Only{"\"gpt2\""}},
+          {"vocab_size", Whole{&c.vocabulary}},
+          {"n_positions", Whole{&c.positions}},
+          {"n_ctx", Same{&c.positions, "n_positions"}},
+          {"max_position_embeddings", Same{&c.positions, "n_positions"}},
+          {"n_embd", Whole{&c.d_model}},
+          {"hidden_size", Same{&c.d_model, "n_embd"}},
+          {"n_inner", Whole{&c.d_ff}, Key::optional},
+          {"n_head", Whole{&c.heads}},
+          {"num_attention_heads", Same{&c.heads, "n_head"}},
+          {"n_layer", Whole{&c.layers, 1, most_layers}},
+          {"num_hidden_layers", Same{&c.layers, "n_layer"}},
+          {"activation_function", &c.activation},
+          {"resid_pdrop", Number{&c.dropout}},
+          {"embd_pdrop", Number{&c.embedding_dropout}},
+          {"attn_pdrop", Number{&c.attention_dropout}},
+          {"layer_norm_epsilon", Number{&c.eps}},
+          {"initializer_range", Number{&c.std, 0, most_std}},
+          {"scale_attn_weights", &c.scale_by_head_dim, Key::optional},
+          {"scale_attn_by_inverse_layer_idx", &c.scale_by_inverse_layer, Key::optional},
+          {"tie_word_embeddings", &c.tied, Key::optional},
+          // The causal language model is one with and without; upcasting changes half precision alone; the rest
+          // is the classification heads'.
+          {"is_decoder", NoEffect{}},
+          {"reorder_and_upcast_attn", NoEffect{}},
+          {"chunk_size_feed_forward", NoEffect{}},
+          {"n_special", NoEffect{}},
+          {"predict_special_tokens", NoEffect{}},
+          {"summary_activation", NoEffect{}},
+          {"summary_first_dropout", NoEffect{}},
+          {"summary_proj_to_labels", NoEffect{}},
+          {"summary_type", NoEffect{}},
+          {"summary_use_proj", NoEffect{}},
+          {"architectures", NoEffect{"[\"GPT2LMHeadModel\"]"}}};
+}
+
+}  // namespace
+
+Gpt2Config gpt2_config_from_file(const std::string& path, Here here) {
   Gpt2Config c;
-  read_config(path,
-              {{"model_type", Only{"\"gpt2\""}},
-               {"vocab_size", Whole{&c.vocabulary}},
-               {"n_positions", Whole{&c.positions}},
-               {"n_ctx", Same{&c.positions, "n_positions"}},
-               {"max_position_embeddings", Same{&c.positions, "n_positions"}},
-               {"n_embd", Whole{&c.d_model}},
-               {"hidden_size", Same{&c.d_model, "n_embd"}},
-               {"n_inner", Whole{&c.d_ff}, Key::optional},
-               {"n_head", Whole{&c.heads}},
-               {"num_attention_heads", Same{&c.heads, "n_head"}},
-               {"n_layer", Whole{&c.layers, 1, most_layers}},
-               {"num_hidden_layers", Same{&c.layers, "n_layer"}},
-               {"activation_function", &c.activation},
-               {"resid_pdrop", Number{&c.dropout}},
-               {"embd_pdrop", Number{&c.embedding_dropout}},
-               {"attn_pdrop", Number{&c.attention_dropout}},
-               {"layer_norm_epsilon", Number{&c.eps}},
-               {"initializer_range", Number{&c.std, 0, most_std}},
-               {"scale_attn_weights", &c.scale_by_head_dim, Key::optional},
-               {"scale_attn_by_inverse_layer_idx", &c.scale_by_inverse_layer, Key::optional},
-               {"tie_word_embeddings", &c.tied, Key::optional},
-               // The causal language model is one with and without; upcasting changes half precision alone; the rest
-               // is the classification heads'.
-               {"is_decoder", NoEffect{}},
-               {"reorder_and_upcast_attn", NoEffect{}},
-               {"chunk_size_feed_forward", NoEffect{}},
-               {"n_special", NoEffect{}},
-               {"predict_special_tokens", NoEffect{}},
-               {"summary_activation", NoEffect{}},
-               {"summary_first_dropout", NoEffect{}},
-               {"summary_proj_to_labels", NoEffect{}},
-               {"summary_type", NoEffect{}},
-               {"summary_use_proj", NoEffect{}}},
-              here);
+  detail::read_config(path, table(c), here);
   return c;
+}
+
+void save_config(const std::string& path, const Gpt2Config& config, Here here) {
+  Gpt2Config c = config;
+  detail::write_config(path, table(c), here);
 }
 
 }  // namespace attune::nn

@@ -33,6 +33,9 @@ struct Gpt2Config {
 /// Hugging Face's config.json (a GPT-2's) as a Gpt2Config. Each key is used, known to be without effect on what the
 /// model computes, or refused. Throws FileError, which names the key.
 Gpt2Config gpt2_config_from_file(const std::string& path, Here here = Here::current());
+/// Writes a config.json that gpt2_config_from_file() reads as the same Gpt2Config, and Hugging Face's library as one of
+/// its GPT2LMHeadModel. Throws ValueError, which names the key, for a value out of its range; FileError.
+void save_config(const std::string& path, const Gpt2Config& config, Here here = Here::current());
 
 /// The language model.
 ///
@@ -60,10 +63,13 @@ struct Gpt2 : Module {
   /// How many targets the loss counts.
   std::int64_t target_count(const Tensor& labels, Here here = Here::current()) const;
 
-  /// Loads a file with the published names, with or without "transformer." before them. What is there beside the
-  /// weights must be what the model has anyway: causal masks, a head that equals the token embedding it is tied to.
-  /// Throws FileError for other masks and heads, otherwise as load() does.
+  /// Loads a file with the published names, with or without "transformer." before them: safetensors, whole or in
+  /// shards, or a PyTorch checkpoint. What is there beside the weights must be what the model has anyway: causal masks,
+  /// a head that equals the token embedding it is tied to. Throws FileError for other masks and heads, another model's
+  /// file, and everything missing, unexpected and misshaped, all of it listed; then nothing is changed.
   void load_published(const std::string& path, Here here = Here::current());
+  /// Writes the weights as load_published() reads them: the names with "transformer.", no masks, a tied head left out.
+  void save_published(const std::string& path, Here here = Here::current()) const;
 
   // ---- the parts, under their published names
 

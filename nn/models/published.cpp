@@ -1,6 +1,7 @@
 #include "nn/models/internal/published.h"
 
 #include <cmath>
+#include <unordered_set>
 
 #include "autograd/io/safetensors.h"
 #include "autograd/ops/elementwise.h"
@@ -14,12 +15,41 @@ namespace {
 
 bool equal(const Tensor& a, const Tensor& b) { return a.shape() == b.shape() && (a.numel() == 0 || all(eq(a, b))); }
 
+std::string kind_of(const Tensor& x) { return x.shape().str() + " " + name_of(x.dtype()); }
+
+/// A part of a name that only one kind of model has, the more special ones first.
+constexpr std::pair<const char*, const char*> signs[] = {{".attn.c_attn.", "gpt2"},
+                                                         {".SelfAttention.q.", "t5"},
+                                                         {".self_attention.query_key.", "reformer"},
+                                                         {"reformer.", "reformer"},
+                                                         {".query_global.", "longformer"},
+                                                         {"longformer.", "longformer"},
+                                                         {"roberta.", "roberta"},
+                                                         {"distilbert.", "distilbert"},
+                                                         {"electra.", "electra"},
+                                                         {"albert.", "albert"},
+                                                         {".embed_positions.", "bart"},
+                                                         {".self_attn.q_proj.", "llama"},
+                                                         {".attention.self.query.", "bert"}};
+
+/// Which kind of model a file is of, as far as its names say.
+std::string kind_of(const StateDict& state) {
+  for (const auto& [part, type] : signs)
+    for (const auto& entry : state)
+      if (entry.first.find(part) != std::string::npos) return type;
+  return "";
+}
+
 }  // namespace
 
-Published::Published(const std::string& path, Here here)
-    : path_(path), here_(here), state_(load_safetensors(path, here).tensors) {}
-
-void Published::refuse(const std::string& what) const { throw FileError(path_ + ": " + what, here_); }
+Published::Published(const std::string& path, const char* type, Here here) : path_(path), here_(here) {
+  TensorFile file = load_tensors(path, here);
+  const std::string kind = kind_of(file.tensors);
+  if (!kind.empty() && kind != type)
+    throw FileError(path + ": is a " + kind + " file by its names, not a " + type + " file", here);
+  state_ = std::move(file.tensors);
+  unreadable_ = std::move(file.unreadable);
+}
 
 void Published::rename(const std::function<std::string(const std::string& name)>& name_of) {
   StateDict renamed;
@@ -49,6 +79,48 @@ void Published::drop_copy(const std::string& copy, const std::string& first) {
   const auto [at, fresh] = state_.emplace(first, second.mapped());
   if (!fresh && !equal(at->second, second.mapped()))
     refuse("\"" + copy + "\" differs from \"" + first + "\", and the model has one weight for both");
+}
+
+void Published::load_into(Module& module, const std::string& words) const {
+  LoadReport report;
+  std::vector<std::string> faults = faults_;
+  const StateDict own = module.shared_state_dict();
+  std::unordered_set<const void*> found;  // under any of its names
+  for (const auto& [name, to] : own) {
+    const auto at = state_.find(name);
+    if (at == state_.end()) continue;
+    const Tensor& from = at->second;
+    found.insert(to.raw());
+    if (from.shape() != to.shape() || is_floating(from.dtype()) != is_floating(to.dtype()))
+      report.misshaped.push_back(name + " (expected " + kind_of(to) + ", found " + kind_of(from) + ")");
+    if (name == words && from.rank() == 2 && from.size(0) != to.size(0))
+      faults.push_back("its vocabulary has " + std::to_string(from.size(0)) + " tokens, the model's " +
+                       std::to_string(to.size(0)));
+  }
+  for (const auto& [name, to] : own)
+    if (!found.contains(to.raw()) && !unreadable_.contains(name)) report.missing.push_back(name);
+  for (const auto& entry : state_)
+    if (!own.contains(entry.first)) report.unexpected.push_back(entry.first);
+  for (const auto& [name, dtype] : unreadable_)
+    faults.push_back("\"" + name + "\" is of " + dtype + ", which cannot be read");
+  if (report.complete() && faults.size() == 1) throw FileError(path_ + ": " + faults.front(), here_);
+  if (!report.complete() || !faults.empty()) {
+    std::string message = path_ + ": does not fit the model";
+    for (const std::string& fault : faults) message += "\n  " + fault;
+    if (!report.complete()) message += "\n" + report.str();
+    throw FileError(message, here_);
+  }
+  module.load_state_dict(state_, {}, here_);
+}
+
+void save_published(const Module& module, const std::string& path, Here here) {
+  StateDict state;
+  std::unordered_set<const void*> seen;
+  for (const auto& [name, parameter] : module.named_parameters())
+    if (seen.insert(parameter.raw()).second) state[name] = parameter.detach();
+  for (const auto& [name, value] : module.shared_state_dict())
+    if (seen.insert(value.raw()).second) state[name] = value;
+  save_safetensors(path, state, {}, here);
 }
 
 bool is_filled_with(const Tensor& constant, double value) {

@@ -219,7 +219,7 @@ LshSelfAttention& Reformer::lsh_attention(std::size_t layer, Here here) {
 }
 
 void Reformer::load_published(const std::string& path, Here here) {
-  detail::Published file(path, here);
+  detail::Published file(path, "reformer", here);
   const auto drop = [&](const char* name, double value) {
     file.drop(name, "the mask's constant", [&](const Tensor& x) { return detail::is_filled_with(x, value); });
   };
@@ -228,88 +228,9 @@ void Reformer::load_published(const std::string& path, Here here) {
   drop(".mask_value_float16", -1e4);
   drop(".mask_value_float32", -1e9);
   file.drop_copy("lm_head.decoder.bias", "lm_head.bias");
-  file.load_into(*this);
+  file.load_into(*this, "reformer.embeddings.word_embeddings.weight");
 }
 
-ReformerConfig reformer_config_from_file(const std::string& path, Here here) {
-  using namespace detail;
-  constexpr std::int64_t most_neighbours = 1 << 20;
-  ReformerConfig c;
-  c.lsh = LshOptions::hugging_face();
-  c.local.ring = true;
-  std::vector<std::string> kinds;
-  std::vector<std::int64_t> buckets, axial_shape, axial_dims;
-  std::int64_t layers = 0;
-  read_config(path,
-              {{"model_type", Only{"\"reformer\""}},
-               {"vocab_size", Whole{&c.vocabulary}},
-               {"hidden_size", Whole{&c.d_model}},
-               {"feed_forward_size", Whole{&c.d_ff}},
-               {"num_attention_heads", Whole{&c.heads}},
-               {"attention_head_size", Whole{&c.head_dim}},
-               {"attn_layers", &kinds},
-               {"num_hidden_layers", Whole{&layers}, Key::optional},
-               {"num_hashes", Whole{&c.lsh.hashes}},
-               {"num_buckets", Wholes{&buckets}, Key::optional},
-               {"lsh_attn_chunk_length", Whole{&c.lsh.chunk}},
-               {"lsh_num_chunks_before", Whole{&c.lsh.chunks_before, 0, most_neighbours}},
-               {"lsh_num_chunks_after", Whole{&c.lsh.chunks_after, 0, most_neighbours}},
-               {"lsh_attention_probs_dropout_prob", Number{&c.lsh.dropout}},
-               {"local_attn_chunk_length", Whole{&c.local.chunk}},
-               {"local_num_chunks_before", Whole{&c.local.chunks_before, 0, most_neighbours}},
-               {"local_num_chunks_after", Whole{&c.local.chunks_after, 0, most_neighbours}},
-               {"local_attention_probs_dropout_prob", Number{&c.local.dropout}},
-               {"is_decoder", &c.lsh.causal},
-               {"is_decoder", &c.local.causal},
-               {"max_position_embeddings", Whole{&c.positions}},
-               {"max_position_embeddings", Whole{&c.lsh.max_length}},
-               {"axial_pos_embds", &c.axial, Key::optional},
-               {"axial_pos_shape", Wholes{&axial_shape}, Key::optional},
-               {"axial_pos_embds_dim", Wholes{&axial_dims}, Key::optional},
-               {"axial_norm_std", Number{&c.axial_std, 0, most_std}, Key::optional},
-               {"initializer_range", Number{&c.embedding_std, 0, most_std}},
-               {"hidden_act", &c.activation},
-               {"hidden_dropout_prob", Number{&c.dropout}},
-               {"layer_norm_eps", Number{&c.eps}},
-               // The head reads both streams, so it is twice as wide as the embedding.
-               {"tie_word_embeddings", Only{"false"}},
-               {"sinusoidal_pos_embds", Only{"false"}},
-               // Pieces in which the same is computed, and seeds of random numbers that are other ones here.
-               {"chunk_size_feed_forward", NoEffect{}},
-               {"chunk_size_lm_head", NoEffect{}},
-               {"hash_seed", NoEffect{}},
-               // Names that published files have from before those above.
-               {"attention_probs_dropout_prob", NoEffect{}},
-               {"intermediate_size", NoEffect{}},
-               {"num_chunks_after", NoEffect{}},
-               {"num_chunks_before", NoEffect{}},
-               {"type_vocab_size", NoEffect{}}},
-              here);
-  const auto refuse = [&](const std::string& what) { throw FileError(path + ": " + what, here); };
-  c.layers.clear();
-  for (const std::string& kind : kinds) {
-    if (kind != "lsh" && kind != "local") refuse("\"attn_layers\" has \"" + kind + "\", neither \"lsh\" nor \"local\"");
-    c.layers.push_back(kind == "lsh" ? ReformerAttention::lsh : ReformerAttention::local);
-  }
-  const auto count = static_cast<std::int64_t>(kinds.size());
-  if (count < 1 || count > most_layers) refuse("\"attn_layers\" has " + std::to_string(count) + " layers");
-  if (layers != 0 && layers != count)
-    refuse("\"num_hidden_layers\" is " + std::to_string(layers) + ", not " + std::to_string(count) +
-           " as \"attn_layers\" says");
-  c.lsh.buckets = buckets;
-  if (!c.axial) return c;
-  if (axial_shape.size() != 2 || axial_dims.size() != 2)
-    refuse("\"axial_pos_shape\" and \"axial_pos_embds_dim\" must have two numbers each");
-  c.axial_rows = axial_shape[0];
-  c.axial_columns = axial_shape[1];
-  c.axial_row_dim = axial_dims[0];
-  if (axial_dims[0] + axial_dims[1] != c.d_model)
-    refuse("\"axial_pos_embds_dim\" adds up to " + std::to_string(axial_dims[0] + axial_dims[1]) + ", not to " +
-           std::to_string(c.d_model) + " as \"hidden_size\" says");
-  if (c.axial_rows * c.axial_columns > c.positions)
-    refuse("\"axial_pos_shape\" has " + std::to_string(c.axial_rows * c.axial_columns) + " positions, more than the " +
-           std::to_string(c.positions) + " of \"max_position_embeddings\"");
-  return c;
-}
+void Reformer::save_published(const std::string& path, Here here) const { detail::save_published(*this, path, here); }
 
 }  // namespace attune::nn

@@ -43,6 +43,11 @@ struct ReformerConfig {
 /// the model computes (hash_seed: hashes are drawn from the default generator), or refused. Throws FileError, which
 /// names the key.
 ReformerConfig reformer_config_from_file(const std::string& path, Here here = Here::current());
+/// Writes a config.json that reformer_config_from_file() reads as the same ReformerConfig, and Hugging Face's library
+/// as one of its ReformerModelWithLMHead; ff_chunks and reversible, which change no result, are not in it. Throws
+/// ValueError, which names the key or the option, for a value out of its range and for attention that differs from
+/// LshOptions::hugging_face() in what config.json has no key for; FileError.
+void save_config(const std::string& path, const ReformerConfig& config, Here here = Here::current());
 
 struct ReformerCall {
   /// [b, n] bool: true hides.
@@ -91,9 +96,13 @@ struct Reformer : Module {
   /// Throws ValueError for a local layer, IndexError if there is none.
   LshSelfAttention& lsh_attention(std::size_t layer, Here here = Here::current());
 
-  /// Loads a file with the published names. What is there beside the weights must be what the model has anyway: the
-  /// mask constants, the head's bias under its second name. Throws FileError for others, otherwise as load() does.
+  /// Loads a file with the published names: safetensors, whole or in shards, or a PyTorch checkpoint. What is there
+  /// beside the weights must be what the model has anyway: the mask constants, the head's bias under its second name.
+  /// Throws FileError for others, another model's file, and everything missing, unexpected and misshaped, all of it
+  /// listed; then nothing is changed.
   void load_published(const std::string& path, Here here = Here::current());
+  /// Writes the weights as load_published() reads them, without mask constants.
+  void save_published(const std::string& path, Here here = Here::current()) const;
 
   // ---- the parts, under their published names
 

@@ -1,5 +1,9 @@
-// Configuration files of published models (config.json), read through a table of keys and members. Internal to
-// nn/models.
+// Configuration files of published models (config.json), read and written through one table of keys and members.
+// Internal to nn/models.
+//
+//     std::vector<ConfigEntry> table(XConfig& c) { return {{"model_type", Only{"\"x\""}}, {"d", Whole{&c.d}}, ...}; }
+//     read_config(path, table(c), here);     // into c
+//     write_config(path, table(c), here);    // from c
 #pragma once
 
 #include <cstdint>
@@ -15,7 +19,7 @@ namespace attune::nn::detail {
 
 enum class Key : std::uint8_t {
   required,
-  optional  ///< one that is missing or null leaves its member as it is
+  optional  ///< one that is missing or null leaves its member as it is; 0 and what is empty are left out
 };
 
 inline constexpr std::int64_t most_layers = 10'000;
@@ -46,20 +50,35 @@ struct Same {
   const std::int64_t* member;
   const char* other;
 };
-/// A key that changes nothing that the model computes.
-struct NoEffect {};
+/// The names of classes, "id2label": an object from each class's number to its name. Written with "label2id" beside it.
+struct Labels {
+  std::vector<std::string>* member;
+};
+/// A key that changes nothing that the model computes, and what is written for it, as JSON, for programs that want it;
+/// nothing if null.
+struct NoEffect {
+  const char* written = nullptr;
+};
 
-/// A key and what becomes of its value: a member takes it, or it is checked. Entries without a member are optional.
+/// A key and what becomes of its value: a member takes it, or it is checked. Entries without a member are optional. A
+/// key may stand in the table twice, for two members of one value.
 struct ConfigEntry {
   const char* name;
-  std::variant<Whole, Wholes, Number, bool*, Activation*, std::vector<std::string>*, Only, Same, NoEffect> value;
+  std::variant<Whole, Wholes, Number, bool*, Activation*, std::string*, std::vector<std::string>*, Labels, Only, Same,
+               NoEffect>
+      value;
   Key key = Key::required;
 };
 
 /// Reads the JSON object in a file. Each of its keys is used, or known to be without effect (those that every published
 /// configuration may have, such as the ones of text generation, besides the table's), or refused. Throws FileError,
 /// which names the file and the key, for what is missing, unknown, there twice, out of range or of another type, and
-/// for a file that is none, or larger than 4 MiB.
+/// for a file that is none, or larger than 4 MiB. What the table says goes before what holds for every model.
 void read_config(const std::string& path, const std::vector<ConfigEntry>& table, Here here);
+
+/// Writes what the members hold as the JSON object that read_config() reads them from, keys sorted, all or nothing.
+/// Second names (Same) are left out. Throws ValueError, which names the key, for a value that read_config() would
+/// refuse and for two members of one key that differ; FileError if the file cannot be written.
+void write_config(const std::string& path, const std::vector<ConfigEntry>& table, Here here);
 
 }  // namespace attune::nn::detail
