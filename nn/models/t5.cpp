@@ -5,18 +5,12 @@
 
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
-#include "autograd/ops/gather.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/movement.h"
-#include "autograd/ops/reduce.h"
 #include "autograd/runtime/error.h"
-#include "autograd/tape/modes.h"
-#include "autograd/tape/op.h"
 #include "nn/attention/multihead.h"
 #include "nn/init.h"
 #include "nn/internal/check.h"
-#include "nn/models/internal/config_json.h"
-#include "nn/models/internal/published.h"
 
 namespace attune::nn {
 
@@ -91,13 +85,6 @@ Tensor T5::Attention::operator()(const Tensor& x, const Tensor& memory, Attentio
   return scope.out(o(multihead_attention(q(in[0]), k(in[1]), v(in[1]), config.heads, options).output));
 }
 
-Tensor T5::Attention::step(const Tensor& x, const KeyValueCache& cache, CachedAttentionOptions options,
-                           Here here) const {
-  const Scope scope(*this, "Attention", here);
-  options.scale = 1;
-  return scope.out(o(cached_attention(q(scope.in(x)), cache, config.heads, options)));
-}
-
 T5::FeedForward::FeedForward(const T5Config& c, Here here)
     : Module(here),
       wi(child<Linear>(c.gated ? "wi_0" : "wi", c.d_model, c.d_ff,
@@ -129,31 +116,12 @@ T5::Block::Block(const T5Config& c, bool decoder, bool positions, Here here)
     if (n) init::constant_(n->weight, c.factor);
 }
 
-template <class Own, class Cross>
-Tensor T5::Block::through(Tensor x, const Own& own, const Cross& cross) const {
-  x = x + dropout(own(norm(x)));
-  if (cross_attention) x = x + dropout(cross((*cross_norm)(x)));
-  return x + dropout(feed_forward(feed_forward_norm(x)));
-}
-
 Tensor T5::Block::operator()(const Tensor& x, const AttentionOptions& self, const Tensor& memory,
                              const AttentionOptions& cross, Here here) const {
   const Scope scope(*this, "Block", here);
   return scope.out(through(
       scope.in(x), [&](const Tensor& y) { return attention(y, y, self); },
       [&](const Tensor& y) { return (*cross_attention)(y, memory, cross); }));
-}
-
-Tensor T5::Block::step(const Tensor& x, KeyValueCache& own, const Tensor& bias, const KeyValueCache& source,
-                       const Tensor& source_padding, Here here) const {
-  const Scope scope(*this, "Block", here);
-  return scope.out(through(
-      scope.in(x),
-      [&](const Tensor& y) {
-        own.append(attention.k(y), attention.v(y));
-        return attention.step(y, own, {.causal = true, .bias = bias});
-      },
-      [&](const Tensor& y) { return cross_attention->step(y, source, {.key_padding_mask = source_padding}); }));
 }
 
 T5::Stack::Stack(const T5Config& c, bool decodes, Here here) : Module(here), config(c), decoder(decodes) {
@@ -185,21 +153,6 @@ Tensor T5::Stack::operator()(const Tensor& input, const Tensor& attention_mask, 
   return scope.out(dropout(final_layer_norm(x)));
 }
 
-Tensor T5::Stack::step(const Tensor& input, T5State& state, Here here) const {
-  const Scope scope(*this, "Stack", here);
-  Tensor x = dropout(scope.in(input));
-  const std::int64_t n = x.size(1), keys = state.length() + n;
-  if (state.room < keys || !state.bias.defined()) {
-    state.room = std::max(keys, state.bias.defined() ? 2 * state.room : state.room);
-    state.bias = position_bias(1, state.room);
-  }
-  // A lone token's bias is there already, and a step takes no memory for it.
-  const Tensor bias = n == 1 ? slice(state.bias, 3, state.room - keys) : position_bias(n, keys);
-  for (std::size_t i = 0; i < block.size(); ++i)
-    x = block[i].step(x, state.own[i], bias, state.source[i], state.source_padding);
-  return scope.out(dropout(final_layer_norm(slice(x, 1, n - 1))));
-}
-
 // ---- the model
 
 T5::T5(const T5Config& c, Here here) : Module(here), config(checked({"T5", *this}, c)) {
@@ -225,54 +178,6 @@ Tensor T5::encode(const Tensor& source, const Tensor& key_padding_mask, Here her
   const Scope scope(*this, "T5", here, Scope::no_call);
   const Tensor mask = hidden_keys("T5", source, key_padding_mask, here);
   return encoder(shared(source), mask);
-}
-
-T5::State T5::start(const Tensor& source, const Tensor& key_padding_mask, Here here) const {
-  const Scope scope(*this, "T5", here, Scope::no_call);
-  const NoGrad off;
-  if (source.rank() == 2 && source.size(1) == 0) throw ShapeError("T5: the source has no tokens", here);
-  const Tensor memory = encode(source, key_padding_mask);
-  State state;
-  for (const Block* b : decoder.block) {
-    KeyValueCache& cache = state.source.emplace_back();
-    cache.reserve(memory.size(1));
-    cache.append(b->cross_attention->k(memory), b->cross_attention->v(memory));
-  }
-  state.own.resize(decoder.block.size());
-  if (key_padding_mask.defined() && any(key_padding_mask)) state.source_padding = key_padding_mask;
-  for (std::int64_t i = 0; i < source.size(0); ++i) state.prompt.push_back(i);
-  return state;
-}
-
-Tensor T5::step(const Tensor& tokens, State& state, Here here) const {
-  const Scope scope(*this, "T5", here, Scope::no_call);
-  const NoGrad off;
-  if (state.own.size() != decoder.block.size())
-    throw ValueError("T5: the state is not one that start() of this model gave", here);
-  const auto rows = static_cast<std::int64_t>(state.prompt.size());
-  if (tokens.rank() != 2 || tokens.size(0) != rows || tokens.size(1) == 0)
-    throw ShapeError("T5: tokens " + tokens.shape().str() + " must be [" + std::to_string(rows) + ", n >= 1]", here);
-  return squeeze(head(decoder.step(shared(tokens), state)), 1);
-}
-
-void T5State::reserve(std::int64_t tokens) {
-  for (KeyValueCache& cache : own) cache.reserve(tokens);
-  if (tokens <= room) return;
-  room = tokens;
-  bias = Tensor();  // made for them at the next step
-}
-
-void T5State::reorder(const Tensor& rows, Here here) {
-  const Op op{"T5State::reorder", here};
-  if (rows.rank() != 1) op.fail_shape("rows " + rows.shape().str() + " must be [b']");
-  const Tensor at = op.checked_index(rows, {static_cast<std::int64_t>(prompt.size())}, 0);
-  std::vector<std::int64_t> prompts;
-  for (const std::int64_t row : at.to_vector<std::int64_t>()) prompts.push_back(prompt[static_cast<std::size_t>(row)]);
-  for (KeyValueCache& cache : own) cache.reorder(at);
-  if (prompts == prompt) return;
-  for (KeyValueCache& cache : source) cache.reorder(at);
-  if (source_padding.defined()) source_padding = index_select(source_padding, 0, at);
-  prompt = std::move(prompts);
 }
 
 Tensor T5::head(const Tensor& x) const {

@@ -39,6 +39,9 @@ struct T5Config {
 /// Hugging Face's config.json (a T5's) as a T5Config. Each key is used, known to be without effect on what the model
 /// computes, or refused. Throws FileError, which names the key.
 T5Config t5_config_from_file(const std::string& path, Here here = Here::current());
+/// Writes a config.json that t5_config_from_file() reads as the same T5Config, and Hugging Face's library as one of its
+/// T5ForConditionalGeneration. Throws ValueError, which names the key, for a value out of its range; FileError.
+void save_config(const std::string& path, const T5Config& config, Here here = Here::current());
 
 /// The bucket, in [0, buckets), of a key at `relative` places behind its query (negative: before it). Half of the
 /// buckets are a distance each, the others get wider in proportion to the distance and end at max_distance: all beyond
@@ -109,10 +112,13 @@ struct T5 : Module {
   /// for a token outside of the vocabulary; the state is then as it was.
   Tensor step(const Tensor& tokens, State& state, Here here = Here::current()) const;
 
-  /// Loads a file with the published names. What is there beside the weights must be what the model has anyway: second
-  /// copies of the embedding, and a position table of the cross-attention, which old files have and no model uses.
-  /// Throws FileError for others, otherwise as load() does.
+  /// Loads a file with the published names: safetensors, whole or in shards, or a PyTorch checkpoint. What is there
+  /// beside the weights must be what the model has anyway: second copies of the embedding; and a position table of the
+  /// cross-attention, which old files have and no model uses, is passed over. Throws FileError for others, another
+  /// model's file, and everything missing, unexpected and misshaped, all of it listed; then nothing is changed.
   void load_published(const std::string& path, Here here = Here::current());
+  /// Writes the weights as load_published() reads them; a tied embedding is there once, as shared.weight.
+  void save_published(const std::string& path, Here here = Here::current()) const;
 
   // ---- the parts, under their published names
 
@@ -159,9 +165,13 @@ struct T5 : Module {
     Dropout& dropout;
 
    private:
-    /// The formula of both: each sublayer of a norm, added to what goes into it.
+    /// The formula of both: sublayers of a norm, added to what went into it.
     template <class Own, class Cross>
-    Tensor through(Tensor x, const Own& own, const Cross& cross) const;
+    Tensor through(Tensor x, const Own& own, const Cross& cross) const {
+      x = x + dropout(own(norm(x)));
+      if (cross_attention) x = x + dropout(cross((*cross_norm)(x)));
+      return x + dropout(feed_forward(feed_forward_norm(x)));
+    }
   };
 
   struct Stack : Module {
