@@ -55,21 +55,25 @@ struct T5Call {
   Tensor decoder_key_padding_mask{};  ///< of the decoder's tokens, [b, t] bool: true hides
 };
 
-/// What T5 keeps from step to step: keys and values of the decoder's tokens so far and of the source, of each layer.
-struct T5State {
-  std::int64_t length() const { return own.empty() ? 0 : own.front().length(); }  ///< of the decoder's tokens so far
+/// What a T5 keeps from step to step: keys and values of all layers, of the decoder's tokens and of the source.
+class T5State {
+ public:
+  std::int64_t length() const { return own_.empty() ? 0 : own_.front().length(); }  ///< decoder's tokens so far
+  /// Room for `tokens` of the decoder in all.
+  void reserve(std::int64_t tokens);
   /// Row i becomes what row rows[i] was: rows [b'] int64, any number of them. What is of the source is copied only
   /// where it differs, so that beams which change places among themselves leave it alone. Throws IndexError for a row
   /// that is not there.
   void reorder(const Tensor& rows, Here here = Here::current());
-  /// Room for `tokens` of the decoder in all.
-  void reserve(std::int64_t tokens);
 
-  std::vector<KeyValueCache> own, source;  ///< a decoder's layer each
-  Tensor source_padding{};                 ///< [b, s] bool, true hides; undefined if nothing is hidden
-  std::vector<std::int64_t> prompt;        ///< which of the sources given to start() a row has
-  Tensor bias{};          ///< [1, heads, 1, room] of a token's scores, the farthest first: a view has those of any step
-  std::int64_t room = 0;  ///< tokens that `bias` is to serve
+ private:
+  friend struct T5;
+
+  std::vector<KeyValueCache> own_, source_;  // a decoder's layer each
+  Tensor source_padding_;                    // [b, s] bool: true hides; undefined: nothing is hidden
+  std::vector<std::int64_t> sources_;        // which of the sources given to start() a row has
+  Tensor bias_;  // [1, heads, 1, room_] of a token's scores, the farthest first: its end serves any step
+  std::int64_t room_ = 0;
 };
 
 /// The model that writes text when given text.
@@ -80,6 +84,8 @@ struct T5State {
 ///
 ///     nn::T5 published(nn::t5_config_from_file("t5/config.json"));
 ///     published.load_published("t5/model.safetensors");
+///
+///     auto [sequences, scores, lengths] = nn::generate(published, source, {.max_length = 20, .eos = 1});  // nn/decode
 struct T5 : Module {
   using Options = T5Config;
   using State = T5State;
