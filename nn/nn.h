@@ -30,6 +30,7 @@
 #include "nn/models/blocks.h"
 #include "nn/models/gpt2.h"
 #include "nn/models/reformer.h"
+#include "nn/models/t5.h"
 #include "nn/models/transformer.h"
 #include "nn/module.h"
 #include "nn/parameter.h"

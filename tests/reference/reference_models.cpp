@@ -14,6 +14,10 @@
 using namespace attune;
 using namespace attune::tests;
 
+namespace attune::tests {
+void check_t5(const std::filesystem::path& dir, const std::map<std::string, Tensor>& t, CaseChecks& checks);
+}
+
 namespace {
 
 using TensorMap = std::map<std::string, Tensor>;
@@ -93,7 +97,7 @@ void check_reformer(const std::filesystem::path& dir, const TensorMap& t, CaseCh
 
 using Check = void (*)(const std::filesystem::path&, const TensorMap&, CaseChecks&);
 /// By config.json's model_type.
-const std::map<std::string, Check> models{{"gpt2", check_gpt2}, {"reformer", check_reformer}};
+const std::map<std::string, Check> models{{"gpt2", check_gpt2}, {"reformer", check_reformer}, {"t5", check_t5}};
 
 void run_case(const std::filesystem::path& dir, CaseChecks& checks) {
   std::ifstream file(dir / "config.json");
