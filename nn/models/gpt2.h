@@ -28,7 +28,8 @@ struct Gpt2Config {
   bool scale_by_inverse_layer = false;  ///< scores of layer i are divided by i + 1
   bool tied = true;                     ///< the head is the token embedding; false: it has a weight of its own
   /// GPT-3's form (Brown et al. 2020): layers 1, 3, 5, ... are locally banded, a token sees this many up to and with
-  /// itself (Child et al. 2019); the others are dense. 0: all are dense, which is GPT-2. In a configuration file it is a key "band" of our own.
+  /// itself (Child et al. 2019); the others are dense. 0: all are dense, which is GPT-2. In a configuration file it is
+  /// a key "band", which no other program knows.
   std::int64_t band = 0;
 
   double output_std() const;

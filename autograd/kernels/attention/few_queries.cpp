@@ -311,8 +311,10 @@ std::vector<bool> attention_of_few(const AttentionPlan<T>& p, Heads<T> out, Atte
   const Size wanted = std::max(wanted_tasks / std::max(p.batch, Size{1}), Size{1});
   const Size keys = std::max(pieces(pieces(p.keys, wanted), least_keys), Size{1}) * least_keys;
   const Size parts = std::max(pieces(p.keys, keys), Size{1}), rows = p.heads * p.queries;
-  const Buffer<T> o(p.batch * parts * rows * p.value_dim), largest(p.batch * parts * rows);
-  const Buffer<double> total(p.batch * parts * rows);
+  // For as many parts as there may be: a step takes the same memory whatever number of keys there is.
+  const Size most = p.batch * wanted;
+  const Buffer<T> o(most * rows * p.value_dim), largest(most * rows);
+  const Buffer<double> total(most * rows);
   std::vector<PartOfFew<T>> all;
   for (Size i = 0; i < p.batch * parts; ++i)
     all.push_back({o.data() + i * rows * p.value_dim, largest.data() + i * rows, total.data() + i * rows});
