@@ -1,5 +1,5 @@
-// BERT (Devlin et al. 2018): a bidirectional encoder of post-norm blocks over words, positions and token types, with the
-// heads that it is trained and used with. Children carry Hugging Face's names.
+// BERT (Devlin et al. 2018): a bidirectional encoder of post-norm blocks over words, positions and token types, with
+// the heads that it is trained and used with. Children carry Hugging Face's names.
 #pragma once
 
 #include "nn/layers/containers.h"
@@ -61,9 +61,9 @@ struct BertConfig {
   std::vector<std::string> labels{"LABEL_0", "LABEL_1"};  ///< the classifiers' classes
 };
 
-/// Hugging Face's config.json (a BERT's) as a BertConfig. Each key is used, known to be without effect on what the model
-/// computes, or refused; "architectures" says which heads there are, those of pretraining if it is not there. Throws
-/// FileError, which names the key.
+/// Hugging Face's config.json (a BERT's) as a BertConfig. Each key is used, known to be without effect on what the
+/// model computes, or refused; "architectures" says which heads there are, those of pretraining if it is not there.
+/// Throws FileError, which names the key.
 BertConfig bert_config_from_file(const std::string& path, Here here = Here::current());
 /// Writes a config.json that bert_config_from_file() reads as the same BertConfig, and Hugging Face's library as the
 /// class that the heads are of. Throws ValueError, which names the key, for a value out of its range; FileError.
