@@ -118,16 +118,13 @@ std::string read(const json& value, bool* member) {
 }
 
 /// Of several names of one activation the first is the one to write.
-constexpr std::pair<const char*, Activation> activations[] = {{"relu", Activation::relu},
-                                                              {"gelu", Activation::gelu},
-                                                              {"gelu_new", Activation::gelu_tanh},
-                                                              {"gelu_fast", Activation::gelu_tanh},
-                                                              {"gelu_pytorch_tanh", Activation::gelu_tanh},
-                                                              {"silu", Activation::silu},
-                                                              {"swish", Activation::silu},
-                                                              {"tanh", Activation::tanh},
-                                                              {"sigmoid", Activation::sigmoid},
-                                                              {"linear", Activation::none}};
+constexpr std::pair<const char*, Activation> activations[] = {
+    {"relu", Activation::relu},           {"gelu", Activation::gelu},
+    {"gelu_python", Activation::gelu},    {"gelu_new", Activation::gelu_tanh},
+    {"gelu_fast", Activation::gelu_tanh}, {"gelu_pytorch_tanh", Activation::gelu_tanh},
+    {"silu", Activation::silu},           {"swish", Activation::silu},
+    {"tanh", Activation::tanh},           {"sigmoid", Activation::sigmoid},
+    {"linear", Activation::none}};
 
 std::string read(const json& value, Activation* member) {
   for (const auto& [name, activation] : activations)
@@ -136,6 +133,24 @@ std::string read(const json& value, Activation* member) {
       return "";
     }
   return "an activation that is known";
+}
+
+/// Its name, null if it has none.
+json named(Activation activation) {
+  for (const auto& [name, known] : activations)
+    if (known == activation) return name;
+  return nullptr;  // none so far
+}
+
+constexpr std::string_view gate = "gated-";
+
+std::string read(const json& value, const Gated& to) {
+  const std::string name = value.is_string() ? value.get<std::string>() : "";
+  const bool gated = name.starts_with(gate);
+  const json inner = !gated ? value : name == "gated-gelu" ? json("gelu_new") : json(name.substr(gate.size()));
+  if (!read(inner, to.activation).empty()) return "an activation that is known, with or without \"gated-\" before it";
+  *to.gated = gated;
+  return "";
 }
 
 std::string read(const json& value, std::string* member) {
@@ -173,10 +188,22 @@ std::string read(const json& value, const Only& only) {
 }
 
 std::string read(const json& value, const Same& same) {
-  std::int64_t v = 0;
-  constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
-  if (value.is_null() || (read_whole(value, 0, most, v) && v == *same.member)) return "";
-  return std::to_string(*same.member) + " as \"" + same.other + "\" says";
+  std::string says;
+  bool equal = value.is_null();
+  if (const auto* const* whole = std::get_if<const std::int64_t*>(&same.member)) {
+    std::int64_t v = 0;
+    says = std::to_string(**whole);
+    equal |= read_whole(value, 0, std::numeric_limits<std::int64_t>::max(), v) && v == **whole;
+  } else if (const auto* const* flag = std::get_if<const bool*>(&same.member)) {
+    says = **flag ? "true" : "false";
+    equal |= value == **flag;
+  } else {
+    Activation v{};
+    const Activation expected = *std::get<const Activation*>(same.member);
+    says = shown(named(expected));
+    equal |= read(value, &v).empty() && v == expected;
+  }
+  return equal ? "" : says + " as \"" + same.other + "\" says";
 }
 
 std::string read(const json&, NoEffect) { return ""; }
@@ -193,10 +220,12 @@ json written(const Wholes& from, bool) {
 }
 json written(const Number& from, bool) { return *from.member; }
 json written(const bool* from, bool) { return *from; }
-json written(const Activation* from, bool) {
-  for (const auto& [name, activation] : activations)
-    if (activation == *from) return name;
-  return nullptr;  // none so far
+json written(const Activation* from, bool) { return named(*from); }
+json written(const Gated& from, bool) {
+  if (!*from.gated) return named(*from.activation);
+  if (*from.activation == Activation::gelu_tanh) return "gated-gelu";
+  if (*from.activation == Activation::gelu) return "gated-gelu_python";
+  return std::string(gate) + named(*from.activation).get<std::string>();
 }
 json written(const std::string* from, bool optional) { return optional && from->empty() ? json() : json(*from); }
 json written(const std::vector<std::string>* from, bool optional) {

@@ -7,12 +7,12 @@
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/reduce.h"
-#include "autograd/ops/scan.h"
 #include "autograd/runtime/error.h"
 #include "nn/attention/multihead.h"
 #include "nn/init.h"
 #include "nn/internal/check.h"
 #include "nn/models/internal/config_json.h"
+#include "nn/models/internal/positions.h"
 #include "nn/models/internal/published.h"
 
 namespace attune::nn {
@@ -27,6 +27,7 @@ Gpt2Config checked(const detail::Check& check, Gpt2Config c) {
   check.at_least(1, c.layers, "layers");
   check.at_least(0, c.d_ff, "d_ff");
   check.head_dim(c.d_model, c.heads);
+  check.at_least(0, c.band, "band");
   check.probability(c.attention_dropout, "attention_dropout");
   if (c.d_ff == 0) c.d_ff = 4 * c.d_model;
   return c;
@@ -37,10 +38,10 @@ double attention_scale(const Gpt2Config& c, std::int64_t layer) {
   return c.scale_by_inverse_layer ? scale / static_cast<double>(layer + 1) : scale;
 }
 
-/// Positions [b, n] that count what is not hidden; what is hidden has the place that it stands at.
-Tensor counted_positions(const Tensor& hidden) {
-  const Tensor counted = cumsum(to(logical_not(hidden), DType::int64), 1) - 1;
-  return where(hidden, arange(hidden.size(1)), counted);
+/// What a band hides [1, 1, n, n], with the masks [b, 1, 1, n].
+Tensor outside_band(std::int64_t n, std::int64_t band, const Tensor& mask) {
+  const Tensor before = reshape(tril(ones({n, n}, DType::boolean), -band), {1, 1, n, n});
+  return mask.defined() ? logical_or(mask, before) : before;
 }
 
 /// A constant [1, 1, n, n] of old files: 1 where a query sees a key.
@@ -56,7 +57,7 @@ bool is_causal(const Tensor& mask) {
 double Gpt2Config::output_std() const { return std / std::sqrt(2.0 * static_cast<double>(layers)); }
 
 Gpt2::SelfAttention::SelfAttention(const Gpt2Config& c, std::int64_t layer, Here here)
-    : Module(here), config(c), scale(attention_scale(c, layer)) {}
+    : Module(here), config(c), scale(attention_scale(c, layer)), window(layer % 2 == 1 ? c.band : 0) {}
 
 Tensor Gpt2::SelfAttention::operator()(const Tensor& x, const Tensor& attention_mask, Here here) const {
   const Scope scope(*this, "SelfAttention", here);
@@ -87,9 +88,10 @@ Tensor Gpt2::operator()(const Tensor& input, const Tensor& key_padding_mask, Her
                          std::to_string(config.positions) + " positions",
                      here);
   const bool padded = mask.defined() && any(mask);
-  const Tensor positions = padded ? wpe(counted_positions(key_padding_mask)) : slice(wpe.weight, 0, 0, n);
+  const Tensor positions = padded ? wpe(detail::counted_positions(key_padding_mask)) : slice(wpe.weight, 0, 0, n);
   Tensor x = drop(wte(tokens) + positions);
-  for (const Block* block : blocks) x = (*block)(x, mask);
+  const Tensor in_band = config.band > 0 && config.band < n ? outside_band(n, config.band, mask) : mask;
+  for (const Block* block : blocks) x = (*block)(x, block->attn.window > 0 ? in_band : mask);
   return scope.out(linear(ln_f(x), lm_head ? lm_head->weight : wte.weight));
 }
 
@@ -141,6 +143,7 @@ std::vector<detail::ConfigEntry> table(Gpt2Config& c) {
           {"scale_attn_weights", &c.scale_by_head_dim, Key::optional},
           {"scale_attn_by_inverse_layer_idx", &c.scale_by_inverse_layer, Key::optional},
           {"tie_word_embeddings", &c.tied, Key::optional},
+          {"band", Whole{&c.band, 0}, Key::optional},  // no published file has it
           // The causal language model is one with and without; upcasting changes half precision alone; the rest
           // is the classification heads'.
           {"is_decoder", NoEffect{}},

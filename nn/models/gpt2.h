@@ -2,6 +2,7 @@
 // feed-forward, a head tied to the token embeddings. Children carry Hugging Face's names.
 #pragma once
 
+#include "nn/attention/cache.h"
 #include "nn/layers/containers.h"
 #include "nn/layers/dropout.h"
 #include "nn/layers/embedding.h"
@@ -26,6 +27,10 @@ struct Gpt2Config {
   bool scale_by_head_dim = true;        ///< scores are divided by sqrt(d_model / heads)
   bool scale_by_inverse_layer = false;  ///< scores of layer i are divided by i + 1
   bool tied = true;                     ///< the head is the token embedding; false: it has a weight of its own
+  /// GPT-3's form (Brown et al. 2020): layers 1, 3, 5, ... are locally banded, a token sees this many up to and with
+  /// itself (Child et al. 2019); the others are dense. 0: all are dense, which is GPT-2. In a configuration file it is
+  /// a key "band", which no other program knows.
+  std::int64_t band = 0;
 
   double output_std() const;
 };
@@ -37,6 +42,30 @@ Gpt2Config gpt2_config_from_file(const std::string& path, Here here = Here::curr
 /// its GPT2LMHeadModel. Throws ValueError, which names the key, for a value out of its range; FileError.
 void save_config(const std::string& path, const Gpt2Config& config, Here here = Here::current());
 
+/// What a Gpt2 keeps from step to step: keys and values of all layers, and what of the prompt is padding.
+class Gpt2State {
+ public:
+  std::int64_t length() const;  ///< tokens so far, padding too
+  /// Room for `tokens` in all.
+  void reserve(std::int64_t tokens);
+  /// Row i becomes what row rows[i] was: rows [b'] int64. Throws IndexError for a row that is not there.
+  void reorder(const Tensor& rows, Here here = Here::current());
+
+ private:
+  friend struct Gpt2;
+  bool padded() const { return hidden_.defined(); }
+  /// The places [b, n] int64 of the next n tokens.
+  Tensor positions(std::int64_t n) const;
+  /// What is hidden of all tokens up to and with the next n: [b, length() + n].
+  Tensor hidden_with(std::int64_t n);
+
+  std::vector<KeyValueCache> layers_;
+  Tensor hidden_;            // [b, at least length()]: true hides; undefined: nothing is hidden
+  Tensor prompt_positions_;  // [b, prompt]
+  Tensor hidden_counts_;     // [b, 1] int64
+  std::int64_t reserved_ = 0;
+};
+
 /// The language model.
 ///
 ///     nn::Gpt2 model({.vocabulary = 256, .positions = 128, .d_model = 64, .heads = 4, .layers = 2});
@@ -45,8 +74,11 @@ void save_config(const std::string& path, const Gpt2Config& config, Here here = 
 ///
 ///     nn::Gpt2 published(nn::gpt2_config_from_file("gpt2/config.json"));
 ///     published.load_published("gpt2/model.safetensors");
+///
+///     auto [sequences, scores, lengths] = nn::generate(published, prompt, {.max_new_tokens = 20});  // nn/decode
 struct Gpt2 : Module {
   using Options = Gpt2Config;
+  using State = Gpt2State;
 
   /// Throws ValueError for sizes that do not fit.
   explicit Gpt2(const Gpt2Config& config, Here here = Here::current());
@@ -63,6 +95,17 @@ struct Gpt2 : Module {
   /// How many targets the loss counts.
   std::int64_t target_count(const Tensor& labels, Here here = Here::current()) const;
 
+  /// A state for step(), before the first token. In the prompt's key_padding_mask [b, n] bool true hides; what the
+  /// first n tokens are is said by it, whether they come in one step or in several.
+  State start(const Tensor& key_padding_mask = {}, Here here = Here::current()) const;
+  /// The logits [b, vocabulary] of the token after the next n >= 1 tokens [b, n] int64, which the state then has: what
+  /// operator() gives at the last position of all tokens so far. Off the tape; in training mode the attention's
+  /// probabilities are not dropped. Throws ShapeError if there are more tokens than positions, IndexError for a token
+  /// that is not in the vocabulary, and then the state is as it was.
+  Tensor step(const Tensor& tokens, State& state, Here here = Here::current()) const;
+  /// The longest sequence that it can continue to.
+  std::int64_t most_tokens() const { return config.positions; }
+
   /// Loads a file with the published names, with or without "transformer." before them: safetensors, whole or in
   /// shards, or a PyTorch checkpoint. What is there beside the weights must be what the model has anyway: causal masks,
   /// a head that equals the token embedding it is tied to. Throws FileError for other masks and heads, another model's
@@ -76,9 +119,13 @@ struct Gpt2 : Module {
   struct SelfAttention : Module {
     SelfAttention(const Gpt2Config& c, std::int64_t layer, Here here = Here::current());
     Tensor operator()(const Tensor& x, const Tensor& attention_mask, Here here = Here::current()) const;
+    /// The same for the next tokens x [b, n, d_model], whose keys and values the cache takes.
+    Tensor step(const Tensor& x, KeyValueCache& cache, const Tensor& key_padding_mask,
+                Here here = Here::current()) const;
 
     const Gpt2Config config;
     const double scale;
+    const std::int64_t window;  ///< the tokens that a token sees, itself too; 0: all
     Projection& c_attn = child<Projection>("c_attn", config.d_model, 3 * config.d_model, config.std);
     Projection& c_proj = child<Projection>("c_proj", config.d_model, config.d_model, config.output_std());
   };
@@ -100,8 +147,12 @@ struct Gpt2 : Module {
     Tensor operator()(const Tensor& input, const Tensor& attention_mask, Here here = Here::current()) const {
       const Scope scope(*this, "Block", here);
       const Tensor& x = scope.in(input);
-      const Tensor h = x + dropout(attn(ln_1(x), attention_mask));
-      return scope.out(h + dropout(mlp(ln_2(h))));
+      return scope.out(with(x, attn(ln_1(x), attention_mask)));
+    }
+    Tensor step(const Tensor& x, KeyValueCache& cache, const Tensor& key_padding_mask,
+                Here here = Here::current()) const {
+      const Scope scope(*this, "Block", here, Scope::no_call);
+      return with(x, attn.step(ln_1(x), cache, key_padding_mask));
     }
 
     const Gpt2Config config;
@@ -111,6 +162,12 @@ struct Gpt2 : Module {
     LayerNorm& ln_2 = child<LayerNorm>("ln_2", config.d_model, LayerNormOptions{.eps = config.eps});
     FeedForward& mlp = child<FeedForward>("mlp", config);
     Dropout& dropout = child<Dropout>("dropout", config.dropout);
+
+   private:
+    Tensor with(const Tensor& x, const Tensor& attended) const {
+      const Tensor h = x + dropout(attended);
+      return h + dropout(mlp(ln_2(h)));
+    }
   };
 
   const Gpt2Config config;

@@ -4,6 +4,7 @@
 
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
+#include "autograd/ops/gather.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/movement.h"
 #include "autograd/tape/op.h"
@@ -138,6 +139,25 @@ RecurrentResult RecurrentNet::run_step(const Tensor& x, const LstmState& state, 
   RecurrentResult r = run(unsqueeze(x, time), state, {}, {});
   r.output = squeeze(r.output, time);
   return r;
+}
+
+Tensor RecurrentNet::step(const Tensor& x, State& state, Here here) const {
+  const Scope scope(*this, name_, here, Scope::no_call);
+  const Op op{name_, here};
+  op.check_defined(x);
+  if (options_.bidirectional) op.fail_value("a bidirectional network has no single steps");
+  if (x.rank() != 2 && x.rank() != 3)
+    op.fail_shape("x " + x.shape().str() + " of the next steps must be [B, " + std::to_string(in_) + "] or [" +
+                  (options_.batch_first ? "B, T, " : "T, B, ") + std::to_string(in_) + "]");
+  RecurrentResult r = x.rank() == 2 ? run_step(x, {state.h, state.c}, {}) : run(x, {state.h, state.c}, {}, {});
+  state.h = r.h;
+  state.c = r.c;
+  return r.output;
+}
+
+void RecurrentState::reorder(const Tensor& rows, Here here) {
+  if (h.defined()) h = index_select(h, 1, rows, here);
+  if (c.defined()) c = index_select(c, 1, rows, here);
 }
 
 namespace {

@@ -23,6 +23,15 @@ struct RecurrentOptions {
   Generator* generator = nullptr;  ///< of the dropout; null: the default one
 };
 
+/// What a recurrent network keeps from step to step while it decodes: undefined before the first, which is zeros.
+struct RecurrentState {
+  Tensor h;  ///< [L, B, P]
+  Tensor c;  ///< [L, B, H]; an LSTM's
+  /// Row i becomes what row rows[i] was: rows [B'] int64. Throws IndexError for a row that is not there.
+  void reorder(const Tensor& rows, Here here = Here::current());
+  void reserve(std::int64_t /*tokens*/) {}  ///< it does not grow
+};
+
 /// What LSTM, GRU and RNN share. x is [T, B, I] (or batch_first), or [T, I] for one sequence, which takes the B out of
 /// all shapes. Undefined initial states are zeros. `lengths` [B] are the steps of padded sequences, in [0, T] and in
 /// any order: padding puts out zeros, the last state is that of a sequence's own last step, and the backward direction
@@ -37,6 +46,12 @@ struct RecurrentOptions {
 class RecurrentNet : public Module {
  public:
   using Options = RecurrentOptions;
+  using State = RecurrentState;
+
+  State start() const { return {}; }
+  /// The outputs [B, T, P] (or as batch_first says) of the next T steps x [B, T, I], or [B, P] of one step [B, I]; the
+  /// state goes on. Throws ValueError if the network is bidirectional.
+  Tensor step(const Tensor& x, State& state, Here here = Here::current()) const;
 
  protected:
   enum class Cell : std::uint8_t { rnn, gru, lstm };
@@ -75,6 +90,7 @@ class LSTM : public RecurrentNet {
                              Here here = Here::current()) const {
     return run(x, initial, lengths, here);
   }
+  using RecurrentNet::step;
   RecurrentResult step(const Tensor& x, const LstmState& state = {}, Here here = Here::current()) const {
     return run_step(x, state, here);
   }
@@ -90,6 +106,7 @@ class GRU : public RecurrentNet {
                              Here here = Here::current()) const {
     return run(x, {h0, {}}, lengths, here);
   }
+  using RecurrentNet::step;
   RecurrentResult step(const Tensor& x, const Tensor& h = {}, Here here = Here::current()) const {
     return run_step(x, {h, {}}, here);
   }
@@ -105,6 +122,7 @@ class RNN : public RecurrentNet {
                              Here here = Here::current()) const {
     return run(x, {h0, {}}, lengths, here);
   }
+  using RecurrentNet::step;
   RecurrentResult step(const Tensor& x, const Tensor& h = {}, Here here = Here::current()) const {
     return run_step(x, {h, {}}, here);
   }

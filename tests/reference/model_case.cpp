@@ -19,31 +19,31 @@ Tensor ModelCase::required(const std::string& name) {
   return x;
 }
 
-Tensor ModelCase::padding() {
-  const Tensor mask = input("attention_mask");
+Tensor ModelCase::padding(const std::string& name) {
+  const Tensor mask = input(name);
   if (!mask.defined()) return {};
-  if (mask.rank() != 2) throw std::runtime_error("input.attention_mask " + mask.shape().str() + " is not [b, n]");
+  if (mask.rank() != 2) throw std::runtime_error("input." + name + " " + mask.shape().str() + " is not [b, n]");
   return eq(mask, 0);
 }
 
-Tensor ModelCase::at_tokens(const Tensor& x) {
-  const Tensor hidden = padding();
+Tensor ModelCase::at_tokens(const Tensor& x, const std::string& mask) {
+  const Tensor hidden = padding(mask);
   if (!hidden.defined() || x.rank() != 3 || x.size(0) != hidden.size(0) || x.size(1) != hidden.size(1)) return x;
   return where(unsqueeze(hidden, 2), 0, x.detach());
 }
 
-void ModelCase::check_output(const std::string& name, const Tensor& got) {
+void ModelCase::check_output(const std::string& name, const Tensor& got, const std::string& mask) {
   const Tensor expected = tensor("output." + name);
   if (!expected.defined()) return;
   const std::string what = how_ + "output." + name;
   if (!got.defined() || got.shape() != expected.shape())
     checks_.fail(what + " is " + (got.defined() ? got.shape().str() : "not there") + ", not " + expected.shape().str());
   else
-    checks_.check(what, relative_difference(at_tokens(got), at_tokens(expected), 1), 1e-4);
+    checks_.check(what, relative_difference(at_tokens(got, mask), at_tokens(expected, mask), 1), 1e-4);
 }
 
-void ModelCase::check_hidden_states(const std::vector<Tensor>& got) {
-  for (std::size_t i = 0; i < got.size(); ++i) check_output("hidden_states." + std::to_string(i), got[i]);
+void ModelCase::check_hidden_states(const std::vector<Tensor>& got, const std::string& name, const std::string& mask) {
+  for (std::size_t i = 0; i < got.size(); ++i) check_output(name + "." + std::to_string(i), got[i], mask);
 }
 
 void ModelCase::check_backward(const nn::Module& module, const Tensor& loss,

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "autograd/kernels/attention/attention_tile.h"
+#include "autograd/kernels/attention/few_queries.h"
 #include "autograd/kernels/buffer.h"
 #include "autograd/kernels/simd_targets.h"
 #include "autograd/runtime/parallel.h"
@@ -307,6 +308,13 @@ Size groups_of(const AttentionPlan<T>& p) {
 
 template <class T>
 void attention(const AttentionPlan<T>& p, Heads<T> out, AttentionSums<T> sums) {
+  if (has_few_queries(p)) {
+    const std::vector<bool> finite_heads = attention_of_few(p, out, sums);
+    for (Size head = 0; head < p.batch * p.heads; ++head)
+      if (!finite_heads[static_cast<std::size_t>(head)])
+        kernels<T>().forward(p, head / p.heads, head % p.heads, 0, out, sums);
+    return;
+  }
   const Size blocks = pieces(p.queries, tile_queries);
   const double work = work_of(p, tile_queries);
   const Size grain = work >= worth_sharing ? 1 : static_cast<Size>(worth_sharing / std::max(work, 1.0));

@@ -42,19 +42,23 @@ struct Queries {
 
 // Below s[r][i] is the score of key key + r with query first + i.
 
+/// A score with its bias. The least finite number, a usual mask, must stay finite.
+template <class T>
+HWY_INLINE T biased(T score, T b) {
+  if (b == hidden<T>) return hidden<T>;  // as a mask does, whatever the key holds
+  const T unit = std::numbers::log2e_v<T>;
+  return score +
+         (std::isinf(b) ? b : std::clamp(unit * b, std::numeric_limits<T>::lowest(), std::numeric_limits<T>::max()));
+}
+
 template <class T>
 void add_bias(const Queries<T>& x, Size key, Size keys, T* s) {
   const ScoreTerm<T>& bias = x.p.bias;
   for (Size i = 0; i < x.count; ++i) {
     const T* from = bias.at(x.b, x.h, x.first + i, key);
     for (Size r = 0; r < keys; ++r) {
-      // The least finite number, a usual mask, must stay finite.
-      const T b = from[r * bias.column_stride], unit = std::numbers::log2e_v<T>;
       T& y = s[r * tile_queries + i];
-      if (b == hidden<T>)
-        y = hidden<T>;  // as a mask does, whatever the key holds
-      else
-        y += std::isinf(b) ? b : std::clamp(unit * b, std::numeric_limits<T>::lowest(), std::numeric_limits<T>::max());
+      y = biased(y, from[r * bias.column_stride]);
     }
   }
 }

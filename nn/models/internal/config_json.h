@@ -49,10 +49,15 @@ struct Number {
 struct Only {
   const char* value;
 };
-/// A second name for what another key says; both must say the same.
+/// A second name for what another key, which stands before it in the table, says; both must say the same.
 struct Same {
-  const std::int64_t* member;
+  std::variant<const std::int64_t*, const bool*, const Activation*> member;
   const char* other;
+};
+/// An activation, with "gated-" before it if it is that of a gate. By T5's way "gated-gelu" is the tanh form.
+struct Gated {
+  Activation* activation;
+  bool* gated;
 };
 /// The names of classes, "id2label": an object from each class's number to its name. Written with "label2id" beside it.
 struct Labels {
@@ -68,8 +73,8 @@ struct NoEffect {
 /// key may stand in the table twice, for two members of one value.
 struct ConfigEntry {
   const char* name;
-  std::variant<Whole, Token, Wholes, Number, bool*, Activation*, std::string*, std::vector<std::string>*, Labels, Only,
-               Same, NoEffect>
+  std::variant<Whole, Token, Wholes, Number, bool*, Activation*, std::string*, std::vector<std::string>*, Gated, Labels,
+               Only, Same, NoEffect>
       value;
   Key key = Key::required;
 };
