@@ -49,6 +49,7 @@ APART = [
 ]
 # Internal files that another room may include, too.
 DOORS = [
+    ("autograd/io/internal/checksum.h", "nn/data/tokens.cpp"),
     ("autograd/tensor/internal/", "autograd/tape/"),  # a tensor's handle points into the tape
     # The sweep's sums, where they are recorded.
     ("autograd/tape/internal/gradient_ops.h", "autograd/ops/gradient_ops.cpp"),
