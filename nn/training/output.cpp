@@ -1,4 +1,4 @@
-#include "examples/support/output.h"
+#include "nn/training/output.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -8,7 +8,7 @@
 #include <cstdio>
 #include <cstring>
 
-namespace examples {
+namespace attune::nn {
 
 namespace {
 
@@ -32,15 +32,15 @@ void print_text(std::string_view text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) note_error();
 }
 
-void flush() {
+void flush_output() {
   if (std::fflush(stdout) != 0) note_error();
 }
 
 int finish_output(const char* program, int code) {
-  flush();
+  flush_output();
   if (first_error == 0) return code;
-  fmt::print(stderr, "{}: standard output could not be written: {}\n", program, std::strerror(first_error));
+  std::fprintf(stderr, "%s: standard output could not be written: %s\n", program, std::strerror(first_error));
   return code == 0 ? 1 : code;
 }
 
-}  // namespace examples
+}  // namespace attune::nn

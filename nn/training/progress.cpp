@@ -1,27 +1,19 @@
-#include "examples/support/progress.h"
+#include "nn/training/progress.h"
 
 #include <fmt/format.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <csignal>
 
-#include "examples/support/output.h"
+#include "nn/training/output.h"
 
-namespace examples {
+namespace attune::nn {
 
 namespace {
 
 constexpr int bar_width = 24, least_bar_width = 8;
 constexpr double seconds_between_lines = 5, seconds_between_redraws = 0.1, pace_seconds = 20;
-
-volatile std::sig_atomic_t caught = 0;
-
-void on_signal(int number) {
-  caught = number;
-  std::signal(number, SIG_DFL);
-}
 
 int terminal_columns() {
   winsize size{};
@@ -74,29 +66,17 @@ void Progress::show(std::int64_t done, double units_per_step, const char* unit, 
       const auto full = static_cast<std::size_t>(total_ > 0 ? width * done / total_ : width);
       line = fmt::format("[{:.<{}}] {}", std::string(full, '#'), width, text);
     }
-    print("\r{}\033[K", line.substr(0, static_cast<std::size_t>(columns - 1)));
+    print_text("\r" + line.substr(0, static_cast<std::size_t>(columns - 1)) + "\033[K");
     open_ = true;
   } else {
-    print("{}\n", text);
+    print_text(text + "\n");
   }
-  flush();
+  flush_output();
 }
 
 void Progress::finish() {
-  if (open_) print("\n");
+  if (open_) print_text("\n");
   open_ = false;
 }
 
-void catch_interrupts() {
-  std::signal(SIGINT, on_signal);
-  std::signal(SIGTERM, on_signal);
-  if (std::signal(SIGHUP, on_signal) == SIG_IGN) std::signal(SIGHUP, SIG_IGN);
-}
-
-bool interrupted() { return caught != 0; }
-
-std::string interruption() { return caught == SIGTERM ? " by SIGTERM" : caught == SIGHUP ? " by SIGHUP" : ""; }
-
-int interrupted_exit_code() { return 128 + caught; }
-
-}  // namespace examples
+}  // namespace attune::nn

@@ -1,5 +1,4 @@
-// Progress of long work: a bar on a terminal, a plain line now and then in a log. Also whether somebody has
-// pressed Ctrl-C.
+// Progress of long work: a bar on a terminal, a plain line now and then in a log.
 #pragma once
 
 #include <chrono>
@@ -7,7 +6,7 @@
 #include <deque>
 #include <string>
 
-namespace examples {
+namespace attune::nn {
 
 /// How fast steps have been done lately.
 class Pace {
@@ -48,13 +47,4 @@ class Progress {
   Clock::time_point start_, shown_{};
 };
 
-/// From now on Ctrl-C (SIGINT), SIGTERM and a terminal that closes (SIGHUP, unless nohup ignores it) only set a flag; a
-/// second one ends the program as usual.
-void catch_interrupts();
-bool interrupted();
-/// "" for Ctrl-C, " by SIGTERM" and " by SIGHUP" for the others.
-std::string interruption();
-/// What a shell reports for a program that the signal ends: 130, 143 or 129.
-int interrupted_exit_code();
-
-}  // namespace examples
+}  // namespace attune::nn

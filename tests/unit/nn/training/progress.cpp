@@ -1,9 +1,8 @@
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
-#include "examples/support/progress.h"
+#include "nn/training/progress.h"
 
 #include <doctest/doctest.h>
 
-using examples::Pace;
+using attune::nn::Pace;
 
 TEST_CASE("the pace is that of the last 20 seconds, without the first step") {
   Pace pace;
