@@ -35,5 +35,8 @@
 #include "nn/module.h"
 #include "nn/parameter.h"
 #include "nn/recurrent/recurrent.h"
+#include "nn/text/bpe.h"
+#include "nn/text/simple.h"
+#include "nn/text/tokenizer.h"
 #include "nn/weight_average.h"
 #include "nn/weight_norm.h"
