@@ -115,10 +115,10 @@ struct Reformer : Module {
   /// The logits [b, vocabulary] of the token after the next n >= 1 tokens [b, n] int64, which the state then has. Each
   /// layer attends as in the full pass over all tokens so far with the same rotations and numbers of buckets, to what
   /// the earlier tokens were when they came. The full pass may change these: a later token moves the limits of chunks.
-  /// So the logits are those of the full pass, up to rounding, with one LSH layer at most, which is the first; and with
-  /// any layers if other buckets are masked and none has more tokens than fit the chunks before its own, since all of a
-  /// bucket is then always seen. Off the tape. Throws ShapeError if there are more tokens than positions, IndexError for
-  /// a token that is not in the vocabulary, and then the state is as it was.
+  /// So the logits are those of the full pass, up to rounding, if no layer but the last is an LSH layer; and with any
+  /// layers if other buckets are masked, no bucket has more tokens than fit the chunks before, so that all of it is
+  /// always seen, and the first step is longer than a chunk. Off the tape. Throws ShapeError if there are more tokens
+  /// than positions, IndexError for a token that is not in the vocabulary, and then the state is as it was.
   Tensor step(const Tensor& tokens, State& state, Here here = Here::current()) const;
   /// The longest sequence that it can continue to.
   std::int64_t most_tokens() const {
