@@ -108,7 +108,7 @@ struct Reformer : Module {
   /// How many targets the loss counts.
   std::int64_t target_count(const Tensor& labels, Here here = Here::current()) const;
 
-  /// A state for step(), before the first token. Rotations are those of call.attention, or drawn in the first step; they
+  /// A state for step(), before the first token. Rotations are those of call.attention or drawn in the first step; they
   /// and the number of buckets, which is that of `length` tokens (0: of all positions), stay for the whole decoding.
   /// Throws ValueError for a padding mask or buckets in the call, and unless attention is causal.
   State start(const ReformerCall& call = {}, std::int64_t length = 0, Here here = Here::current()) const;
