@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""The files of a training run, damaged, on a full disk, and as others read them: `test_training_files.py REFORMER_COPY`.
+"""The files of a training run: damaged, on a full disk, and as others read them.
+
+`test_training_files.py REFORMER_COPY`
 """
 import csv
 import resource
@@ -37,7 +39,8 @@ def damage(root):
     checkpoint.write_bytes(data)
     before = sorted(out.glob("checkpoint-step*.safetensors"))
     check("the checkpoint before is there", len(before) == 1, before)
-    refused("a damaged checkpoint", [*LONG, "--out", out, "--resume"], str(checkpoint), f"the one before, {before[0]}, is")
+    one_before = f"the one before, {before[0]}, is"
+    refused("a damaged checkpoint", [*LONG, "--out", out, "--resume"], str(checkpoint), one_before)
     refused("and not trained over", [*LONG, "--out", out], str(checkpoint))
     checkpoint.rename(root / "moved")
     done = run(*LONG, "--out", out, "--resume")
@@ -62,7 +65,8 @@ def full_disk(root):
     left = [name for name in names if ".tmp" in name]
     check("and leaves the checkpoint before, and no part of another", bytes_of(out) == before and not left, names)
     done = run(*LONG, "--out", out, "--resume")
-    check("from which the run goes on to the same bits", done.code == 0 and bytes_of(out) == bytes_of(root / "whole"), done)
+    same = done.code == 0 and bytes_of(out) == bytes_of(root / "whole")
+    check("from which the run goes on to the same bits", same, done)
 
 
 def second_signal(root):
