@@ -62,8 +62,8 @@ struct RelativeBiasOptions {
   double std = 1;                   ///< of the initial table
 };
 
-/// The bucket, in [0, options.buckets), of a key `relative` places behind its query (negative: before it): a bucket each
-/// for near ones, then wider ones in proportion to the distance, the last for all from max_distance on (Raffel et al.
+/// The bucket, in [0, options.buckets), of a key `relative` places behind its query (negative: before it): one each for
+/// near ones, then wider ones in proportion to the distance, the last for all from max_distance on (Raffel et al.
 /// 2019). Computed in single precision, as the published models were trained.
 std::int64_t relative_position_bucket(std::int64_t relative, const RelativeBiasOptions& options = {});
 
