@@ -13,7 +13,7 @@ namespace attune::kernels {
 template <class T>
 bool has_few_queries(const AttentionPlan<T>& plan);
 
-/// As attention(). False in the result, [b h t], for queries whose output is not finite, with what has weight 0 left out:
+/// As attention(). False in the result, [b h t], for queries whose output is not finite even without what has weight 0:
 /// that is for others to say.
 template <class T>
 std::vector<bool> attention_of_few(const AttentionPlan<T>& plan, Heads<T> out, AttentionSums<T> sums);
