@@ -7,6 +7,7 @@
 #include "nn/attention/head_options.h"
 #include "nn/attention/local.h"
 #include "nn/attention/lsh.h"
+#include "nn/attention/lsh_cache.h"
 #include "nn/attention/multihead.h"
 #include "nn/data/batches.h"
 #include "nn/data/masking.h"
