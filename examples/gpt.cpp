@@ -71,19 +71,19 @@ int train_on_text(const examples::CommandLine& line, const Options& o) {
   const nn::WindowOptions whole{.length = o.context, .batch = 64, .sequential = true};
   auto batches = line.or_refuse([&] { return nn::token_windows(parts.first, random); });
   auto held_out = line.or_refuse([&] { return nn::token_windows(parts.second, whole); });
-  nn::Gpt2 model(config_of(o, tokenizer->size()));
-  nn::Run run(o.out, examples::run_options(line, o));
-  nn::save_config(o.out + "/config.json", model.config);
+  const auto model = line.or_refuse([&] { return std::make_unique<nn::Gpt2>(config_of(o, tokenizer->size())); });
+  const auto run = line.or_refuse([&] { return std::make_unique<nn::Run>(o.out, examples::run_options(line, o)); });
+  nn::save_config(o.out + "/config.json", model->config);
   examples::save_tokenizer(*tokenizer, o.out);
-  const auto validate = [&] { return examples::validation_loss(model, held_out); };
+  const auto validate = [&] { return examples::validation_loss(*model, held_out); };
   const auto next = [&] { return batches.next(); };
-  if (!train(model, run, o, batches, next, validate)) return run.exit_code();
-  model.save_published(o.out + "/model.safetensors");
-  print("Validation loss {:.4f} after {} steps, {:.0f} s\n", validate(), run.step(), run.seconds());
+  if (!train(*model, *run, o, batches, next, validate)) return run->exit_code();
+  model->save_published(o.out + "/model.safetensors");
+  print("Validation loss {:.4f} after {} steps, {:.0f} s\n", validate(), run->step(), run->seconds());
   const examples::Axis axis{.label = "loss",
-                            .curves = {{"training", run.history("loss")}, {"validation", run.history("validation")}}};
+                            .curves = {{"training", run->history("loss")}, {"validation", run->history("validation")}}};
   if (examples::draw_curves(o.out + "/loss.png", "GPT: nats a token", axis)) print("Losses: {}/loss.png\n", o.out);
-  examples::write(model, o.context, *tokenizer, text.substr(0, text.find_first_of(" \n") + 1), o);
+  examples::write(*model, o.context, *tokenizer, text.substr(0, text.find_first_of(" \n") + 1), o);
   return 0;
 }
 
@@ -101,18 +101,18 @@ struct KeyToValue {
 
 int train_in_context(const examples::CommandLine& line, const Options& o) {
   KeyToValue task{o.symbols, o.context / 2, Generator(static_cast<std::uint64_t>(o.seed) + 1)};
-  nn::Gpt2 model(config_of(o, 2 * o.symbols));
-  nn::Run run(o.out, examples::run_options(line, o));
+  const auto model = line.or_refuse([&] { return std::make_unique<nn::Gpt2>(config_of(o, 2 * o.symbols)); });
+  const auto run = line.or_refuse([&] { return std::make_unique<nn::Run>(o.out, examples::run_options(line, o)); });
   const auto accuracy = [&] {  // [pairs]: of the values, by how many pairs came before
     const NoGrad off;
-    model.eval();
+    model->eval();
     const auto [x, y] = KeyToValue{o.symbols, o.context / 2, Generator(1'000'003)}.next(512);
-    const Tensor right = slice(eq(argmax(model(x)), y), 1, 0, to_end, 2);
-    model.train();
+    const Tensor right = slice(eq(argmax((*model)(x)), y), 1, 0, to_end, 2);
+    model->train();
     return mean(to(right, float64), {0}).to_vector<double>();
   };
   const auto next = [&] { return task.next(o.batch); };
-  if (!train(model, run, o, task.random, next, [&] { return accuracy().back(); })) return run.exit_code();
+  if (!train(*model, *run, o, task.random, next, [&] { return accuracy().back(); })) return run->exit_code();
   std::vector<std::vector<double>> rows;
   print("{:>8}{:>12}{:>12}\n", "shots", "accuracy", "possible");
   for (const double a : accuracy()) {
