@@ -27,6 +27,7 @@
 #include "nn/layers/positional.h"
 #include "nn/layers/reversible.h"
 #include "nn/loss.h"
+#include "nn/models/bert.h"
 #include "nn/models/blocks.h"
 #include "nn/models/gpt2.h"
 #include "nn/models/reformer.h"

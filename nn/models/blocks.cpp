@@ -31,6 +31,14 @@ Tensor Projection::operator()(const Tensor& x, Here here) const {
   return scope.out(linear(scope.in(x), transpose(weight, 0, 1), bias, activation_));
 }
 
+void normal_weights_(Module& module, double std) {
+  for (const auto& [name, parameter] : module.named_parameters())
+    if (parameter.rank() == 2)
+      init::normal_(parameter, 0, std);
+    else if (name == "bias" || name.ends_with(".bias"))
+      init::zeros_(parameter);
+}
+
 Tensor hidden_keys(const char* model, const Tensor& tokens, const Tensor& key_padding_mask, Here here) {
   const std::string name = model;
   if (tokens.rank() != 2)

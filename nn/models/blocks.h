@@ -30,6 +30,10 @@ Tensor residual(const Tensor& x, const Norm& norm, bool pre_norm, F&& sublayer) 
   return pre_norm ? x + sublayer(norm(x)) : norm(x + sublayer(x));
 }
 
+/// Initialises all matrices of a module from N(0, std^2) and its biases as zeros, as published models begin; other
+/// parameters, such as norms, stay as they are.
+void normal_weights_(Module& module, double std);
+
 /// A key_padding_mask [b, n] of tokens [b, n] as an attention_mask [b, 1, 1, n]: in both true hides. Undefined
 /// stays so. Throws ShapeError under the model's name if either has another shape, DTypeError unless bool.
 Tensor hidden_keys(const char* model, const Tensor& tokens, const Tensor& key_padding_mask, Here here);

@@ -86,6 +86,11 @@ std::string read(const json& value, const Whole& to) {
   return read_whole(value, to.least, to.most, *to.member) ? "" : whole_number(to.least, to.most);
 }
 
+std::string read(const json& value, const Token& to) {
+  if (value.is_null()) *to.member = -1;
+  return value.is_null() || read_whole(value, -1, Whole{nullptr}.most, *to.member) ? "" : "the number of a token";
+}
+
 std::string read(const json& value, const Wholes& to) {
   const Whole range{nullptr};
   std::vector<std::int64_t> list;
@@ -208,6 +213,7 @@ std::string read(const json&, NoEffect) { return ""; }
 json written(const Whole& from, bool optional) {
   return optional && *from.member == 0 && from.least > 0 ? json() : json(*from.member);
 }
+json written(const Token& from, bool) { return *from.member == -1 ? json() : json(*from.member); }
 json written(const Wholes& from, bool) {
   if (from.member->empty()) return nullptr;
   return from.member->size() == 1 ? json(from.member->front()) : json(*from.member);
@@ -274,7 +280,8 @@ void read_config(const std::string& path, const std::vector<ConfigEntry>& table,
     known.insert(entry.name);
     const std::string key = std::string("\"") + entry.name + "\"";
     const auto at = config.find(entry.name);
-    if (is_optional(entry) && (at == config.end() || at->is_null())) return;
+    const bool says_none = std::holds_alternative<Token>(entry.value);
+    if (is_optional(entry) && (at == config.end() || (at->is_null() && !says_none))) return;
     if (at == config.end()) fail(key + " is missing");
     const std::string wanted = std::visit([&](const auto& value) { return read(*at, value); }, entry.value);
     if (!wanted.empty()) fail(key + " is " + shown(*at) + ", not " + wanted);
@@ -295,7 +302,7 @@ void write_config(const std::string& path, const std::vector<ConfigEntry>& table
   for (const ConfigEntry& entry : table) {
     const bool optional = entry.key == Key::optional;
     const json value = std::visit([&](const auto& from) { return written(from, optional); }, entry.value);
-    if (value.is_null() && (is_optional(entry) || optional)) continue;
+    if (value.is_null() && is_optional(entry) && !std::holds_alternative<Token>(entry.value)) continue;
     // Into the member that it comes from, so nothing changes.
     const std::string wanted = std::visit([&](const auto& to) { return read(value, to); }, entry.value);
     if (!wanted.empty()) fail(entry, shown(value) + ", not " + wanted);

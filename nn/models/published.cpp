@@ -81,6 +81,18 @@ void Published::drop_copy(const std::string& copy, const std::string& first) {
     refuse("\"" + copy + "\" differs from \"" + first + "\", and the model has one weight for both");
 }
 
+void Published::leave_out(const std::string& prefix) {
+  std::erase_if(state_, [&](const auto& entry) { return entry.first.starts_with(prefix); });
+  std::erase_if(unreadable_, [&](const auto& entry) { return entry.first.starts_with(prefix); });
+}
+
+void Published::keep(const std::string& prefix, const Module& module) {
+  for (const auto& entry : state_)
+    if (entry.first.starts_with(prefix)) return;
+  for (const auto& [name, value] : module.shared_state_dict())
+    if (name.starts_with(prefix)) state_[name] = value;
+}
+
 void Published::load_into(Module& module, const std::string& words) const {
   LoadReport report;
   std::vector<std::string> faults = faults_;
@@ -113,13 +125,14 @@ void Published::load_into(Module& module, const std::string& words) const {
   module.load_state_dict(state_, {}, here_);
 }
 
-void save_published(const Module& module, const std::string& path, Here here) {
+void save_published(const Module& module, const std::string& path, Here here, const std::string& prefix) {
   StateDict state;
   std::unordered_set<const void*> seen;
-  for (const auto& [name, parameter] : module.named_parameters())
-    if (seen.insert(parameter.raw()).second) state[name] = parameter.detach();
-  for (const auto& [name, value] : module.shared_state_dict())
-    if (seen.insert(value.raw()).second) state[name] = value;
+  const auto add = [&](const std::string& name, const Tensor& value) {
+    if (seen.insert(value.raw()).second) state[name.starts_with(prefix) ? name.substr(prefix.size()) : name] = value;
+  };
+  for (const auto& [name, parameter] : module.named_parameters()) add(name, parameter.detach());
+  for (const auto& [name, value] : module.shared_state_dict()) add(name, value);
   save_safetensors(path, state, {}, here);
 }
 

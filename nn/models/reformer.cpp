@@ -157,7 +157,11 @@ Tensor Reformer::Head::operator()(const Tensor& x, Here here) const {
   return scope.out(linear(scope.in(x), decoder.weight, bias));
 }
 
-Reformer::Reformer(const ReformerConfig& c, Here here) : Module(here), config(checked({"Reformer", *this}, c)) {}
+Reformer::Reformer(const ReformerConfig& c, Here here) : Module(here), config(checked({"Reformer", *this}, c)) {
+  if (config.std == 0) return;
+  normal_weights_(encoder, config.std);
+  normal_weights_(head, config.std);
+}
 
 Tensor Reformer::operator()(const Tensor& input, const ReformerCall& call, Here here) {
   const Scope scope(*this, "Reformer", here);

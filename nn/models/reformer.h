@@ -32,6 +32,7 @@ struct ReformerConfig {
   std::int64_t axial_row_dim = 64;                   ///< of d_model; the columns have the rest
   double axial_std = 1;
   double embedding_std = 1;  ///< of the token embeddings
+  double std = 0;            ///< of the other matrices, whose biases then begin as zeros; 0: as their layers begin
   Activation activation = Activation::relu;
   double dropout = 0;  ///< of embeddings, attention and feed-forward outputs
   double eps = 1e-12;
@@ -44,7 +45,8 @@ struct ReformerConfig {
 /// names the key.
 ReformerConfig reformer_config_from_file(const std::string& path, Here here = Here::current());
 /// Writes a config.json that reformer_config_from_file() reads as the same ReformerConfig, and Hugging Face's library
-/// as one of its ReformerModelWithLMHead; ff_chunks and reversible, which change no result, are not in it. Throws
+/// as one of its ReformerModelWithLMHead; ff_chunks and reversible, which change no result, are not in it, and one
+/// number, initializer_range, stands for both standard deviations (embedding_std, if there is no std). Throws
 /// ValueError, which names the key or the option, for a value out of its range and for attention that differs from
 /// LshOptions::hugging_face() in what config.json has no key for; FileError.
 void save_config(const std::string& path, const ReformerConfig& config, Here here = Here::current());

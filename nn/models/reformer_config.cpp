@@ -49,6 +49,7 @@ std::vector<detail::ConfigEntry> table(InFile& f) {
           {"axial_pos_embds_dim", Wholes{&f.axial_dims}, Key::optional},
           {"axial_norm_std", Number{&c.axial_std, 0, most_std}, Key::optional},
           {"initializer_range", Number{&c.embedding_std, 0, most_std}},
+          {"initializer_range", Number{&c.std, 0, most_std}},
           {"hidden_act", &c.activation},
           {"hidden_dropout_prob", Number{&c.dropout}},
           {"layer_norm_eps", Number{&c.eps}},
@@ -137,6 +138,7 @@ void save_config(const std::string& path, const ReformerConfig& config, Here her
   f.layers = static_cast<std::int64_t>(f.kinds.size());
   f.buckets.assign(c.lsh.buckets.begin(), c.lsh.buckets.end());
   if (c.head_dim == 0 && c.heads > 0) c.head_dim = c.d_model / c.heads;
+  if (c.std == 0) c.std = c.embedding_std;
   // One key for two members: what no layer uses follows the other.
   if (!lsh) c.lsh.causal = c.local.causal;
   if (!local) c.local.causal = c.lsh.causal;

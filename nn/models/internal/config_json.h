@@ -31,6 +31,10 @@ struct Whole {
   std::int64_t least = 1;
   std::int64_t most = std::numeric_limits<std::int32_t>::max();
 };
+/// The number of a token; null and -1 are none.
+struct Token {
+  std::int64_t* member;
+};
 /// A list of sizes; a lone one may stand without brackets.
 struct Wholes {
   std::vector<std::int64_t>* member;
@@ -69,8 +73,8 @@ struct NoEffect {
 /// key may stand in the table twice, for two members of one value.
 struct ConfigEntry {
   const char* name;
-  std::variant<Whole, Wholes, Number, bool*, Activation*, std::string*, std::vector<std::string>*, Gated, Labels, Only,
-               Same, NoEffect>
+  std::variant<Whole, Token, Wholes, Number, bool*, Activation*, std::string*, std::vector<std::string>*, Gated, Labels,
+               Only, Same, NoEffect>
       value;
   Key key = Key::required;
 };

@@ -25,6 +25,10 @@ class Published {
   void drop(const std::string& ending, const char* what, const std::function<bool(const Tensor& value)>& is_constant);
   /// Takes out a second copy of a weight that the module has once: it must equal the first, or stands in for it.
   void drop_copy(const std::string& copy, const std::string& first);
+  /// Takes out what lies in parts that the model does not have: entries whose names begin with `prefix`.
+  void leave_out(const std::string& prefix);
+  /// Lets entries of the module whose names begin with `prefix` keep their values if the file has none of them.
+  void keep(const std::string& prefix, const Module& module);
   /// What is left goes into the module, all of it or nothing. Throws FileError that lists everything that does not fit:
   /// what drop() and the others found, missing, unexpected and misshaped entries, tensors that cannot be read. Where
   /// `words`, the token embedding, has another number of rows, it says that the vocabularies differ.
@@ -42,7 +46,8 @@ class Published {
 
 /// Writes a module's parameters and buffers under their paths, which are the published names, as safetensors, all or
 /// nothing. A tied parameter is written once, under its first path; constants that readers make themselves are not.
-void save_published(const Module& module, const std::string& path, Here here);
+/// `prefix` is taken off the names that begin with it.
+void save_published(const Module& module, const std::string& path, Here here, const std::string& prefix = "");
 
 /// Whether all of a constant's elements are `value`, as far as its dtype in the file, which may have been a half, can
 /// say.
