@@ -26,6 +26,7 @@ ROOMS = [
     "nn/attention",
     "nn/models",
     "nn/text",
+    "nn/metrics",
     "nn/data",
     "nn/decode",
     "nn/training",
@@ -49,7 +50,9 @@ APART = [
 ]
 # Internal files that another room may include, too.
 DOORS = [
+    ("autograd/io/internal/checksum.h", "nn/data/tokens.cpp"),
     ("autograd/tensor/internal/", "autograd/tape/"),  # a tensor's handle points into the tape
+    ("nn/text/internal/unicode.h", "nn/metrics/words.cpp"),
     # The sweep's sums, where they are recorded.
     ("autograd/tape/internal/gradient_ops.h", "autograd/ops/gradient_ops.cpp"),
 ]
@@ -59,7 +62,7 @@ EVERY = set(ROOMS)
 OUTSIDE = [
     (r"(cblas|lapacke?)\.h|hwy/.*", {"autograd/kernels"}, {"autograd/kernels"}),
     (r"omp\.h", set(), set()),
-    (r"fmt/.*|nlohmann/.*", EVERY, set()),
+    (r"fmt/.*|nlohmann/.*|utf8proc\.h", EVERY, set()),
     (r"CLI/.*|doctest/.*|benchmark/.*", set(), set()),
 ]
 

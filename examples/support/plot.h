@@ -5,6 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "autograd/tensor/tensor.h"
+#include "nn/training/metrics_log.h"
+
 namespace examples {
 
 /// Draws a gnuplot script into the file `path`: the script's plot commands; data blocks go before them as
@@ -13,5 +16,10 @@ bool draw(const std::string& path, int width, int height, const std::string& scr
 
 /// "$name << EOD" with a row of numbers a line.
 std::string data_block(const std::string& name, const std::vector<std::vector<double>>& rows);
+/// Of a matrix.
+std::string data_block(const std::string& name, const attune::Tensor& matrix);
+
+/// Steps and values, each row the mean over a `parts`-th of the run.
+std::vector<std::vector<double>> averaged(const attune::nn::Series& series, std::size_t parts);
 
 }  // namespace examples

@@ -103,19 +103,11 @@ Bert::Encoder::Encoder(const BertConfig& c, Here here) : Module(here), config(c)
     pooler = &child<Linear>("pooler.dense", c.d_model, c.d_model, LinearOptions{.activation = Activation::tanh});
 }
 
-Tensor Bert::Encoder::operator()(const Tensor& input, const BertCall& call, Here here) const {
+Tensor Bert::Encoder::operator()(const Tensor& tokens, const BertCall& call, const Tensor& attention_mask,
+                                 Here here) const {
   const Scope scope(*this, "Encoder", here);
-  const Tensor& tokens = scope.in(input);
-  const Tensor mask = hidden_keys("Bert", tokens, call.key_padding_mask, here);
-  if (tokens.size(1) > config.positions)
-    throw ShapeError("Bert: a sequence of " + std::to_string(tokens.size(1)) + " is longer than the " +
-                         std::to_string(config.positions) + " positions",
-                     here);
-  check_beside_tokens("token_types", call.token_types, tokens, here);
-  if (call.positions.defined() && call.positions.rank() != 1)
-    check_beside_tokens("positions", call.positions, tokens, here);
-  Tensor x = embeddings(tokens, call);
-  for (const Layer* layer : layers) x = (*layer)(x, mask);
+  Tensor x = embeddings(scope.in(tokens), call);
+  for (const Layer* layer : layers) x = (*layer)(x, attention_mask);
   return scope.out(x);
 }
 
@@ -148,8 +140,17 @@ Bert::Bert(const BertConfig& c, Here here) : Module(here), config(checked({"Bert
 
 BertResult Bert::operator()(const Tensor& input, const BertCall& call, Here here) const {
   const Scope scope(*this, "Bert", here);
+  const Tensor& tokens = scope.in(input);
+  const Tensor mask = hidden_keys("Bert", tokens, call.key_padding_mask, here);
+  if (tokens.size(1) > config.positions)
+    throw ShapeError("Bert: a sequence of " + std::to_string(tokens.size(1)) + " is longer than the " +
+                         std::to_string(config.positions) + " positions",
+                     here);
+  check_beside_tokens("token_types", call.token_types, tokens, here);
+  if (call.positions.defined() && call.positions.rank() != 1)
+    check_beside_tokens("positions", call.positions, tokens, here);
   BertResult r;
-  r.hidden = bert(scope.in(input), call);
+  r.hidden = bert(tokens, call, mask);
   if (bert.pooler) r.pooled = (*bert.pooler)(select(r.hidden, 1, 0));
   if (words) r.words = (*words)(r.hidden, bert.embeddings.words.weight);
   if (next_sentence) r.next_sentence = (*next_sentence)(r.pooled);

@@ -178,8 +178,9 @@ struct Bert : Module {
   /// Embeddings, layers and pooler: what every BERT has.
   struct Encoder : Module {
     explicit Encoder(const BertConfig& c, Here here = Here::current());
-    /// The hidden states.
-    Tensor operator()(const Tensor& tokens, const BertCall& call, Here here = Here::current()) const;
+    /// The hidden states; attention_mask [b, 1, 1, n] or undefined.
+    Tensor operator()(const Tensor& tokens, const BertCall& call, const Tensor& attention_mask,
+                      Here here = Here::current()) const;
 
     const BertConfig config;
     Embeddings& embeddings = child<Embeddings>("embeddings", config);

@@ -80,7 +80,8 @@ def directories(root):
     done = run(*args)
     check("a run that was killed keeps nobody out", done.code == 0, done)
     left = sorted(path.name for path in (root / "shared").iterdir() if not path.is_symlink())
-    check("only results are left", left == ["attention.png", "checkpoint.safetensors", "curve.png"], left)
+    results = ["attention.png", "checkpoint.safetensors", "curve.png", "events.out.tfevents.attune", "metrics.csv"]
+    check("only results are left", left == results, left)
     check("what a link leads to is as it was", precious.read_text() == "my notes")
 
 

@@ -62,12 +62,15 @@ def change_checkpoint(path, change):
     path.write_bytes(len(text).to_bytes(8, "little") + text + data)
 
 
-def drop_history(header, data):
-    begin, end = header.pop("history")["data_offsets"]
-    for entry in header.values():
-        if "data_offsets" in entry and entry["data_offsets"][0] >= end:
-            entry["data_offsets"] = [at - (end - begin) for at in entry["data_offsets"]]
-    return data[:begin] + data[end:]
+def drop(name):
+    def change(header, data):
+        begin, end = header.pop(name)["data_offsets"]
+        for entry in header.values():
+            if "data_offsets" in entry and entry["data_offsets"][0] >= end:
+                entry["data_offsets"] = [at - (end - begin) for at in entry["data_offsets"]]
+        return data[:begin] + data[end:]
+
+    return change
 
 
 def drop_metadata(header, data):
@@ -121,6 +124,22 @@ def interruptions(root):
     done = run(*long, "--out", broken, "--resume")
     check("--resume goes on", done.code == 0 and done.says("Resuming after step"), done)
     check("an interrupted run ends with the same bits as a whole one", weights(whole) == weights(broken))
+
+
+def kills(root):
+    """kill -9 at any moment loses the steps since the last checkpoint, and nothing else."""
+    long = [*SMALL, "--steps", "400", "--save-every", "7", "--out", root / "killed"]
+    for pause in (0.2, 0.35, 0.5):
+        process = start(*long, *(["--resume"] if (root / "killed").exists() else []))
+        time.sleep(pause)
+        process.kill()
+        process.communicate()
+    done = run(*long, "--resume")
+    check("a run that was killed goes on", done.code == 0, done)
+    check("and ends with the same bits", weights(root / "whole") == weights(root / "killed"))
+    lines = (root / "killed" / "metrics.csv").read_text().splitlines()
+    steps = [int(line.split(",")[0]) for line in lines[1:]]
+    check("with one line a step", steps == list(range(1, 401)), steps)
 
 
 def long_steps(root):
@@ -191,15 +210,17 @@ def wrong_checkpoints(root):
     good = checkpoint.read_bytes()
     other = "was written under other options: --hashes 2 there and 4 here, --lr 0.001 there and 0.5 here"
     refused("a checkpoint of another course", [*short, "--lr", "0.5", "--hashes", "4", "--resume"], other)
+    not_ours = "is no checkpoint of a training run"
     for what, change, words in [
-        ("without a history", drop_history, 'no "history"'),
-        ("with a malformed random state", set_metadata("random", "1 x"), "malformed random state"),
-        ("of another program", drop_metadata, 'no "course"'),
+        ("without a random state", drop("random.key"), 'its "random" does not fit'),
+        ("without the data's state", drop("data.key"), 'its "data" does not fit'),
+        ("with half a model", drop("model.lm_head.bias"), 'its "model" does not fit'),
+        ("with malformed steps", set_metadata("checkpoint", '{"step": "x"}'), not_ours),
+        ("of another program", drop_metadata, not_ours),
     ]:
         checkpoint.write_bytes(good)
         change_checkpoint(checkpoint, change)
-        not_ours = "checkpoint.safetensors: is no checkpoint of this program"
-        refused(f"a checkpoint {what}", [*short, "--resume"], not_ours, words)
+        refused(f"a checkpoint {what}", [*short, "--resume"], "checkpoint.safetensors: ", words)
     checkpoint.write_bytes(good[:100])
     refused("half a checkpoint", [*short, "--resume"], "checkpoint.safetensors")
     checkpoint.write_bytes(good)
@@ -274,6 +295,7 @@ def no_longer_finite(root):
 PARTS = [
     threads,
     interruptions,
+    kills,
     long_steps,
     tables,
     wrong_options,

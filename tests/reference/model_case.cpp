@@ -26,22 +26,24 @@ Tensor ModelCase::padding(const std::string& name) {
   return eq(mask, 0);
 }
 
-void ModelCase::check_output(const std::string& name, const Tensor& got, const Tensor& padding) {
+Tensor ModelCase::at_tokens(const Tensor& x, const std::string& mask) {
+  const Tensor hidden = padding(mask);
+  if (!hidden.defined() || x.rank() != 3 || x.size(0) != hidden.size(0) || x.size(1) != hidden.size(1)) return x;
+  return where(unsqueeze(hidden, 2), 0, x.detach());
+}
+
+void ModelCase::check_output(const std::string& name, const Tensor& got, const std::string& mask) {
   const Tensor expected = tensor("output." + name);
   if (!expected.defined()) return;
   const std::string what = how_ + "output." + name;
-  const auto at_tokens = [&](const Tensor& x) {
-    if (!padding.defined() || x.rank() != 3 || x.size(0) != padding.size(0) || x.size(1) != padding.size(1)) return x;
-    return where(unsqueeze(padding, 2), 0, x.detach());
-  };
   if (!got.defined() || got.shape() != expected.shape())
     checks_.fail(what + " is " + (got.defined() ? got.shape().str() : "not there") + ", not " + expected.shape().str());
   else
-    checks_.check(what, relative_difference(at_tokens(got), at_tokens(expected), 1), 1e-4);
+    checks_.check(what, relative_difference(at_tokens(got, mask), at_tokens(expected, mask), 1), 1e-4);
 }
 
-void ModelCase::check_hidden_states(const std::string& name, const std::vector<Tensor>& got, const Tensor& padding) {
-  for (std::size_t i = 0; i < got.size(); ++i) check_output(name + "." + std::to_string(i), got[i], padding);
+void ModelCase::check_hidden_states(const std::vector<Tensor>& got, const std::string& name, const std::string& mask) {
+  for (std::size_t i = 0; i < got.size(); ++i) check_output(name + "." + std::to_string(i), got[i], mask);
 }
 
 void ModelCase::check_backward(const nn::Module& module, const Tensor& loss,

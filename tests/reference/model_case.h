@@ -30,16 +30,15 @@ class ModelCase {
   /// Any tensor of the case, undefined if it is not there.
   Tensor tensor(const std::string& name);
   Tensor required(const std::string& name);
-  /// input.attention_mask [b, n], or another input, as a mask in which true hides; undefined if there is none.
+  /// input.<name> [b, n] as a mask in which true hides; undefined if there is none.
   Tensor padding(const std::string& name = "attention_mask");
 
-  /// output.<name> against what the model gave. Rows at padding, which mean nothing, are left out of [b, n, ...].
-  void check_output(const std::string& name, const Tensor& got) { check_output(name, got, padding()); }
-  /// Likewise with padding [b, n] of another sequence.
-  void check_output(const std::string& name, const Tensor& got, const Tensor& padding);
+  /// output.<name> against what the model gave. Rows at padding (that of the input `mask`), which mean nothing, are
+  /// left out of [b, n, ...].
+  void check_output(const std::string& name, const Tensor& got, const std::string& mask = "attention_mask");
   /// output.hidden_states.N, as far as they are given.
-  void check_hidden_states(const std::vector<Tensor>& got) { check_hidden_states("hidden_states", got, padding()); }
-  void check_hidden_states(const std::string& name, const std::vector<Tensor>& got, const Tensor& padding);
+  void check_hidden_states(const std::vector<Tensor>& got, const std::string& name = "hidden_states",
+                           const std::string& mask = "attention_mask");
   /// The loss, and the gradients of all parameters from the last to the first; without a loss in the case those of the
   /// outputs' cotangents, if it has them. `prefix` stands before the parameters' names in the module alone.
   void check_backward(const nn::Module& module, const Tensor& loss, const std::map<std::string, Tensor>& outputs,
@@ -50,6 +49,7 @@ class ModelCase {
   const CaseChecks& finish();
 
  private:
+  Tensor at_tokens(const Tensor& x, const std::string& mask);
   void check_gradients(const nn::Module& module, const std::string& prefix);
 
   std::filesystem::path directory_;

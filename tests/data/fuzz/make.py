@@ -89,6 +89,23 @@ state |= {"norm.weight": ("F32", [3], bytes(12)), "norm.bias": ("F32", [3], byte
 put("checkpoint", "module", safetensors(state))
 put(
     "config",
+    "bert.json",
+    json.dumps(
+        {
+            "model_type": "bert",
+            "architectures": ["BertForTokenClassification"],
+            "id2label": {"0": "a", "1": "b"},
+            "vocab_size": 32,
+            "pad_token_id": None,
+            "hidden_size": 4,
+            "num_labels": 2,
+            "position_embedding_type": "relative_key",
+            "problem_type": "regression",
+        }
+    ),
+)
+put(
+    "config",
     "gpt2.json",
     json.dumps(
         {

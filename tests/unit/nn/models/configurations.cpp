@@ -10,7 +10,7 @@
 namespace attune::tests {
 namespace {
 
-const std::string gpt2 = "gpt2_tiny", reformer = "reformer_lsh_tiny";
+const std::string bert = "bert_tiny", gpt2 = "gpt2_tiny", reformer = "reformer_lsh_tiny";
 
 /// A published configuration with `key` as `value` (JSON; "" leaves the key out), read.
 class Changed {
@@ -23,7 +23,9 @@ class Changed {
     // The files have a key a line.
     const std::size_t at = text.find("\"" + key + "\":");
     if (at != std::string::npos) {
-      std::size_t end = text.find(": [", at) == text.find(":", at) ? text.find(']', at) : at;
+      std::size_t end = at;
+      for (const auto& [opening, closing] : {std::pair{": [", ']'}, {": {", '}'}})
+        if (text.find(opening, at) == text.find(":", at)) end = text.find(closing, at);
       end = text.find_first_of(",\n", end);
       if (text[end] == ',')
         text.erase(at, end - at + 1);
@@ -36,7 +38,9 @@ class Changed {
   }
   void read(const std::string& key, const std::string& value) { read_file(with(key, value)); }
   void read_file(const std::string& path) {
-    if (model_ == gpt2)
+    if (model_ == bert)
+      nn::bert_config_from_file(path);
+    else if (model_ == gpt2)
       nn::gpt2_config_from_file(path);
     else
       nn::reformer_config_from_file(path);
@@ -62,7 +66,7 @@ TEST_CASE("configurations: what is no file of text is refused, and a pipe not wa
   const Folder folder;
   const std::string pipe = folder / "pipe";
   REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);
-  for (const std::string& model : {gpt2, reformer}) {
+  for (const std::string& model : {bert, gpt2, reformer}) {
     Changed c(model);
     for (const std::string& path : {pipe, std::string(folder / "."), std::string("/dev/zero")})
       CHECK(refusal<FileError>([&] { c.read_file(path); }) == path + ": is not a regular file");
@@ -78,6 +82,9 @@ TEST_CASE("configurations: sizes are whole numbers in range") {
   for (const auto& [model, keys] :
        {std::pair{gpt2,
                   std::vector<std::string>{"n_embd", "n_head", "n_layer", "n_positions", "vocab_size", "n_inner"}},
+        {bert,
+         {"hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "max_position_embeddings",
+          "type_vocab_size", "vocab_size", "num_labels"}},
         {reformer,
          {"hidden_size", "feed_forward_size", "num_attention_heads", "attention_head_size", "num_hashes",
           "lsh_attn_chunk_length", "local_num_chunks_before", "max_position_embeddings", "num_buckets",
@@ -116,9 +123,9 @@ TEST_CASE("configurations: probabilities, switches and names") {
 }
 
 TEST_CASE("configurations: a key is used, known to be without effect, or refused") {
-  for (const std::string& model : {gpt2, reformer}) {
+  for (const std::string& model : {bert, gpt2, reformer}) {
     Changed c(model);
-    for (const char* key : {"architectures", "top_k", "pad_token_id", "task_specific_params"}) {
+    for (const char* key : {"_name_or_path", "top_k", "sep_token_id", "task_specific_params"}) {
       c.read(key, "");
       c.read(key, "{\"a\": [1, {}]}");
     }
@@ -132,13 +139,44 @@ TEST_CASE("configurations: a key is used, known to be without effect, or refused
       CHECK(c.refused(key, "true").starts_with(std::string("\"") + key + "\" is true"));
     }
     CHECK(c.refused("pruned_heads", "{\"0\": [1]}").starts_with("\"pruned_heads\" is {...}, not {}"));
-    CHECK(c.refused("model_type", "\"bert\"")
-              .starts_with("\"model_type\" is \"bert\", not \"" + model.substr(0, model.find('_')) + "\""));
+    CHECK(c.refused("model_type", "\"t5\"")
+              .starts_with("\"model_type\" is \"t5\", not \"" + model.substr(0, model.find('_')) + "\""));
     c.read("model_type", "");
   }
   CHECK(Changed(reformer).refused("tie_word_embeddings", "true").starts_with("\"tie_word_embeddings\" is true"));
   CHECK(!nn::gpt2_config_from_file(Changed(gpt2).with("tie_word_embeddings", "false")).tied);
   CHECK(nn::gpt2_config_from_file(Changed(gpt2).with("tie_word_embeddings", "")).tied);
+}
+
+TEST_CASE("configurations: BERT's classes, positions, problems and labels") {
+  Changed b(bert);
+  const auto read = [&](const std::string& key, const std::string& value) {
+    return nn::bert_config_from_file(b.with(key, value));
+  };
+  CHECK(read("architectures", "").heads_on_top == nn::BertHeads::pretraining);
+  CHECK(read("architectures", "null").heads_on_top == nn::BertHeads::pretraining);
+  CHECK(read("architectures", "[\"BertForTokenClassification\"]").heads_on_top == nn::BertHeads::token_labels);
+  CHECK(b.refused("architectures", "[\"BertForQuestionAnswering\"]") ==
+        "\"architectures\" is \"BertForQuestionAnswering\", not one of BertModel, BertForPreTraining, BertForMaskedLM, "
+        "BertLMHeadModel, BertForNextSentencePrediction, BertForSequenceClassification, BertForTokenClassification");
+  CHECK(b.refused("architectures", "[\"BertModel\", \"BertForMaskedLM\"]") ==
+        "\"architectures\" has 2 classes, not one");
+  CHECK(b.refused("position_embedding_type", "\"rotary\"") ==
+        "\"position_embedding_type\" is \"rotary\", not one of absolute, relative_key, relative_key_query");
+  CHECK(b.refused("problem_type", "\"ranking\"").starts_with("\"problem_type\" is \"ranking\", not one of regression"));
+  CHECK(read("is_decoder", "true").causal);
+  CHECK(read("pad_token_id", "null").padding_token == -1);
+  CHECK(read("pad_token_id", "").padding_token == 0);
+  CHECK(read("pad_token_id", "7").padding_token == 7);
+  CHECK(b.refused("pad_token_id", "101") == "\"pad_token_id\" is 101, which is not below the 101 of \"vocab_size\"");
+  CHECK(b.refused("pad_token_id", "-2") == "\"pad_token_id\" is -2, not the number of a token");
+  CHECK(b.refused("num_attention_heads", "5") ==
+        "\"num_attention_heads\" is 5, which does not divide the 48 of \"hidden_size\"");
+  CHECK(b.refused("num_labels", "3") == "\"num_labels\" is 3, not 2 as \"id2label\" says");
+  CHECK(read("num_labels", "2").labels == std::vector<std::string>{"LABEL_0", "LABEL_1"});
+  for (const char* labels : {"{\"1\": \"a\"}", "{}", "[]", "{\"0\": 1}", "{\"0\": \"a\", \"00\": \"b\"}"})
+    CHECK(b.refused("id2label", labels).starts_with("\"id2label\" is "));
+  CHECK(b.refused("add_cross_attention", "true").starts_with("\"add_cross_attention\" is true"));
 }
 
 TEST_CASE("configurations: keys that contradict each other") {

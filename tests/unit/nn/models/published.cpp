@@ -59,13 +59,17 @@ void check_both_ways(const std::string& name, ReadConfig&& read_config, const st
 }
 
 const std::vector<std::string> gpt2_constants{".attn.bias", ".attn.masked_bias"},
+    bert_constants{".position_ids", "cls.predictions.decoder.bias"},
     reformer_constants{"_value_float16", "_value_float32", "lm_head.decoder.bias"};
 
 }  // namespace
 
-TEST_CASE("published: GPT-2 and the Reformer are saved as they were read") {
+TEST_CASE("published: models are saved as they were read") {
+  const auto bert = [](const std::string& path) { return nn::bert_config_from_file(path); };
   const auto gpt2 = [](const std::string& path) { return nn::gpt2_config_from_file(path); };
   const auto reformer = [](const std::string& path) { return nn::reformer_config_from_file(path); };
+  for (const char* name : {"bert_tiny", "bert_causal", "bert_labels", "bert_tokens"})
+    check_both_ways<nn::Bert>(name, bert, bert_constants);
   for (const char* name : {"gpt2_tiny", "gpt2_unscaled"}) check_both_ways<nn::Gpt2>(name, gpt2, gpt2_constants);
   for (const char* name : {"reformer_lsh_tiny", "reformer_mixed_tiny", "reformer_learned_positions", "reformer_masked"})
     check_both_ways<nn::Reformer>(name, reformer, reformer_constants);
@@ -144,7 +148,12 @@ TEST_CASE("published: a configuration that no file can hold is refused, and the 
 TEST_CASE("published: another model's file is named for what it is") {
   nn::Gpt2 gpt2(nn::gpt2_config_from_file(data("gpt2_tiny", "config.json")));
   nn::Reformer reformer(nn::reformer_config_from_file(data("reformer_lsh_tiny", "config.json")));
-  const std::string g = data("gpt2_tiny", "model.safetensors"), r = data("reformer_lsh_tiny", "model.safetensors");
+  nn::Bert bert(nn::bert_config_from_file(data("bert_tiny", "config.json")));
+  const std::string g = data("gpt2_tiny", "model.safetensors"), r = data("reformer_lsh_tiny", "model.safetensors"),
+                    b = data("bert_tiny", "model.safetensors");
+  CHECK(refusal<FileError>([&] { bert.load_published(g); }) == g + ": is a gpt2 file by its names, not a bert file");
+  CHECK(refusal<FileError>([&] { bert.load_encoder(r); }) == r + ": is a reformer file by its names, not a bert file");
+  CHECK(refusal<FileError>([&] { gpt2.load_published(b); }) == b + ": is a bert file by its names, not a gpt2 file");
   CHECK(refusal<FileError>([&] { gpt2.load_published(r); }) ==
         r + ": is a reformer file by its names, not a gpt2 file");
   CHECK(refusal<FileError>([&] { reformer.load_published(g); }) ==

@@ -1,0 +1,122 @@
+#include "examples/support/command_line.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdlib>
+
+#include "autograd/runtime/error.h"
+#include "autograd/runtime/parallel.h"
+#include "examples/support/print.h"
+
+namespace examples {
+
+CommandLine::CommandLine(const char* program, const std::string& description)
+    : program_(program), app_(std::make_unique<CLI::App>(description)) {
+  app_->option_defaults()->always_capture_default()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  app_->allow_extras();  // what CLI11 says of them itself is in reversed order
+}
+
+CommandLine::~CommandLine() = default;
+
+void CommandLine::add(const std::string& name, std::int64_t& value, std::int64_t least, std::int64_t most,
+                      const std::string& help, bool of_course) {
+  app_->add_option(name, value, help);
+  checks_.emplace_back([this, name, &value, least, most] {
+    if (value < least || value > most) refuse(fmt::format("{} {} is not in {}..{}", name, value, least, most));
+  });
+  if (of_course) course_.emplace_back(name, [&value] { return std::to_string(value); });
+}
+
+void CommandLine::add(const std::string& name, double& value, double least, double most, const std::string& help,
+                      bool of_course) {
+  app_->add_option(name, value, help);
+  checks_.emplace_back([this, name, &value, least, most] {
+    if (!(value >= least && value <= most)) refuse(fmt::format("{} {} is not in {}..{}", name, value, least, most));
+  });
+  if (of_course) course_.emplace_back(name, [&value] { return fmt::format("{}", value); });
+}
+
+void CommandLine::add(const std::string& name, std::string& value, const std::string& help,
+                      const std::vector<std::string>& words, bool of_course) {
+  CLI::Option* option = app_->add_option(name, value, help);
+  if (!words.empty()) option->check(CLI::IsMember(words).description(""));
+  checks_.emplace_back([this, name, &value] {
+    const auto control = [](unsigned char c) { return c < 0x20 || c == 0x7f; };
+    if (std::any_of(value.begin(), value.end(), control)) refuse(name + " has a control character in it");
+  });
+  if (of_course) course_.emplace_back(name, [&value] { return value; });
+}
+
+void CommandLine::flag(const std::string& name, bool& value, const std::string& help, bool of_course) {
+  app_->add_flag(name, value, help);
+  if (of_course) course_.emplace_back(name, [&value] { return std::string(value ? "true" : "false"); });
+}
+
+void CommandLine::add_run(RunFlags& flags) {
+  constexpr std::int64_t most = std::int64_t{1} << 31;
+  flags_ = &flags;
+  add("--steps", flags.steps, 1, most, "training steps");
+  add("--seed", flags.seed, 0, std::numeric_limits<std::int64_t>::max() - 1, "of weights and data");
+  add("--save-every", flags.save_every, 1, most, "steps between checkpoints", false);
+  add("--threads", flags.threads, 0, 1024, "threads; 0: all cores", false);
+  add("--out", flags.out, "directory for checkpoints and pictures; an unfinished run in it is not written over", {},
+      false);
+  flag("--resume", flags.resume, "continue from the checkpoint in --out, with the same bits as if never interrupted",
+       false);
+}
+
+bool CommandLine::given(const std::string& name) const { return app_->get_option(name)->count() > 0; }
+
+void CommandLine::refuse(const std::string& what) const {
+  const std::string line = what.substr(0, what.find('\n'));
+  fmt::print(stderr, "{}: {}{}\n", program_, line, line.starts_with("--") ? " (--help lists the options)" : "");
+  std::exit(2);
+}
+
+void CommandLine::parse(int argc, char** argv) {
+  try {
+    app_->parse(argc, argv);
+  } catch (const CLI::CallForHelp& e) {
+    std::exit(app_->exit(e));
+  } catch (const CLI::ParseError& e) {
+    refuse(e.what());
+  }
+  if (const auto unknown = app_->remaining(); !unknown.empty())
+    refuse(fmt::format("{} is no option{}", unknown[0], unknown[0][0] == '-' ? "" : "; options begin with --"));
+  for (const auto& check : checks_) check();
+  if (!flags_) return;
+  if (flags_->out.empty()) refuse("--out is empty; it names a directory");
+  if (flags_->threads > 0) attune::set_num_threads(static_cast<int>(flags_->threads));
+}
+
+int CommandLine::run(int argc, char** argv, const std::function<int()>& body) {
+  attune::nn::prepare_output();
+  parse(argc, argv);
+  int code = 1;
+  try {
+    code = body();
+  } catch (const std::exception& e) {
+    attune::nn::flush_output();
+    fmt::print(stderr, "{}: {}\n", program_, e.what());
+  }
+  return attune::nn::finish_output(program_, code);
+}
+
+attune::nn::Settings CommandLine::settings() const {
+  attune::nn::Settings settings;
+  for (const auto& [name, value] : course_) settings.emplace_back(name, value());
+  return settings;
+}
+
+attune::nn::RunOptions run_options(const CommandLine& line, const RunFlags& flags) {
+  attune::nn::RunOptions o;
+  o.steps = flags.steps;
+  o.save_every = flags.save_every;
+  o.resume = flags.resume;
+  o.settings = line.settings();
+  return o;
+}
+
+}  // namespace examples

@@ -1,0 +1,193 @@
+#include "nn/data/tokens.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+
+#include "autograd/io/file.h"
+#include "autograd/io/internal/checksum.h"
+#include "autograd/ops/create.h"
+#include "autograd/runtime/error.h"
+
+static_assert(std::endian::native == std::endian::little);
+
+namespace attune::nn {
+
+namespace {
+
+constexpr std::array<char, 8> magic{'A', 'T', 'T', 'U', 'N', 'E', 'I', 'D'};
+
+struct Header {
+  std::array<char, 8> magic{};
+  std::uint32_t width = 0, checksum = 0;
+  std::uint64_t vocabulary = 0, count = 0, reserved = 0;
+};
+static_assert(sizeof(Header) == 40);
+
+std::uint32_t width_for(std::int64_t vocabulary) { return vocabulary <= 1 << 8 ? 1 : vocabulary <= 1 << 16 ? 2 : 4; }
+
+std::int64_t id_at(const std::byte* p, std::uint32_t width, std::int64_t i) {
+  switch (width) {
+    case 1: return std::to_integer<std::int64_t>(p[i]);
+    case 2: {
+      std::uint16_t id = 0;
+      std::memcpy(&id, p + 2 * i, 2);
+      return id;
+    }
+    default: {
+      std::int32_t id = 0;
+      std::memcpy(&id, p + 4 * i, 4);
+      return id;
+    }
+  }
+}
+
+void put(std::byte* p, std::uint32_t width, std::int64_t i, std::int64_t id) {
+  std::memcpy(p + static_cast<std::int64_t>(width) * i, &id, width);  // little-endian
+}
+
+}  // namespace
+
+struct Tokens::Storage {
+  std::vector<std::byte> memory;
+  void* mapped = MAP_FAILED;
+  std::size_t mapped_bytes = 0;
+  const std::byte* ids = nullptr;
+  std::int64_t count = 0;
+  std::uint32_t width = 4, checksum = 0;
+  std::string path;  // "" in memory
+
+  Storage() = default;
+  Storage(const Storage&) = delete;
+  Storage& operator=(const Storage&) = delete;
+  ~Storage() {
+    if (mapped != MAP_FAILED) ::munmap(mapped, mapped_bytes);
+  }
+};
+
+Tokens::Tokens(const std::vector<std::int64_t>& ids, std::int64_t vocabulary, Here here)
+    : size_(static_cast<std::int64_t>(ids.size())), vocabulary_(vocabulary) {
+  if (vocabulary < 1 || vocabulary > std::int64_t{1} << 31)
+    throw ValueError("Tokens: a vocabulary of " + std::to_string(vocabulary) + " is not in 1..2^31", here);
+  auto s = std::make_shared<Storage>();
+  s->width = width_for(vocabulary);
+  s->count = size_;
+  s->memory.resize(ids.size() * s->width);
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] < 0 || ids[i] >= vocabulary)
+      throw IndexError("Tokens: id " + std::to_string(ids[i]) + " at " + std::to_string(i) +
+                           " is not in the vocabulary of " + std::to_string(vocabulary),
+                       here);
+    put(s->memory.data(), s->width, static_cast<std::int64_t>(i), ids[i]);
+  }
+  s->ids = s->memory.data();
+  storage_ = std::move(s);
+}
+
+Tokens Tokens::open(const std::string& path, Here here) {
+  const io::Input file(path, here);  // refuses what is no regular file
+  Header h;
+  if (file.size() < static_cast<std::int64_t>(sizeof h)) file.fail("is no file of token ids: it is too short");
+  file.read(0, &h, sizeof h);
+  if (h.magic != magic) file.fail("is no file of token ids");
+  const std::uint64_t bytes = static_cast<std::uint64_t>(file.size()) - sizeof h;
+  if (h.vocabulary < 1 || h.vocabulary > std::uint64_t{1} << 31 || h.reserved != 0 ||
+      h.width != width_for(static_cast<std::int64_t>(h.vocabulary)))
+    file.fail("is damaged: its header makes no sense");
+  if (h.count > bytes / h.width || h.count * h.width != bytes)
+    file.fail("has " + std::to_string(bytes) + " bytes of ids where its header says " + std::to_string(h.count) +
+              " ids of " + std::to_string(h.width));
+  auto s = std::make_shared<Storage>();
+  s->path = path;
+  s->width = h.width;
+  s->checksum = h.checksum;
+  s->count = static_cast<std::int64_t>(h.count);
+  s->mapped_bytes = static_cast<std::size_t>(file.size());
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor >= 0) {
+    struct stat now {};
+    if (::fstat(descriptor, &now) == 0 && now.st_size == file.size())
+      s->mapped = ::mmap(nullptr, s->mapped_bytes, PROT_READ, MAP_PRIVATE, descriptor, 0);
+    ::close(descriptor);
+  }
+  if (s->mapped == MAP_FAILED) file.fail(std::string("cannot be mapped: ") + std::strerror(errno));
+  s->ids = static_cast<const std::byte*>(s->mapped) + sizeof h;
+  Tokens t;
+  t.size_ = s->count;
+  t.vocabulary_ = static_cast<std::int64_t>(h.vocabulary);
+  t.storage_ = std::move(s);
+  return t;
+}
+
+void Tokens::copy(std::int64_t begin, std::int64_t n, std::int64_t* to, Here here) const {
+  if (begin < 0 || n < 0 || begin > size_ - n)
+    throw IndexError("Tokens: ids " + std::to_string(begin) + ".." + std::to_string(begin + n) +
+                         " are not in a stream of " + std::to_string(size_),
+                     here);
+  for (std::int64_t i = 0; i < n; ++i) {
+    to[i] = id_at(storage_->ids, storage_->width, begin_ + begin + i);
+    if (to[i] < 0 || to[i] >= vocabulary_)
+      throw IndexError((storage_->path.empty() ? "Tokens" : storage_->path) + ": id " + std::to_string(to[i]) + " at " +
+                           std::to_string(begin_ + begin + i) + " is not in the vocabulary of " +
+                           std::to_string(vocabulary_),
+                       here);
+  }
+}
+
+Tensor Tokens::ids(std::int64_t begin, std::int64_t n, Here here) const {
+  std::vector<std::int64_t> out(static_cast<std::size_t>(std::max<std::int64_t>(n, 0)));
+  copy(begin, n, out.data(), here);
+  return tensor(out, {n}, DType::int64);
+}
+
+Tokens Tokens::slice(std::int64_t begin, std::int64_t end, Here here) const {
+  if (begin < 0 || begin > end || end > size_)
+    throw IndexError("Tokens: [" + std::to_string(begin) + ", " + std::to_string(end) + ") is no part of a stream of " +
+                         std::to_string(size_),
+                     here);
+  Tokens t = *this;
+  t.begin_ += begin;
+  t.size_ = end - begin;
+  return t;
+}
+
+void Tokens::save(const std::string& path, Here here) const {
+  const std::uint32_t width = storage_ ? storage_->width : 1;
+  const std::byte* bytes = storage_ ? storage_->ids + begin_ * static_cast<std::int64_t>(width) : nullptr;
+  const std::int64_t n = size_ * static_cast<std::int64_t>(width);
+  const Header h{magic,
+                 width,
+                 io::crc32(0, bytes, n),
+                 static_cast<std::uint64_t>(std::max<std::int64_t>(vocabulary_, 1)),
+                 static_cast<std::uint64_t>(size_),
+                 0};
+  io::write_atomically(
+      path,
+      [&](const io::Sink& sink) {
+        sink(&h, sizeof h);
+        sink(bytes, n);
+      },
+      here);
+}
+
+void Tokens::verify(Here here) const {
+  if (!storage_ || storage_->path.empty()) return;
+  const std::int64_t bytes = storage_->count * static_cast<std::int64_t>(storage_->width);
+  if (io::crc32(0, storage_->ids, bytes) != storage_->checksum)
+    throw FileError(storage_->path + ": is damaged: its ids do not have their checksum", here);
+}
+
+std::pair<Tokens, Tokens> split(const Tokens& tokens, double share, Here here) {
+  if (!(share > 0 && share < 1))
+    throw ValueError("split: share = " + std::to_string(share) + " is not in (0, 1)", here);
+  const auto at = static_cast<std::int64_t>(share * static_cast<double>(tokens.size()));
+  return {tokens.slice(0, at), tokens.slice(at, tokens.size())};
+}
+
+}  // namespace attune::nn

@@ -1,0 +1,209 @@
+#include "nn/training/run.h"
+
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "autograd/autograd.h"
+#include "nn/layers/linear.h"
+#include "nn/training/interrupts.h"
+#include "nn/weight_average.h"
+#include "optim/optim.h"
+
+using namespace attune;
+namespace fs = std::filesystem;
+
+namespace {
+
+/// An empty directory, gone at the end.
+struct Folder {
+  Folder() : path(fs::temp_directory_path() / ("attune-run-" + std::to_string(getpid()))) { fs::remove_all(path); }
+  ~Folder() { fs::remove_all(path); }
+  std::string str() const { return path.string(); }
+  fs::path path;
+};
+
+std::string text_of(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::stringstream s;
+  s << in.rdbuf();
+  return s.str();
+}
+
+std::string message_of(const std::function<void()>& f) {
+  try {
+    f();
+  } catch (const std::exception& e) {
+    return e.what();
+  }
+  return "nothing thrown";
+}
+
+nn::RunOptions quiet(std::int64_t steps, bool resume = false) {
+  nn::RunOptions o{.steps = steps, .save_every = 2, .resume = resume};
+  o.progress = false;
+  o.hint = "";
+  return o;
+}
+
+/// A regression whose data, weights, averages and dropout all have a state.
+struct Script {
+  explicit Script(const std::string& directory, const nn::RunOptions& o) : run(directory, o) {
+    run.track("model", model);
+    run.track("optimizer", opt);
+    run.track("average", average);
+    run.track("data", data);
+  }
+  void step() {
+    const Tensor x = randn({4, 3}, float32, data);
+    const Tensor loss = mean(square(model(dropout(x, 0.25)) - sum(x, {1}, true)));
+    loss.backward();
+    opt.step();
+    average.update();
+    run.log({{"loss", loss.item()}});
+    if (run.every(3)) run.log({{"validation", static_cast<double>(10 - run.step())}});
+  }
+  void train(std::int64_t until = 1000) {
+    while (run.next()) {
+      step();
+      if (run.step() == until) return;  // as if the process ended here
+    }
+  }
+  nn::Run run;
+  bool seeded = (manual_seed(5), true);
+  nn::Linear model{3, 1};
+  optim::AdamW opt{model.parameters(), {.lr = 1e-2}};
+  nn::WeightAverage average{model, {.decay = 0.9}};
+  Generator data{17};
+};
+
+}  // namespace
+
+TEST_CASE("a run that is resumed ends with the bits of one that never stopped") {
+  const Folder whole, broken;
+  const std::string other = broken.str() + "-broken";
+  {
+    Script s(whole.str(), quiet(9));
+    s.train();
+    CHECK(s.run.finished());
+    CHECK(s.run.exit_code() == 0);
+  }
+  {
+    Script s(other, quiet(9));
+    s.train(6);  // saved after step 4, and dead in step 6, whose end was never reached
+  }
+  {
+    Script s(other, quiet(9, true));
+    s.train();
+    CHECK(s.run.history("loss").size() == 9);
+    CHECK(s.run.history("validation") == nn::Series{{3, 7}, {6, 4}, {9, 1}});
+  }
+  CHECK(text_of(whole.path / "checkpoint.safetensors") == text_of(other + "/checkpoint.safetensors"));
+  const std::string csv = text_of(other + "/metrics.csv");
+  CHECK(csv.starts_with("step,seconds,loss,validation\n1,"));
+  CHECK(std::count(csv.begin(), csv.end(), '\n') == 10);
+  fs::remove_all(other);
+}
+
+TEST_CASE("the last checkpoints and the best one are kept") {
+  const Folder folder;
+  nn::RunOptions o = quiet(9);
+  o.keep = 3;
+  o.best = "validation";
+  Script s(folder.str(), o);
+  s.train();
+  std::vector<std::string> names;
+  for (const auto& each : fs::directory_iterator(folder.path)) names.push_back(each.path().filename().string());
+  std::sort(names.begin(), names.end());
+  CHECK(names == std::vector<std::string>{".attune.lock", "best.safetensors", "checkpoint-step6.safetensors",
+                                          "checkpoint-step8.safetensors", "checkpoint.safetensors",
+                                          "events.out.tfevents.attune", "metrics.csv"});
+  CHECK(nn::checkpoint_info(folder.str() + "/best.safetensors").step == 9);
+  CHECK(nn::checkpoint_info(folder.str() + "/checkpoint-step6.safetensors").step == 6);
+  nn::Linear model(3, 1);
+  CHECK(nn::load_from_checkpoint(folder.str(), "model", model).step == 9);
+  CHECK(all(eq(model.weight, s.model.weight)));
+  CHECK(message_of([&] {
+          nn::load_from_checkpoint(folder.str(), "decoder", model);
+        }).find("best.safetensors: has no \"decoder\" but \"average\", \"data\"") != std::string::npos);
+}
+
+TEST_CASE("a damaged checkpoint is refused, and the one before is offered and resumes") {
+  const Folder folder;
+  nn::RunOptions o = quiet(9);
+  o.keep = 2;
+  Script(folder.str(), o).train(7);
+  const std::string last = folder.str() + "/checkpoint.safetensors";
+  CHECK(nn::checkpoint_info(last).step == 6);
+  std::string bytes = text_of(last);
+  bytes[bytes.size() - 3] ^= 1;
+  std::ofstream(last, std::ios::binary) << bytes;
+  o.resume = true;
+  const std::string what = message_of([&] { Script(folder.str(), o); });
+  CHECK(what.find("checkpoint.safetensors") != std::string::npos);
+  CHECK(what.find("the one before, " + folder.str() + "/checkpoint-step4.safetensors, is of step 4") !=
+        std::string::npos);
+  fs::remove(last);
+  Script s(folder.str(), o);
+  s.train();
+  CHECK(s.run.finished());
+}
+
+TEST_CASE("a part that does not fit leaves all parts as they were") {
+  const Folder folder;
+  { Script(folder.str(), quiet(4)).train(); }
+  nn::Linear model(3, 1), other(3, 2);
+  Generator data(3);
+  const Tensor before = clone(model.weight.detach());
+  std::vector<nn::CheckpointPart> parts{nn::checkpoint_part("data", data), nn::checkpoint_part("model", model)};
+  const std::string path = folder.str() + "/checkpoint.safetensors";
+  CHECK(message_of([&] { nn::load_checkpoint(path, parts); }).find("and this run has \"data\", \"model\"") !=
+        std::string::npos);
+  nn::save_checkpoint(path, {nn::checkpoint_part("data", data), nn::checkpoint_part("model", other)}, {1, 2, {}, {}});
+  data.seed(4);
+  CHECK(message_of([&] { nn::load_checkpoint(path, parts); }).find("its \"model\" does not fit") != std::string::npos);
+  CHECK(all(eq(model.weight, before)));
+  CHECK(data.state().seed == 4);
+}
+
+TEST_CASE("an unfinished run, other settings and another process's run are refused") {
+  const Folder folder;
+  nn::RunOptions o = quiet(9);
+  o.settings = {{"lr", "0.01"}};
+  {
+    Script s(folder.str(), o);
+    s.train(5);
+  }
+  CHECK(message_of([&] { Script(folder.str(), o); }).find("is of an unfinished run (step 4 of 9)") !=
+        std::string::npos);
+  o.settings = {{"lr", "0.02"}};
+  o.resume = true;
+  CHECK(message_of([&] { Script(folder.str(), o); }).find("lr 0.01 there and 0.02 here") != std::string::npos);
+  CHECK(message_of([&] { Script(folder.str() + "/none", o); }).find("cannot be opened") != std::string::npos);
+  CHECK_FALSE(fs::exists(folder.path / "none"));
+  CHECK_THROWS_AS(nn::Run("", quiet(3)), ValueError);
+  CHECK_THROWS_AS(nn::Run(folder.str() + "/x", quiet(0)), ValueError);
+}
+
+TEST_CASE("a step that is given up leaves data and random numbers as it found them") {
+  const Folder folder;
+  Script s(folder.str(), quiet(9));
+  CHECK(s.run.next());
+  const RandomKey before = s.data.state();
+  CHECK_FALSE(s.run.give_up());
+  s.data.next();
+  nn::catch_interrupts();
+  std::raise(SIGTERM);
+  CHECK(s.run.give_up());
+  CHECK(s.data.state().counter == before.counter);
+  CHECK_FALSE(s.run.next());
+  CHECK(s.run.interrupted());
+  CHECK(s.run.step() == 0);
+  CHECK(s.run.exit_code() == 128 + SIGTERM);
+  CHECK(nn::checkpoint_info(s.run.path()).step == 0);
+  nn::forget_interrupts();
+}
