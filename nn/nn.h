@@ -46,6 +46,7 @@
 #include "nn/parameter.h"
 #include "nn/recurrent/recurrent.h"
 #include "nn/text/bpe.h"
+#include "nn/text/side.h"
 #include "nn/text/simple.h"
 #include "nn/text/tokenizer.h"
 #include "nn/training/checkpoint.h"

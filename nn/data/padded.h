@@ -4,12 +4,11 @@
 #include <vector>
 
 #include "nn/data/batches.h"
+#include "nn/text/side.h"
 
 namespace attune::nn {
 
 using Sequence = std::vector<std::int64_t>;  ///< token ids
-
-enum class Side : std::uint8_t { left, right };
 
 struct Padded {
   Tensor tokens;            ///< [b, n] int64, n the longest

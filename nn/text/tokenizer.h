@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "autograd/tensor/tensor.h"
+#include "nn/text/side.h"
 
 namespace attune::nn {
 
@@ -74,8 +75,6 @@ class Tokenizer {
 void check_utf8(std::string_view text, const std::string& what, Here here = Here::current());
 
 // ---- batches
-
-enum class Side : std::uint8_t { left, right };
 
 struct TokenBatchOptions {
   std::int64_t length = 0;        ///< tokens a row; 0: those of the longest text
