@@ -5,15 +5,13 @@
 // Expect: nothing for some 200 steps, then a sudden rise; over 99 % second-half accuracy on fresh sequences within
 // three minutes on two cores, and more hashes in evaluation giving more accuracy, as in the paper's Table 2 (--table
 // prints all of it).
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <stdexcept>
 
 #include "examples/support/command_line.h"
-#include "examples/support/plot.h"
+#include "examples/support/curves.h"
 #include "examples/support/print.h"
 #include "nn/nn.h"
 #include "optim/optim.h"
@@ -84,11 +82,7 @@ void settle(const examples::CommandLine& line, Options& o) {
   if (o.axial_rows != 0 && (o.axial_rows < 2 || o.axial_rows > o.length))
     line.refuse(fmt::format("--axial-rows {} must lie between 2 and --length {}, or be 0", o.axial_rows, o.length));
   if (o.full && o.table) line.refuse("--full does not go with --table, which trains with full attention by itself");
-  const double there = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGE_SIZE));
-  constexpr double gib = 1 << 30;
-  if (least_memory(o) > there)
-    line.refuse(fmt::format("these sizes need {:.3g} GiB of memory or more; this machine has {:.3g}",
-                            least_memory(o) / gib, there / gib));
+  line.require_memory(least_memory(o));
 }
 
 /// Fresh sequences `0 w 0 w` [b, n] without end; other streams draw others.
@@ -122,10 +116,6 @@ struct Trainer {
 
   static nn::RunOptions run_options(const examples::CommandLine& line, const Options& o) {
     nn::RunOptions r = examples::run_options(line, o);
-    for (auto& [name, value] : r.settings) {  // a table's rows have their own
-      if (name == "--hashes") value = std::to_string(o.hashes);
-      if (name == "--full") value = o.full ? "true" : "false";
-    }
     r.name = o.name;
     if (o.table) r.hint = "";
     r.unit = "tokens";
@@ -201,48 +191,30 @@ struct Trainer {
   Task task{o, 1'000'003};
 };
 
-void draw_curve(const Trainer& t) {
-  const std::string path = t.o.out + "/curve.png";
-  // Averaged over a hundredth of the run.
-  const std::string data = examples::data_block("loss", examples::averaged(t.run.history("loss"), 100)) +
-                           examples::data_block("accuracy", examples::averaged(t.run.history("accuracy"), 100));
-  if (examples::draw(path, 900, 480,
-                     data + "set title 'Duplication task: loss and second-half accuracy'\nset xlabel 'step'\n"
-                            "set ylabel 'loss (nats)'\nset y2label 'accuracy (%)'\nset ytics nomirror\nset y2tics\n"
-                            "set y2range [0:102]\nset yrange [0:*]\nset grid\nset key center right\n"
-                            "plot $loss using 1:2 with lines lw 2 lc rgb '#b03060' title 'loss', $accuracy using "
-                            "1:(100*$2) axes x1y2 with lines lw 2 lc rgb '#206080' title 'accuracy'"))
-    print("Loss and accuracy:     {}\n", path);
-}
-
-/// What the first layer's first head attends to, and which pairs share a bucket.
-void draw_attention(Trainer& t) {
+void draw_pictures(Trainer& t) {
+  const std::string curve = t.o.out + "/curve.png", attention = t.o.out + "/attention.png";
+  if (examples::draw_curves(curve, "Duplication task: loss and second-half accuracy",
+                            {"loss (nats)", {{"loss", t.run.history("loss")}}},
+                            {"accuracy (%)", {{"accuracy", t.run.history("accuracy"), 100}}, "[0:102]"}))
+    print("Loss and accuracy:     {}\n", curve);
   constexpr std::int64_t longest = 2048;
   const std::int64_t n = t.o.length;
   if (n > longest) return print("Attention and buckets are drawn up to a length of {}\n", longest);
-  t.evaluate(t.o.hashes, 0);  // hashes as in training
+  // What the first layer's first head attends to, with hashes as in training, and which pairs share a bucket.
+  t.evaluate(t.o.hashes, 0);
   const nn::AttentionPatternResult pattern = t.model.attention_pattern(Task(t.o, 3'000'003).batch(1), 0);
-  const Tensor bucket = pattern.buckets.defined() ? to(select(select(select(pattern.buckets, 0, 0), 0, 0), 0, 0), int64)
-                                                  : zeros({n}, int64);
+  const auto first = [](const Tensor& x) { return select(select(x, 0, 0), 0, 0); };
+  const Tensor bucket = pattern.buckets.defined() ? to(select(first(pattern.buckets), 0, 0), int64) : zeros({n}, int64);
   const Tensor rows = expand(unsqueeze(bucket, 1), {n, n});
-  const Tensor shared = where(eq(rows, bucket), rows, -1);  // -1: not drawn
   const double count = amax(bucket).item() + 1;
-  const std::string path = t.o.out + "/attention.png";
-  if (examples::draw(
-          path, 1200, 620,
-          examples::data_block("p", select(select(pattern.weights, 0, 0), 0, 0)) + examples::data_block("b", shared) +
-              fmt::format(
-                  "set multiplot layout 1,2\nset xlabel 'key position'\nset ylabel 'query position'\nset size square\n"
-                  "set xrange [-0.5:{0}]\nset yrange [{0}:-0.5]\nset title 'Attention of head 1, {1}'\n"
-                  "set palette defined (0 'white', 0.25 '#9ecae1', 1 '#08306b')\nset cbrange [0:1]\n"
-                  "plot $p matrix with image notitle\n"
-                  "set title 'Pairs that share a bucket in the first hash round'\n"
-                  "set palette defined (0 '#4477aa', 0.35 '#228833', 0.7 '#ccbb44', 1 '#aa3377') maxcolors {2}\n"
-                  "set cbrange [-0.5:{3}]\nset cbtics 0,{4}\nset cblabel 'bucket'\n"
-                  "plot $b matrix using 1:2:($3 < 0 ? NaN : $3) with image notitle\nunset multiplot",
-                  static_cast<double>(n) - 0.5, t.o.hashes == 1 ? "1 hash" : fmt::format("{} hashes", t.o.hashes),
-                  count, count - 0.5, 1 + static_cast<int>(count) / 20)))
-    print("Attention and buckets: {}\n", path);
+  const auto buckets = "defined (0 '#4477aa', 0.35 '#228833', 0.7 '#ccbb44', 1 '#aa3377') maxcolors {}";
+  const examples::Image shared{"Pairs that share a bucket in the first hash round", where(eq(rows, bucket), rows, -1),
+                               fmt::format("[-0.5:{}]", count - 0.5), fmt::format(fmt::runtime(buckets), count),
+                               fmt::format("set cbtics 0,{}\nset cblabel 'bucket'", 1 + static_cast<int>(count) / 20)};
+  const std::string hashes = t.o.hashes == 1 ? "1 hash" : fmt::format("{} hashes", t.o.hashes);
+  if (examples::draw_images(attention, "key position", "query position",
+                            {{"Attention of head 1, " + hashes, first(pattern.weights)}, shared}))
+    print("Attention and buckets: {}\n", attention);
 }
 
 std::string name_of(Hashes h) { return h == 0 ? "full" : fmt::format("LSH-{}", h); }
@@ -271,8 +243,7 @@ int train(const examples::CommandLine& line, const Options& o) {
     print("Interrupted{} while evaluating. The same command with --resume evaluates again.\n", nn::interruption());
     return nn::interrupted_exit_code();
   }
-  draw_curve(t);
-  draw_attention(t);
+  draw_pictures(t);
   return 0;
 }
 
@@ -287,25 +258,27 @@ constexpr Published published[] = {{0, {100, 94.8, 92.5, 76.9, 52.5}},
                                    {1, {0.8, 99.9, 99.6, 94.8, 77.9}}};
 constexpr Hashes columns[] = {0, 8, 4, 2, 1};
 
-Options row_of(Options o, const Published& row) {
+/// The options for a row, which its settings are taken from. Whether it has a checkpoint is returned.
+bool set_row(Options& o, const Published& row) {
   o.full = row.trained == 0;
-  o.hashes = row.trained != 0 ? row.trained : Options().hashes;  // full attention takes none
+  o.hashes = o.full ? Options().hashes : row.trained;  // full attention takes none
   o.name = name_of(row.trained);
-  o.resume = o.resume && std::filesystem::exists(o.out + "/" + o.name + ".safetensors");
-  return o;
+  return std::filesystem::exists(o.out + "/" + o.name + ".safetensors");
 }
 
 /// Whatever is wrong with a row or its checkpoint shows before anything is trained.
-void check_table(const examples::CommandLine& line, const Options& o) {
+void check_table(const examples::CommandLine& line, Options& o) {
   std::size_t there = 0;
   std::string others;
-  for (const Published& each : published) {
-    const Options row = row_of(o, each);
-    Trainer t(line, row);
-    if (row.resume) t.run.load();
-    if (o.resume || !std::filesystem::exists(t.run.path())) continue;
+  for (const Published& row : published) {
+    const bool has_one = set_row(o, row), resume = o.resume;
+    o.resume = resume && has_one;
+    Trainer t(line, o);
+    t.run.load();
+    o.resume = resume;
+    if (resume || !has_one) continue;
     ++there;
-    others = nn::difference(nn::checkpoint_info(t.run.path()).settings, Trainer::run_options(line, row).settings);
+    others = nn::difference(nn::checkpoint_info(t.run.path()).settings, line.settings());
   }
   if (there > 0 && there < std::size(published))
     throw ValueError(fmt::format("{}: has an unfinished table ({} of {} rows){}; {}another --out leaves it alone",
@@ -314,12 +287,14 @@ void check_table(const examples::CommandLine& line, const Options& o) {
                                  others.empty() ? "--resume continues it, " : ""));
 }
 
-int table(const examples::CommandLine& line, const Options& o) {
+int table(const examples::CommandLine& line, Options& o) {
   line.or_refuse([&] { check_table(line, o); });
+  const bool resume = o.resume;
   std::string text;
   for (std::size_t r = 0; r < std::size(published); ++r) {
     const Published& row = published[r];
-    Trainer t(line, row_of(o, row));
+    o.resume = set_row(o, row) && resume;
+    Trainer t(line, o);
     t.run.load();
     print("{} of {}: training with {}{}\n", r + 1, std::size(published), t.o.name,
           t.run.step() > 0 ? fmt::format(", from step {} on", t.run.step()) : "");

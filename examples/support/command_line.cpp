@@ -1,6 +1,7 @@
 #include "examples/support/command_line.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -73,6 +74,14 @@ void CommandLine::refuse(const std::string& what) const {
   const std::string line = what.substr(0, what.find('\n'));
   fmt::print(stderr, "{}: {}{}\n", program_, line, line.starts_with("--") ? " (--help lists the options)" : "");
   std::exit(2);
+}
+
+void CommandLine::require_memory(double bytes) const {
+  const double there = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGE_SIZE));
+  constexpr double gib = 1 << 30;
+  if (bytes > there)
+    refuse(fmt::format("these sizes need {:.3g} GiB of memory or more; this machine has {:.3g}", bytes / gib,
+                       there / gib));
 }
 
 void CommandLine::parse(int argc, char** argv) {

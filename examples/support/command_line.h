@@ -58,6 +58,8 @@ class CommandLine {
   int run(int argc, char** argv, const std::function<int()>& body);
   /// The same line and exit code, for options that parsing cannot judge.
   [[noreturn]] void refuse(const std::string& what) const;
+  /// Refuses sizes that need more bytes than the machine has.
+  void require_memory(double bytes) const;
   /// What `f` returns; one of the library's errors is refused as a bad option is.
   template <class F>
   auto or_refuse(F&& f) const {

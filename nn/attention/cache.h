@@ -31,6 +31,9 @@ class KeyValueCache {
   /// [b, n, g d] and [b, n, g d']: views, which the next change may overwrite. Undefined before the first append().
   Tensor keys() const;
   Tensor values() const;
+  /// [b, capacity, ..] with what is there beyond length(), which means nothing. Undefined before the first append().
+  const Tensor& key_memory() const { return keys_; }
+  const Tensor& value_memory() const { return values_; }
 
  private:
   Tensor keys_, values_;              // [b, capacity, ..]

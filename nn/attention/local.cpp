@@ -1,6 +1,9 @@
 #include "nn/attention/local.h"
 
+#include <algorithm>
+
 #include "autograd/ops/movement.h"
+#include "autograd/tape/modes.h"
 #include "autograd/tape/replay.h"
 #include "nn/attention/internal/projections.h"
 
@@ -42,6 +45,33 @@ Tensor LocalSelfAttention::operator()(const Tensor& input, const Tensor& key_pad
                                    split_heads(value_(x), heads_, head_dim_), o, key_padding_mask, key);
   const Tensor joined = reshape(y, {x.size(0), x.size(1), heads_ * head_dim_});
   return scope.out(output_ ? (*output_)(joined) : joined);
+}
+
+Tensor LocalSelfAttention::step(const Tensor& x, KeyValueCache& cache, Here here) const {
+  const Scope scope(*this, "LocalSelfAttention", here, Scope::no_call);
+  check_input("LocalSelfAttention", x, query_.weight.size(1), here);
+  if (!options.causal) throw ValueError("LocalSelfAttention: step() needs causal attention", here);
+  const NoGrad off;
+  const std::int64_t t = x.size(1), newest = cache.length() + t - 1;
+  if (cache.length() > 0 && t != 1)
+    throw ValueError("LocalSelfAttention: step() takes one token a row after the first step, got " + std::to_string(t),
+                     here);
+  const Tensor q = query_(x), k = key_(x), v = value_(x);
+  cache.append(k, v);
+  Tensor joined;
+  if (newest > 0 && t == 1) {
+    // From the beginning of the first chunk that its window has.
+    const std::int64_t first =
+        std::max<std::int64_t>(newest / options.chunk - options.chunks_before, 0) * options.chunk;
+    joined = cached_attention(q, cache, heads_, {.causal = true, .window = newest - first + 1});
+  } else {
+    LocalOptions o = options;
+    o.dropout = 0;
+    const Tensor y = local_attention(split_heads(q, heads_, head_dim_), split_heads(k, heads_, head_dim_),
+                                     split_heads(v, heads_, head_dim_), o);
+    joined = reshape(y, {x.size(0), t, heads_ * head_dim_});
+  }
+  return output_ ? (*output_)(joined) : joined;
 }
 
 }  // namespace attune::nn

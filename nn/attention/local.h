@@ -2,6 +2,7 @@
 #pragma once
 
 #include "autograd/ops/attention/local_attention.h"
+#include "nn/attention/cache.h"
 #include "nn/attention/head_options.h"
 #include "nn/layers/linear.h"
 
@@ -16,6 +17,10 @@ class LocalSelfAttention : public Module {
                      const HeadOptions& shape = {}, Here here = Here::current());
   /// x [b, n, d_model]; key_padding_mask [b, n] bool, true hides.
   Tensor operator()(const Tensor& x, const Tensor& key_padding_mask = {}, Here here = Here::current()) const;
+
+  /// Decoding: x [b, n, d_model] of the first n tokens, then [b, 1, d_model] of one after another; the output is that
+  /// of the full pass, up to rounding. Off the tape, without dropout. Throws ValueError unless attention is causal.
+  Tensor step(const Tensor& x, KeyValueCache& cache, Here here = Here::current()) const;
 
   LocalOptions options;
 

@@ -4,6 +4,7 @@
 
 #include "autograd/ops/attention/lsh_attention.h"
 #include "nn/attention/head_options.h"
+#include "nn/attention/lsh_cache.h"
 #include "nn/layers/linear.h"
 
 namespace attune::nn {
@@ -39,10 +40,19 @@ class LshSelfAttention : public Module {
   /// [b, n] bool, true hides.
   Tensor weights(const Tensor& x, const Tensor& buckets, const Tensor& key_padding_mask = {},
                  Here here = Here::current()) const;
+  /// Decoding: x [b, n, d_model] of the first n tokens, then [b, 1, d_model] of one after another; the output is as x.
+  /// For the newest token it is that of the full pass over all tokens so far with the cache's rotations and bucket
+  /// counts, up to rounding; those of earlier tokens stay as they were. Time does not grow with the number of tokens,
+  /// but for counting buckets. `padded` is the length to which the full pass pads, a multiple of the chunk; 0: the next
+  /// one. Off the tape, without dropout. Throws ValueError unless attention is causal.
+  Tensor step(const Tensor& x, LshCache& cache, std::int64_t padded = 0, Here here = Here::current()) const;
 
   LshOptions options;
 
  private:
+  Tensor prompt_attention(const Tensor& qk, const Tensor& v, const Tensor& buckets, const Tensor& rotations,
+                          const LshOptions& o, std::int64_t padded) const;
+  Tensor step_attention(const Tensor& qk, const LshCache& cache, const LshOptions& o, std::int64_t padded) const;
   Tensor buckets_of(const Tensor& qk, LshOptions o, const LshCall& call) const;
 
   std::int64_t heads_, head_dim_;

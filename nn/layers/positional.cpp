@@ -150,15 +150,21 @@ AxialPositionEmbedding::AxialPositionEmbedding(std::int64_t n1, std::int64_t n2,
       rows_(parameter("0", table({"AxialPositionEmbedding", *this}, {n1, 1, d1}, std))),
       columns_(parameter("1", table({"AxialPositionEmbedding", *this}, {1, n2, d2}, std))) {}
 
-Tensor AxialPositionEmbedding::operator()(std::int64_t n, Here here) const {
+Tensor AxialPositionEmbedding::operator()(std::int64_t n, std::int64_t offset, Here here) const {
   const Scope scope(*this, "AxialPositionEmbedding", here);
-  if (n < 0 || n > n1_ * n2_)
-    throw ShapeError("AxialPositionEmbedding: " + std::to_string(n) + " positions do not fit " + std::to_string(n1_) +
-                         " x " + std::to_string(n2_),
+  if (n < 0 || offset < 0 || n > n1_ * n2_ - offset)
+    throw ShapeError("AxialPositionEmbedding: " + std::to_string(n) + " positions" +
+                         (offset == 0 ? "" : " from " + std::to_string(offset) + " on") + " do not fit " +
+                         std::to_string(n1_) + " x " + std::to_string(n2_),
                      here);
-  const Tensor all = cat({expand(rows_, {n1_, n2_, d1_}), expand(columns_, {n1_, n2_, d2_})}, 2);
   scope.in(Tensors{});
-  return scope.out(slice(reshape(all, {n1_ * n2_, d1_ + d2_}), 0, 0, n));
+  if (n == 0) return scope.out(zeros({0, d1_ + d2_}, rows_.dtype()));
+  // The rows of the table that they lie in.
+  const std::int64_t first = offset / n2_, last = (offset + n - 1) / n2_ + 1, height = last - first;
+  const Tensor all =
+      cat({expand(slice(rows_, 0, first, last), {height, n2_, d1_}), expand(columns_, {height, n2_, d2_})}, 2);
+  const std::int64_t begin = offset - first * n2_;
+  return scope.out(slice(reshape(all, {height * n2_, d1_ + d2_}), 0, begin, begin + n));
 }
 
 }  // namespace attune::nn

@@ -89,8 +89,8 @@ class AxialPositionEmbedding : public Module {
   /// Throws ValueError for sizes below 1. The tables start from N(0, std^2).
   AxialPositionEmbedding(std::int64_t n1, std::int64_t n2, std::int64_t d1, std::int64_t d2, double std = 1,
                          Here here = Here::current());
-  /// Embeddings [n, d1 + d2] of the first n positions. Throws ShapeError beyond n1 n2.
-  Tensor operator()(std::int64_t n, Here here = Here::current()) const;
+  /// Embeddings [n, d1 + d2] of the positions offset .. offset + n - 1. Throws ShapeError beyond n1 n2.
+  Tensor operator()(std::int64_t n, std::int64_t offset = 0, Here here = Here::current()) const;
 
  private:
   std::int64_t n1_, n2_, d1_, d2_;

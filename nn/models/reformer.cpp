@@ -17,6 +17,7 @@
 #include "nn/models/blocks.h"
 #include "nn/models/internal/config_json.h"
 #include "nn/models/internal/published.h"
+#include "nn/models/internal/reformer_length.h"
 
 namespace attune::nn {
 
@@ -54,16 +55,6 @@ ReformerConfig checked(const detail::Check& check, ReformerConfig c) {
   return c;
 }
 
-/// The length that all layers can cut into whole chunks; a sequence within one chunk is left as it is.
-std::int64_t padded_length(const ReformerConfig& c, std::int64_t n) {
-  std::int64_t common = 1, least = std::numeric_limits<std::int64_t>::max();
-  for (ReformerAttention kind : c.layers) {
-    common = std::lcm(common, chunk_of(c, kind));
-    least = std::min(least, chunk_of(c, kind));
-  }
-  return n <= least ? n : (n + common - 1) / common * common;
-}
-
 struct Sequence {
   Tensor x;
   ReformerCall call;
@@ -71,7 +62,7 @@ struct Sequence {
 
 /// x [b, n, d] and its masks, padded for all layers. A mask that hides nothing is none.
 Sequence padded(const ReformerConfig& c, const Tensor& x, ReformerCall call, Here here) {
-  const std::int64_t b = x.size(0), n = x.size(1), more = padded_length(c, n) - n;
+  const std::int64_t b = x.size(0), n = x.size(1), more = detail::padded_length(c, n) - n;
   const auto widen = [&](Tensor& mask) {
     if (!mask.defined()) return;
     const std::string what = "Reformer: key_padding_mask " + mask.shape().str();
@@ -97,6 +88,15 @@ LshCall call_of(const ReformerCall& call, std::size_t layer) {
 
 }  // namespace
 
+std::int64_t detail::padded_length(const ReformerConfig& c, std::int64_t n) {
+  std::int64_t common = 1, least = std::numeric_limits<std::int64_t>::max();
+  for (ReformerAttention kind : c.layers) {
+    common = std::lcm(common, chunk_of(c, kind));
+    least = std::min(least, chunk_of(c, kind));
+  }
+  return n <= least ? n : (n + common - 1) / common * common;
+}
+
 Reformer::Embeddings::Embeddings(const ReformerConfig& c, Here here) : Module(here), config(c) {
   init::normal_(words.weight, 0, c.embedding_std);
   if (c.axial)
@@ -107,12 +107,12 @@ Reformer::Embeddings::Embeddings(const ReformerConfig& c, Here here) : Module(he
         &child<LearnedPositionEmbedding>("position_embeddings.embedding", c.positions, c.d_model, c.embedding_std);
 }
 
-Tensor Reformer::Embeddings::operator()(const Tensor& input, Here here) const {
+Tensor Reformer::Embeddings::operator()(const Tensor& input, std::int64_t first, Here here) const {
   if (input.rank() != 2) throw ShapeError("Reformer: tokens must be [batch, length], got " + input.shape().str());
   const Scope scope(*this, "Embeddings", here);
   const Tensor& tokens = scope.in(input);
   const std::int64_t n = tokens.size(1);
-  return scope.out(dropout(words(tokens) + (axial ? (*axial)(n) : (*learned)(n))));
+  return scope.out(dropout(words(tokens) + (axial ? (*axial)(n, first) : (*learned)(n, first))));
 }
 
 Reformer::Attention::Attention(const ReformerConfig& c, ReformerAttention kind, Here here) : Module(here), config(c) {

@@ -2,10 +2,14 @@
 // attention and feed-forward, an output over both streams. Children carry Hugging Face's names.
 #pragma once
 
+#include <variant>
+#include <vector>
+
 #include "autograd/ops/create.h"
 #include "autograd/ops/loss.h"
 #include "nn/attention/local.h"
 #include "nn/attention/lsh.h"
+#include "nn/attention/lsh_cache.h"
 #include "nn/layers/containers.h"
 #include "nn/layers/dropout.h"
 #include "nn/layers/embedding.h"
@@ -65,6 +69,20 @@ struct AttentionPatternResult {
   Tensor buckets;  ///< [b, h, hashes, n]; undefined if none were needed
 };
 
+/// What a decoding keeps: tokens' buckets, keys and values, layer by layer.
+class ReformerState {
+ public:
+  std::int64_t length() const { return length_; }  ///< tokens so far
+  /// Row i becomes what row rows[i] was: rows [b'] int64. Throws IndexError for a row that is not there.
+  void reorder(const Tensor& rows, Here here = Here::current());
+  void reserve(std::int64_t tokens);  ///< room for `tokens` in all
+
+ private:
+  friend struct Reformer;
+  std::vector<std::variant<LshCache, KeyValueCache>> layers_;
+  std::int64_t length_ = 0;
+};
+
 /// The language model.
 ///
 ///     nn::Reformer model(nn::reformer_config_from_file("reformer/config.json"));
@@ -73,6 +91,7 @@ struct AttentionPatternResult {
 ///     Tensor logits = model(tokens);                // tokens [b, n] int64, logits [b, n, vocabulary]
 struct Reformer : Module {
   using Options = ReformerConfig;
+  using State = ReformerState;
 
   /// Throws ValueError for sizes that do not fit.
   explicit Reformer(const ReformerConfig& config, Here here = Here::current());
@@ -88,6 +107,23 @@ struct Reformer : Module {
               Here here = Here::current()) const;
   /// How many targets the loss counts.
   std::int64_t target_count(const Tensor& labels, Here here = Here::current()) const;
+
+  /// A state for step(), before the first token. Rotations are those of call.attention or drawn in the first step; they
+  /// and the number of buckets, which is that of `length` tokens (0: of all positions), stay for the whole decoding.
+  /// Throws ValueError for a padding mask or buckets in the call, and unless attention is causal.
+  State start(const ReformerCall& call = {}, std::int64_t length = 0, Here here = Here::current()) const;
+  /// The logits [b, vocabulary] of the token after the next n >= 1 tokens [b, n] int64, which the state then has. Each
+  /// layer attends as in the full pass over all tokens so far with the same rotations and numbers of buckets, to what
+  /// the earlier tokens were when they came. The full pass may change these: a later token moves the limits of chunks.
+  /// So the logits are those of the full pass, up to rounding, if no layer but the last is an LSH layer; and with any
+  /// layers if other buckets are masked, no bucket has more tokens than fit the chunks before, so that all of it is
+  /// always seen, and the first step is longer than a chunk. Off the tape. Throws ShapeError if there are more tokens
+  /// than positions, IndexError for a token that is not in the vocabulary, and then the state is as it was.
+  Tensor step(const Tensor& tokens, State& state, Here here = Here::current()) const;
+  /// The longest sequence that it can continue to.
+  std::int64_t most_tokens() const {
+    return config.axial ? config.axial_rows * config.axial_columns : config.positions;
+  }
 
   /// The buckets [b, h, hashes, n] of every layer (undefined for local layers and short sequences) for these tokens,
   /// off the tape; n is the padded length.
@@ -110,7 +146,8 @@ struct Reformer : Module {
 
   struct Embeddings : Module {
     explicit Embeddings(const ReformerConfig& c, Here here = Here::current());
-    Tensor operator()(const Tensor& tokens, Here here = Here::current()) const;
+    /// Of tokens [b, n] at positions first .. first + n - 1.
+    Tensor operator()(const Tensor& tokens, std::int64_t first = 0, Here here = Here::current()) const;
 
     const ReformerConfig config;
     Embedding& words = child<Embedding>("word_embeddings", config.vocabulary, config.d_model);

@@ -110,6 +110,8 @@ void save_checkpoint(const std::string& path, const std::vector<CheckpointPart>&
   std::map<std::string, Tensor> tensors;
   std::set<std::string> names;
   for (const CheckpointPart& part : parts) {
+    if (part.name.empty() || part.name.find('.') != std::string::npos)
+      throw ValueError("checkpoint: \"" + part.name + "\" is no name of a part, which has no dots", here);
     if (!names.insert(part.name).second)
       throw ValueError("checkpoint: two parts are named \"" + part.name + "\"", here);
     for (const auto& [name, value] : part.state()) tensors[part.name + "." + name] = value;

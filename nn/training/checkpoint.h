@@ -55,7 +55,8 @@ struct CheckpointInfo {
 
 /// Writes parts and `info` (whose parts are taken from `parts`) through a temporary file, synced and renamed: the file
 /// is the old one or the new one. Equal states give equal bytes. A checkpoint is a safetensors file with checksums:
-/// tensors "<part>.<name>". Throws FileError, and ValueError for two parts of one name.
+/// tensors "<part>.<name>". Throws FileError, and ValueError for two parts of one name, or a name that is empty or
+/// has a dot in it.
 void save_checkpoint(const std::string& path, const std::vector<CheckpointPart>& parts, const CheckpointInfo& info,
                      Here here = Here::current());
 /// Reads all of the file, its checksums compared. Throws FileError for one that is damaged or no checkpoint.

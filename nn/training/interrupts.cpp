@@ -10,7 +10,8 @@ volatile std::sig_atomic_t caught = 0;
 
 void on_signal(int number) {
   caught = number;
-  std::signal(number, SIG_DFL);
+  // A terminal may well be closed after Ctrl-C, while the checkpoint is written: that is no second wish to end.
+  for (const int each : {SIGINT, SIGTERM, number}) std::signal(each, SIG_DFL);
 }
 
 }  // namespace

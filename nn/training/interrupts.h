@@ -6,7 +6,7 @@
 namespace attune::nn {
 
 /// From now on Ctrl-C (SIGINT), SIGTERM and a terminal that closes (SIGHUP, unless nohup ignores it) only set a flag; a
-/// second one ends the program as usual.
+/// second one ends the program as usual, except that a terminal may still close after the first of the other two.
 void catch_interrupts();
 bool interrupted();
 /// As if none had come: for a program that goes on after one. Signals end the program as usual again.

@@ -99,16 +99,25 @@ void MetricsLog::end_step(std::int64_t step, double seconds) {
     line += "\n";
     try {
       if (grown) write_csv(step - 1, {});
-      std::FILE* file = std::fopen(csv_path_.c_str(), "ab");
-      bool whole = file && std::fwrite(line.data(), 1, line.size(), file) == line.size();
-      whole = file && std::fclose(file) == 0 && whole;
-      if (!whole) complain(csv_path_);
+      append(line);
     } catch (const FileError&) {
       complain(csv_path_);
     }
   }
   if (events_ && !now_.empty() && !events_->add(step, now_)) complain(event_path_);
   now_.clear();
+}
+
+/// A line, or nothing: what half of one leaves would be read with the next.
+void MetricsLog::append(const std::string& line) {
+  std::error_code error;
+  const std::uintmax_t size = std::filesystem::file_size(csv_path_, error);
+  std::FILE* file = std::fopen(csv_path_.c_str(), "ab");
+  bool whole = file && std::fwrite(line.data(), 1, line.size(), file) == line.size();
+  whole = file && std::fclose(file) == 0 && whole;
+  if (whole) return;
+  if (!error) std::filesystem::resize_file(csv_path_, size, error);
+  complain(csv_path_);
 }
 
 void MetricsLog::complain(const std::string& path) {

@@ -49,6 +49,7 @@ class MetricsLog {
 
  private:
   void write_csv(std::int64_t last_step, Here here);
+  void append(const std::string& line);
   void complain(const std::string& path);
 
   std::map<std::string, Series> series_;

@@ -23,6 +23,7 @@ void note_error() {
 
 void prepare_output() {
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file beyond `ulimit -f` is then an error as on a full disk
   for (int number : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
     if (::fcntl(number, F_GETFD) < 0)
       static_cast<void>(::open("/dev/null", O_RDWR));  // the lowest free number is this one

@@ -7,7 +7,8 @@
 namespace attune::nn {
 
 /// At the start of main(): standard streams that are closed are opened on /dev/null, since a file that took their
-/// number would get what is printed; a reader that goes away no longer ends the program.
+/// number would get what is printed; a reader that goes away, or a limit
+/// on the sizes of files, no longer ends the program.
 void prepare_output();
 
 /// On standard output. A full disk or a closed pipe does not end the work; finish_output() tells of it.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -57,7 +58,10 @@ Run::Run(const std::string& directory, const RunOptions& options, Here here)
   require(options.steps >= 1, "steps", options.steps, 1);
   require(options.save_every >= 0, "save_every", options.save_every, 0);
   require(options.keep >= 1, "keep", options.keep, 1);
+  if (options.name.find('/') != std::string::npos)
+    throw ValueError("Run: name \"" + options.name + "\" has a / in it", here);
   check_directory(here);
+  if (options.progress) prepare_output();
   parts_ = {checkpoint_part("random", default_generator()), checkpoint_part("metrics", metrics_)};
   light_ = {true, false};
   catch_interrupts();
@@ -68,7 +72,7 @@ Run::~Run() = default;
 std::string Run::file(const std::string& what) const {
   const std::string& name = options_.name;
   if (what == "csv") return directory_ + "/" + (name.empty() ? "metrics" : name) + ".csv";
-  if (what == "events") return directory_ + "/" + (name.empty() ? "" : name + ".") + "events.out.tfevents.attune";
+  if (what == "events") return directory_ + "/" + (name.empty() ? "" : name + "/") + "events.out.tfevents.attune";
   if (what == "best") return directory_ + "/" + (name.empty() ? "" : name + "-") + "best.safetensors";
   return directory_ + "/" + (name.empty() ? "checkpoint" : name) + what + ".safetensors";
 }
@@ -92,6 +96,27 @@ std::vector<std::pair<std::int64_t, std::string>> Run::earlier() const {
   return found;
 }
 
+/// What can be done about it, if a checkpoint of before is sound.
+std::string Run::before_damaged(const std::string& damaged) const {
+  const auto step_of = [](const std::string& path) -> std::optional<std::int64_t> {
+    try {
+      return checkpoint_info(path).step;
+    } catch (const FileError&) {
+      return std::nullopt;
+    }
+  };
+  const auto all = earlier();
+  for (auto each = all.rbegin(); each != all.rend(); ++each)
+    if (each->second != damaged && step_of(each->second))
+      return fmt::format(
+          "the one before, {}, is of step {}: with the damaged one moved away the run goes on from there", each->second,
+          each->first);
+  if (const std::optional<std::int64_t> step = step_of(best_path()))
+    return fmt::format("the best one, {}, is of step {}: copied over the damaged one it lets the run go on from there",
+                       best_path(), *step);
+  return "";
+}
+
 void Run::check_directory(Here here) {
   if (fs::exists(directory_)) lock_ = shared_lock(directory_, here);
   const auto before = earlier();
@@ -102,11 +127,9 @@ void Run::check_directory(Here here) {
     try {
       info = checkpoint_info(last, here);
     } catch (const FileError& e) {
-      if (before.empty() || !fs::exists(last)) throw;
-      throw FileError(fmt::format("{}; the one before, {}, is of step {}: with the damaged one moved away the run goes "
-                                  "on from there",
-                                  first_line(e.what()), before.back().second, before.back().first),
-                      here);
+      const std::string way_on = fs::exists(last) ? before_damaged(last) : "";
+      if (way_on.empty()) throw;
+      throw FileError(first_line(e.what()) + "; " + way_on, here);
     }
     if (const std::string others = difference(info.settings, options_.settings); !others.empty())
       throw FileError(last + ": was written under other options: " + others, here);
@@ -135,7 +158,9 @@ void Run::keep_aside(Here here) {
   if (files.empty() || (files.size() == 1 && files[0] == file("csv"))) return;
   if (fs::exists(file("events"))) files.push_back(file("events"));
   const auto renamed = [&](const fs::path& from, int i) {
-    if (from == file("events")) return from.parent_path() / fmt::format("events-{}", i) / from.filename();
+    if (from == file("events"))
+      return fs::path(directory_) / fmt::format("{}-{}", options_.name.empty() ? "events" : options_.name, i) /
+             from.filename();
     return from.parent_path() / fmt::format("{}-{}{}", from.stem().string(), i, from.extension().string());
   };
   const auto taken = [&](int i) {
@@ -155,6 +180,8 @@ void Run::keep_aside(Here here) {
 }
 
 void Run::track_part(CheckpointPart part, bool light, Here here) {
+  if (part.name.empty() || part.name.find('.') != std::string::npos)
+    throw ValueError("Run: \"" + part.name + "\" is no name of a part, which has no dots", here);
   if (started_) throw ValueError("Run: \"" + part.name + "\" is tracked after the run has started", here);
   for (const CheckpointPart& other : parts_)
     if (other.name == part.name) throw ValueError("Run: two parts are named \"" + part.name + "\"", here);
@@ -175,6 +202,8 @@ void Run::start(Here here) {
     keep_aside(here);
   else if (options_.progress)
     print_text(fmt::format("Resuming after step {} from {}\n", step_, resume_path_));
+  std::error_code error;  // which open() tells of
+  fs::create_directories(fs::path(file("events")).parent_path(), error);
   metrics_.open(file("csv"), file("events"), options_.resume ? step_ : -1, here);
   started_ = true;
   flush_output();
@@ -206,6 +235,9 @@ bool Run::next(Here here) {
       clock_->peak_bytes = memory_stats().peak_bytes;
     }
     if (saved_ != step_) save(here);
+    if (finished() && !options_.best.empty() && metrics_.series(options_.best).empty())
+      std::fprintf(stderr, "%s: no \"%s\" was logged, so that no checkpoint is the best\n", directory_.c_str(),
+                   options_.best.c_str());
     if (!finished() && !interrupted_) {
       interrupted_ = true;
       if (!options_.hint.empty())

@@ -14,13 +14,14 @@ namespace attune::nn {
 struct RunOptions {
   std::int64_t steps = 0;       ///< of the whole run
   std::int64_t save_every = 0;  ///< steps between checkpoints; 0: one at the end, or when interrupted
-  std::int64_t keep = 1;        ///< the last checkpoints that stay
+  std::int64_t keep = 2;        ///< the last checkpoints that stay: if one is damaged, there is the one before
   std::string best = "";        ///< the metric by which the best checkpoint is kept as well; "": none
   bool larger_is_better = false;
   bool resume = false;  ///< go on from the last checkpoint, which must be there; false refuses an unfinished run
   Settings settings{};  ///< that decide the course of training: a run resumes only under the same
-  /// Of the files NAME.safetensors, NAME.csv, ...; "": checkpoint.safetensors, metrics.csv, best.safetensors and
-  /// events.out.tfevents.attune. Several runs of one process may share a directory under different names.
+  /// Of the files NAME.safetensors, NAME.csv, ..., and of a folder NAME for TensorBoard's events, of which it draws a
+  /// folder as one curve; "": checkpoint.safetensors, metrics.csv, best.safetensors and events.out.tfevents.attune.
+  /// Several runs of one process may share a directory under different names.
   std::string name = "";
   double units_per_step = 1;  ///< what the rate counts, in `unit`s
   std::string unit = "steps";
@@ -60,8 +61,9 @@ class Run {
   Run(const Run&) = delete;
   Run& operator=(const Run&) = delete;
 
-  /// A part of the checkpoints: anything with state_dict() and load_state_dict(), or a Generator. It must outlive the
-  /// run. Throws ValueError after the run has started, or for a name that is taken.
+  /// A part of the checkpoints: anything with state_dict() and load_state_dict(), or a Generator. It must live as long
+  /// as next() is called. Throws ValueError after the run has started, or for a name that is taken ("random" and
+  /// "metrics" are the run's own), empty, or has a dot in it.
   template <class T>
   void track(const std::string& name, T& x, Here here = Here::current()) {
     // What a step may draw and yet not have done (give_up()): generators and positions, not weights.
@@ -117,6 +119,7 @@ class Run {
   void save(Here here);
   void save_best(Here here);
   std::string file(const std::string& what) const;
+  std::string before_damaged(const std::string& damaged) const;
   std::vector<std::pair<std::int64_t, std::string>> earlier() const;
 
   std::string directory_;

@@ -167,3 +167,11 @@ else:
     z = zipfile.ZipFile(archive)
     put("pytorch", "state", z.read(next(n for n in z.namelist() if n.endswith("data.pkl"))))
     print({n: z.getinfo(n).file_size for n in z.namelist()})
+
+# The first byte: which file.
+words = json.dumps({"type": "words", "special": 1, "tokens": ["<unk>", "the", ","]})
+put("tokenizer", "characters", b"\x00" + words.replace("words", "characters").encode() + b"\x00a, \xc3\xa9")
+put("tokenizer", "words", b"\x01" + words.encode() + b"\x00the, \xe4\xb8\xad")
+put("tokenizer", "word_piece", b"\x02[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\n##re\n\x00there [MASK] \xff")
+put("tokenizer", "merges", b"\x03#version: 0.2\nh e\nhe l\n\x00hello")
+put("tokenizer", "text", b"\x04hello  it's \xe4\xb8\xad<|endoftext|>\xed\xa0\x80")

@@ -147,10 +147,68 @@ TEST_CASE("a damaged checkpoint is refused, and the one before is offered and re
   CHECK(what.find("checkpoint.safetensors") != std::string::npos);
   CHECK(what.find("the one before, " + folder.str() + "/checkpoint-step4.safetensors, is of step 4") !=
         std::string::npos);
+  const std::string before = folder.str() + "/checkpoint-step4.safetensors", sound = text_of(before);
+  std::ofstream(before, std::ios::binary) << "torn";
+  CHECK(message_of([&] { Script(folder.str(), o); }).find("the one before") == std::string::npos);
+  std::ofstream(before, std::ios::binary) << sound;
   fs::remove(last);
   Script s(folder.str(), o);
   s.train();
   CHECK(s.run.finished());
+}
+
+TEST_CASE("a best checkpoint is offered where no other is sound") {
+  const Folder folder;
+  nn::RunOptions o = quiet(9);
+  o.keep = 1;
+  o.best = "validation";
+  Script(folder.str(), o).train(7);
+  std::ofstream(folder.path / "checkpoint.safetensors", std::ios::binary) << "torn";
+  o.resume = true;
+  const std::string best = folder.str() + "/best.safetensors";
+  CHECK(message_of([&] { Script(folder.str(), o); }).find("the best one, " + best + ", is of step 6") !=
+        std::string::npos);
+  fs::copy_file(best, folder.path / "checkpoint.safetensors", fs::copy_options::overwrite_existing);
+  Script s(folder.str(), o);
+  s.train();
+  CHECK(s.run.finished());
+  CHECK(s.run.history("loss").size() == 9);
+}
+
+TEST_CASE("runs of several names share a directory, each with its own files") {
+  const Folder folder;
+  for (const char* name : {"a", "b"}) {
+    nn::RunOptions o = quiet(3);
+    o.name = name;
+    Script s(folder.str(), o);
+    s.train();
+    CHECK(s.run.path() == folder.str() + "/" + name + ".safetensors");
+    CHECK(fs::exists(folder.path / name / "events.out.tfevents.attune"));
+    CHECK(fs::exists(folder.path / (std::string(name) + ".csv")));
+  }
+  nn::RunOptions o = quiet(3);
+  o.name = "a";
+  Script(folder.str(), o).train();
+  for (const char* kept : {"a-1.safetensors", "a-1.csv", "a-1/events.out.tfevents.attune", "b.safetensors"})
+    CHECK(fs::exists(folder.path / kept));
+  o.name = "../a";
+  CHECK_THROWS_AS(nn::Run(folder.str(), o), ValueError);
+}
+
+TEST_CASE("names of parts are clear") {
+  const Folder folder;
+  nn::Run run(folder.str(), quiet(3));
+  nn::Linear model(3, 1);
+  for (const char* name : {"", "model.ema", "random", "metrics"}) CHECK_THROWS_AS(run.track(name, model), ValueError);
+  run.track("model", model);
+  CHECK_THROWS_AS(run.track("model", model), ValueError);
+  CHECK(run.next());
+  CHECK_THROWS_AS(run.track("late", model), ValueError);
+  CHECK_THROWS_AS(run.every(0), ValueError);
+  CHECK(run.every(1));
+  CHECK_FALSE(run.every(2));
+  CHECK_THROWS_AS(nn::save_checkpoint(folder.str() + "/c", {nn::checkpoint_part("a.b", model)}, {1, 2, {}, {}}),
+                  ValueError);
 }
 
 TEST_CASE("a part that does not fit leaves all parts as they were") {
