@@ -21,8 +21,8 @@ namespace {
 const Words tasks{"copy", "reverse", "sort"};
 
 struct Options : examples::RunFlags {
-  Options() : RunFlags{.out = "t5_out", .steps = 3000, .save_every = 500} {}
-  std::int64_t pretrain = 500, batch = 32, window = 64, letters = 8, width = 64;
+  Options() : RunFlags{.out = "t5_out", .steps = 2500, .save_every = 500} {}
+  std::int64_t pretrain = 300, batch = 32, window = 64, letters = 8, width = 64;
   double lr = 2e-3;
   std::string data, tokenizer;
 };
@@ -78,7 +78,7 @@ int train(const examples::CommandLine& line, const Options& o) {
   c.tied = false;
   c.dropout = 0;
   nn::T5 model(c);
-  // Positions are told by a bias that has to become large before any place is looked at: it learns faster than the rest.
+  // A bias tells positions, which has to become large before any place is looked at: it learns faster than the rest.
   optim::AdamW optimizer(
       optim::groups_by_name(model.named_parameters(), {{.which = "relative_attention_bias", .lr = 20 * o.lr}}),
       {.lr = o.lr, .beta2 = 0.98, .weight_decay = 0, .schedule = optim::cosine(o.steps + 100, 100, 0.05)});
