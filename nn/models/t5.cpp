@@ -31,7 +31,7 @@ T5Config checked(const detail::Check& check, T5Config c) {
     check.fail("max_distance = " + std::to_string(c.max_distance) + " must be more than half of the " +
                std::to_string(c.buckets) + " buckets");
   check.finite(c.factor, "factor");
-  for (const auto& [id, name] : {std::pair{c.pad_token, "pad_token"}, {c.start_token, "start_token"}})
+  for (const auto& [id, name] : {std::pair{c.padding_token, "padding_token"}, {c.start_token, "start_token"}})
     if (id < 0 || id >= c.vocabulary)
       check.fail(name + (" = " + std::to_string(id)) + " is outside of the vocabulary of " +
                  std::to_string(c.vocabulary));
@@ -173,9 +173,9 @@ Tensor T5::shift_right(const Tensor& labels, Here here) const {
   if (labels.rank() != 2 || labels.size(1) == 0)
     throw ShapeError("T5: labels must be [batch, length >= 1], got " + labels.shape().str(), here);
   const Tensor before = slice(labels, 1, 0, labels.size(1) - 1);
-  return cat(
-      {full({labels.size(0), 1}, config.start_token, DType::int64), where(eq(before, -100), config.pad_token, before)},
-      1);
+  return cat({full({labels.size(0), 1}, config.start_token, DType::int64),
+              where(eq(before, -100), config.padding_token, before)},
+             1);
 }
 
 Tensor T5::loss(const Tensor& logits, const Tensor& labels, Reduction reduction, Here here) const {

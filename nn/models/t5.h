@@ -31,7 +31,7 @@ struct T5Config {
   double eps = 1e-6;
   double factor = 1;  ///< of all initial weights
   bool tied = true;   ///< the head is the token embedding, over sqrt(d_model); false (v1.1): it has a weight of its own
-  std::int64_t pad_token = 0;
+  std::int64_t padding_token = 0;
   std::int64_t end_token = 1;
   std::int64_t start_token = 0;  ///< the first that the decoder sees
 };

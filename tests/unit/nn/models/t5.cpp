@@ -21,7 +21,7 @@ nn::T5Config small() {
           .buckets = 8,
           .max_distance = 9,
           .dropout = 0,
-          .pad_token = 2,
+          .padding_token = 2,
           .end_token = 1,
           .start_token = 3};
 }
