@@ -22,7 +22,8 @@ constexpr double vector_cost = 8;                        // a matrix times a vec
 constexpr Size tiny_work = 128;                          // multiplications up to which a loop beats a call
 constexpr Size slice_k = 2048, slice_outputs = 64 * 64;  // a small output over a long k is computed in slices of k
 constexpr Size least_dot = 32;                           // of a few rows with rows: shorter ones are packed
-constexpr Size few_columns = 8192;                       // a few rows of more are shared by columns, of less by k
+constexpr Size few_columns = 4096;                       // a few rows of more are shared by columns, of less by k
+constexpr Size few_slice = 96;                           // at the least: a slice of k has sums of its own to write
 constexpr Size epilogue_elements = 16384;                // stay in cache between the bias and the activation
 
 Size pieces(Size n, Size of) { return (n + of - 1) / of; }
@@ -112,7 +113,7 @@ Tiling tiling_of(Size m, Size n, double work, Size batch) {
 
 /// Few rows: as many columns as are worth a tile, but rows of B in runs of some length.
 Tiling tiling_of_few(Size m, Size n, Size k, bool trans_b) {
-  const Size columns = std::min(n, std::max(pieces(few_tile, 4 * k) * 4, trans_b ? Size{4} : few_columns / 8));
+  const Size columns = std::min(n, std::max(pieces(few_tile, 4 * k) * 4, trans_b ? Size{4} : few_columns / 4));
   return {m, columns, 1, pieces(n, columns)};
 }
 
@@ -226,7 +227,7 @@ void gemm_batched(const Gemm<T>& g, Size batch, const Size* a_off, const Size* b
     return;
   }
   const bool few = is_few(g);
-  if (const Size slice = pieces(few_tile, 8 * g.n) * 8;
+  if (const Size slice = std::max(few_slice, pieces(few_tile, 8 * g.n) * 8);
       few && !g.trans_b && batch == 1 && g.n < few_columns && slice < g.k)
     return by_slices(product(0), slice);
   const double work = work_of(g.m, g.n, g.k);

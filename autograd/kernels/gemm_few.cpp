@@ -97,16 +97,17 @@ HWY_INLINE void add_rows(const T* HWY_RESTRICT a, Size lda, const T* HWY_RESTRIC
 template <int M, class T>
 void by_rows(const Gemm<T>& g, const T* a, Size lda) {
   constexpr Size width = kept_sums / M / 64 * 64;  // a multiple of any vector
-  alignas(64) T sums[M * width];
+  constexpr Size apart = width + 64 / sizeof(T);   // rows of sums do not share a cache's sets
+  alignas(64) T sums[M * apart];
   for (Size j = 0; j < g.n; j += width) {
     const Size columns = std::min(width, g.n - j);
     const T* b = g.b + j;
     Size p = 0;
     for (; p + together <= g.k; p += together)
-      add_rows<M, together>(a + p, lda, b + p * g.ldb, g.ldb, p == 0, sums, width, columns);
-    for (; p < g.k; ++p) add_rows<M, 1>(a + p, lda, b + p * g.ldb, g.ldb, p == 0, sums, width, columns);
+      add_rows<M, together>(a + p, lda, b + p * g.ldb, g.ldb, p == 0, sums, apart, columns);
+    for (; p < g.k; ++p) add_rows<M, 1>(a + p, lda, b + p * g.ldb, g.ldb, p == 0, sums, apart, columns);
     for (int i = 0; i < M; ++i)
-      for (Size c = 0; c < columns; ++c) put(g, sums[i * width + c], g.c + i * g.ldc + j + c);
+      for (Size c = 0; c < columns; ++c) put(g, sums[i * apart + c], g.c + i * g.ldc + j + c);
   }
 }
 
