@@ -90,8 +90,11 @@ bool without_effect(const std::string& name, const Json& value) {
   return value.is_null() || (at != only.end() && at->second == value);
 }
 
-/// With what generate() takes from the configuration for arguments that are not given.
-Json with_defaults(Json arguments, const Json& config) {
+/// With what generate() takes from the configuration for arguments that are not given, or are null.
+Json with_defaults(const Json& given, const Json& config) {
+  Json arguments = Json::object();
+  for (const auto& [name, v] : given.items())
+    if (!v.is_null() || name.ends_with("_token_id")) arguments[name] = v;
   if (!arguments.contains("max_new_tokens") && !arguments.contains("max_length"))
     arguments["max_length"] = config.value("max_length", 20);
   for (const char* name : {"eos_token_id", "pad_token_id"})
@@ -110,8 +113,6 @@ nn::GenerateOptions options_of(const Json& arguments) {
       o.eos = ids(v);
     else if (name == "pad_token_id")
       o.pad = ids(v);
-    else if (v.is_null())
-      continue;  // as if it were not given
     else if (name == "max_length")
       o.max_length = v;
     else if (name == "max_new_tokens")
