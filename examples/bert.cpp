@@ -2,8 +2,8 @@
 // on the blanks of "anna took the [MASK] because anna wanted to write": one that sees both sides, and its twin, of the
 // same first weights and batches, that sees the left side alone.
 //
-// Expect: on text a loss that falls to that of the words' frequencies, stays there for a while, and falls again when the
-// model begins to look at neighbours. Of the blanks the bidirectional model fills in all, the other one in sixteen.
+// Expect: on text a loss that falls to that of the words' frequencies, stays there for a while, and falls again when
+// the model begins to look at neighbours. Of the blanks the bidirectional model fills in all, the other one in sixteen.
 #include "examples/support/command_line.h"
 #include "examples/support/curves.h"
 #include "examples/support/print.h"

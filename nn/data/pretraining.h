@@ -6,11 +6,12 @@
 
 namespace attune::nn {
 
-/// A text as documents for next_sentence_pairs(): its lines that are not empty as sentences, `lines` of them a document.
-/// Throws ValueError for a number of lines below 1.
+/// A text as documents for next_sentence_pairs(): its lines that are not empty as sentences, `lines` of them a
+/// document. Throws ValueError for a number of lines below 1.
 std::vector<std::vector<Sequence>> documents_of_lines(std::string_view text, const Tokenizer& tokenizer,
                                                       std::int64_t lines = 50, Here here = Here::current());
 
+/// A batch of pairs.
 struct PretrainingBatch {
   Tensor tokens;            ///< [b, n] int64: [CLS] first [SEP] second [SEP], words masked, padding on the right
   Tensor token_types;       ///< [b, n]: 0 up to the first [SEP], then 1
@@ -26,7 +27,7 @@ struct PretrainingBatch {
 ///     const auto documents = nn::documents_of_lines(text, tokenizer);
 ///     auto batches = nn::pretraining_batches(nn::next_sentence_pairs(documents, 125), tokenizer, {.batch = 32});
 ///     const nn::PretrainingBatch b = batches.next();
-///     const nn::BertResult y = model(b.tokens, {.token_types = b.token_types, .key_padding_mask = b.key_padding_mask});
+///     const nn::BertResult y = model(b.tokens, {b.token_types, b.key_padding_mask});
 ///     model.loss(y, {.words = b.words, .next_sentence = b.next_sentence}).backward();
 Batches<PretrainingBatch> pretraining_batches(std::vector<SentencePair> pairs, const Tokenizer& tokenizer,
                                               const BatchOptions& options, MaskingOptions masking = {},
