@@ -19,6 +19,7 @@ struct Padded {
 Padded pad(const std::vector<Sequence>& sequences, std::int64_t pad_token = 0, Side side = Side::right,
            Here here = Here::current());
 
+/// A batch of single sequences.
 struct PaddedBatch {
   Tensor tokens;                   ///< [b, n] int64
   Tensor key_padding_mask;         ///< [b, n] bool: true hides
@@ -30,6 +31,7 @@ struct PaddedBatch {
 Batches<PaddedBatch> padded_batches(std::vector<Sequence> samples, const BatchOptions& options,
                                     std::int64_t pad_token = 0, Side side = Side::right, Here here = Here::current());
 
+/// A batch of pairs of sequences.
 struct PairBatch {
   Tensor source;                   ///< [b, s] int64
   Tensor source_mask;              ///< [b, s] bool: true hides
