@@ -37,6 +37,26 @@ bool draw_curves(const std::string& path, const std::string& title, const Axis& 
                                  title, left.label, left.range, axes, plot));
 }
 
+bool draw_panels(const std::string& path, const std::vector<Panel>& panels) {
+  std::string data, plots;
+  std::size_t n = 0;
+  for (const Panel& panel : panels) {
+    plots += fmt::format("set title '{}'\nset xlabel '{}'\n{}\n", panel.title, panel.x_label,
+                         panel.doubling ? "set logscale x 2\nset key top left" : "unset logscale x\nset key top right");
+    for (std::size_t i = 0; i < panel.curves.size(); ++i, ++n) {
+      const Curve& curve = panel.curves[i];
+      data += data_block(fmt::format("curve{}", n), averaged(curve.values, points));
+      plots += fmt::format("{} $curve{} using 1:({}*$2) with {} lw 2 lc rgb '{}' title '{}'", i == 0 ? "plot" : ",", n,
+                           curve.scale, panel.doubling ? "linespoints pt 7" : "lines", colours[i % std::size(colours)],
+                           curve.name);
+    }
+    plots += "\n";
+  }
+  return draw(path, 520 * static_cast<int>(panels.size()), 440,
+              data + fmt::format("set multiplot layout 1,{}\nset grid\nset yrange [0:*]\n{}unset multiplot",
+                                 panels.size(), plots));
+}
+
 bool draw_images(const std::string& path, const std::string& x_label, const std::string& y_label,
                  const std::vector<Image>& images) {
   std::string data, plots;

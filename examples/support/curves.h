@@ -25,6 +25,15 @@ struct Axis {
 /// Curves against the step by the left axis and, if it has any, by the right one. Returns as draw() does.
 bool draw_curves(const std::string& path, const std::string& title, const Axis& left, const Axis& right = {});
 
+/// Curves of one kind, beside others of another.
+struct Panel {
+  std::string title, x_label;
+  std::vector<Curve> curves;
+  bool doubling = false;  ///< a logarithmic x axis, and a mark at each value
+};
+
+bool draw_panels(const std::string& path, const std::vector<Panel>& panels);
+
 /// A matrix as an image, rows from the top; what is below the range is not drawn.
 struct Image {
   std::string title;
