@@ -11,6 +11,7 @@
 #include "nn/layers/embedding.h"
 #include "nn/layers/linear.h"
 #include "nn/layers/norm.h"
+#include "nn/layers/positional.h"
 #include "nn/models/blocks.h"
 
 namespace attune::nn {
@@ -122,8 +123,9 @@ struct T5 : Module {
   // ---- the parts, under their published names
 
   struct Attention : Module {
-    /// With a table of position biases, which the stack's first block has for all, or without.
-    Attention(const T5Config& c, bool positions, Here here = Here::current());
+    /// With a table of position biases, which the stack's first block has for all, of keys on both sides or before
+    /// their query; or without.
+    Attention(const T5Config& c, bool positions, bool both, Here here = Here::current());
     /// x [b, t, d_model] attends to memory [b, s, d_model], which is x itself in self-attention.
     Tensor operator()(const Tensor& x, const Tensor& memory, AttentionOptions options,
                       Here here = Here::current()) const;
@@ -133,7 +135,7 @@ struct T5 : Module {
 
     const T5Config config;
     Linear &q, &k, &v, &o;
-    Embedding* relative_attention_bias = nullptr;  ///< [buckets, heads]
+    RelativePositionBias* relative_attention_bias = nullptr;
   };
 
   struct FeedForward : Module {
