@@ -1,41 +1,13 @@
 // The comparison's workloads as a user of Attune writes them. bench/torch/torch_compare.cpp is the other side;
 // bench/compare.py runs both.
 
-#include "autograd/autograd.h"
-#include "bench/driver.h"
-#include "bench/workloads.h"
-#include "nn/nn.h"
+#include "bench/attune_common.h"
 #include "optim/optim.h"
 
 using namespace attune;
+using namespace bench::attune_side;
 
 namespace {
-
-Tensor given(const std::string& name, const Shape& shape, double scale = 1) {
-  Tensor x = empty(shape);
-  std::ranges::copy(bench::numbers(name, x.numel(), scale), x.mutable_data<float>());
-  return x;
-}
-
-Tensor given_classes(const std::string& name, const Shape& shape, std::int64_t n) {
-  return index_tensor(bench::classes(name, numel(shape), n), shape);
-}
-
-void start(const nn::Module& module) {
-  const NoGrad off;
-  for (auto& [name, p] : module.named_parameters()) {
-    Tensor value = p;
-    std::ranges::copy(bench::start_of(bench::plain_name(name), p.numel(), p.rank(), p.size(-1)),
-                      value.mutable_data<float>());
-  }
-}
-
-/// Adds the gradients of a module's parameters, which are cleared.
-void take_gradients(nn::Module& module, bench::Results& results) {
-  for (auto& [name, p] : module.named_parameters())
-    results.emplace_back(bench::plain_name(name), p.grad().to_vector<float>());
-  module.zero_grad();
-}
 
 // ---- a GPT's training step
 
@@ -252,5 +224,6 @@ int main(int argc, char** argv) {
   all.back().items = bench::scalar_chain;
   for (const std::int64_t n : bench::exact_lengths) all.push_back(exact_attention(n));
   for (const std::int64_t n : bench::lsh_lengths) all.push_back(lsh_attention(n));
+  for (bench::Workload& w : model_workloads()) all.push_back(std::move(w));
   return bench::run(argc, argv, "Attune " ATTUNE_VERSION, all, first_gradient);
 }

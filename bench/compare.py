@@ -54,6 +54,11 @@ def rows():
     return [
         Row("gpt_step", "GPT step: 4 layers, d 256, T 256, batch 8", "ms", {"ratio": 1.5, "roofline": 1 / 1.15}),
         Row("small_gpt_step", "GPT step: 4 layers, d 64, T 64, batch 4", "ms", {"ratio": 4}),
+        Row("bert_step", "BERT step: 4 layers, d 256, T 128, batch 8", "ms", {}),
+        Row("t5_step", "T5 step: 4 + 4 layers, d 256, T 128 + 128, batch 8", "ms", {}),
+        Row("generation", "GPT-2 124M, a token at batch 1, cached", "ms/token", {"ratio": 1.5, "roofline": 0.7}),
+        Row("prompt", "GPT-2 124M, a prompt of 512 tokens", "ms", {}),
+        Row("prompt_pass", "the prompt's pass over a forward pass", "", {"value": 1.1}, special=special.prompt_pass),
         *exact,
         *lsh,
         Row("lstm", "LSTM, T 64, batch 32, d 256", "ms", {"ratio": 2.5}),
@@ -73,7 +78,7 @@ def rows():
     ]
 
 
-UNITS = {"ms": 1e3, "us/token": 1e6, "us/op": 1e6}
+UNITS = {"ms": 1e3, "ms/token": 1e3, "us/token": 1e6, "us/op": 1e6}
 
 
 def time_row(row, programs, options):

@@ -1,5 +1,6 @@
 // What the machine allows: for each workload of the comparison the time of its matrix products alone, through
-// OpenBLAS's own threads, or of copying as many bytes as the workload must read and write, on all threads.
+// OpenBLAS's own threads, or of copying as many bytes as the workload must read and write, or of reading those it must
+// read, on all threads.
 //
 // Products of many small matrices run in parallel over the matrices. A copy of n bytes counts 2 n: those it reads and
 // those it writes. NAME walks through more memory than caches hold; NAME/cached through as much as the workload does,
@@ -10,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstring>
 #include <memory>
 
@@ -52,6 +54,30 @@ Products gpt_products(const bench::GptSize& s) {
   add_linear(all, s.tokens(), s.d, s.d, s.layers);
   add_linear(all, s.tokens(), s.d, s.d_ff(), s.layers);
   add_linear(all, s.tokens(), s.d_ff(), s.d, s.layers);
+  add_linear(all, s.tokens(), s.d, s.vocabulary);
+  return all;
+}
+
+/// The head of words is over all tokens; the pooler and the next sentence's are small.
+Products bert_products() {
+  constexpr auto s = bench::text;
+  Products all;
+  add_linear(all, s.tokens(), s.d, s.d, 4 * s.layers + 1);
+  add_attention(all, s.batch * s.heads, s.length, s.length, s.head_dim(), false, s.layers);
+  add_linear(all, s.tokens(), s.d, s.d_ff, s.layers);
+  add_linear(all, s.tokens(), s.d_ff, s.d, s.layers);
+  add_linear(all, s.tokens(), s.d, s.vocabulary);
+  return all;
+}
+
+/// A layer of the encoder has one attention, of the decoder two.
+Products t5_products() {
+  constexpr auto s = bench::text;
+  Products all;
+  add_linear(all, s.tokens(), s.d, s.d, 3 * 4 * s.layers);
+  add_attention(all, s.batch * s.heads, s.length, s.length, s.head_dim(), false, 3 * s.layers);
+  add_linear(all, s.tokens(), s.d, s.d_ff, 2 * s.layers);
+  add_linear(all, s.tokens(), s.d_ff, s.d, 2 * s.layers);
   add_linear(all, s.tokens(), s.d, s.vocabulary);
   return all;
 }
@@ -158,6 +184,30 @@ bench::Workload copies(const std::string& name, std::int64_t traffic, std::int64
           }};
 }
 
+/// Reads as much memory as the weights of a generating model, once and in order.
+bench::Workload reads(const std::string& name, std::int64_t elements, bool pieces) {
+  return {name + (pieces ? ":pieces" : ""), [elements, pieces] {
+            const std::int64_t words = elements * std::int64_t{sizeof(float)} / std::int64_t{sizeof(std::uint64_t)};
+            auto from = std::make_shared<std::vector<std::uint64_t>>(static_cast<std::size_t>(words), 1);
+            auto total = std::make_shared<std::atomic<std::uint64_t>>(0);  // so that it is not left out
+            const auto step = [words, pieces, from, total] {
+              const std::int64_t piece = pieces ? 32768 : (words + 1) / 2;
+#pragma omp parallel for schedule(static)
+              for (std::int64_t at = 0; at < words; at += piece) {
+                const std::uint64_t* p = from->data() + at;
+                const std::int64_t n = std::min(piece, words - at);
+                std::uint64_t sums[32] = {};
+                std::int64_t i = 0;
+                for (; i + 32 <= n; i += 32)
+                  for (std::int64_t l = 0; l < 32; ++l) sums[l] += p[i + l];
+                for (; i < n; ++i) sums[0] += p[i];
+                for (const std::uint64_t x : sums) *total += x;
+              }
+            };
+            return bench::Job{.step = step, .results = {}, .touch = {}};
+          }};
+}
+
 /// The least that an operation over `rows` reads and writes, and the memory it does so in, in matrices of that size.
 /// Forward it reads x and writes y; backward it reads dy and what it needs of x or y, and writes dx. What [rows] or
 /// [columns] hold is left out.
@@ -177,10 +227,9 @@ constexpr std::array row_operations{
 
 int main(int argc, char** argv) {
   std::vector<bench::Workload> all{
-      products("gpt_step", gpt_products(bench::gpt)),
-      products("small_gpt_step", gpt_products(bench::small_gpt)),
-      products("lstm", recurrent_products(4)),
-      products("gru", recurrent_products(3)),
+      products("gpt_step", gpt_products(bench::gpt)), products("small_gpt_step", gpt_products(bench::small_gpt)),
+      products("bert_step", bert_products()),         products("t5_step", t5_products()),
+      products("lstm", recurrent_products(4)),        products("gru", recurrent_products(3)),
   };
   for (const std::int64_t n : bench::exact_lengths)
     all.push_back(products("exact_attention/" + std::to_string(n), exact_attention_products(n), n));
@@ -194,6 +243,7 @@ int main(int argc, char** argv) {
       all.push_back(copies(o.name, o.traffic * matrix, beyond_caches, pieces));
       all.push_back(copies(o.name + std::string("/cached"), o.traffic * matrix, o.footprint * matrix, pieces));
     }
+    all.push_back(reads("generation", bench::generation.weights(), pieces));
     all.push_back(copies("adamw", 7 * moments, beyond_caches, pieces));  // p, g, m, v -> p, m, v
   }
   return bench::run(argc, argv, "the machine's limits", all, [] { return 0.0; });

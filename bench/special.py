@@ -25,6 +25,14 @@ def gpt_memory(programs, options):
     return found | ratio_of(found)
 
 
+def prompt_pass(programs, options):
+    """The time of a prompt's pass into the cache over that of the model's forward pass, which has no cache."""
+    pairs = [("Attune", "prompt"), ("Attune", "forward")]
+    programs.time_rounds(pairs, options.rounds, options.seconds)
+    into_cache, forward = (programs.seconds(*pair)[0] for pair in pairs)
+    return {"Attune": into_cache / forward}
+
+
 def exact_memory(programs, options):
     """The power of n with which the memory of an exact attention layer's step grows."""
 

@@ -19,6 +19,29 @@ struct GptSize {
 inline constexpr GptSize gpt{.layers = 4, .d = 256, .heads = 4, .length = 256, .batch = 8, .vocabulary = 256};
 inline constexpr GptSize small_gpt{.layers = 4, .d = 64, .heads = 4, .length = 64, .batch = 4, .vocabulary = 256};
 
+/// BERT's pretraining (masked words and next sentence) and T5 v1.0, encoder and decoder; no dropout.
+struct TextSize {
+  std::int64_t layers = 4, d = 256, heads = 4, d_ff = 1024, length = 128, batch = 8, vocabulary = 4096;
+  std::int64_t tokens() const { return batch * length; }
+  std::int64_t head_dim() const { return d / heads; }
+};
+inline constexpr TextSize text{};
+
+/// The smallest published GPT-2, 124 million parameters, which goes on from a prompt a token at a time.
+struct GenerationSize {
+  std::int64_t layers = 12, d = 768, heads = 12, d_ff = 3072, positions = 1024, vocabulary = 50257;
+  std::int64_t prompt = 64;        // tokens before the first that is timed
+  std::int64_t steps = 16;         // tokens that are timed together
+  std::int64_t long_prompt = 512;  // whose pass is timed
+  std::int64_t head_dim() const { return d / heads; }
+  /// Elements that a token's step must read: all weights but the positions'.
+  std::int64_t weights() const {
+    const std::int64_t block = d * (4 * d + 2 * d_ff) + 4 * d + d_ff + d + 4 * d;
+    return layers * block + 2 * d + vocabulary * d;
+  }
+};
+inline constexpr GenerationSize generation{};
+
 /// Self-attention layers with their projections, on one sequence.
 struct AttentionSize {
   std::int64_t d = 256, heads = 4, hashes = 4, chunk = 64;
@@ -81,6 +104,14 @@ inline std::vector<std::int64_t> classes(const std::string& name, std::int64_t c
   return v;
 }
 
+/// Every seventh of the classes of a series is a target, the others are -100.
+inline std::vector<std::int64_t> masked_classes(const std::string& name, std::int64_t count, std::int64_t n) {
+  std::vector<std::int64_t> v = classes(name, count, n);
+  for (std::size_t i = 0; i < v.size(); ++i)
+    if (i % 7 != 0) v[i] = -100;
+  return v;
+}
+
 /// A parameter's name without its module's spelling: "in_proj.weight" and "in_proj_weight" are one.
 inline std::string plain_name(std::string name) {
   for (char& c : name)
@@ -92,7 +123,9 @@ inline std::string plain_name(std::string name) {
 inline std::vector<float> start_of(const std::string& name, std::int64_t count, int rank, std::int64_t last_size) {
   if (rank > 1) return numbers(name, count, 1 / std::sqrt(static_cast<double>(last_size)));
   std::vector<float> v = numbers(name, count, 0.1);
-  if (name.find("norm") != std::string::npos && name.ends_with("weight"))
+  const bool norm = name.find("norm") != std::string::npos || name.find("Norm") != std::string::npos ||
+                    name.find("_ln_") != std::string::npos;
+  if (norm && name.ends_with("weight"))
     for (float& x : v) x += 1;
   return v;
 }

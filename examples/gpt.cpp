@@ -20,10 +20,8 @@ struct Options : examples::LanguageFlags {
   bool in_context = false;
 };
 
-nn::Gpt2Config config_of(const Options& o, std::int64_t vocabulary) {
-  nn::Gpt2Config c{.vocabulary = vocabulary, .positions = o.context, .d_model = o.width};
-  c.heads = o.heads;
-  c.layers = o.layers;
+nn::Gpt2Config config_of(const Options& o, std::int64_t n) {
+  nn::Gpt2Config c{.vocabulary = n, .positions = o.context, .d_model = o.width, .heads = o.heads, .layers = o.layers};
   c.dropout = c.embedding_dropout = c.attention_dropout = o.dropout;
   c.band = o.banded;
   return c;
@@ -40,7 +38,7 @@ int sample(const Options& o) {
   return 0;
 }
 
-/// The loop of both tasks: batch() gives inputs and targets. False if it was interrupted.
+/// The loop of both tasks: batch() gives inputs and targets. False if interrupted.
 template <class Data, class Batch, class Validate>
 bool train(nn::Gpt2& model, nn::Run& run, const Options& o, Data& data, Batch batch, Validate validate) {
   const auto matrix = [](const std::string&, const Tensor& p) { return p.rank() > 1; };
@@ -79,7 +77,7 @@ int train_on_text(const examples::CommandLine& line, const Options& o) {
   const auto next = [&] { return batches.next(); };
   if (!train(*model, *run, o, batches, next, validate)) return run->exit_code();
   model->save_published(o.out + "/model.safetensors");
-  print("Validation loss {:.4f} after {} steps, {:.0f} s\n", validate(), run->step(), run->seconds());
+  print("Validation loss {:.4f}, {:.0f} s\n", run->history("validation").back().second, run->seconds());
   const examples::Axis axis{.label = "loss",
                             .curves = {{"training", run->history("loss")}, {"validation", run->history("validation")}}};
   if (examples::draw_curves(o.out + "/loss.png", "GPT: nats a token", axis)) print("Losses: {}/loss.png\n", o.out);
@@ -122,8 +120,7 @@ int train_in_context(const examples::CommandLine& line, const Options& o) {
   }
   const std::string plot =
       "set title 'Learning from examples in the context'\nset xlabel 'pairs before'\nset ylabel 'accuracy (%)'\n"
-      "set grid\nset yrange [0:102]\nset key bottom right\nplot $a with linespoints lw 2 pt 7 title 'the model', "
-      "$a using 1:3 with lines lw 2 dt 2 title 'what can be known'";
+      "set grid\nset key bottom\nplot [] [0:102] $a w linesp title 'model', $a using 1:3 w lines title 'possible'";
   if (examples::draw(o.out + "/shots.png", 900, 480, examples::data_block("a", rows) + plot))
     print("Accuracy: {}/shots.png\n", o.out);
   return 0;
@@ -135,7 +132,6 @@ int main(int argc, char** argv) {
   examples::CommandLine line("gpt", "Trains a GPT on text, and writes some.");
   Options o;
   o.out = "gpt_out";
-  o.steps = 2000;
   examples::add_language(line, o);
   line.add("--banded", o.banded, 0, 1 << 20, "GPT-3's form: every second layer sees so many tokens; 0: all are dense");
   line.flag("--in-context", o.in_context, "instead of text, values of keys that only the examples before tell");
@@ -145,6 +141,10 @@ int main(int argc, char** argv) {
   return line.run(argc, argv, [&] {
     manual_seed(static_cast<std::uint64_t>(o.seed));
     if (line.given("--sample")) return sample(o);
-    return o.in_context ? train_in_context(line, o) : train_on_text(line, o);
+    if (!o.in_context) return train_on_text(line, o);
+    examples::unless_given(line, {{"--layers", o.layers, 2}, {"--heads", o.heads, 1}, {"--width", o.width, 64}});
+    examples::unless_given(line, {{"--context", o.context, 32}, {"--batch", o.batch, 64}});
+    if (!line.given("--lr")) o.lr = 1e-3;
+    return train_in_context(line, o);
   });
 }

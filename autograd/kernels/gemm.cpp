@@ -1,15 +1,13 @@
 #include "autograd/kernels/gemm.h"
 
-#include <cblas.h>
-
 #include <algorithm>
 #include <climits>
 #include <numeric>
-#include <string>
 
 #include "autograd/kernels/elementwise.h"
+#include "autograd/kernels/gemm_blas.h"
+#include "autograd/kernels/gemm_few.h"
 #include "autograd/kernels/gemm_packed.h"
-#include "autograd/kernels/one_blas_thread.h"
 #include "autograd/runtime/parallel.h"
 #include "autograd/runtime/watch.h"
 
@@ -23,67 +21,12 @@ constexpr double shared_work = 1 << 19;                  // multiplications that
 constexpr double vector_cost = 8;                        // a matrix times a vector waits for memory: each costs as many
 constexpr Size tiny_work = 128;                          // multiplications up to which a loop beats a call
 constexpr Size slice_k = 2048, slice_outputs = 64 * 64;  // a small output over a long k is computed in slices of k
+constexpr Size least_dot = 32;                           // of a few rows with rows: shorter ones are packed
+constexpr Size few_columns = 4096;                       // a few rows of more are shared by columns, of less by k
+constexpr Size few_slice = 96;                           // at the least: a slice of k has sums of its own to write
 constexpr Size epilogue_elements = 16384;                // stay in cache between the bias and the activation
 
 Size pieces(Size n, Size of) { return (n + of - 1) / of; }
-int narrow(Size n) { return static_cast<int>(n); }
-
-template <class T>
-void copy_rows(const T* from, Size from_stride, T* to, Size to_stride, Size rows, Size columns) {
-  for (Size i = 0; i < rows; ++i) std::copy_n(from + i * from_stride, columns, to + i * to_stride);
-}
-
-/// A matrix as BLAS takes it: itself, or a dense copy if BLAS's int cannot hold the row stride or BLAS refuses it
-/// (less than the width: 0 for a repeated row).
-template <class T>
-class Operand {
- public:
-  Operand(const T* x, Size rows, Size columns, Size row_stride)
-      : taken_(rows == 1 || (row_stride >= columns && row_stride <= INT_MAX)), copy_(taken_ ? 0 : rows * columns) {
-    data = taken_ ? x : copy_.data();
-    stride = narrow(taken_ && rows > 1 ? row_stride : columns);
-    if (!taken_) copy_rows(x, row_stride, copy_.data(), columns, rows, columns);
-  }
-  const T* data;
-  int stride;
-
- private:
-  bool taken_;
-  Buffer<T> copy_;
-};
-
-CBLAS_TRANSPOSE transposed(bool yes) { return yes ? CblasTrans : CblasNoTrans; }
-
-void call_gemm(const Gemm<float>& g, const Operand<float>& a, const Operand<float>& b, float beta, float* c, int ldc) {
-  cblas_sgemm(CblasRowMajor, transposed(g.trans_a), transposed(g.trans_b), narrow(g.m), narrow(g.n), narrow(g.k),
-              g.alpha, a.data, a.stride, b.data, b.stride, beta, c, ldc);
-}
-void call_gemm(const Gemm<double>& g, const Operand<double>& a, const Operand<double>& b, double beta, double* c,
-               int ldc) {
-  cblas_dgemm(CblasRowMajor, transposed(g.trans_a), transposed(g.trans_b), narrow(g.m), narrow(g.n), narrow(g.k),
-              g.alpha, a.data, a.stride, b.data, b.stride, beta, c, ldc);
-}
-
-void call_gemv(bool trans, Size rows, Size columns, float alpha, const Operand<float>& a, const float* x, float* y) {
-  cblas_sgemv(CblasRowMajor, transposed(trans), narrow(rows), narrow(columns), alpha, a.data, a.stride, x, 1, 1.0F, y,
-              1);
-}
-void call_gemv(bool trans, Size rows, Size columns, double alpha, const Operand<double>& a, const double* x,
-               double* y) {
-  cblas_dgemv(CblasRowMajor, transposed(trans), narrow(rows), narrow(columns), alpha, a.data, a.stride, x, 1, 1.0, y,
-              1);
-}
-
-/// C = beta C; beta = 0 does not read C.
-template <class T>
-void scale(const Gemm<T>& g) {
-  if (g.beta == T{1}) return;
-  for (Size i = 0; i < g.m; ++i)
-    for (Size j = 0; j < g.n; ++j) {
-      T& c = g.c[i * g.ldc + j];
-      c = g.beta == T{0} ? T{0} : g.beta * c;
-    }
-}
 
 template <class T>
 void by_loops(const Gemm<T>& g) {
@@ -93,50 +36,6 @@ void by_loops(const Gemm<T>& g) {
       const T a = g.alpha * (g.trans_a ? g.a[p * g.lda + i] : g.a[i * g.lda + p]);
       for (Size j = 0; j < g.n; ++j) g.c[i * g.ldc + j] += a * (g.trans_b ? g.b[j * g.ldb + p] : g.b[p * g.ldb + j]);
     }
-}
-
-template <class T>
-Operand<T> left(const Gemm<T>& g) {
-  return {g.a, g.trans_a ? g.k : g.m, g.trans_a ? g.m : g.k, g.lda};
-}
-template <class T>
-Operand<T> right(const Gemm<T>& g) {
-  return {g.b, g.trans_b ? g.n : g.k, g.trans_b ? g.k : g.n, g.ldb};
-}
-
-/// m = 1 or n = 1, where gemm is several times slower than gemv. Dense copies of the vectors cost nothing beside the
-/// matrix, and keep BLAS's increments and its beta out of it.
-template <class T>
-void by_gemv(const Gemm<T>& g) {
-  const bool row = g.m == 1;  // c = a B, else c = A b
-  const Size outputs = row ? g.n : g.m;
-  const Buffer<T> x(g.k), y(outputs);
-  const Size x_stride = row ? (g.trans_a ? g.lda : 1) : (g.trans_b ? 1 : g.ldb);
-  copy_rows(row ? g.a : g.b, x_stride, x.data(), 1, g.k, 1);
-  std::fill_n(y.data(), outputs, T{0});
-  {
-    const OneBlasThread one;
-    if (row)
-      call_gemv(!g.trans_b, g.trans_b ? g.n : g.k, g.trans_b ? g.k : g.n, g.alpha, right(g), x.data(), y.data());
-    else
-      call_gemv(g.trans_a, g.trans_a ? g.k : g.m, g.trans_a ? g.m : g.k, g.alpha, left(g), x.data(), y.data());
-  }
-  scale(g);
-  const Size c_stride = row ? 1 : g.ldc;
-  for (Size i = 0; i < outputs; ++i) g.c[i * c_stride] += y.data()[i];
-}
-
-/// Sizes fit in int.
-template <class T>
-void by_blas(const Gemm<T>& g) {
-  if (g.m == 1 || g.n == 1) return by_gemv(g);
-  const Operand<T> a = left(g), b = right(g);
-  const OneBlasThread one;
-  if (g.ldc <= INT_MAX) return call_gemm(g, a, b, g.beta, g.c, narrow(g.ldc));
-  const Buffer<T> c(g.m * g.n);
-  copy_rows(g.c, g.ldc, c.data(), g.n, g.m, g.n);
-  call_gemm(g, a, b, g.beta, c.data(), narrow(g.n));
-  copy_rows(c.data(), g.n, g.c, g.ldc, g.m, g.n);
 }
 
 /// The part of op(A) from row i and column p on, and of op(B) from row p and column j on.
@@ -212,30 +111,41 @@ Tiling tiling_of(Size m, Size n, double work, Size batch) {
   return t;
 }
 
+/// Few rows: as many columns as are worth a tile, but rows of B in runs of some length.
+Tiling tiling_of_few(Size m, Size n, Size k, bool trans_b) {
+  const Size columns = std::min(n, std::max(pieces(few_tile, 4 * k) * 4, trans_b ? Size{4} : few_columns / 4));
+  return {m, columns, 1, pieces(n, columns)};
+}
+
 double work_of(Size m, Size n, Size k) {
   const double each = m == 1 || n == 1 ? vector_cost : 1;
   return each * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(std::max<Size>(k, 1));
 }
 
-/// A small output over a long k: slices of k side by side, added in order.
+/// Slices of k side by side, added in order.
 template <class T>
-void by_slices(const Gemm<T>& g) {
-  const Size slices = pieces(g.k, slice_k);
+void by_slices(const Gemm<T>& g, Size slice) {
+  const Size slices = pieces(g.k, slice);
   const Buffer<T> partial(slices * g.m * g.n);
   parallel_for(slices, 1, [&](Size begin, Size end) {
     for (Size s = begin; s < end; ++s) {
-      Gemm<T> t = part(g, 0, g.m, 0, g.n, s * slice_k, std::min(slice_k, g.k - s * slice_k));
+      Gemm<T> t = part(g, 0, g.m, 0, g.n, s * slice, std::min(slice, g.k - s * slice));
       t.beta = 0;
       t.c = partial.data() + s * g.m * g.n;
       t.ldc = g.n;
       gemm_single(t);
     }
   });
-  scale(g);
-  for (Size s = 0; s < slices; ++s)
-    for (Size i = 0; i < g.m; ++i)
-      for (Size j = 0; j < g.n; ++j) g.c[i * g.ldc + j] += partial.data()[(s * g.m + i) * g.n + j];
-  epilogue(g);
+  parallel_for(g.n, std::max<Size>(1, few_tile / 4 / (slices * g.m)), [&](Size begin, Size end) {
+    const Gemm<T> columns = part(g, 0, g.m, begin, end - begin, 0, g.k);
+    scale(columns);
+    for (Size s = 0; s < slices; ++s)
+      for (Size i = 0; i < g.m; ++i) {
+        const T* from = partial.data() + (s * g.m + i) * g.n + begin;
+        for (Size j = 0; j < columns.n; ++j) columns.c[i * g.ldc + j] += from[j];
+      }
+    epilogue(columns);
+  });
 }
 
 bool is_tiny(Size m, Size n, Size k) {
@@ -243,8 +153,14 @@ bool is_tiny(Size m, Size n, Size k) {
 }
 
 template <class T>
+bool is_few(const Gemm<T>& g) {
+  return g.m <= few_rows && g.n > 1 && g.k >= (g.trans_b ? least_dot : 1) && g.alpha != T{0} &&
+         !is_tiny(g.m, g.n, g.k) && has_few_rows_gemm();
+}
+
+template <class T>
 bool is_packed(const Gemm<T>& g) {
-  return g.m > 1 && g.n > 1 && g.k > 0 && g.alpha != T{0} && !is_tiny(g.m, g.n, g.k) && has_packed_gemm();
+  return !is_few(g) && g.m > 1 && g.n > 1 && g.k > 0 && g.alpha != T{0} && !is_tiny(g.m, g.n, g.k) && has_packed_gemm();
 }
 
 template <class T>
@@ -271,19 +187,20 @@ void gemm_single(const Gemm<T>& g) {
   if (g.k == 0 || g.alpha == T{0}) return scale(g);
   watch::multiplied(g.m, g.n, g.k);
   if (is_tiny(g.m, g.n, g.k)) return by_loops(g);
+  if (is_few(g)) return few_rows_gemm(g);
   if (is_packed(g)) {
     Gemm<T> plain = g;
     plain.bias = nullptr;
     return packed_gemm(plain);
   }
-  if (std::max({g.m, g.n, g.k}) <= INT_MAX) return by_blas(g);
+  if (std::max({g.m, g.n, g.k}) <= INT_MAX) return blas_gemm(g);
   constexpr Size most = Size{1} << 30;
   for (Size i = 0; i < g.m; i += most)
     for (Size j = 0; j < g.n; j += most)
       for (Size p = 0; p < g.k; p += most) {
         Gemm<T> t = part(g, i, std::min(most, g.m - i), j, std::min(most, g.n - j), p, std::min(most, g.k - p));
         if (p != 0) t.beta = 1;
-        by_blas(t);
+        blas_gemm(t);
       }
 }
 
@@ -306,13 +223,17 @@ void gemm_batched(const Gemm<T>& g, Size batch, const Size* a_off, const Size* b
   };
   if (batch < least_tiles && g.m <= slice_outputs && g.n <= slice_outputs && g.m * g.n <= slice_outputs &&
       g.k >= 2 * slice_k) {
-    for (Size i = 0; i < batch; ++i) by_slices(product(i));
+    for (Size i = 0; i < batch; ++i) by_slices(product(i), slice_k);
     return;
   }
+  const bool few = is_few(g);
+  if (const Size slice = std::max(few_slice, pieces(few_tile, 8 * g.n) * 8);
+      few && !g.trans_b && batch == 1 && g.n < few_columns && slice < g.k)
+    return by_slices(product(0), slice);
   const double work = work_of(g.m, g.n, g.k);
-  const Tiling t = tiling_of(g.m, g.n, work, batch);
-  const auto tile_work = work / static_cast<double>(t.count());
-  const Size grain = std::max<Size>(1, static_cast<Size>(shared_work / 4 / tile_work));
+  const Tiling t = few ? tiling_of_few(g.m, g.n, g.k, g.trans_b) : tiling_of(g.m, g.n, work, batch);
+  const auto tile_work = few ? static_cast<double>(t.columns * g.k) : work / static_cast<double>(t.count());
+  const Size grain = std::max<Size>(1, static_cast<Size>((few ? few_tile : shared_work / 4) / tile_work));
   parallel_for(batch * t.count(), grain, [&](Size begin, Size end) {
     for (Size at = begin; at < end; ++at) {
       const Size tile = at % t.count(), i = tile / t.across * t.rows, j = tile % t.across * t.columns;
@@ -359,16 +280,6 @@ void PackedRight<T>::multiply(Gemm<T> g) const {
                               {panels_.data(), columns_, j});
     }
   });
-}
-
-const char* blas_description() {
-  static const std::string text = [] {
-    const std::string config = openblas_get_config();  // "OpenBLAS 0.3.21 NO_LAPACKE DYNAMIC_ARCH ..."
-    const std::size_t name = config.find(' ');
-    return config.substr(0, config.find(' ', name == std::string::npos ? name : name + 1)) + ' ' +
-           openblas_get_corename();
-  }();
-  return text.c_str();
 }
 
 template void gemm<float>(const Gemm<float>&);

@@ -1,52 +1,12 @@
 // The comparison's workloads as a user of PyTorch's C++ library writes them; attune_compare.cpp is the other side. A
 // workload that can be written in two ways is there twice, as NAME and NAME:HOW, and the quicker one counts.
 
-#include <torch/torch.h>
-
-#include "bench/driver.h"
-#include "bench/workloads.h"
+#include "bench/torch/torch_common.h"
 
 namespace F = torch::nn::functional;
-using torch::Tensor;
+using namespace bench::torch_side;
 
 namespace {
-
-Tensor given(const std::string& name, torch::IntArrayRef shape, double scale = 1) {
-  Tensor x = torch::empty(shape);
-  const auto values = bench::numbers(name, x.numel(), scale);
-  std::copy(values.begin(), values.end(), x.data_ptr<float>());
-  return x;
-}
-
-Tensor given_classes(const std::string& name, torch::IntArrayRef shape, std::int64_t n) {
-  Tensor x = torch::empty(shape, torch::kInt64);
-  const auto values = bench::classes(name, x.numel(), n);
-  std::copy(values.begin(), values.end(), x.data_ptr<std::int64_t>());
-  return x;
-}
-
-std::vector<float> elements(const Tensor& x) {
-  const Tensor dense = x.detach().contiguous();
-  return {dense.data_ptr<float>(), dense.data_ptr<float>() + dense.numel()};
-}
-
-void start(torch::nn::Module& module) {
-  const torch::NoGradGuard off;
-  for (auto& p : module.named_parameters()) {
-    const auto values =
-        bench::start_of(bench::plain_name(p.key()), p->numel(), static_cast<int>(p->dim()), p->size(-1));
-    std::copy(values.begin(), values.end(), p->data_ptr<float>());
-  }
-}
-
-void clear_gradients(torch::nn::Module& module) {
-  for (auto& p : module.parameters()) p.mutable_grad() = Tensor();
-}
-
-void take_gradients(torch::nn::Module& module, bench::Results& results) {
-  for (auto& p : module.named_parameters()) results.emplace_back(bench::plain_name(p.key()), elements(p->grad()));
-  clear_gradients(module);
-}
 
 // ---- attention
 
@@ -314,5 +274,6 @@ int main(int argc, char** argv) {
   all.back().items = bench::scalar_chain;
   for (const std::int64_t n : bench::exact_lengths)
     for (const bool sdpa : {false, true}) all.push_back(exact_attention(n, sdpa));
+  for (bench::Workload& w : model_workloads()) all.push_back(std::move(w));
   return bench::run(argc, argv, "PyTorch " TORCH_VERSION, all, first_gradient);
 }

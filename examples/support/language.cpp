@@ -14,7 +14,7 @@ void add_language(CommandLine& line, LanguageFlags& f) {
   line.add("--data", f.data, "a text file; without it, the Jargon File");
   line.add("--tokenizer", f.tokenizer, "`characters` or `bpe`, trained on the text", {"characters", "bpe"});
   line.add("--vocabulary", f.vocabulary, 257, most, "tokens of bpe");
-  line.add("--layers", f.layers, 1, 1000, "layers");
+  line.add("--layers", f.layers, 1, 1000, "blocks of attention and feed-forward");
   line.add("--heads", f.heads, 1, most, "attention heads, which divide the width");
   line.add("--width", f.width, 1, most, "model width");
   line.add("--context", f.context, 2, most, "tokens that the model sees");
@@ -26,6 +26,11 @@ void add_language(CommandLine& line, LanguageFlags& f) {
   line.add("--temperature", f.temperature, 1e-6, 1e6, "of what is written", false);
   line.add("--top-k", f.top_k, 0, most, "the likeliest tokens to draw from; 0: all", false);
   line.add_run(f);
+}
+
+void unless_given(const CommandLine& line, std::initializer_list<Preset> presets) {
+  for (const Preset& p : presets)
+    if (!line.given(p.name)) p.value = p.preset;
 }
 
 std::unique_ptr<nn::Tokenizer> make_tokenizer(const LanguageFlags& flags, const std::string& text) {

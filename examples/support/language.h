@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,6 +21,7 @@
 namespace examples {
 
 struct LanguageFlags : RunFlags {
+  LanguageFlags() { steps = 2000; }
   std::string data, tokenizer = "characters";
   std::int64_t vocabulary = 1000, layers = 4, heads = 4, width = 128, context = 64, batch = 12, warmup = 100;
   double dropout = 0, lr = 3e-3;
@@ -30,6 +32,14 @@ struct LanguageFlags : RunFlags {
 /// --data, --tokenizer, --vocabulary, the model's sizes, --batch, --dropout, --lr, --warmup; --tokens, --temperature
 /// and --top-k; and those of add_run().
 void add_language(CommandLine& line, LanguageFlags& flags);
+
+/// Other values of options that are not on the command line.
+struct Preset {
+  const char* name;
+  std::int64_t& value;
+  std::int64_t preset;
+};
+void unless_given(const CommandLine& line, std::initializer_list<Preset> presets);
 
 /// The characters of a text, or byte-pair encoding trained on it; and in a folder, as characters.json, or as vocab.json
 /// and merges.txt, where published vocabularies are loaded from, too.

@@ -119,7 +119,8 @@ Tensor lengths_of(const Sequences& sequences) {
 Tensor Search::step(bool first) {
   const Op op{"generate", here};
   if (first) {
-    decoder.reserve(options.max_length);
+    constexpr std::int64_t most_in_advance = 4096;  // an end may come long before
+    decoder.reserve(std::min(options.max_length, static_cast<std::int64_t>(sequences[0].size()) + most_in_advance));
     const Tensor logits = decoder.step(as_tensor(sequences));
     op.check_floating(logits);
     if (logits.rank() != 2 || logits.size(0) != static_cast<std::int64_t>(sequences.size()))

@@ -100,6 +100,17 @@ Tensor RotaryEmbedding::operator()(const Tensor& input, std::int64_t offset, Her
   return scope.out(halves ? cat(turned, -1) : flatten(stack(turned, -1), -2, -1));
 }
 
+std::int64_t relative_position_bucket(std::int64_t relative, const RelativeBiasOptions& o) {
+  const std::int64_t buckets = o.bidirectional ? o.buckets / 2 : o.buckets, exact = buckets / 2;
+  const std::int64_t first = o.bidirectional && relative > 0 ? buckets : 0;
+  const std::int64_t distance = o.bidirectional ? std::abs(relative) : std::max<std::int64_t>(-relative, 0);
+  if (distance < exact) return first + distance;
+  const auto all = static_cast<float>(std::log(static_cast<double>(o.max_distance) / static_cast<double>(exact)));
+  const float far =
+      std::log(static_cast<float>(distance) / static_cast<float>(exact)) / all * static_cast<float>(buckets - exact);
+  return first + std::min(exact + static_cast<std::int64_t>(far), buckets - 1);
+}
+
 Tensor relative_position_buckets(std::int64_t t, std::int64_t s, const RelativeBiasOptions& o, std::int64_t offset,
                                  Here here) {
   const detail::Check check{"relative_position_buckets", here};
@@ -111,19 +122,9 @@ Tensor relative_position_buckets(std::int64_t t, std::int64_t s, const RelativeB
     check.fail("buckets = " + std::to_string(o.buckets) + " must be even");
   const std::int64_t buckets = o.bidirectional ? o.buckets / 2 : o.buckets, exact = buckets / 2;
   check.at_least(exact + 1, o.max_distance, "max_distance");
-  // In float32, as the published code has it: bucket boundaries follow its rounding.
-  const auto per_log = static_cast<float>(std::log(static_cast<double>(o.max_distance) / static_cast<double>(exact)));
   std::vector<std::int64_t> out;
   for (std::int64_t i = 0; i < t; ++i)
-    for (std::int64_t j = 0; j < s; ++j) {
-      const std::int64_t relative = j - (i + offset);
-      const std::int64_t first = o.bidirectional && relative > 0 ? buckets : 0;
-      const std::int64_t distance = o.bidirectional ? std::abs(relative) : std::max<std::int64_t>(-relative, 0);
-      const float far = std::log(static_cast<float>(distance) / static_cast<float>(exact)) / per_log *
-                        static_cast<float>(buckets - exact);
-      out.push_back(first +
-                    (distance < exact ? distance : std::min(exact + static_cast<std::int64_t>(far), buckets - 1)));
-    }
+    for (std::int64_t j = 0; j < s; ++j) out.push_back(relative_position_bucket(j - (i + offset), o));
   return index_tensor(out, {t, s});
 }
 

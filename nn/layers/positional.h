@@ -62,8 +62,13 @@ struct RelativeBiasOptions {
   double std = 1;                   ///< of the initial table
 };
 
+/// The bucket, in [0, options.buckets), of a key `relative` places behind its query (negative: before it): one each for
+/// near ones, then wider ones in proportion to the distance, the last for all from max_distance on (Raffel et al.
+/// 2019). Computed in single precision, as the published models were trained.
+std::int64_t relative_position_bucket(std::int64_t relative, const RelativeBiasOptions& options = {});
+
 /// The bucket (int64 [t, s]) of each key's distance from each query, queries at offset .. offset + t - 1, keys at
-/// 0 .. s - 1: a bucket each for near ones, then logarithmically wider ones (Raffel et al. 2019). Throws ValueError.
+/// 0 .. s - 1, as above. Throws ValueError.
 Tensor relative_position_buckets(std::int64_t t, std::int64_t s, const RelativeBiasOptions& options = {},
                                  std::int64_t offset = 0, Here here = Here::current());
 

@@ -11,6 +11,7 @@
 #include "nn/attention/multihead.h"
 #include "nn/init.h"
 #include "nn/internal/check.h"
+#include "nn/layers/positional.h"
 
 namespace attune::nn {
 
@@ -30,7 +31,7 @@ T5Config checked(const detail::Check& check, T5Config c) {
     check.fail("max_distance = " + std::to_string(c.max_distance) + " must be more than half of the " +
                std::to_string(c.buckets) + " buckets");
   check.finite(c.factor, "factor");
-  for (const auto& [id, name] : {std::pair{c.pad_token, "pad_token"}, {c.start_token, "start_token"}})
+  for (const auto& [id, name] : {std::pair{c.padding_token, "padding_token"}, {c.start_token, "start_token"}})
     if (id < 0 || id >= c.vocabulary)
       check.fail(name + (" = " + std::to_string(id)) + " is outside of the vocabulary of " +
                  std::to_string(c.vocabulary));
@@ -40,23 +41,6 @@ T5Config checked(const detail::Check& check, T5Config c) {
 double root(std::int64_t n) { return std::sqrt(static_cast<double>(n)); }
 
 }  // namespace
-
-std::int64_t t5_position_bucket(std::int64_t relative, bool bidirectional, std::int64_t buckets,
-                                std::int64_t max_distance) {
-  std::int64_t first = 0, distance = std::max<std::int64_t>(-relative, 0);
-  if (bidirectional) {
-    buckets /= 2;
-    if (relative > 0) first = buckets;
-    distance = std::abs(relative);
-  }
-  const std::int64_t exact = buckets / 2;
-  if (distance < exact) return first + distance;
-  const auto log_of = [exact](std::int64_t n) { return std::log(static_cast<float>(n) / static_cast<float>(exact)); };
-  const float share =
-      log_of(distance) / static_cast<float>(std::log(static_cast<double>(max_distance) / static_cast<double>(exact)));
-  const float place = share * static_cast<float>(buckets - exact);
-  return first + std::min(exact + static_cast<std::int64_t>(place), buckets - 1);
-}
 
 // ---- the parts
 
@@ -137,7 +121,7 @@ Tensor T5::Stack::position_bias(std::int64_t queries, std::int64_t keys) const {
   std::vector<std::int64_t> buckets;
   buckets.reserve(static_cast<std::size_t>(distances));
   for (std::int64_t i = 0; i < distances; ++i)
-    buckets.push_back(t5_position_bucket(least + i, !decoder, config.buckets, config.max_distance));
+    buckets.push_back(relative_position_bucket(least + i, {config.buckets, config.max_distance, !decoder}));
   const Tensor each = transpose(table(index_tensor(buckets)));  // [heads, distances]
   return unsqueeze(flip(unfold(each, 1, keys), {1}), 0);
 }
@@ -189,9 +173,9 @@ Tensor T5::shift_right(const Tensor& labels, Here here) const {
   if (labels.rank() != 2 || labels.size(1) == 0)
     throw ShapeError("T5: labels must be [batch, length >= 1], got " + labels.shape().str(), here);
   const Tensor before = slice(labels, 1, 0, labels.size(1) - 1);
-  return cat(
-      {full({labels.size(0), 1}, config.start_token, DType::int64), where(eq(before, -100), config.pad_token, before)},
-      1);
+  return cat({full({labels.size(0), 1}, config.start_token, DType::int64),
+              where(eq(before, -100), config.padding_token, before)},
+             1);
 }
 
 Tensor T5::loss(const Tensor& logits, const Tensor& labels, Reduction reduction, Here here) const {

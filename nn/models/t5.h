@@ -31,7 +31,7 @@ struct T5Config {
   double eps = 1e-6;
   double factor = 1;  ///< of all initial weights
   bool tied = true;   ///< the head is the token embedding, over sqrt(d_model); false (v1.1): it has a weight of its own
-  std::int64_t pad_token = 0;
+  std::int64_t padding_token = 0;
   std::int64_t end_token = 1;
   std::int64_t start_token = 0;  ///< the first that the decoder sees
 };
@@ -42,13 +42,6 @@ T5Config t5_config_from_file(const std::string& path, Here here = Here::current(
 /// Writes a config.json that t5_config_from_file() reads as the same T5Config, and Hugging Face's library as one of its
 /// T5ForConditionalGeneration. Throws ValueError, which names the key, for a value out of its range; FileError.
 void save_config(const std::string& path, const T5Config& config, Here here = Here::current());
-
-/// The bucket, in [0, buckets), of a key at `relative` places behind its query (negative: before it). Half of the
-/// buckets are a distance each, the others get wider in proportion to the distance and end at max_distance: all beyond
-/// is in the last. If `bidirectional` the upper half of the buckets is of the keys behind the query; otherwise all
-/// of those are in bucket 0. Computed in single precision, as the published models were trained.
-std::int64_t t5_position_bucket(std::int64_t relative, bool bidirectional, std::int64_t buckets,
-                                std::int64_t max_distance);
 
 struct T5Call {
   Tensor key_padding_mask{};          ///< of the source tokens, [b, s] bool: true hides

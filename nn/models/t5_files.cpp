@@ -33,7 +33,7 @@ std::vector<detail::ConfigEntry> table(T5Config& c) {
       {"layer_norm_epsilon", Number{&c.eps}},
       {"initializer_factor", Number{&c.factor, 0, most_std}, Key::optional},
       {"tie_word_embeddings", &c.tied, Key::optional},
-      {"pad_token_id", Whole{&c.pad_token, 0}, Key::optional},
+      {"pad_token_id", Whole{&c.padding_token, 0}, Key::optional},
       {"eos_token_id", Whole{&c.end_token, 0}, Key::optional},
       {"decoder_start_token_id", Whole{&c.start_token, 0}, Key::optional},
       // Of the whole model, whose decoder is one in any case. Positions are relative, so any number of them will do.
@@ -54,7 +54,7 @@ T5Config t5_config_from_file(const std::string& path, Here here) {
   if (c.max_distance <= c.buckets / 2)
     refuse("relative_attention_max_distance", c.max_distance,
            "not more than half of the " + std::to_string(c.buckets) + " \"relative_attention_num_buckets\"");
-  for (const auto& [key, id] : {std::pair{"pad_token_id", c.pad_token},
+  for (const auto& [key, id] : {std::pair{"pad_token_id", c.padding_token},
                                 {"eos_token_id", c.end_token},
                                 {"decoder_start_token_id", c.start_token}})
     if (id >= c.vocabulary) refuse(key, id, "outside of the " + std::to_string(c.vocabulary) + " of \"vocab_size\"");

@@ -90,21 +90,35 @@ bool without_effect(const std::string& name, const Json& value) {
   return value.is_null() || (at != only.end() && at->second == value);
 }
 
+/// With what generate() takes from the configuration for arguments that are not given, or are null.
+Json with_defaults(const Json& given, const Json& config) {
+  Json arguments = Json::object();
+  for (const auto& [name, v] : given.items())
+    if (!v.is_null() || name.ends_with("_token_id")) arguments[name] = v;
+  if (!arguments.contains("max_new_tokens") && !arguments.contains("max_length"))
+    arguments["max_length"] = config.value("max_length", 20);
+  for (const char* name : {"eos_token_id", "pad_token_id"})
+    if (!arguments.contains(name) && config.contains(name) && config[name].is_number() &&
+        config[name] < config.at("vocab_size"))
+      arguments[name] = config[name];
+  return arguments;
+}
+
 nn::GenerateOptions options_of(const Json& arguments) {
   nn::GenerateOptions o{.keep_scores = true};
   const auto ids = [](const Json& v) { return v.is_null() ? -1 : v.get<std::int64_t>(); };
   const bool beams = arguments.value("num_beams", 1) > 1;
   for (const auto& [name, v] : arguments.items()) {
-    if (name == "max_length" && !v.is_null())
-      o.max_length = v;
-    else if (name == "max_new_tokens" && !v.is_null())
-      o.max_new_tokens = v;
-    else if (name == "min_length" && !v.is_null())
-      o.min_length = v;
-    else if (name == "eos_token_id")
+    if (name == "eos_token_id")
       o.eos = ids(v);
     else if (name == "pad_token_id")
       o.pad = ids(v);
+    else if (name == "max_length")
+      o.max_length = v;
+    else if (name == "max_new_tokens")
+      o.max_new_tokens = v;
+    else if (name == "min_length")
+      o.min_length = v;
     else if (name == "num_beams")
       o.beams = v;
     else if (name == "num_return_sequences")
@@ -130,16 +144,17 @@ constexpr double usual = 1e-5;
 double score_tolerance(double of_exact) { return std::clamp(4 * of_exact, usual, 1e-4); }
 
 /// exact: the model in float64.
-void check_run(const Json& run, const Generate& generate, const Generate& exact, const TensorMap& t,
+void check_run(const Json& run, const Json& config, const Generate& generate, const Generate& exact, const TensorMap& t,
                CaseChecks& checks) {
   const std::string name = run.at("name");
   const auto ids = [](const Json& rows) { return tensor(rows.get<std::vector<std::vector<std::int64_t>>>(), int64); };
   Input x{ids(run.at("input_ids")), {}};
   if (run.contains("attention_mask")) x.hidden = eq(ids(run.at("attention_mask")), 0);
   const Tensor expected = ids(run.at("sequences"));
+  const nn::GenerateOptions options = options_of(with_defaults(run.at("arguments"), config));
   for (const bool cached : {true, false}) {
     const std::string how = name + (cached ? "" : " without a cache") + ": ";
-    const nn::GenerateResult r = generate(x, options_of(run.at("arguments")), cached);
+    const nn::GenerateResult r = generate(x, options, cached);
     if (r.sequences.shape() != expected.shape() || !all(eq(r.sequences, expected))) {
       checks.fail(how + "other ids");
       continue;
@@ -152,21 +167,21 @@ void check_run(const Json& run, const Generate& generate, const Generate& exact,
     const double difference = score_difference(stack(r.step_scores), scores);
     double tolerance = usual;
     if (difference > tolerance)
-      tolerance = score_tolerance(
-          score_difference(to(stack(exact(x, options_of(run.at("arguments")), cached).step_scores), float32), scores));
+      tolerance = score_tolerance(score_difference(to(stack(exact(x, options, cached).step_scores), float32), scores));
     checks.check(how + "scores", difference, tolerance);
   }
 }
 
 void check_runs(const fs::path& dir, const Json& decode, const TensorMap& t, CaseChecks& checks) {
   const fs::path model_dir = dir / decode.at("model").get<std::string>();
-  const std::string type = read_json(model_dir / "config.json").at("model_type");
+  const Json config = read_json(model_dir / "config.json");
+  const std::string type = config.at("model_type");
   const auto model = models.find(type);
   if (model == models.end()) throw std::runtime_error("there is no model of type " + type);
   const Generate generate = model->second(model_dir, float32), exact = model->second(model_dir, float64);
   if (decode.at("runs").empty()) throw std::runtime_error("the case has no run");
   for (const Json& run : decode.at("runs")) try {
-      check_run(run, generate, exact, t, checks);
+      check_run(run, config, generate, exact, t, checks);
     } catch (const std::exception& e) {
       checks.fail(run.value("name", "a run without a name") + ": " + e.what());
     }

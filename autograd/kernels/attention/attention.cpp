@@ -304,15 +304,34 @@ Size groups_of(const AttentionPlan<T>& p) {
   return std::clamp(pieces(least_tasks, std::max<Size>(heads, 1)), Size{1}, pieces(p.keys, tile_keys));
 }
 
+/// The queries of a head that are not `finite`, by the tile; the others stay as they are, to the bit.
+template <class T>
+void recompute(const AttentionPlan<T>& p, Size head, const std::vector<bool>& finite, Heads<T> out,
+               AttentionSums<T> sums) {
+  const Size first = head * p.queries, b = head / p.heads, h = head % p.heads, e = p.value_dim;
+  const auto begin = finite.begin() + first;
+  if (std::find(begin, begin + p.queries, false) == begin + p.queries) return;
+  std::vector<T> kept, kept_sums;
+  for (Size i = 0; i < p.queries; ++i) {
+    kept.insert(kept.end(), out.row(b, h, i), out.row(b, h, i) + e);
+    kept_sums.insert(kept_sums.end(), {sums.largest[first + i], sums.inverse[first + i]});
+  }
+  kernels<T>().forward(p, b, h, 0, out, sums);
+  for (Size i = 0; i < p.queries; ++i) {
+    if (!begin[i]) continue;
+    std::copy_n(kept.begin() + i * e, e, out.row(b, h, i));
+    sums.largest[first + i] = kept_sums[static_cast<std::size_t>(2 * i)];
+    sums.inverse[first + i] = kept_sums[static_cast<std::size_t>(2 * i + 1)];
+  }
+}
+
 }  // namespace
 
 template <class T>
 void attention(const AttentionPlan<T>& p, Heads<T> out, AttentionSums<T> sums) {
   if (has_few_queries(p)) {
-    const std::vector<bool> finite_heads = attention_of_few(p, out, sums);
-    for (Size head = 0; head < p.batch * p.heads; ++head)
-      if (!finite_heads[static_cast<std::size_t>(head)])
-        kernels<T>().forward(p, head / p.heads, head % p.heads, 0, out, sums);
+    const std::vector<bool> finite = attention_of_few(p, out, sums);
+    for (Size head = 0; head < p.batch * p.heads; ++head) recompute(p, head, finite, out, sums);
     return;
   }
   const Size blocks = pieces(p.queries, tile_queries);

@@ -31,9 +31,9 @@ struct PartOfFew {
 /// What runs on one thread.
 template <class T>
 struct FewKernels {
-  void (*part)(const AttentionPlan<T>& p, Size b, Size begin, Size end, const PartOfFew<T>& to);
-  void (*join)(const AttentionPlan<T>& p, Size b, const PartOfFew<T>* parts, Size count, Heads<T> out,
-               AttentionSums<T> sums, std::vector<bool>& finite_heads);
+  void (*part)(const AttentionPlan<T>& p, Size b, Size begin, Size end, bool past_zeros, const PartOfFew<T>& to);
+  bool (*join)(const AttentionPlan<T>& p, Size b, const PartOfFew<T>* parts, Size count, Heads<T> out,
+               AttentionSums<T> sums, std::vector<bool>& finite);
 };
 
 }  // namespace attune::kernels
@@ -47,10 +47,12 @@ namespace attune::kernels::HWY_NAMESPACE {
 template <class T>
 class FewQueries {
  public:
-  /// Results go to `to`.
-  FewQueries(const AttentionPlan<T>& plan, Size b, const PartOfFew<T>& to)
+  /// Results go to `to`. With `past_zeros` values of weight 0 are not looked at; those of finite values are the same
+  /// bits without.
+  FewQueries(const AttentionPlan<T>& plan, Size b, bool past_zeros, const PartOfFew<T>& to)
       : p_(plan),
         b_(b),
+        past_zeros_(past_zeros),
         key_heads_(plan.heads / plan.sharing),
         rows_a_head_(plan.sharing * plan.queries),
         rows_(plan.heads * plan.queries),
@@ -213,30 +215,35 @@ class FewQueries {
         fetch(v, p_.v.row_stride, n);
         for (Size row = head * rows_a_head_; row < (head + 1) * rows_a_head_; ++row) {
           const T* w = s_ + row * keys_ + j;
-          if (count == 4)
+          if (count == 4 && !past_zeros_)
             add_weighted<4>(w, v, p_.v.row_stride, n, o_ + row * n);
           else
-            for (Size r = 0; r < count; ++r) add_weighted<1>(w + r, v + r * p_.v.row_stride, 0, n, o_ + row * n);
+            for (Size r = 0; r < count; ++r)
+              if (!past_zeros_ || w[r] != T{0}) add_weighted<1>(w + r, v + r * p_.v.row_stride, 0, n, o_ + row * n);
         }
       }
     }
   }
 
   const AttentionPlan<T>& p_;
-  Size b_, key_heads_, rows_a_head_, rows_;
+  Size b_;
+  bool past_zeros_;
+  Size key_heads_, rows_a_head_, rows_;
   Workspace<T> work_;
   T *q_, *s_, *o_, *largest_;
   double* total_;
 };
 
-/// Outputs and sums of an example from its parts; false in `finite_heads` where something is not.
+/// Outputs and sums of an example from its parts; whether all is finite, and false in `finite` for queries where it is
+/// not.
 template <class T>
-void join_parts(const AttentionPlan<T>& p, Size b, const PartOfFew<T>* parts, Size count, Heads<T> out,
-                AttentionSums<T> sums, std::vector<bool>& finite_heads) {
+bool join_parts(const AttentionPlan<T>& p, Size b, const PartOfFew<T>* parts, Size count, Heads<T> out,
+                AttentionSums<T> sums, std::vector<bool>& finite) {
   const Size e = p.value_dim;
+  bool all = true;
   for (Size h = 0; h < p.heads; ++h) {
-    bool finite = true;
     for (Size i = 0; i < p.queries; ++i) {
+      bool own = true;
       const Size row = h * p.queries + i;
       T largest = hidden<T>;
       for (Size c = 0; c < count; ++c) largest = std::max(largest, parts[c].largest[row]);
@@ -245,7 +252,7 @@ void join_parts(const AttentionPlan<T>& p, Size b, const PartOfFew<T>* parts, Si
       std::fill_n(y, e, T{0});
       for (Size c = 0; c < count; ++c) {
         if (parts[c].largest[row] == hidden<T>) {
-          finite &= parts[c].total[row] == 0;  // not NaN
+          own &= parts[c].total[row] == 0;  // not NaN
           continue;
         }
         const T fade = std::exp2(parts[c].largest[row] - largest);
@@ -256,15 +263,17 @@ void join_parts(const AttentionPlan<T>& p, Size b, const PartOfFew<T>* parts, Si
       for (Size j = 0; j < e; ++j) y[j] *= inverse;
       sums.largest[b * p.heads * p.queries + row] = largest == hidden<T> ? T{0} : largest;
       sums.inverse[b * p.heads * p.queries + row] = inverse;
-      finite &= std::isfinite(total) && all_finite(y, e);
+      own &= std::isfinite(total) && all_finite(y, e);
+      finite[static_cast<std::size_t>(b * p.heads * p.queries + row)] = own;
+      all &= own;
     }
-    finite_heads[static_cast<std::size_t>(b * p.heads + h)] = finite;
   }
+  return all;
 }
 
 template <class T>
-void attend_part(const AttentionPlan<T>& p, Size b, Size begin, Size end, const PartOfFew<T>& to) {
-  FewQueries<T>(p, b, to).run(begin, end);
+void attend_part(const AttentionPlan<T>& p, Size b, Size begin, Size end, bool past_zeros, const PartOfFew<T>& to) {
+  FewQueries<T>(p, b, past_zeros, to).run(begin, end);
 }
 
 template <class T>
@@ -321,15 +330,22 @@ std::vector<bool> attention_of_few(const AttentionPlan<T>& p, Heads<T> out, Atte
   const double work =
       static_cast<double>(rows * std::min(keys, p.keys)) * static_cast<double>(p.head_dim + p.value_dim);
   const Size grain = std::max(Size{1}, static_cast<Size>(worth_sharing / std::max(work, 1.0)));
+  const auto attend = [&](Size i, bool past_zeros) {
+    const Size begin = i % parts * keys;
+    kernels<T>().part(p, i / parts, begin, std::min(begin + keys, p.keys), past_zeros,
+                      all[static_cast<std::size_t>(i)]);
+  };
   parallel_for(p.batch * parts, grain, [&](Size first, Size last) {
-    for (Size i = first; i < last; ++i) {
-      const Size begin = i % parts * keys;
-      kernels<T>().part(p, i / parts, begin, std::min(begin + keys, p.keys), all[static_cast<std::size_t>(i)]);
-    }
+    for (Size i = first; i < last; ++i) attend(i, false);
   });
-  std::vector<bool> finite_heads(static_cast<std::size_t>(p.batch * p.heads), true);
-  for (Size b = 0; b < p.batch; ++b) kernels<T>().join(p, b, all.data() + b * parts, parts, out, sums, finite_heads);
-  return finite_heads;
+  std::vector<bool> finite(static_cast<std::size_t>(p.batch * rows), true);
+  for (Size b = 0; b < p.batch; ++b) {
+    const auto join = [&] { return kernels<T>().join(p, b, all.data() + b * parts, parts, out, sums, finite); };
+    if (join()) continue;
+    for (Size i = b * parts; i < (b + 1) * parts; ++i) attend(i, true);
+    join();
+  }
+  return finite;
 }
 
 #define ATTUNE_INSTANTIATE(T)                             \

@@ -13,8 +13,8 @@ namespace attune::kernels {
 template <class T>
 bool has_few_queries(const AttentionPlan<T>& plan);
 
-/// As attention(). False in the result, [b h], for the heads in which something is not finite: what they give is for
-/// others to say.
+/// As attention(). False in the result, [b h t], for queries whose output is not finite even without what has weight 0:
+/// that is for others to say.
 template <class T>
 std::vector<bool> attention_of_few(const AttentionPlan<T>& plan, Heads<T> out, AttentionSums<T> sums);
 

@@ -21,7 +21,7 @@ nn::T5Config small() {
           .buckets = 8,
           .max_distance = 9,
           .dropout = 0,
-          .pad_token = 2,
+          .padding_token = 2,
           .end_token = 1,
           .start_token = 3};
 }
@@ -68,7 +68,7 @@ struct Composed {
     Tensors rows;
     for (std::int64_t i = 0; i < n; ++i)
       for (std::int64_t j = 0; j < n; ++j)
-        rows.push_back(select(table, 0, nn::t5_position_bucket(j - i, both, c.buckets, c.max_distance)));
+        rows.push_back(select(table, 0, nn::relative_position_bucket(j - i, {c.buckets, c.max_distance, both})));
     return permute(reshape(attune::stack(rows), {1, n, n, c.heads}), {0, 3, 1, 2});
   }
 
@@ -111,10 +111,10 @@ TEST_CASE("T5: buckets of relative positions") {
     return std::upper_bound(begins.begin(), begins.end(), distance) - begins.begin() - 1;
   };
   for (std::int64_t d = 0; d < 1000; ++d) {
-    CHECK(nn::t5_position_bucket(-d, true, 32, 128) == bucket_of(both, d));
-    if (d > 0) CHECK(nn::t5_position_bucket(d, true, 32, 128) == 16 + bucket_of(both, d));
-    CHECK(nn::t5_position_bucket(-d, false, 32, 128) == bucket_of(before, d));
-    CHECK(nn::t5_position_bucket(d, false, 32, 128) == 0);
+    CHECK(nn::relative_position_bucket(-d, {32, 128, true}) == bucket_of(both, d));
+    if (d > 0) CHECK(nn::relative_position_bucket(d, {32, 128, true}) == 16 + bucket_of(both, d));
+    CHECK(nn::relative_position_bucket(-d, {32, 128, false}) == bucket_of(before, d));
+    CHECK(nn::relative_position_bucket(d, {32, 128, false}) == 0);
   }
   // The formula, off the borders where single precision decides.
   for (const std::int64_t buckets : {4, 6, 9, 10, 32, 50})
@@ -127,7 +127,7 @@ TEST_CASE("T5: buckets of relative positions") {
                                              static_cast<double>(buckets - exact);
         if (d >= exact && std::abs(place - std::round(place)) < 1e-4) continue;
         const std::int64_t far = std::min(static_cast<std::int64_t>(place), buckets - 1);
-        CHECK(nn::t5_position_bucket(-d, false, buckets, most) == (d < exact ? d : far));
+        CHECK(nn::relative_position_bucket(-d, {buckets, most, false}) == (d < exact ? d : far));
       }
 }
 
@@ -140,7 +140,7 @@ TEST_CASE("T5: a stack's position bias is its table by buckets, also of the last
       REQUIRE(bias.shape == Shape{1, 2, queries, keys});
       for_indices(bias.shape, [&](const Dims& at) {
         const std::int64_t relative = at[3] - (keys - queries + at[2]);
-        const std::int64_t bucket = nn::t5_position_bucket(relative, stack == &model.encoder, 8, 9);
+        const std::int64_t bucket = nn::relative_position_bucket(relative, {8, 9, stack == &model.encoder});
         CHECK(bias[at] == by_bucket[{bucket, at[1]}]);
       });
     }

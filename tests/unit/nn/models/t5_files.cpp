@@ -82,7 +82,7 @@ TEST_CASE("T5: configurations of the published sizes, with the keys that came an
   CHECK(c.decoder_layers == 3);
   CHECK(c.max_distance == 99);
   CHECK(c.start_token == 5);
-  CHECK(c.pad_token == 6);
+  CHECK(c.padding_token == 6);
   CHECK(c.end_token == 7);
   for (const Activation f :
        {Activation::relu, Activation::gelu, Activation::gelu_tanh, Activation::silu, Activation::none})

@@ -1,0 +1,54 @@
+// What the files of PyTorch's side of the comparison share: given numbers as tensors and parameters, and the workloads.
+#pragma once
+
+#include <torch/torch.h>
+
+#include "bench/driver.h"
+#include "bench/workloads.h"
+
+namespace bench::torch_side {
+
+using torch::Tensor;
+
+inline Tensor given(const std::string& name, torch::IntArrayRef shape, double scale = 1) {
+  Tensor x = torch::empty(shape);
+  const auto values = bench::numbers(name, x.numel(), scale);
+  std::copy(values.begin(), values.end(), x.data_ptr<float>());
+  return x;
+}
+
+inline Tensor given_classes(const std::string& name, torch::IntArrayRef shape, std::int64_t n) {
+  Tensor x = torch::empty(shape, torch::kInt64);
+  const auto values = bench::classes(name, x.numel(), n);
+  std::copy(values.begin(), values.end(), x.data_ptr<std::int64_t>());
+  return x;
+}
+
+inline std::vector<float> elements(const Tensor& x) {
+  const Tensor dense = x.detach().contiguous();
+  return {dense.data_ptr<float>(), dense.data_ptr<float>() + dense.numel()};
+}
+
+inline void start(torch::nn::Module& module) {
+  const torch::NoGradGuard off;
+  for (auto& p : module.named_parameters()) {
+    const auto values =
+        bench::start_of(bench::plain_name(p.key()), p->numel(), static_cast<int>(p->dim()), p->size(-1));
+    std::copy(values.begin(), values.end(), p->data_ptr<float>());
+  }
+}
+
+inline void clear_gradients(torch::nn::Module& module) {
+  for (auto& p : module.parameters()) p.mutable_grad() = Tensor();
+}
+
+inline void take_gradients(torch::nn::Module& module, bench::Results& results) {
+  for (auto& p : module.named_parameters()) results.emplace_back(bench::plain_name(p.key()), elements(p->grad()));
+  clear_gradients(module);
+}
+
+/// BERT, T5 and GPT-2 (torch_models.cpp and torch_gpt2.cpp).
+std::vector<bench::Workload> model_workloads();
+std::vector<bench::Workload> gpt2_workloads();
+
+}  // namespace bench::torch_side
