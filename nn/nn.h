@@ -12,6 +12,7 @@
 #include "nn/data/batches.h"
 #include "nn/data/masking.h"
 #include "nn/data/padded.h"
+#include "nn/data/pretraining.h"
 #include "nn/data/span_corruption.h"
 #include "nn/data/tokens.h"
 #include "nn/data/windows.h"

@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <condition_variable>
 #include <exception>
+#include <limits>
 #include <mutex>
 #include <numeric>
 #include <optional>
+#include <system_error>
 #include <thread>
 
+#include "autograd/io/internal/checksum.h"
 #include "autograd/ops/create.h"
 #include "autograd/runtime/error.h"
 #include "autograd/tape/modes.h"
@@ -70,7 +73,11 @@ struct BatchFeed::State {
   }
   void ask(BatchPlace p) {
     const std::lock_guard lock(mutex);
-    if (!thread.joinable()) thread = std::thread([this] { work(); });
+    try {
+      if (!thread.joinable()) thread = std::thread([this] { work(); });
+    } catch (const std::system_error&) {
+      return;  // the system has no more threads: next() makes the batch
+    }
     wanted = p;
     asked = true;
     changed.notify_all();
@@ -109,8 +116,13 @@ BatchFeed::~BatchFeed() = default;
 BatchFeed::BatchFeed(BatchFeed&&) noexcept = default;
 BatchFeed& BatchFeed::operator=(BatchFeed&&) noexcept = default;
 
+BatchFeed::State& BatchFeed::state() const {
+  if (!state_) throw ValueError("batches: these were moved to another object", Here::current());
+  return *state_;
+}
+
 std::shared_ptr<void> BatchFeed::next() {
-  State& s = *state_;
+  State& s = state();
   std::optional<Made> m;
   if (s.asked) m = s.take();
   if (!m || m->place != s.place) m = s.make(s.place);  // the first, or the position was set
@@ -120,37 +132,44 @@ std::shared_ptr<void> BatchFeed::next() {
   return m->batch;
 }
 
-std::shared_ptr<void> BatchFeed::at(BatchPlace place) {
-  if (place.batch >= state_->count(place.epoch)) return nullptr;
-  const Made m = state_->make(place);
+std::shared_ptr<void> BatchFeed::at(BatchPlace place) const {
+  State& s = state();
+  if (place.batch >= s.count(place.epoch)) return nullptr;
+  const Made m = s.make(place);
   if (m.error) std::rethrow_exception(m.error);
   return m.batch;
 }
 
-BatchPlace BatchFeed::place() const { return state_->place; }
-std::int64_t BatchFeed::count(std::int64_t epoch) const { return state_->count(epoch); }
+BatchPlace BatchFeed::place() const { return state().place; }
+std::int64_t BatchFeed::count(std::int64_t epoch) const {
+  if (epoch < 0) throw ValueError("batches: there is no epoch " + std::to_string(epoch), Here::current());
+  return state().count(epoch);
+}
 
 StateDict BatchFeed::state_dict() const {
-  const std::string& name = state_->source.name;
+  const State& s = state();
+  const std::string& name = s.source.name;
   const std::vector<std::int32_t> characters(name.begin(), name.end());
-  return {{"place", tensor({state_->place.epoch, state_->place.batch}, {2}, DType::int64)},
+  return {{"place", tensor({s.place.epoch, s.place.batch}, {2}, DType::int64)},
           {"of", tensor(characters, {static_cast<std::int64_t>(name.size())}, DType::int32)}};
 }
 
-void BatchFeed::load_state_dict(const StateDict& state, Here here) {
-  const auto place = state.find("place"), of = state.find("of");
-  if (state.size() != 2 || place == state.end() || of == state.end() || place->second.dtype() != DType::int64 ||
+void BatchFeed::load_state_dict(const StateDict& saved, Here here) {
+  constexpr std::int64_t most_epochs = std::int64_t{1} << 40;  // whose places cannot overflow
+  State& s = state();
+  const auto place = saved.find("place"), of = saved.find("of");
+  if (saved.size() != 2 || place == saved.end() || of == saved.end() || place->second.dtype() != DType::int64 ||
       place->second.shape() != Shape{2} || of->second.dtype() != DType::int32 || of->second.rank() != 1)
     throw ValueError("batches: this is no position in batches", here);
   std::string name;
   for (const std::int32_t c : of->second.to_vector<std::int32_t>()) name += static_cast<char>(c);
-  if (name != state_->source.name)
-    throw ValueError("batches: the position is in " + name + ", and here are " + state_->source.name, here);
+  if (name != s.source.name)
+    throw ValueError("batches: the position is in " + name + ", and here are " + s.source.name, here);
   const auto at = place->second.to_vector<std::int64_t>();
-  if (at[0] < 0 || at[1] < 0 || at[1] >= state_->count(at[0]))
+  if (at[0] < 0 || at[0] >= most_epochs || at[1] < 0 || at[1] >= s.count(at[0]))
     throw ValueError("batches: there is no batch " + std::to_string(at[1]) + " of epoch " + std::to_string(at[0]),
                      here);
-  state_->place = {at[0], at[1]};
+  s.place = {at[0], at[1]};
 }
 
 namespace {
@@ -176,12 +195,11 @@ class Samples {
  public:
   Samples(std::vector<std::int64_t> lengths, const BatchOptions& options) : o(options), lengths_(std::move(lengths)) {}
 
+  /// Its batches. Two epochs are remembered: that of the training, and the first, for passes and size() in between.
   const std::vector<Batch>& epoch(std::int64_t number) {
-    if (number != epoch_) {
-      batches_ = plan(number);
-      epoch_ = number;
-    }
-    return batches_;
+    if (number != now_.epoch) std::swap(now_, before_);
+    if (number != now_.epoch) now_ = {number, plan(number)};
+    return now_.batches;
   }
   std::int64_t size() const { return static_cast<std::int64_t>(lengths_.size()); }
 
@@ -192,12 +210,16 @@ class Samples {
     const auto stream = static_cast<std::uint64_t>(number) * 2;
     Batch order = shuffled(size(), {o.seed, stream});
     if (!o.shuffle) std::sort(order.begin(), order.end());
+    // Before samples are grouped by length: otherwise it would always be the longest that are left out.
+    if (o.drop_last) order.resize(static_cast<std::size_t>(size() / o.batch * o.batch));
+    const auto kept = static_cast<std::int64_t>(order.size());
     if (o.group > 0) {
       const std::int64_t mean =
           std::max<std::int64_t>(1, std::accumulate(lengths_.begin(), lengths_.end(), std::int64_t{0}) / size());
-      const std::int64_t pool = o.group * (o.batch > 0 ? o.batch : std::max<std::int64_t>(1, o.max_tokens / mean));
-      for (std::int64_t begin = 0; begin < size(); begin += pool) {
-        const auto end = order.begin() + std::min(begin + pool, size());
+      const std::int64_t batch = o.batch > 0 ? o.batch : std::max<std::int64_t>(1, o.max_tokens / mean);
+      const std::int64_t pool = o.group > kept / batch ? kept : o.group * batch;  // no product that overflows
+      for (std::int64_t begin = 0; begin < kept; begin += pool) {
+        const auto end = order.begin() + std::min(begin + pool, kept);
         std::stable_sort(order.begin() + begin, end, [&](auto a, auto b) { return length(a) < length(b); });
       }
     }
@@ -214,33 +236,43 @@ class Samples {
   std::vector<Batch> cut(const Batch& order) const {
     std::vector<Batch> batches;
     Batch now;
-    std::int64_t longest = 0;
+    std::int64_t longest = 1;
     for (const std::int64_t i : order) {
       const auto count = static_cast<std::int64_t>(now.size());
       const bool full =
-          o.batch > 0 ? count == o.batch : count > 0 && (count + 1) * std::max(longest, length(i)) > o.max_tokens;
+          o.batch > 0 ? count == o.batch : count > 0 && count >= o.max_tokens / std::max(longest, length(i));
       if (full) {
         batches.push_back(std::move(now));
         now.clear();
-        longest = 0;
+        longest = 1;
       }
       now.push_back(i);
       longest = std::max(longest, length(i));
     }
-    const bool partial = o.batch > 0 && static_cast<std::int64_t>(now.size()) < o.batch;
-    if (!now.empty() && !(partial && o.drop_last)) batches.push_back(std::move(now));
+    if (!now.empty()) batches.push_back(std::move(now));
     return batches;
   }
   std::int64_t length(std::int64_t i) const { return lengths_[static_cast<std::size_t>(i)]; }
 
   std::vector<std::int64_t> lengths_;
-  std::int64_t epoch_ = -1;
-  std::vector<Batch> batches_;
+  struct Plan {
+    std::int64_t epoch = -1;
+    std::vector<Batch> batches;
+  };
+  Plan now_, before_;
 };
+
+/// Where a batch's random numbers begin: each batch has 2^16 drawings. High bits of the epoch go to the seed.
+Generator generator_of(std::uint64_t seed, BatchPlace p) {
+  const auto epoch = static_cast<std::uint64_t>(p.epoch), batch = static_cast<std::uint64_t>(p.batch);
+  Generator random;
+  random.set_state({(seed ^ 0x9e3779b97f4a7c15u) + (epoch >> 8) * 0xbf58476d1ce4e5b9u, (epoch << 40 | batch) << 16});
+  return random;
+}
 
 }  // namespace
 
-BatchSource sample_source(std::vector<std::int64_t> lengths, const BatchOptions& o,
+BatchSource sample_source(std::uint32_t checksum, std::vector<std::int64_t> lengths, const BatchOptions& o,
                           std::function<std::shared_ptr<void>(const Batch&, Generator&)> collate, Here here) {
   const auto n = static_cast<std::int64_t>(lengths.size());
   const auto fail = [&](const std::string& what) { throw ValueError("batches: " + what, here); };
@@ -249,14 +281,22 @@ BatchSource sample_source(std::vector<std::int64_t> lengths, const BatchOptions&
     fail("one of batch = " + std::to_string(o.batch) + " and max_tokens = " + std::to_string(o.max_tokens) +
          " must be at least 1, the other 0");
   if (o.group < 0) fail("group = " + std::to_string(o.group) + " must not be negative");
+  if (o.drop_last && o.max_tokens > 0) fail("drop_last is for batches by size; those by tokens have no full size");
+  std::int64_t tokens = 0;
+  for (const std::int64_t length : lengths) {
+    if (length < 0 || length > std::numeric_limits<std::int64_t>::max() - tokens)
+      fail("a length of " + std::to_string(length) + " is negative, or too much");
+    tokens += length;
+  }
   const std::int64_t longest = *std::max_element(lengths.begin(), lengths.end());
   if (o.max_tokens > 0 && longest > o.max_tokens)
     fail("a sample of " + std::to_string(longest) +
          " tokens does not fit max_tokens = " + std::to_string(o.max_tokens));
   if (o.drop_last && n < o.batch)
     fail("drop_last leaves none of " + std::to_string(n) + " samples in batches of " + std::to_string(o.batch));
-  const std::int64_t tokens = std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
-  std::string name = std::to_string(n) + " samples of " + std::to_string(tokens) + " tokens in batches of " +
+  checksum = io::crc32(checksum, lengths.data(), n * static_cast<std::int64_t>(sizeof(std::int64_t)));
+  std::string name = std::to_string(n) + " samples of " + std::to_string(tokens) + " tokens (checksum " +
+                     io::hexadecimal(checksum) + ") in batches of " +
                      (o.batch > 0 ? std::to_string(o.batch) : std::to_string(o.max_tokens) + " tokens");
   if (o.shuffle) name += ", shuffled by seed " + std::to_string(o.seed);
   if (o.group > 0) name += ", grouped by " + std::to_string(o.group);
@@ -266,10 +306,7 @@ BatchSource sample_source(std::vector<std::int64_t> lengths, const BatchOptions&
           [samples](std::int64_t epoch) { return static_cast<std::int64_t>(samples->epoch(epoch).size()); },
           [samples, collate = std::move(collate)](BatchPlace p) {
             const Batch rows = samples->epoch(p.epoch)[static_cast<std::size_t>(p.batch)];
-            // Streams of its own, far from those of the shuffles.
-            Generator random(samples->o.seed ^ 0x9e3779b97f4a7c15u);
-            random.set_state({random.state().seed,
-                              (static_cast<std::uint64_t>(p.epoch) << 40 | static_cast<std::uint64_t>(p.batch)) << 16});
+            Generator random = generator_of(samples->o.seed, p);
             return collate(rows, random);
           }};
 }

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "autograd/runtime/philox.h"
 #include "nn/module.h"
@@ -21,11 +22,11 @@ struct BatchPlace {
 
 namespace detail {
 
-/// Batches of whatever type, behind their functions.
+/// Batches of whatever type, behind their functions. Those of one source are never called by two threads at once.
 struct BatchSource {
   std::string name;  ///< data and options, in words: positions of others are refused
   std::function<std::int64_t(std::int64_t epoch)> count;  ///< batches of an epoch, at least one
-  std::function<std::shared_ptr<void>(BatchPlace)> make;  ///< called by one thread at a time
+  std::function<std::shared_ptr<void>(BatchPlace)> make;
 };
 
 /// The place of the next batch, and a thread that makes it before it is asked for.
@@ -37,7 +38,7 @@ class BatchFeed {
   BatchFeed& operator=(BatchFeed&&) noexcept;
   std::shared_ptr<void> next();
   /// A batch of one's own, for a pass besides; null at the epoch's end.
-  std::shared_ptr<void> at(BatchPlace place);
+  std::shared_ptr<void> at(BatchPlace place) const;
   BatchPlace place() const;
   std::int64_t count(std::int64_t epoch) const;
   StateDict state_dict() const;
@@ -45,13 +46,15 @@ class BatchFeed {
 
  private:
   struct State;
+  State& state() const;  // throws ValueError after a move
   std::unique_ptr<State> state_;
 };
 
 }  // namespace detail
 
 /// Batches of T without end: after an epoch's last comes the next epoch's first. Made by token_windows(),
-/// padded_batches(), pair_batches(), or from a function of one's own by make_batches().
+/// padded_batches(), pair_batches(), or from a function of one's own by make_batches(). Can be moved, not copied; a
+/// destructor waits for the batch that its thread is making. One object is for one thread.
 ///
 ///     auto batches = nn::token_windows(tokens, {.length = 64, .batch = 12, .seed = 1});
 ///     auto [x, y] = batches.next();                  // training: the position moves on
@@ -62,7 +65,7 @@ class Batches {
   Batches(detail::BatchSource source, bool prefetch) : feed_(std::move(source), prefetch) {}
 
   /// What the making of the batch throws, this throws; the position then stays.
-  T next() { return *std::static_pointer_cast<T>(feed_.next()); }
+  T next() { return std::move(*std::static_pointer_cast<T>(feed_.next())); }
   BatchPlace place() const { return feed_.place(); }                              ///< of the next batch
   std::int64_t size(std::int64_t epoch = 0) const { return feed_.count(epoch); }  ///< batches of an epoch
 
@@ -74,8 +77,8 @@ class Batches {
   struct End {};
   class Iterator {
    public:
-    explicit Iterator(detail::BatchFeed& feed) : feed_(&feed) { load(); }
-    T& operator*() { return *now_; }
+    explicit Iterator(const detail::BatchFeed& feed) : feed_(&feed) { load(); }
+    T& operator*() const { return *now_; }
     Iterator& operator++() {
       ++place_.batch;
       load();
@@ -85,11 +88,11 @@ class Batches {
 
    private:
     void load() { now_ = std::static_pointer_cast<T>(feed_->at(place_)); }
-    detail::BatchFeed* feed_;
+    const detail::BatchFeed* feed_;
     BatchPlace place_;
     std::shared_ptr<T> now_;
   };
-  Iterator begin() { return Iterator(feed_); }
+  Iterator begin() const { return Iterator(feed_); }
   End end() const { return {}; }
 
  private:
@@ -98,21 +101,24 @@ class Batches {
 
 /// How samples become batches.
 struct BatchOptions {
-  std::int64_t batch = 0;       ///< samples in a batch
-  std::int64_t max_tokens = 0;  ///< or instead: as many samples as fit, padded to the longest of them
-  bool shuffle = true;          ///< anew in each epoch
+  std::int64_t batch = 0;  ///< samples in a batch
+  /// Or instead: as many samples as fit, padded to the longest of them. One without tokens counts as one of them.
+  std::int64_t max_tokens = 0;
+  bool shuffle = true;  ///< anew in each epoch
   /// Batches of samples of similar length, which waste little on padding: each `group` batches' worth of shuffled
   /// samples is sorted by length, and the batches are shuffled again. 0: samples as they come.
   std::int64_t group = 0;
-  bool drop_last = false;  ///< leave out a last batch that is not full
+  /// Leave out samples that do not fill a batch of `batch`: other ones in each epoch, if shuffled.
+  bool drop_last = false;
   std::uint64_t seed = 0;
   bool prefetch = true;  ///< a thread makes the next batch
 };
 
 /// Batches from a function of one's own: `collate` makes one from the numbers of its samples, with a generator that is
 /// seeded by the batch's place, for whatever is drawn (masks, noise). It is called in another thread unless
-/// prefetch = false. `lengths` counts the tokens of each sample, for max_tokens and group. Throws ValueError for no
-/// samples, options that do not fit, a sample longer than max_tokens, drop_last that drops all.
+/// prefetch = false, and never by two at once; what it refers to must live as long as the batches. `lengths` counts the
+/// tokens of each sample, for max_tokens and group. Throws ValueError for no samples, negative lengths, options that do
+/// not fit, a sample longer than max_tokens, drop_last that drops all.
 ///
 ///     auto batches = nn::make_batches<Batch>(lengths, {.batch = 32}, [&](const auto& rows, Generator& random) {...});
 template <class T>
@@ -121,21 +127,28 @@ Batches<T> make_batches(std::vector<std::int64_t> lengths, const BatchOptions& o
                         Here here = Here::current());
 
 namespace detail {
-BatchSource sample_source(std::vector<std::int64_t> lengths, const BatchOptions& options,
+/// `checksum` is of the samples; that of the lengths goes on from it.
+BatchSource sample_source(std::uint32_t checksum, std::vector<std::int64_t> lengths, const BatchOptions& options,
                           std::function<std::shared_ptr<void>(const std::vector<std::int64_t>&, Generator&)> collate,
                           Here here);
-}  // namespace detail
 
 template <class T>
-Batches<T> make_batches(std::vector<std::int64_t> lengths, const BatchOptions& options,
+Batches<T> make_batches(std::uint32_t checksum, std::vector<std::int64_t> lengths, const BatchOptions& options,
                         std::function<T(const std::vector<std::int64_t>& rows, Generator& random)> collate, Here here) {
-  return {detail::sample_source(
-              std::move(lengths), options,
+  return {sample_source(
+              checksum, std::move(lengths), options,
               [collate = std::move(collate)](const std::vector<std::int64_t>& rows, Generator& random) {
                 return std::static_pointer_cast<void>(std::make_shared<T>(collate(rows, random)));
               },
               here),
           options.prefetch};
+}
+}  // namespace detail
+
+template <class T>
+Batches<T> make_batches(std::vector<std::int64_t> lengths, const BatchOptions& options,
+                        std::function<T(const std::vector<std::int64_t>& rows, Generator& random)> collate, Here here) {
+  return detail::make_batches<T>(0, std::move(lengths), options, std::move(collate), here);
 }
 
 }  // namespace attune::nn

@@ -16,6 +16,8 @@ MaskedTokens mask_tokens(const Tensor& tokens, const MaskingOptions& o, Generato
   if (!(o.masked >= 0 && o.random >= 0 && o.masked + o.random <= 1))
     fail("masked = " + std::to_string(o.masked) + " and random = " + std::to_string(o.random) +
          " must not be negative, nor more than 1 together");
+  if (tokens.dtype() != DType::int64)
+    throw DTypeError(std::string("mask_tokens: tokens are ") + name_of(tokens.dtype()) + ", not int64", here);
   std::vector<std::int64_t> special = o.special;
   special.push_back(o.mask_token);
   for (const std::int64_t s : special)
@@ -67,18 +69,23 @@ void cut(SentencePair& p, std::int64_t most) {
 
 using Documents = std::vector<std::vector<Sequence>>;
 
-/// Up to `most` tokens from a random place of another document than `own`, or anywhere if there is no other.
-Sequence from_elsewhere(const Documents& documents, std::size_t own, std::int64_t most, Draw& draw) {
-  std::vector<std::size_t> others;
-  for (std::size_t d = 0; d < documents.size(); ++d)
-    if (!documents[d].empty() && (d != own)) others.push_back(d);
-  if (others.empty()) others.push_back(own);
-  const auto& document =
-      documents[others[static_cast<std::size_t>(draw.below(static_cast<std::int64_t>(others.size())))]];
+/// A number below n, but not `but`.
+std::size_t other_than(std::size_t but, std::size_t n, Draw& draw) {
+  const auto i = static_cast<std::size_t>(draw.below(static_cast<std::int64_t>(n) - 1));
+  return i + (i >= but);
+}
+
+/// Up to `most` tokens from a random place of another document than `own`. If there is no other, of another place than
+/// sentence `next` of it. `filled`: the documents with sentences, of which `own` is one, in their order.
+Sequence from_elsewhere(const Documents& documents, const std::vector<std::size_t>& filled, std::size_t own,
+                        std::size_t next, std::int64_t most, Draw& draw) {
+  const bool alone = filled.size() == 1;
+  const auto at = static_cast<std::size_t>(std::lower_bound(filled.begin(), filled.end(), own) - filled.begin());
+  const auto& document = documents[alone ? own : filled[other_than(at, filled.size(), draw)]];
+  std::size_t i = alone ? other_than(next, document.size(), draw)
+                        : static_cast<std::size_t>(draw.below(static_cast<std::int64_t>(document.size())));
   Sequence piece;
-  for (auto i = static_cast<std::size_t>(draw.below(static_cast<std::int64_t>(document.size())));
-       i < document.size() && static_cast<std::int64_t>(piece.size()) < most; ++i)
-    append(piece, document[i]);
+  for (; i < document.size() && static_cast<std::int64_t>(piece.size()) < most; ++i) append(piece, document[i]);
   return piece;
 }
 
@@ -90,6 +97,9 @@ std::vector<SentencePair> next_sentence_pairs(const Documents& documents, std::i
     throw ValueError("next_sentence_pairs: most_tokens = " + std::to_string(most_tokens) + " must be at least 2", here);
   Draw draw(random);
   std::vector<SentencePair> pairs;
+  std::vector<std::size_t> filled;
+  for (std::size_t d = 0; d < documents.size(); ++d)
+    if (!documents[d].empty()) filled.push_back(d);
   for (std::size_t d = 0; d < documents.size(); ++d) {
     const auto& document = documents[d];
     std::size_t begin = 0;
@@ -109,7 +119,7 @@ std::vector<SentencePair> next_sentence_pairs(const Documents& documents, std::i
       } else {
         const auto room =
             most_tokens - std::min<std::int64_t>(static_cast<std::int64_t>(p.first.size()), most_tokens - 1);
-        p.second = from_elsewhere(documents, d, room, draw);
+        p.second = from_elsewhere(documents, filled, d, middle, room, draw);
         begin = middle;  // the sentences that were not used begin the next pair
       }
       cut(p, most_tokens);

@@ -20,9 +20,12 @@ struct MaskedTokens {
   Tensor labels;  ///< [b, n]: the tokens that it predicts, -100 elsewhere
 };
 
-/// Chooses each token that is not special with the probability `share`. A batch for which none was chosen, though one
+/// Chooses each token that is not special with the probability `share`, independently of the others, so that the
+/// number of chosen ones varies (BERT's published script fixes it for each sequence, at round(15 %) of its tokens and
+/// at least 1; most training since then draws as here). A batch for which none was chosen, though one
 /// could be, has one chosen at random, so that there is a loss. Throws ValueError for shares out of range, a mask token
-/// or a special one that is not in the vocabulary, or a vocabulary of special tokens alone.
+/// or a special one that is not in the vocabulary, or a vocabulary of special tokens alone; IndexError for a token that
+/// is not in the vocabulary, DTypeError unless tokens are int64.
 MaskedTokens mask_tokens(const Tensor& tokens, const MaskingOptions& options, Generator& random = default_generator(),
                          Here here = Here::current());
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "autograd/io/internal/checksum.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/runtime/error.h"
@@ -14,6 +15,13 @@ std::vector<std::int64_t> lengths_of(const std::vector<Sequence>& samples) {
   std::vector<std::int64_t> lengths;
   for (const Sequence& s : samples) lengths.push_back(static_cast<std::int64_t>(s.size()));
   return lengths;
+}
+
+/// That positions in other samples of the same lengths are refused.
+std::uint32_t checksum_of(std::uint32_t before, const std::vector<Sequence>& samples) {
+  for (const Sequence& s : samples)
+    if (!s.empty()) before = io::crc32(before, s.data(), static_cast<std::int64_t>(s.size() * sizeof(std::int64_t)));
+  return before;
 }
 
 std::vector<Sequence> chosen(const std::vector<Sequence>& samples, const std::vector<std::int64_t>& rows) {
@@ -44,8 +52,9 @@ Padded pad(const std::vector<Sequence>& sequences, std::int64_t pad_token, Side 
 Batches<PaddedBatch> padded_batches(std::vector<Sequence> samples, const BatchOptions& options, std::int64_t pad_token,
                                     Side side, Here here) {
   std::vector<std::int64_t> lengths = lengths_of(samples);
-  return make_batches<PaddedBatch>(
-      std::move(lengths), options,
+  const std::uint32_t checksum = checksum_of(0, samples);
+  return detail::make_batches<PaddedBatch>(
+      checksum, std::move(lengths), options,
       [samples = std::move(samples), pad_token, side](const std::vector<std::int64_t>& rows, Generator&) {
         const Padded p = pad(chosen(samples, rows), pad_token, side);
         return PaddedBatch{p.tokens, p.key_padding_mask, labels_of(p), rows};
@@ -62,8 +71,9 @@ Batches<PairBatch> pair_batches(std::vector<Sequence> sources, std::vector<Seque
   std::vector<std::int64_t> lengths = lengths_of(sources);
   for (std::size_t i = 0; i < lengths.size(); ++i)
     lengths[i] = std::max(lengths[i], static_cast<std::int64_t>(targets[i].size()));
-  return make_batches<PairBatch>(
-      std::move(lengths), options,
+  const std::uint32_t checksum = checksum_of(checksum_of(0, sources), targets);
+  return detail::make_batches<PairBatch>(
+      checksum, std::move(lengths), options,
       [sources = std::move(sources), targets = std::move(targets), pad_token](const std::vector<std::int64_t>& rows,
                                                                               Generator&) {
         const Padded s = pad(chosen(sources, rows), pad_token), t = pad(chosen(targets, rows), pad_token);

@@ -37,13 +37,20 @@ CorruptedSpans corrupt_spans(const Sequence& tokens, const SpanCorruptionOptions
     fail("noise_share = " + std::to_string(o.noise_share) + " is not in (0, 1)");
   if (!(o.mean_length >= 1 && std::isfinite(o.mean_length)))
     fail("mean_length = " + std::to_string(o.mean_length) + " must be at least 1");
-  const auto rounded = [](double x) { return static_cast<std::int64_t>(std::nearbyint(x)); };  // to even, as published
-  const std::int64_t noise = std::clamp<std::int64_t>(rounded(static_cast<double>(n) * o.noise_share), 1, n - 1);
-  const std::int64_t wanted = std::max<std::int64_t>(1, rounded(static_cast<double>(noise) / o.mean_length));
+  // In float32 and to even, as published: which of two numbers a half becomes hangs on it.
+  const auto rounded = [](float x) { return static_cast<std::int64_t>(std::nearbyint(x)); };
+  const auto share = static_cast<float>(o.noise_share), mean = static_cast<float>(o.mean_length);
+  const std::int64_t noise = std::clamp<std::int64_t>(rounded(static_cast<float>(n) * share), 1, n - 1);
+  const std::int64_t wanted = std::max<std::int64_t>(1, rounded(static_cast<float>(noise) / mean));
   const std::int64_t spans = std::min(wanted, n - noise);  // each has something before it
   if (spans > o.sentinels || o.first_sentinel - spans + 1 < 0)
     fail("a text of " + std::to_string(n) + " tokens has " + std::to_string(spans) + " spans, and there are " +
          std::to_string(std::min(o.sentinels, o.first_sentinel + 1)) + " sentinels");
+  for (const std::int64_t id : tokens)
+    if (id <= o.first_sentinel && id > o.first_sentinel - o.sentinels)
+      fail("token " + std::to_string(id) + " of the text is one of the sentinels, " +
+           std::to_string(std::max<std::int64_t>(0, o.first_sentinel - o.sentinels + 1)) + " to " +
+           std::to_string(o.first_sentinel));
   detail::Draw draw(random);
   const std::vector<std::int64_t> taken = cut(noise, spans, draw), kept = cut(n - noise, spans, draw);
   CorruptedSpans out;

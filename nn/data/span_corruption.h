@@ -11,7 +11,7 @@ struct SpanCorruptionOptions {
   double noise_share = 0.15;        ///< of the tokens that are taken out
   double mean_length = 3;           ///< of a span
   std::int64_t first_sentinel = 0;  ///< the first span's; each further one's is one less
-  std::int64_t sentinels = 100;     ///< how many there are
+  std::int64_t sentinels = 100;     ///< how many there are; no text has one
   std::int64_t eos = 1;             ///< ends input and target; negative: none
 };
 
@@ -21,9 +21,11 @@ struct CorruptedSpans {
 };
 
 /// Takes spans out of n tokens. As in the published code: round(n noise_share) tokens, at least 1 and at most n - 1, in
-/// round(that / mean_length) spans, at least 1; lengths of spans, and of what lies between, are uniform among all that
-/// add up; a text begins with what stays and ends with a span, and the target has no sentinel after the last span.
-/// Throws ValueError for fewer than two tokens, options out of range, or more spans than sentinels.
+/// round(that / mean_length) spans, at least 1, both in float32 and with halves to even (190 tokens: 29, not 28). The
+/// lengths of spans, and of what lies between, are at least 1 and uniform among all that add up: a text begins with
+/// what stays and ends with a span, and the target has no sentinel after the last span. Throws ValueError for fewer
+/// than two tokens (of which the published code takes out none), a token that is one of the sentinels, options out of
+/// range, or more spans than sentinels.
 CorruptedSpans corrupt_spans(const Sequence& tokens, const SpanCorruptionOptions& options,
                              Generator& random = default_generator(), Here here = Here::current());
 

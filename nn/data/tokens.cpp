@@ -32,19 +32,20 @@ static_assert(sizeof(Header) == 40);
 
 std::uint32_t width_for(std::int64_t vocabulary) { return vocabulary <= 1 << 8 ? 1 : vocabulary <= 1 << 16 ? 2 : 4; }
 
-std::int64_t id_at(const std::byte* p, std::uint32_t width, std::int64_t i) {
+template <class Id>
+void widen(const std::byte* from, std::int64_t n, std::int64_t* to) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    Id id = 0;
+    std::memcpy(&id, from + i * static_cast<std::int64_t>(sizeof id), sizeof id);
+    to[i] = id;
+  }
+}
+
+void widen(const std::byte* from, std::uint32_t width, std::int64_t n, std::int64_t* to) {
   switch (width) {
-    case 1: return std::to_integer<std::int64_t>(p[i]);
-    case 2: {
-      std::uint16_t id = 0;
-      std::memcpy(&id, p + 2 * i, 2);
-      return id;
-    }
-    default: {
-      std::int32_t id = 0;
-      std::memcpy(&id, p + 4 * i, 4);
-      return id;
-    }
+    case 1: return widen<std::uint8_t>(from, n, to);
+    case 2: return widen<std::uint16_t>(from, n, to);
+    default: return widen<std::int32_t>(from, n, to);
   }
 }
 
@@ -61,13 +62,23 @@ struct Tokens::Storage {
   const std::byte* ids = nullptr;
   std::int64_t count = 0;
   std::uint32_t width = 4, checksum = 0;
-  std::string path;  // "" in memory
+  std::string path;     // "" in memory
+  int descriptor = -1;  // of the mapped file
+
+  /// Reading pages behind a file's end would end the program.
+  void check_size(Here here) const {
+    struct stat now {};
+    if (mapped == MAP_FAILED || (::fstat(descriptor, &now) == 0 && now.st_size >= static_cast<off_t>(mapped_bytes)))
+      return;
+    throw FileError(path + ": was cut after it was opened", here);
+  }
 
   Storage() = default;
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
   ~Storage() {
     if (mapped != MAP_FAILED) ::munmap(mapped, mapped_bytes);
+    if (descriptor >= 0) ::close(descriptor);
   }
 };
 
@@ -87,6 +98,7 @@ Tokens::Tokens(const std::vector<std::int64_t>& ids, std::int64_t vocabulary, He
     put(s->memory.data(), s->width, static_cast<std::int64_t>(i), ids[i]);
   }
   s->ids = s->memory.data();
+  s->checksum = io::crc32(0, s->ids, static_cast<std::int64_t>(s->memory.size()));
   storage_ = std::move(s);
 }
 
@@ -109,14 +121,10 @@ Tokens Tokens::open(const std::string& path, Here here) {
   s->checksum = h.checksum;
   s->count = static_cast<std::int64_t>(h.count);
   s->mapped_bytes = static_cast<std::size_t>(file.size());
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor >= 0) {
-    struct stat now {};
-    if (::fstat(descriptor, &now) == 0 && now.st_size == file.size())
-      s->mapped = ::mmap(nullptr, s->mapped_bytes, PROT_READ, MAP_PRIVATE, descriptor, 0);
-    ::close(descriptor);
-  }
+  s->descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (s->descriptor >= 0) s->mapped = ::mmap(nullptr, s->mapped_bytes, PROT_READ, MAP_SHARED, s->descriptor, 0);
   if (s->mapped == MAP_FAILED) file.fail(std::string("cannot be mapped: ") + std::strerror(errno));
+  s->check_size(here);
   s->ids = static_cast<const std::byte*>(s->mapped) + sizeof h;
   Tokens t;
   t.size_ = s->count;
@@ -125,13 +133,19 @@ Tokens Tokens::open(const std::string& path, Here here) {
   return t;
 }
 
-void Tokens::copy(std::int64_t begin, std::int64_t n, std::int64_t* to, Here here) const {
+void Tokens::check_range(std::int64_t begin, std::int64_t n, Here here) const {
   if (begin < 0 || n < 0 || begin > size_ - n)
-    throw IndexError("Tokens: ids " + std::to_string(begin) + ".." + std::to_string(begin + n) +
-                         " are not in a stream of " + std::to_string(size_),
+    throw IndexError("Tokens: " + std::to_string(n) + " ids from " + std::to_string(begin) +
+                         " on are not in a stream of " + std::to_string(size_),
                      here);
+}
+
+void Tokens::copy(std::int64_t begin, std::int64_t n, std::int64_t* to, Here here) const {
+  check_range(begin, n, here);
+  if (n == 0) return;
+  storage_->check_size(here);
+  widen(storage_->ids + (begin_ + begin) * static_cast<std::int64_t>(storage_->width), storage_->width, n, to);
   for (std::int64_t i = 0; i < n; ++i) {
-    to[i] = id_at(storage_->ids, storage_->width, begin_ + begin + i);
     if (to[i] < 0 || to[i] >= vocabulary_)
       throw IndexError((storage_->path.empty() ? "Tokens" : storage_->path) + ": id " + std::to_string(to[i]) + " at " +
                            std::to_string(begin_ + begin + i) + " is not in the vocabulary of " +
@@ -141,9 +155,15 @@ void Tokens::copy(std::int64_t begin, std::int64_t n, std::int64_t* to, Here her
 }
 
 Tensor Tokens::ids(std::int64_t begin, std::int64_t n, Here here) const {
-  std::vector<std::int64_t> out(static_cast<std::size_t>(std::max<std::int64_t>(n, 0)));
+  check_range(begin, n, here);  // before there is room for them
+  std::vector<std::int64_t> out(static_cast<std::size_t>(n));
   copy(begin, n, out.data(), here);
   return tensor(out, {n}, DType::int64);
+}
+
+std::uint32_t Tokens::checksum() const {
+  const std::array<std::int64_t, 2> part{begin_, size_};
+  return io::crc32(storage_ ? storage_->checksum : 0, part.data(), sizeof part);
 }
 
 Tokens Tokens::slice(std::int64_t begin, std::int64_t end, Here here) const {
@@ -158,6 +178,7 @@ Tokens Tokens::slice(std::int64_t begin, std::int64_t end, Here here) const {
 }
 
 void Tokens::save(const std::string& path, Here here) const {
+  if (storage_) storage_->check_size(here);
   const std::uint32_t width = storage_ ? storage_->width : 1;
   const std::byte* bytes = storage_ ? storage_->ids + begin_ * static_cast<std::int64_t>(width) : nullptr;
   const std::int64_t n = size_ * static_cast<std::int64_t>(width);
@@ -178,6 +199,7 @@ void Tokens::save(const std::string& path, Here here) const {
 
 void Tokens::verify(Here here) const {
   if (!storage_ || storage_->path.empty()) return;
+  storage_->check_size(here);
   const std::int64_t bytes = storage_->count * static_cast<std::int64_t>(storage_->width);
   if (io::crc32(0, storage_->ids, bytes) != storage_->checksum)
     throw FileError(storage_->path + ": is damaged: its ids do not have their checksum", here);

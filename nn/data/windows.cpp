@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "autograd/io/internal/checksum.h"
 #include "autograd/ops/create.h"
 #include "autograd/runtime/error.h"
 
@@ -28,7 +29,10 @@ Batches<WindowBatch> token_windows(const Tokens& tokens, const WindowOptions& o,
          " and the token after it");
   const std::int64_t starts = tokens.size() - o.length;
   const std::int64_t windows = std::max<std::int64_t>(1, (tokens.size() - 1) / o.length);
-  const std::int64_t count = (windows + o.batch - 1) / o.batch;
+  constexpr std::int64_t most = std::int64_t{1} << 40;  // ids of a batch, whose count must not overflow
+  if (!o.sequential && o.batch > most / o.length)
+    fail(std::to_string(o.batch) + " windows of " + std::to_string(o.length) + " are too much for a batch");
+  const std::int64_t count = (windows - 1) / o.batch + 1;
   const auto make = [=](BatchPlace p) {
     const std::int64_t rows = o.sequential ? std::min(o.batch, windows - p.batch * o.batch) : o.batch;
     std::vector<std::int64_t> inputs(static_cast<std::size_t>(rows * o.length)), targets(inputs.size());
@@ -43,8 +47,8 @@ Batches<WindowBatch> token_windows(const Tokens& tokens, const WindowOptions& o,
     return std::static_pointer_cast<void>(std::make_shared<WindowBatch>(
         WindowBatch{tensor(inputs, shape, DType::int64), tensor(targets, shape, DType::int64)}));
   };
-  std::string name = std::to_string(tokens.size()) + " tokens in windows of " + std::to_string(o.length) +
-                     ", batches of " + std::to_string(o.batch);
+  std::string name = std::to_string(tokens.size()) + " tokens (checksum " + io::hexadecimal(tokens.checksum()) +
+                     ") in windows of " + std::to_string(o.length) + ", batches of " + std::to_string(o.batch);
   name += o.sequential ? ", one after another" : ", seed " + std::to_string(o.seed);
   return {{std::move(name), [count](std::int64_t) { return count; }, make}, o.prefetch};
 }

@@ -3,8 +3,13 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <limits>
+#include <memory>
 #include <set>
 #include <stdexcept>
+#include <thread>
 
 #include "autograd/autograd.h"
 #include "nn/data/padded.h"
@@ -84,10 +89,10 @@ TEST_CASE("batches go on after a saved position, wherever it was, with and witho
     }
   auto a = rows_of({1, 2, 3}, {.batch = 1, .seed = 1}), b = rows_of({1, 2, 3}, {.batch = 1, .seed = 2});
   a.next();
-  CHECK(message_of([&] { b.load_state_dict(a.state_dict()); }) ==
-        "batches: the position is in 3 samples of 6 tokens in batches of 1, shuffled by seed 1, and here are 3 samples "
-        "of "
-        "6 tokens in batches of 1, shuffled by seed 2");
+  CHECK(
+      message_of([&] { b.load_state_dict(a.state_dict()); }) ==
+      "batches: the position is in 3 samples of 6 tokens (checksum 2bcb8d87) in batches of 1, shuffled by seed 1, and "
+      "here are 3 samples of 6 tokens (checksum 2bcb8d87) in batches of 1, shuffled by seed 2");
   CHECK(b.place() == nn::BatchPlace{0, 0});
   CHECK(message_of([&] { b.load_state_dict({}); }) == "batches: this is no position in batches");
 }
@@ -143,6 +148,83 @@ TEST_CASE("a batch draws the same whoever makes it") {
   }
 }
 
+TEST_CASE("batches that are moved, thrown away and set elsewhere while their thread works") {
+  const auto slow = [](std::atomic<int>& made) {
+    return nn::make_batches<int>(std::vector<std::int64_t>(8, 1), {.batch = 1, .shuffle = false},
+                                 [&made](const Rows& rows, Generator&) {
+                                   std::this_thread::sleep_for(std::chrono::milliseconds(20));
+                                   ++made;
+                                   return static_cast<int>(rows[0]);
+                                 });
+  };
+  std::atomic<int> made{0};
+  {
+    auto batches = slow(made);
+    CHECK(batches.next() == 0);
+  }
+  const int at_the_end = made;  // the destructor has waited: nothing is made afterwards
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  CHECK(made == at_the_end);
+
+  auto batches = slow(made);
+  const nn::StateDict start = batches.state_dict();
+  CHECK(batches.next() == 0);
+  auto moved = std::move(batches);
+  CHECK(moved.next() == 1);
+  CHECK_THROWS_AS(batches.next(), ValueError);
+  CHECK_THROWS_AS(batches.place(), ValueError);
+  moved.load_state_dict(start);
+  CHECK(moved.next() == 0);
+  moved = slow(made);  // over one whose thread works
+  CHECK(moved.next() == 0);
+  CHECK(moved.next() == 1);
+}
+
+TEST_CASE("passes are open to those who may not move the position, and batches need not be copyable") {
+  const auto batches = nn::make_batches<std::unique_ptr<int>>(
+      {1, 1, 1}, {.batch = 2, .shuffle = false},
+      [](const Rows& rows, Generator&) { return std::make_unique<int>(static_cast<int>(rows[0])); });
+  int sum = 0;
+  for (const auto& b : batches) sum += *b;
+  CHECK(sum == 2);
+  auto own = nn::make_batches<std::unique_ptr<int>>({1}, {.batch = 1},
+                                                    [](const Rows&, Generator&) { return std::make_unique<int>(7); });
+  CHECK(*own.next() == 7);
+}
+
+TEST_CASE("what drop_last leaves out differs from epoch to epoch, though samples are grouped by length") {
+  auto batches = rows_of({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, {.batch = 4, .group = 9, .drop_last = true, .seed = 1});
+  CHECK(batches.size() == 2);
+  std::set<std::int64_t> seen;
+  for (const Rows& rows : take(batches, 40)) {
+    CHECK(rows.size() == 4);
+    seen.insert(rows.begin(), rows.end());
+  }
+  CHECK(seen.size() == 11);
+}
+
+TEST_CASE("no two epochs draw the same, however many there are") {
+  auto batches = nn::make_batches<double>({1}, {.batch = 1, .prefetch = false}, [](const Rows&, Generator& random) {
+    return randn({1}, float64, random).item();
+  });
+  std::set<double> seen;
+  for (int i = 0; i < 600; ++i) seen.insert(batches.next());
+  CHECK(seen.size() == 600);
+}
+
+TEST_CASE("a training that asks for the first epoch's size at each step does not plan its epochs anew") {
+  auto batches = rows_of(std::vector<std::int64_t>(300000, 1), {.batch = 100, .prefetch = false});
+  take(batches, 3001);  // into the second epoch
+  CHECK(batches.size() == 3000);
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < 300; ++i) {
+    batches.next();
+    CHECK(batches.size() == 3000);
+  }
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  CHECK(seconds.count() < 2);  // with a plan at each, 600 shuffles of 300,000
+}
+
 TEST_CASE("options of batches that do not fit") {
   CHECK(message_of([] { rows_of({}, {.batch = 1}); }) == "batches: there are no samples");
   CHECK(message_of([] { rows_of({1}, {}); }) ==
@@ -153,6 +235,23 @@ TEST_CASE("options of batches that do not fit") {
   CHECK(message_of([] {
           rows_of({1, 9}, {.batch = 3, .drop_last = true});
         }) == "batches: drop_last leaves none of 2 samples in batches of 3");
+  CHECK(message_of([] { rows_of({1, -2}, {.batch = 1}); }) == "batches: a length of -2 is negative, or too much");
+  CHECK(message_of([] {
+          rows_of({1, 1}, {.max_tokens = 8, .drop_last = true});
+        }) == "batches: drop_last is for batches by size; those by tokens have no full size");
+  // As large as they come, and nothing overflows.
+  constexpr std::int64_t huge = std::numeric_limits<std::int64_t>::max();
+  auto one = rows_of({3, 1, 2}, {.batch = huge, .group = huge});
+  CHECK(one.next() == Rows{1, 2, 0});
+  auto by_tokens = rows_of({3, 0, 2}, {.max_tokens = huge, .group = 2});
+  CHECK(by_tokens.next() == Rows{1, 2, 0});
+  auto empty = rows_of(std::vector<std::int64_t>(10, 0), {.max_tokens = 4});
+  CHECK(empty.size() == 3);
+  auto three = rows_of({1, 1, 1}, {.batch = 2});
+  CHECK_THROWS_AS(three.size(-1), ValueError);
+  const nn::StateDict far{{"place", tensor({std::int64_t{1} << 62, 0}, {2}, int64)},
+                          {"of", three.state_dict().at("of")}};
+  CHECK_THROWS_AS(three.load_state_dict(far), ValueError);
 }
 
 TEST_CASE("windows: targets are the tokens after; sequential ones cover the stream") {
@@ -179,6 +278,14 @@ TEST_CASE("windows: targets are the tokens after; sequential ones cover the stre
         "token_windows: a stream of 23 tokens has no window of 23 and the token after it");
   CHECK(message_of([&] { nn::token_windows({}, {.length = 2}); }) ==
         "token_windows: a stream of 0 tokens has no window of 2 and the token after it");
+  CHECK_THROWS_AS(nn::token_windows(tokens, {.length = 4, .batch = std::numeric_limits<std::int64_t>::max()}),
+                  ValueError);
+  auto all_at_once =
+      nn::token_windows(tokens, {.length = 5, .batch = std::numeric_limits<std::int64_t>::max(), .sequential = true});
+  CHECK(all_at_once.next().inputs.shape() == Shape{4, 5});
+  std::swap(ids[3], ids[4]);
+  auto others = nn::token_windows(nn::Tokens(ids, 30), {.length = 5, .batch = 4, .seed = 2});
+  CHECK_THROWS_AS(others.load_state_dict(random.state_dict()), ValueError);
 }
 
 TEST_CASE("padding, on either side, and its masks") {

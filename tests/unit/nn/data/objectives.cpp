@@ -53,6 +53,7 @@ TEST_CASE("masked tokens: 15 % of those that are not special, at 80/10/10") {
   CHECK_THROWS_AS(nn::mask_tokens(tokens, {.mask_token = 50, .vocabulary = 50}), ValueError);
   CHECK_THROWS_AS(nn::mask_tokens(tokens, {.mask_token = 0, .vocabulary = 20}), IndexError);
   CHECK_THROWS_AS(nn::mask_tokens(tokens, {.mask_token = 0, .vocabulary = 50, .share = 0}), ValueError);
+  CHECK_THROWS_AS(nn::mask_tokens(full({1, 2}, 3.7), o), DTypeError);
 }
 
 TEST_CASE("next sentences: half of the seconds follow, the others are of another document") {
@@ -78,7 +79,12 @@ TEST_CASE("next sentences: half of the seconds follow, the others are of another
   CHECK(n > 300);
   CHECK(std::abs(follows / n - 0.5) < 2 / std::sqrt(n));
   CHECK_THROWS_AS(nn::next_sentence_pairs({{{1, 2}}}, 8), ValueError);
-  CHECK_NOTHROW(nn::next_sentence_pairs({{{1, 2}, {3}, {4}}}, 8));  // one document alone
+  // One document alone: what does not follow is no neighbour.
+  std::vector<Sequence> lines;
+  for (std::int64_t i = 0; i < 4; ++i) lines.push_back({10 * i, 10 * i + 1});
+  for (int repeat = 0; repeat < 50; ++repeat)
+    for (const nn::SentencePair& p : nn::next_sentence_pairs({lines}, 4, random))
+      CHECK(p.follows == (p.second.front() == p.first.back() + 9));
 }
 
 TEST_CASE("spans: input and target make up the text; counts are as published") {

@@ -102,6 +102,17 @@ TEST_CASE("The position of other data or options is refused, and changes nothing
   refuse(nn::padded_batches(samples(10), {.batch = 5, .seed = 2}));
   refuse(nn::padded_batches(samples(10), {.batch = 4, .drop_last = true, .seed = 2}));
   CHECK_THROWS_AS(batches.load_state_dict({}), ValueError);
+  auto other = samples(10);
+  other[4][0] += 1;  // as many samples and tokens
+  refuse(nn::padded_batches(other, {.batch = 4, .seed = 2}));
+  auto longer = samples(10);
+  std::swap(longer[1], longer[2]);
+  refuse(nn::padded_batches(longer, {.batch = 4, .seed = 2}));
+  auto pairs = nn::pair_batches(samples(10), other, {.batch = 4}),
+       same_pairs = nn::pair_batches(samples(10), other, {.batch = 4}),
+       other_pairs = nn::pair_batches(samples(10), samples(10), {.batch = 4});
+  CHECK_NOTHROW(pairs.load_state_dict(same_pairs.state_dict()));
+  CHECK_THROWS_AS(pairs.load_state_dict(other_pairs.state_dict()), ValueError);
 }
 
 TEST_CASE("What the making of a batch throws arrives at next(), and the position stays") {

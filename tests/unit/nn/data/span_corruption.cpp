@@ -14,8 +14,9 @@ TEST_CASE("Corrupted spans are as many as published, and together hold the text"
   struct Row {
     std::int64_t length, noise, spans;
   };
-  // Halves are rounded to even: 10 * 0.15 = 1.5 -> 2, 30 * 0.15 = 4.5 -> 4.
-  for (const Row& row : {Row{2, 1, 1}, Row{10, 2, 1}, Row{30, 4, 1}, Row{100, 15, 5}, Row{512, 77, 26}}) {
+  // Halves are rounded to even: 10 * 0.15 = 1.5 -> 2, 30 * 0.15 = 4.5 -> 4; but in float32 190 * 0.15 > 28.5.
+  for (const Row& row : {Row{2, 1, 1}, Row{10, 2, 1}, Row{30, 4, 1}, Row{100, 15, 5}, Row{190, 29, 10},
+                         Row{350, 53, 18}, Row{512, 77, 26}}) {
     CAPTURE(row.length);
     nn::Sequence text;
     for (std::int64_t i = 0; i < row.length; ++i) text.push_back(1000 + i);
@@ -54,4 +55,7 @@ TEST_CASE("Spans that cannot be written are refused") {
   CHECK_THROWS_AS(nn::corrupt_spans({5, 6}, {.noise_share = 1, .first_sentinel = 99}, g), ValueError);
   CHECK_THROWS_AS(nn::corrupt_spans({5, 6}, {.mean_length = 0.5, .first_sentinel = 99}, g), ValueError);
   CHECK_THROWS_AS(nn::corrupt_spans(nn::Sequence(100, 5), {.first_sentinel = 99, .sentinels = 4}, g), ValueError);
+  CHECK_THROWS_AS(nn::corrupt_spans({5, 99}, {.first_sentinel = 99, .sentinels = 4}, g), ValueError);
+  CHECK_THROWS_AS(nn::corrupt_spans({96, 5}, {.first_sentinel = 99, .sentinels = 4}, g), ValueError);
+  CHECK_NOTHROW(nn::corrupt_spans({95, 100}, {.first_sentinel = 99, .sentinels = 4}, g));
 }

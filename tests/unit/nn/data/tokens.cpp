@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <sstream>
 
 #include "autograd/runtime/error.h"
@@ -51,6 +52,46 @@ TEST_CASE("a stream of ids through a file, in as few bytes as the vocabulary tak
   const auto [train, rest] = nn::split(Tokens({1, 2, 3, 4, 5, 6, 7, 8, 9, 0}, 10), 0.75);
   CHECK(train.size() == 7);
   CHECK(rest.ids(0, 3).to_vector<std::int64_t>() == std::vector<std::int64_t>{8, 9, 0});
+}
+
+TEST_CASE("a stream at its bounds") {
+  const std::int64_t most = std::int64_t{1} << 31;
+  const TokenFile file;
+  Tokens({0, most - 1}, most).save(file.path);
+  CHECK(Tokens::open(file.path).ids(0, 2).to_vector<std::int64_t>() == std::vector<std::int64_t>{0, most - 1});
+  CHECK_THROWS_AS(Tokens({0}, most + 1), ValueError);
+  const Tokens three({1, 2, 3}, 10);
+  constexpr std::int64_t huge = std::numeric_limits<std::int64_t>::max();
+  CHECK_THROWS_AS(three.ids(0, huge), IndexError);  // not std::bad_alloc
+  CHECK_THROWS_AS(three.ids(huge, 1), IndexError);
+  CHECK_THROWS_AS(three.ids(0, -1), IndexError);
+  CHECK_THROWS_AS(Tokens().ids(0, 1), IndexError);
+  CHECK(three.ids(3, 0).size(0) == 0);
+}
+
+TEST_CASE("checksums tell streams apart, in memory or in a file") {
+  const TokenFile file;
+  const Tokens a({1, 2, 3, 3}, 10);
+  a.save(file.path);
+  const Tokens read = Tokens::open(file.path);
+  CHECK(read.checksum() == a.checksum());
+  CHECK(read.slice(1, 3).checksum() == a.slice(1, 3).checksum());
+  CHECK(a.slice(1, 3).checksum() != a.slice(2, 4).checksum());
+  CHECK(a.checksum() != Tokens({1, 3, 2, 3}, 10).checksum());
+}
+
+TEST_CASE("a file that is cut while it is open is an error, and one that is saved anew stays as it was") {
+  const TokenFile file;
+  Tokens(std::vector<std::int64_t>(100000, 7), 300).save(file.path);
+  const Tokens open = Tokens::open(file.path);
+  Tokens({1, 2}, 300).save(file.path);
+  CHECK(open.ids(99999, 1).item() == 7);
+  Tokens(std::vector<std::int64_t>(100000, 7), 300).save(file.path);
+  const Tokens cut = Tokens::open(file.path);
+  std::filesystem::resize_file(file.path, 100);
+  CHECK_THROWS_AS(cut.ids(99999, 1), FileError);
+  CHECK_THROWS_AS(cut.verify(), FileError);
+  CHECK_THROWS_AS(cut.save(file.path + "-again"), FileError);
 }
 
 TEST_CASE("files that are damaged or none") {
