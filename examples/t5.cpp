@@ -21,7 +21,7 @@ namespace {
 const Words tasks{"copy", "reverse", "sort"};
 
 struct Options : examples::RunFlags {
-  Options() : RunFlags{.out = "t5_out", .steps = 2500, .save_every = 500} {}
+  Options() : RunFlags{.out = "t5_out", .steps = 3500, .save_every = 500} {}
   std::int64_t pretrain = 300, batch = 32, window = 64, letters = 8, width = 64;
   double lr = 2e-3;
   std::string data, tokenizer;

@@ -100,31 +100,46 @@ Tensor RotaryEmbedding::operator()(const Tensor& input, std::int64_t offset, Her
   return scope.out(halves ? cat(turned, -1) : flatten(stack(turned, -1), -2, -1));
 }
 
-Tensor relative_position_buckets(std::int64_t t, std::int64_t s, const RelativeBiasOptions& o, std::int64_t offset,
-                                 Here here) {
+namespace {
+
+/// The buckets [t + s - 1] of all distances from a key to a query, the farthest before it first.
+Tensor distance_buckets(std::int64_t t, std::int64_t s, const RelativeBiasOptions& o, std::int64_t offset, Here here) {
   const detail::Check check{"relative_position_buckets", here};
   check.at_least(0, t, "t");
   check.at_least(0, s, "s");
   check.at_least(0, offset, "offset");
-  const std::int64_t least = o.bidirectional ? 4 : 2;
-  if (check.at_least(least, o.buckets, "buckets") % 2 != 0)
-    check.fail("buckets = " + std::to_string(o.buckets) + " must be even");
+  check.at_least(o.bidirectional ? 4 : 2, o.buckets, "buckets");
   const std::int64_t buckets = o.bidirectional ? o.buckets / 2 : o.buckets, exact = buckets / 2;
   check.at_least(exact + 1, o.max_distance, "max_distance");
   // In float32, as the published code has it: bucket boundaries follow its rounding.
   const auto per_log = static_cast<float>(std::log(static_cast<double>(o.max_distance) / static_cast<double>(exact)));
   std::vector<std::int64_t> out;
-  for (std::int64_t i = 0; i < t; ++i)
-    for (std::int64_t j = 0; j < s; ++j) {
-      const std::int64_t relative = j - (i + offset);
-      const std::int64_t first = o.bidirectional && relative > 0 ? buckets : 0;
-      const std::int64_t distance = o.bidirectional ? std::abs(relative) : std::max<std::int64_t>(-relative, 0);
-      const float far = std::log(static_cast<float>(distance) / static_cast<float>(exact)) / per_log *
-                        static_cast<float>(buckets - exact);
-      out.push_back(first +
-                    (distance < exact ? distance : std::min(exact + static_cast<std::int64_t>(far), buckets - 1)));
-    }
-  return index_tensor(out, {t, s});
+  for (std::int64_t relative = 1 - t - offset; relative < s - offset; ++relative) {
+    const std::int64_t first = o.bidirectional && relative > 0 ? buckets : 0;
+    const std::int64_t distance = o.bidirectional ? std::abs(relative) : std::max<std::int64_t>(-relative, 0);
+    const float far = std::log(static_cast<float>(distance) / static_cast<float>(exact)) / per_log *
+                      static_cast<float>(buckets - exact);
+    out.push_back(first +
+                  (distance < exact ? distance : std::min(exact + static_cast<std::int64_t>(far), buckets - 1)));
+  }
+  return index_tensor(out);
+}
+
+/// Of values at all distances [.., t + s - 1] those of each query and key [.., t, s]: a query's row is that of the one
+/// before it, moved by one place.
+Tensor by_distance(const Tensor& x, std::int64_t t, std::int64_t s) {
+  Shape shape = x.shape();
+  shape[x.rank() - 1] = t;
+  shape.push_back(s);
+  if (t == 0 || s == 0) return zeros(shape, x.dtype());
+  return flip(unfold(x, -1, s), {-2});
+}
+
+}  // namespace
+
+Tensor relative_position_buckets(std::int64_t t, std::int64_t s, const RelativeBiasOptions& o, std::int64_t offset,
+                                 Here here) {
+  return by_distance(distance_buckets(t, s, o, offset, here), t, s);
 }
 
 RelativePositionBias::RelativePositionBias(std::int64_t heads, const RelativeBiasOptions& o, Here here)
@@ -137,7 +152,7 @@ RelativePositionBias::RelativePositionBias(std::int64_t heads, const RelativeBia
 Tensor RelativePositionBias::operator()(std::int64_t t, std::int64_t s, std::int64_t offset, Here here) const {
   const Scope scope(*this, "RelativePositionBias", here);
   scope.in(Tensors{});
-  return scope.out(permute(embedding(weight, relative_position_buckets(t, s, options_, offset, here)), {2, 0, 1}));
+  return scope.out(by_distance(transpose(embedding(weight, distance_buckets(t, s, options_, offset, here))), t, s));
 }
 
 AxialPositionEmbedding::AxialPositionEmbedding(std::int64_t n1, std::int64_t n2, std::int64_t d1, std::int64_t d2,

@@ -41,26 +41,9 @@ double root(std::int64_t n) { return std::sqrt(static_cast<double>(n)); }
 
 }  // namespace
 
-std::int64_t t5_position_bucket(std::int64_t relative, bool bidirectional, std::int64_t buckets,
-                                std::int64_t max_distance) {
-  std::int64_t first = 0, distance = std::max<std::int64_t>(-relative, 0);
-  if (bidirectional) {
-    buckets /= 2;
-    if (relative > 0) first = buckets;
-    distance = std::abs(relative);
-  }
-  const std::int64_t exact = buckets / 2;
-  if (distance < exact) return first + distance;
-  const auto log_of = [exact](std::int64_t n) { return std::log(static_cast<float>(n) / static_cast<float>(exact)); };
-  const float share =
-      log_of(distance) / static_cast<float>(std::log(static_cast<double>(max_distance) / static_cast<double>(exact)));
-  const float place = share * static_cast<float>(buckets - exact);
-  return first + std::min(exact + static_cast<std::int64_t>(place), buckets - 1);
-}
-
 // ---- the parts
 
-T5::Attention::Attention(const T5Config& c, bool positions, Here here)
+T5::Attention::Attention(const T5Config& c, bool positions, bool both, Here here)
     : Module(here),
       config(c),
       q(child<Linear>("q", c.d_model, c.heads * c.d_kv, LinearOptions{.bias = false})),
@@ -73,8 +56,11 @@ T5::Attention::Attention(const T5Config& c, bool positions, Here here)
   init::normal_(v.weight, 0, c.factor / root(c.d_model));
   init::normal_(o.weight, 0, c.factor / root(c.heads * c.d_kv));
   if (!positions) return;
-  relative_attention_bias = &child<Embedding>("relative_attention_bias", c.buckets, c.heads);
-  init::normal_(relative_attention_bias->weight, 0, c.factor / root(c.d_model));
+  relative_attention_bias = &child<RelativePositionBias>("relative_attention_bias", c.heads,
+                                                         RelativeBiasOptions{.buckets = c.buckets,
+                                                                             .max_distance = c.max_distance,
+                                                                             .bidirectional = both,
+                                                                             .std = c.factor / root(c.d_model)});
 }
 
 Tensor T5::Attention::operator()(const Tensor& x, const Tensor& memory, AttentionOptions options, Here here) const {
@@ -106,9 +92,9 @@ Tensor T5::FeedForward::operator()(const Tensor& input, Here here) const {
 T5::Block::Block(const T5Config& c, bool decoder, bool positions, Here here)
     : Module(here),
       norm(child<RMSNorm>("layer.0.layer_norm", c.d_model, c.eps)),
-      attention(child<Attention>("layer.0.SelfAttention", c, positions)),
+      attention(child<Attention>("layer.0.SelfAttention", c, positions, !decoder)),
       cross_norm(decoder ? &child<RMSNorm>("layer.1.layer_norm", c.d_model, c.eps) : nullptr),
-      cross_attention(decoder ? &child<Attention>("layer.1.EncDecAttention", c, false) : nullptr),
+      cross_attention(decoder ? &child<Attention>("layer.1.EncDecAttention", c, false, false) : nullptr),
       feed_forward_norm(child<RMSNorm>(decoder ? "layer.2.layer_norm" : "layer.1.layer_norm", c.d_model, c.eps)),
       feed_forward(child<FeedForward>(decoder ? "layer.2.DenseReluDense" : "layer.1.DenseReluDense", c)),
       dropout(child<Dropout>("dropout", c.dropout)) {
@@ -130,16 +116,7 @@ T5::Stack::Stack(const T5Config& c, bool decodes, Here here) : Module(here), con
 }
 
 Tensor T5::Stack::position_bias(std::int64_t queries, std::int64_t keys) const {
-  const Embedding& table = *block[0].attention.relative_attention_bias;
-  if (queries == 0 || keys == 0) return zeros({1, config.heads, queries, keys}, table.weight.dtype());
-  // Scores of one distance have one bias: each row is that of the query before it, moved by one place.
-  const std::int64_t distances = queries + keys - 1, least = 1 - keys;
-  std::vector<std::int64_t> buckets;
-  buckets.reserve(static_cast<std::size_t>(distances));
-  for (std::int64_t i = 0; i < distances; ++i)
-    buckets.push_back(t5_position_bucket(least + i, !decoder, config.buckets, config.max_distance));
-  const Tensor each = transpose(table(index_tensor(buckets)));  // [heads, distances]
-  return unsqueeze(flip(unfold(each, 1, keys), {1}), 0);
+  return unsqueeze((*block[0].attention.relative_attention_bias)(queries, keys, keys - queries), 0);
 }
 
 Tensor T5::Stack::operator()(const Tensor& input, const Tensor& attention_mask, const Tensor& memory,

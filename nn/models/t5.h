@@ -11,6 +11,7 @@
 #include "nn/layers/embedding.h"
 #include "nn/layers/linear.h"
 #include "nn/layers/norm.h"
+#include "nn/layers/positional.h"
 #include "nn/models/blocks.h"
 
 namespace attune::nn {
@@ -42,13 +43,6 @@ T5Config t5_config_from_file(const std::string& path, Here here = Here::current(
 /// Writes a config.json that t5_config_from_file() reads as the same T5Config, and Hugging Face's library as one of its
 /// T5ForConditionalGeneration. Throws ValueError, which names the key, for a value out of its range; FileError.
 void save_config(const std::string& path, const T5Config& config, Here here = Here::current());
-
-/// The bucket, in [0, buckets), of a key at `relative` places behind its query (negative: before it). Half of the
-/// buckets are a distance each, the others get wider in proportion to the distance and end at max_distance: all beyond
-/// is in the last. If `bidirectional` the upper half of the buckets is of the keys behind the query; otherwise all
-/// of those are in bucket 0. Computed in single precision, as the published models were trained.
-std::int64_t t5_position_bucket(std::int64_t relative, bool bidirectional, std::int64_t buckets,
-                                std::int64_t max_distance);
 
 struct T5Call {
   Tensor key_padding_mask{};          ///< of the source tokens, [b, s] bool: true hides
@@ -129,8 +123,9 @@ struct T5 : Module {
   // ---- the parts, under their published names
 
   struct Attention : Module {
-    /// With a table of position biases, which the stack's first block has for all, or without.
-    Attention(const T5Config& c, bool positions, Here here = Here::current());
+    /// With a table of position biases, which the stack's first block has for all, of keys on both sides or before
+    /// their query; or without.
+    Attention(const T5Config& c, bool positions, bool both, Here here = Here::current());
     /// x [b, t, d_model] attends to memory [b, s, d_model], which is x itself in self-attention.
     Tensor operator()(const Tensor& x, const Tensor& memory, AttentionOptions options,
                       Here here = Here::current()) const;
@@ -140,7 +135,7 @@ struct T5 : Module {
 
     const T5Config config;
     Linear &q, &k, &v, &o;
-    Embedding* relative_attention_bias = nullptr;  ///< [buckets, heads]
+    RelativePositionBias* relative_attention_bias = nullptr;
   };
 
   struct FeedForward : Module {

@@ -186,7 +186,7 @@ TEST_CASE("layers: options out of range are refused when the layer is made") {
   CHECK(refused([&] { nn::LshSelfAttention(8, 3); }));
   CHECK(refused([&] { nn::MultiheadAttention(8, 3); }));
   CHECK(refused([&] { nn::MultiheadAttention(8, 4, {.key_heads = 3}); }));
-  CHECK(refused([&] { nn::RelativePositionBias(2, {.buckets = 5}); }));
+  CHECK(refused([&] { nn::RelativePositionBias(2, {.buckets = 3}); }));
   CHECK(refused([&] { nn::LearnedPositionEmbedding(4, 2, nan); }));
   CHECK(refused([&] { nn::RotaryEmbedding(4, 2, {.base = nan}); }));
   CHECK(refused([&] { nn::LSTM(8, 4, {.cell_clip = nan}); }));

@@ -88,6 +88,25 @@ TEST_CASE("relative_position_buckets, RelativePositionBias") {
            {16, 16}, {18, 16}, {19, 17}, {32, 21}, {64, 26}, {112, 30}, {113, 31}, {128, 31}})
     CHECK(causal[static_cast<std::size_t>(200 - distance)] == bucket);
 
+  // The formula, off the borders where single precision decides.
+  for (const std::int64_t buckets : {4, 6, 9, 10, 32, 50})
+    for (const std::int64_t most : {40, 77, 1000}) {
+      const auto row =
+          nn::relative_position_buckets(1, 2 * most, {.buckets = buckets, .max_distance = most, .bidirectional = false},
+                                        2 * most - 1)
+              .to_vector<std::int64_t>();
+      for (std::int64_t d = 0; d < 2 * most; ++d) {
+        const std::int64_t exact = buckets / 2;
+        const double first = static_cast<double>(exact),
+                     place = first + std::log(static_cast<double>(d) / first) /
+                                         std::log(static_cast<double>(most) / first) *
+                                         static_cast<double>(buckets - exact);
+        if (d >= exact && std::abs(place - std::round(place)) < 1e-4) continue;
+        const std::int64_t far = std::min(static_cast<std::int64_t>(place), buckets - 1);
+        CHECK(row[static_cast<std::size_t>(2 * most - 1 - d)] == (d < exact ? d : far));
+      }
+    }
+
   nn::RelativePositionBias m(3, {.buckets = 8, .max_distance = 10});
   const Tensor bias = m(4, 6);
   CHECK(bias.shape() == Shape{3, 4, 6});
@@ -97,9 +116,11 @@ TEST_CASE("relative_position_buckets, RelativePositionBias") {
     CHECK(got[i] == w[{static_cast<std::int64_t>(b[{i[1], i[2]}]), i[0]}]);
   });
   CHECK(same(m(1, 6, 3).detach(), slice(bias.detach(), 1, 3)));  // a decoding step
+  CHECK(m(0, 4).shape() == Shape{3, 0, 4});
+  CHECK(m(4, 0).shape() == Shape{3, 4, 0});
   CHECK(check_gradients(m, [&](const Tensors&) { return Tensors{m(4, 6)}; }, {}) == "");
-  CHECK(thrown([] { nn::RelativePositionBias(3, {.buckets = 7}); }) ==
-        "ValueError: relative_position_buckets: buckets = 7 must be even");
+  CHECK(thrown([] { nn::RelativePositionBias(3, {.buckets = 3}); }) ==
+        "ValueError: relative_position_buckets: buckets = 3 must be at least 4");
   CHECK(thrown([] { nn::RelativePositionBias(3, {.max_distance = 8}); }) ==
         "ValueError: relative_position_buckets: max_distance = 8 must be at least 9");
   CHECK(thrown([] { nn::relative_position_buckets(-1, 2); }) ==

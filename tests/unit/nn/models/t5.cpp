@@ -65,11 +65,8 @@ struct Composed {
   }
   Tensor bias(const std::string& stack, std::int64_t n, bool both) const {
     const Tensor& table = at(stack + ".block.0.layer.0.SelfAttention.relative_attention_bias");
-    Tensors rows;
-    for (std::int64_t i = 0; i < n; ++i)
-      for (std::int64_t j = 0; j < n; ++j)
-        rows.push_back(select(table, 0, nn::t5_position_bucket(j - i, both, c.buckets, c.max_distance)));
-    return permute(reshape(attune::stack(rows), {1, n, n, c.heads}), {0, 3, 1, 2});
+    const nn::RelativeBiasOptions o{.buckets = c.buckets, .max_distance = c.max_distance, .bidirectional = both};
+    return unsqueeze(permute(index(table, {nn::relative_position_buckets(n, n, o)}), {2, 0, 1}), 0);
   }
 
   Tensor stack_of(const std::string& stack, std::int64_t layers, Tensor x, const Tensor& hidden, const Tensor& memory,
@@ -102,46 +99,17 @@ struct Composed {
   }
 };
 
-TEST_CASE("T5: buckets of relative positions") {
-  // The distance at which each bucket begins, by the published implementation.
-  const std::vector<std::int64_t> both = {0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 23, 32, 46, 64, 91},
-                                  before = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
-                                            16, 19, 21, 24, 27, 31, 35, 40, 46, 52, 59, 67, 77, 87, 99, 113};
-  const auto bucket_of = [](const std::vector<std::int64_t>& begins, std::int64_t distance) {
-    return std::upper_bound(begins.begin(), begins.end(), distance) - begins.begin() - 1;
-  };
-  for (std::int64_t d = 0; d < 1000; ++d) {
-    CHECK(nn::t5_position_bucket(-d, true, 32, 128) == bucket_of(both, d));
-    if (d > 0) CHECK(nn::t5_position_bucket(d, true, 32, 128) == 16 + bucket_of(both, d));
-    CHECK(nn::t5_position_bucket(-d, false, 32, 128) == bucket_of(before, d));
-    CHECK(nn::t5_position_bucket(d, false, 32, 128) == 0);
-  }
-  // The formula, off the borders where single precision decides.
-  for (const std::int64_t buckets : {4, 6, 9, 10, 32, 50})
-    for (const std::int64_t most : {40, 77, 1000})
-      for (std::int64_t d = 0; d < 2 * most; ++d) {
-        const std::int64_t exact = buckets / 2;
-        const double place =
-            static_cast<double>(exact) + std::log(static_cast<double>(d) / static_cast<double>(exact)) /
-                                             std::log(static_cast<double>(most) / static_cast<double>(exact)) *
-                                             static_cast<double>(buckets - exact);
-        if (d >= exact && std::abs(place - std::round(place)) < 1e-4) continue;
-        const std::int64_t far = std::min(static_cast<std::int64_t>(place), buckets - 1);
-        CHECK(nn::t5_position_bucket(-d, false, buckets, most) == (d < exact ? d : far));
-      }
-}
-
 TEST_CASE("T5: a stack's position bias is its table by buckets, also of the last queries alone") {
   nn::T5 model(small());
   for (const nn::T5::Stack* stack : {&model.encoder, &model.decoder}) {
     const Tensor& table = stack->block[0].attention.relative_attention_bias->weight;
     for (const auto& [queries, keys] : {std::pair<std::int64_t, std::int64_t>{13, 13}, {1, 1}, {1, 12}, {4, 12}}) {
       const Plain bias(stack->position_bias(queries, keys)), by_bucket(table);
+      const nn::RelativeBiasOptions o{.buckets = 8, .max_distance = 9, .bidirectional = stack == &model.encoder};
+      const Plain buckets(nn::relative_position_buckets(queries, keys, o, keys - queries));
       REQUIRE(bias.shape == Shape{1, 2, queries, keys});
       for_indices(bias.shape, [&](const Dims& at) {
-        const std::int64_t relative = at[3] - (keys - queries + at[2]);
-        const std::int64_t bucket = nn::t5_position_bucket(relative, stack == &model.encoder, 8, 9);
-        CHECK(bias[at] == by_bucket[{bucket, at[1]}]);
+        CHECK(bias[at] == by_bucket[{static_cast<std::int64_t>(buckets[{at[2], at[3]}]), at[1]}]);
       });
     }
     CHECK(stack->position_bias(0, 0).shape() == Shape{1, 2, 0, 0});
