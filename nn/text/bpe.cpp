@@ -44,6 +44,33 @@ std::vector<std::string> spellings_in_order() {
 
 using Symbols = std::vector<std::int32_t>;
 
+/// The words of a text and how often each comes, in their order; what spells a special token is none.
+std::vector<std::pair<std::string_view, std::int64_t>> counted_words(std::string_view text,
+                                                                     const std::vector<std::string>& special) {
+  std::unordered_map<std::string_view, std::int64_t> counted;
+  const auto count = [&](std::string_view part) {
+    detail::BpeWords words(part);
+    for (std::string_view word = words.next(); !word.empty(); word = words.next()) ++counted[word];
+  };
+  bool begins[256] = {};
+  for (const std::string& token : special) begins[static_cast<unsigned char>(token[0])] = true;
+  std::size_t begin = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (!begins[static_cast<unsigned char>(text[i])]) continue;
+    std::size_t longest = 0;
+    for (const std::string& token : special)
+      if (token.size() > longest && text.substr(i).starts_with(token)) longest = token.size();
+    if (longest == 0) continue;
+    count(text.substr(begin, i - begin));
+    begin = i + longest;
+    i = begin - 1;
+  }
+  count(text.substr(begin));
+  std::vector<std::pair<std::string_view, std::int64_t>> words(counted.begin(), counted.end());
+  std::sort(words.begin(), words.end());
+  return words;
+}
+
 std::uint64_t key_of(std::int32_t left, std::int32_t right) {
   return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32 | static_cast<std::uint32_t>(right);
 }
@@ -91,14 +118,12 @@ void BpeTokenizer::Model::finish() {
       const std::size_t n = detail::code_point_at(token, i).bytes;
       const std::string_view c = std::string_view(token).substr(i, n);
       const auto byte = byte_of.find(c);
-      if (byte == byte_of.end())
-        out += c;  // of a special token
-      else
-        out += byte->second;
+      if (byte != byte_of.end()) out += byte->second;  // otherwise the token is special
       i += n;
     }
     bytes.push_back(std::move(out));
   }
+  for (const std::string& token : special) bytes[static_cast<std::size_t>(vocabulary.id_of(token))] = token;
 }
 
 /// The rule of the lowest rank goes first, wherever it applies, from left to right.
@@ -261,6 +286,7 @@ BpeTokenizer BpeTokenizer::load(const std::string& vocab_json, const std::string
 
 BpeTokenizer BpeTokenizer::train(std::string_view text, const BpeTraining& o, Here here) {
   check_utf8(text, "BpeTokenizer::train", here);
+  detail::check_special_tokens(o.special, "BpeTokenizer::train", here);
   const auto least_size = static_cast<std::int64_t>(256 + o.special.size());
   if (o.size < least_size)
     throw ValueError(
@@ -268,12 +294,11 @@ BpeTokenizer BpeTokenizer::train(std::string_view text, const BpeTraining& o, He
         here);
   const auto model = std::make_shared<Model>();
   for (const std::string& spelling : spellings_in_order()) model->vocabulary.add(spelling);
+  for (const std::string& token : o.special)
+    if (model->vocabulary.id_of(token) >= 0)
+      throw ValueError("BpeTokenizer::train: the special token \"" + token + "\" is how a byte is spelled", here);
   const auto& spellings = byte_spellings();
-  std::unordered_map<std::string_view, std::int64_t> counted;
-  detail::BpeWords all(text);
-  for (std::string_view word = all.next(); !word.empty(); word = all.next()) ++counted[word];
-  std::vector<std::pair<std::string_view, std::int64_t>> words(counted.begin(), counted.end());
-  std::sort(words.begin(), words.end());
+  const auto words = counted_words(text, o.special);
   std::vector<Symbols> symbols;
   std::vector<std::int64_t> counts;
   for (const auto& [word, count] : words) {
@@ -287,8 +312,11 @@ BpeTokenizer BpeTokenizer::train(std::string_view text, const BpeTraining& o, He
       std::move(symbols), counts, std::max<std::int64_t>(o.least, 1),
       [&] { return model->vocabulary.size() + static_cast<std::int64_t>(o.special.size()) >= o.size; },
       [&](detail::Merge m) {
-        const std::int64_t made =
-            model->vocabulary.add(model->vocabulary.token_of(m.left) + model->vocabulary.token_of(m.right));
+        const std::string token = model->vocabulary.token_of(m.left) + model->vocabulary.token_of(m.right);
+        if (std::find(o.special.begin(), o.special.end(), token) != o.special.end())
+          throw ValueError("BpeTokenizer::train: the special token \"" + token + "\" is a common part of the text",
+                           here);
+        const std::int64_t made = model->vocabulary.add(token);
         model->add_merge(m, made);
         return static_cast<std::int32_t>(made);
       });

@@ -26,7 +26,8 @@ class BpeTokenizer : public Tokenizer {
   /// first. <|endoftext|>, if it is there, is `bos`, `eos` and `unk`. Throws FileError, which names the line, for files
   /// that are damaged or do not belong together.
   static BpeTokenizer load(const std::string& vocab_json, const std::string& merges_txt, Here here = Here::current());
-  /// Throws ValueError for a text that is not UTF-8, and for sizes below 256 and the special tokens.
+  /// What spells a special token in the text is left out. Throws ValueError for a text that is not UTF-8, for sizes
+  /// below 256 and the special tokens, and for special tokens that are spelled as a byte or a merged token is.
   static BpeTokenizer train(std::string_view text, const BpeTraining& options = {}, Here here = Here::current());
   void save(const std::string& vocab_json, const std::string& merges_txt, Here here = Here::current()) const;
 

@@ -15,7 +15,8 @@ namespace attune::nn {
 
 // ---- bytes
 
-ByteTokenizer::ByteTokenizer(const std::vector<std::string>& special) {
+ByteTokenizer::ByteTokenizer(const std::vector<std::string>& special, Here here) {
+  detail::check_special_tokens(special, "ByteTokenizer", here);
   for (const std::string& token : special) add_known_special(token, size());
 }
 
@@ -70,7 +71,9 @@ void ListTokenizer::save(const std::string& path, Here here) const {
 std::pair<std::shared_ptr<const detail::Vocabulary>, std::int64_t> ListTokenizer::read(const char* kind,
                                                                                        const std::string& path,
                                                                                        Here here) {
-  const auto file = nlohmann::json::parse(io::read_text(path, std::int64_t{1} << 28, here), nullptr, false);
+  const std::string text = io::read_text(path, std::int64_t{1} << 28, here);
+  const auto file = nlohmann::json::parse(text, nullptr, false);
+  if (file.is_discarded()) detail::fail_json(text, path, here);
   const auto fail = [&](const std::string& what) { throw FileError(path + ": " + what, here); };
   if (!file.is_object() || !file.contains("type") || file["type"] != kind)
     fail(std::string("is not a file of ") + kind);
@@ -108,6 +111,7 @@ constexpr const char* words = "words";
 std::shared_ptr<const detail::Vocabulary> characters_of(std::string_view text, const std::vector<std::string>& special,
                                                         Here here) {
   check_text(text, "CharTokenizer", here);
+  detail::check_special_tokens(special, "CharTokenizer", here);
   auto tokens = vocabulary_of(special);
   std::set<std::int32_t> all;
   for (std::size_t i = 0; i < text.size();) {
@@ -131,6 +135,7 @@ std::vector<std::string> with_unknown(std::vector<std::string> special) {
 std::shared_ptr<const detail::Vocabulary> words_of(std::string_view text, std::int64_t size,
                                                    const std::vector<std::string>& special, Here here) {
   check_text(text, "WordTokenizer", here);
+  detail::check_special_tokens(special, "WordTokenizer", here);
   if (size <= static_cast<std::int64_t>(special.size()))
     throw ValueError("WordTokenizer: size = " + std::to_string(size) + " must be above the " +
                          std::to_string(special.size()) + " special tokens",

@@ -14,7 +14,8 @@ class Vocabulary;
 /// A token a byte, 256 of them, then the special ones: for any file, text or not.
 class ByteTokenizer : public Tokenizer {
  public:
-  explicit ByteTokenizer(const std::vector<std::string>& special = {});
+  /// Special tokens are UTF-8, not empty and each there once, here and in the other tokenizers (ValueError).
+  explicit ByteTokenizer(const std::vector<std::string>& special = {}, Here here = Here::current());
   /// The bytes; special tokens are spelled out.
   std::string decode(const std::vector<std::int64_t>& ids) const override;
   std::int64_t size() const override { return 256 + static_cast<std::int64_t>(special_tokens().size()); }

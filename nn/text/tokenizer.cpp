@@ -162,10 +162,10 @@ TokenBatch encode_pairs(const Tokenizer& tokenizer, const std::vector<std::pair<
   std::vector<Ids> rows, types;
   for (const auto& [text, pair] : pairs) {
     Ids a = tokenizer.encode(text), b = tokenizer.encode(pair);
-    while (a.size() + b.size() > most) {
-      Ids& longer = a.size() > b.size() ? a : b;
-      longer.erase(o.truncation == Side::right ? longer.end() - 1 : longer.begin());
-    }
+    std::size_t kept_a = a.size(), kept_b = b.size();
+    while (kept_a + kept_b > most) --(kept_a > kept_b ? kept_a : kept_b);
+    shorten(a, kept_a, o.truncation);
+    shorten(b, kept_b, o.truncation);
     Ids row{s.cls}, type(a.size() + 2, 0);
     row.insert(row.end(), a.begin(), a.end());
     row.push_back(s.sep);
@@ -182,6 +182,7 @@ std::vector<std::string> decode_batch(const Tokenizer& tokenizer, const Tensor& 
   const Op op{"decode_batch", here};
   op.check_defined(tokens);
   if (tokens.rank() != 2) op.fail_shape("tokens " + tokens.shape().str() + " must be [b, n]");
+  op.check_dtype(tokens, int64);
   const Ids all = tokens.to_vector<std::int64_t>();
   const auto n = static_cast<std::ptrdiff_t>(tokens.size(1));
   const auto is_special = [&](std::int64_t id) {

@@ -1,9 +1,8 @@
 #include <utf8proc.h>
 
-#include <cstdlib>
+#include <algorithm>
 #include <cstring>
-#include <memory>
-#include <new>
+#include <vector>
 
 #include "nn/text/internal/unicode.h"
 
@@ -114,18 +113,31 @@ void append_lower(std::string& to, std::int32_t c) {
 }
 
 std::string without_accents(std::string_view text) {
-  utf8proc_uint8_t* result = nullptr;
-  const auto n = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                              static_cast<utf8proc_ssize_t>(text.size()), &result, UTF8PROC_DECOMPOSE);
-  const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(result, &std::free);
-  if (n < 0) throw std::bad_alloc();  // valid text fails for want of memory alone
-  const std::string_view all(reinterpret_cast<const char*>(result), static_cast<std::size_t>(n));
-  std::string out;
-  for (std::size_t i = 0; i < all.size();) {
-    const CodePoint c = code_point_at(all, i);
-    if (!is_nonspacing_mark(c.value)) out.append(all.substr(i, c.bytes));
+  struct Mark {
+    std::int32_t value;
+    utf8proc_propval_t combining;
+  };
+  std::vector<Mark> all;
+  for (std::size_t i = 0; i < text.size();) {
+    const CodePoint c = code_point_at(text, i);
+    utf8proc_int32_t parts[32];  // canonically a character has at most four
+    int boundary = 0;
+    const auto n = utf8proc_decompose_char(c.value, parts, 32, UTF8PROC_DECOMPOSE, &boundary);
+    for (utf8proc_ssize_t k = 0; k < n; ++k)
+      all.push_back({parts[k], utf8proc_get_property(parts[k])->combining_class});
     i += c.bytes;
   }
+  // Canonical order, which utf8proc_map would take quadratic time for.
+  const auto is_base = [](const Mark& m) { return m.combining == 0; };
+  for (auto begin = all.begin(); begin != all.end();) {
+    begin = std::find_if_not(begin, all.end(), is_base);
+    const auto end = std::find_if(begin, all.end(), is_base);
+    std::stable_sort(begin, end, [](const Mark& a, const Mark& b) { return a.combining < b.combining; });
+    begin = end;
+  }
+  std::string out;
+  for (const Mark& m : all)
+    if (!is_nonspacing_mark(m.value)) append_utf8(out, m.value);
   return out;
 }
 

@@ -1,10 +1,12 @@
 #include "nn/text/internal/vocabulary.h"
 
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "autograd/io/file.h"
 #include "autograd/runtime/error.h"
 #include "nn/text/internal/unicode.h"
+#include "nn/text/tokenizer.h"
 
 namespace attune::nn::detail {
 
@@ -35,9 +37,31 @@ std::vector<std::string> read_lines(const std::string& path, Here here) {
   return lines;
 }
 
+void check_special_tokens(const std::vector<std::string>& special, const std::string& what, Here here) {
+  std::set<std::string_view> seen;
+  for (const std::string& token : special) {
+    if (token.empty()) throw ValueError(what + ": a special token is empty", here);
+    check_utf8(token, what + ": a special token", here);
+    if (!seen.insert(token).second)
+      throw ValueError(what + ": the special token \"" + token + "\" is there twice", here);
+  }
+}
+
+void fail_json(const std::string& text, const std::string& path, Here here) {
+  std::size_t at = text.size();
+  try {
+    const auto json = nlohmann::json::parse(text);
+  } catch (const nlohmann::json::parse_error& e) {
+    at = e.byte > 0 ? e.byte - 1 : 0;           // counted from 1 there
+  } catch (const nlohmann::json::exception&) {  // NOLINT(bugprone-empty-catch): a number out of range, without a place
+  }
+  throw FileError(path + ": is no JSON at byte " + std::to_string(at), here);
+}
+
 Vocabulary read_vocabulary_json(const std::string& path, Here here) {
   const std::string text = io::read_text(path, std::int64_t{1} << 28, here);
   const auto json = nlohmann::json::parse(text, nullptr, false);
+  if (json.is_discarded()) fail_json(text, path, here);
   if (!json.is_object() || json.empty())
     throw FileError(path + ": is not a JSON object from tokens to their ids", here);
   std::vector<const std::string*> tokens(json.size(), nullptr);
@@ -46,7 +70,7 @@ Vocabulary read_vocabulary_json(const std::string& path, Here here) {
     const std::int64_t at = whole ? id.get<std::int64_t>() : -1;
     if (at < 0 || at >= static_cast<std::int64_t>(tokens.size()) || tokens[static_cast<std::size_t>(at)] != nullptr)
       throw FileError(
-          path + ": the id " + id.dump() + " of \"" + token + "\" is " +
+          path + ": the id " + (id.is_structured() ? "[...]" : id.dump()) + " of \"" + token + "\" is " +
               (at >= 0 && at < static_cast<std::int64_t>(tokens.size()) ? "there twice"
                                                                         : "none of 0, 1, ... of its tokens"),
           here);

@@ -38,6 +38,11 @@ class Vocabulary {
 
 /// The lines of a file, which must be UTF-8 (FileError otherwise, with the byte), without their ends, \n or \r\n.
 std::vector<std::string> read_lines(const std::string& path, Here here);
+/// Special tokens of a tokenizer to be made: throws ValueError, which begins with `what`, for one that is empty, not
+/// UTF-8 or there twice.
+void check_special_tokens(const std::vector<std::string>& special, const std::string& what, Here here);
+/// Throws FileError, which names the byte at which the text of a file is no JSON.
+[[noreturn]] void fail_json(const std::string& text, const std::string& path, Here here);
 /// A file's JSON object from tokens to their ids, 0, 1, ... Throws FileError for anything else.
 Vocabulary read_vocabulary_json(const std::string& path, Here here);
 void write_vocabulary_json(const std::string& path, const Vocabulary& vocabulary, Here here);

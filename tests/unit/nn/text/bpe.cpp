@@ -98,6 +98,28 @@ TEST_CASE("short and long words are merged by the definition") {
   CHECK(tokenizer.encode(std::string(200000, 'a')).size() <= 200000);  // and in no time
 }
 
+TEST_CASE("BPE's special tokens are no part of what it learns from, and are spelled as they are") {
+  std::string text;
+  for (int i = 0; i < 50; ++i) text += "one two<|endoftext|>";
+  const auto tokenizer = nn::BpeTokenizer::train(text, {.size = 300});
+  CHECK(tokenizer.id_of("one") >= 256);
+  CHECK(tokenizer.id_of("text") == -1);
+  CHECK(tokenizer.id_of("<|") == -1);
+  const auto accented = nn::BpeTokenizer::train(rhyme, {.size = 300, .special = {"<é>"}});
+  CHECK(accented.decode(accented.encode("a<é>é")) == "a<é>é");
+  const Folder folder;
+  accented.save(folder / "v", folder / "m");
+  CHECK(nn::BpeTokenizer::load(folder / "v", folder / "m").decode(accented.encode("a<é>é")) == "a<é>é");
+  const auto said = [](const std::vector<std::string>& special) {
+    return thrown([&] { nn::BpeTokenizer::train(rhyme, {.size = 300, .special = special}); });
+  };
+  CHECK(said({""}) == "ValueError: BpeTokenizer::train: a special token is empty");
+  CHECK(said({"<a>", "<a>"}) == "ValueError: BpeTokenizer::train: the special token \"<a>\" is there twice");
+  CHECK(said({"<\xff>"}) == "ValueError: BpeTokenizer::train: a special token: is not UTF-8: byte 1 is 0xFF");
+  CHECK(said({"a"}) == "ValueError: BpeTokenizer::train: the special token \"a\" is how a byte is spelled");
+  CHECK(said({"Ġpeck"}) == "ValueError: BpeTokenizer::train: the special token \"Ġpeck\" is a common part of the text");
+}
+
 TEST_CASE("several threads encode with one tokenizer") {
   const auto tokenizer = nn::BpeTokenizer::train(rhyme, {.size = 300});
   const Ids expected = tokenizer.encode(rhyme);
@@ -127,7 +149,10 @@ TEST_CASE("BPE refuses files that are damaged or do not belong together") {
     return what;
   };
   CHECK(refused("[]", good_merges) == "VOCAB: is not a JSON object from tokens to their ids");
-  CHECK(refused("{", good_merges) == "VOCAB: is not a JSON object from tokens to their ids");
+  CHECK(refused("{\"a\": 0,", good_merges) == "VOCAB: is no JSON at byte 8");
+  const std::string deep = std::string(1'000'000, '[') + std::string(1'000'000, ']');
+  CHECK(refused("{\"a\": " + deep + "}", good_merges) ==
+        "VOCAB: the id [...] of \"a\" is none of 0, 1, ... of its tokens");
   CHECK(refused(R"({"a": 0, "b": 0})", good_merges) == "VOCAB: the id 0 of \"b\" is there twice");
   CHECK(refused(R"({"a": 0, "b": 7})", good_merges) == "VOCAB: the id 7 of \"b\" is none of 0, 1, ... of its tokens");
   CHECK(refused(R"({"a": "0"})", good_merges).starts_with("VOCAB: the id \"0\" of \"a\""));

@@ -30,6 +30,12 @@ TEST_CASE("characters are tokens") {
         "ValueError: encode: \"x\" at byte 2 is not in the vocabulary, and there is no <unk>");
   const nn::CharTokenizer more("abc", {"<pad>", "<unk>"});
   CHECK(more.encode("axb<pad>") == Ids{2, 1, 3, 0});
+  CHECK(thrown([] {
+          nn::CharTokenizer("abc", {"<x>", "<x>"});
+        }) == "ValueError: CharTokenizer: the special token \"<x>\" is there twice");
+  CHECK(thrown([] { nn::ByteTokenizer({""}); }) == "ValueError: ByteTokenizer: a special token is empty");
+  CHECK(thrown([] { nn::WordTokenizer("a b", 5, {"\xff"}); }) ==
+        "ValueError: WordTokenizer: a special token: is not UTF-8: byte 0 is 0xFF");
   CHECK(thrown([] { nn::CharTokenizer(""); }) == "ValueError: CharTokenizer: the text is empty");
   CHECK(thrown([] { nn::CharTokenizer("ab\xc3"); }) == "ValueError: CharTokenizer: is not UTF-8: byte 2 is 0xC3");
 }
@@ -62,7 +68,8 @@ TEST_CASE("lists of tokens are kept in files") {
     put(path, text);
     return refusal<FileError>([&] { nn::CharTokenizer::load(path); }).substr(path.size() + 2);
   };
-  CHECK(refused("x") == "is not a file of characters");
+  CHECK(refused("x") == "is no JSON at byte 0");
+  CHECK(refused("[]") == "is not a file of characters");
   CHECK(refused(R"({"type": "characters"})") == "has no tokens");
   CHECK(refused(R"({"type": "characters", "tokens": ["a", 3], "special": 0})") == "has a token that is no text");
   CHECK(refused(R"({"type": "characters", "tokens": ["a", "a"], "special": 0})") == "has the token \"a\" twice");
@@ -82,6 +89,7 @@ TEST_CASE("batches are padded on a side, cut, and say what is padding") {
   CHECK(values(left.key_padding_mask) == Values{0, 0, 0, 0, 0, 1, 1, 0, 0, 0});
   CHECK(nn::decode_batch(chars, left.tokens) == std::vector<std::string>{"<s>def</s>", "<pad><pad><s>a</s>"});
   CHECK(nn::decode_batch(chars, left.tokens, true) == std::vector<std::string>{"def", "a"});
+  CHECK(refusal<DTypeError>([&] { nn::decode_batch(chars, ones({1, 2})); }).starts_with("decode_batch: needs int64"));
   CHECK(thrown([&] { nn::encode_batch(chars, {}); }) == "ValueError: encode_batch: there is no text");
   CHECK(thrown([&] { nn::encode_batch(chars, {"a"}, {.length = 1, .special = true}); }) ==
         "ValueError: encode_batch: length = 1 leaves no room for 2 special tokens");
@@ -96,6 +104,11 @@ TEST_CASE("pairs lose tokens from the longer one") {
   CHECK(same(pairs.tokens, index_tensor({1, 3, 4, 2, 3, 2, 1, 3, 2, 4, 2, 0}, {2, 6})));
   CHECK(same(pairs.token_types, index_tensor({0, 0, 0, 0, 1, 1, 0, 0, 0, 1, 1, 0}, {2, 6})));
   CHECK(values(pairs.key_padding_mask) == Values{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1});
+  const nn::TokenBatch left = nn::encode_pairs(chars, {{"abcdef", "ab"}}, {.length = 6, .truncation = nn::Side::left});
+  CHECK(same(left.tokens, index_tensor({1, 8, 2, 3, 4, 2}, {1, 6})));
+  // In no time, whichever end goes.
+  const std::string all(500'000, 'a');
+  CHECK(nn::encode_pairs(chars, {{all, all}}, {.length = 9, .truncation = nn::Side::left}).tokens.numel() == 9);
 }
 
 TEST_CASE("text that is not UTF-8 is refused where it is asked for") {
