@@ -32,7 +32,8 @@ inline void start(const nn::Module& module) {
 /// Adds the gradients of a module's parameters, which are cleared.
 inline void take_gradients(nn::Module& module, bench::Results& results) {
   for (auto& [name, p] : module.named_parameters())
-    results.emplace_back(bench::plain_name(name), p.grad().to_vector<float>());
+    if (const std::string plain = bench::plain_name(name); !bench::is_without_gradient(plain))
+      results.emplace_back(plain, p.grad().to_vector<float>());
   module.zero_grad();
 }
 

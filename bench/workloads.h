@@ -119,6 +119,10 @@ inline std::string plain_name(std::string name) {
   return name;
 }
 
+/// Whether the gradient of a parameter is 0 but for rounding, which differs: a bias of keys moves all scores of a query
+/// alike, and softmax does not see that.
+inline bool is_without_gradient(const std::string& plain) { return plain.ends_with("self_key_bias"); }
+
 /// A parameter's start, by its plain name: matrices scaled by their inputs, the weights of norms about 1.
 inline std::vector<float> start_of(const std::string& name, std::int64_t count, int rank, std::int64_t last_size) {
   if (rank > 1) return numbers(name, count, 1 / std::sqrt(static_cast<double>(last_size)));

@@ -43,7 +43,9 @@ inline void clear_gradients(torch::nn::Module& module) {
 }
 
 inline void take_gradients(torch::nn::Module& module, bench::Results& results) {
-  for (auto& p : module.named_parameters()) results.emplace_back(bench::plain_name(p.key()), elements(p->grad()));
+  for (auto& p : module.named_parameters())
+    if (const std::string plain = bench::plain_name(p.key()); !bench::is_without_gradient(plain))
+      results.emplace_back(plain, elements(p->grad()));
   clear_gradients(module);
 }
 
