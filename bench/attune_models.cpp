@@ -81,7 +81,10 @@ struct T5Inputs {
             .d_ff = s.d_ff,
             .heads = s.heads,
             .layers = s.layers,
-            .dropout = 0};
+            .activation = Activation::gelu_tanh,
+            .gated = true,
+            .dropout = 0,
+            .tied = false};
   }
   template <class Part>
   Tensor loss(const nn::T5& model, const Part& part) const {

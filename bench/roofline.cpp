@@ -76,7 +76,7 @@ Products t5_products() {
   Products all;
   add_linear(all, s.tokens(), s.d, s.d, 3 * 4 * s.layers);
   add_attention(all, s.batch * s.heads, s.length, s.length, s.head_dim(), false, 3 * s.layers);
-  add_linear(all, s.tokens(), s.d, s.d_ff, 2 * s.layers);
+  add_linear(all, s.tokens(), s.d, s.d_ff, 2 * 2 * s.layers);  // gated
   add_linear(all, s.tokens(), s.d_ff, s.d, 2 * s.layers);
   add_linear(all, s.tokens(), s.d, s.vocabulary);
   return all;

@@ -19,7 +19,7 @@ struct GptSize {
 inline constexpr GptSize gpt{.layers = 4, .d = 256, .heads = 4, .length = 256, .batch = 8, .vocabulary = 256};
 inline constexpr GptSize small_gpt{.layers = 4, .d = 64, .heads = 4, .length = 64, .batch = 4, .vocabulary = 256};
 
-/// BERT's pretraining (masked words and next sentence) and T5 v1.0, encoder and decoder; no dropout.
+/// BERT's pretraining (masked words and next sentence) and T5 v1.1, encoder and decoder; no dropout.
 struct TextSize {
   std::int64_t layers = 4, d = 256, heads = 4, d_ff = 1024, length = 128, batch = 8, vocabulary = 4096;
   std::int64_t tokens() const { return batch * length; }

@@ -119,18 +119,20 @@ struct T5BlockImpl : nn::Module {
     }
     const std::string last = decoder ? "layer_2_" : "layer_1_";
     feed_forward_norm = register_module(last + "layer_norm", RmsNorm());
-    wi = register_module(last + "DenseReluDense_wi", without_bias(s.d, s.d_ff));
+    wi = register_module(last + "DenseReluDense_wi_0", without_bias(s.d, s.d_ff));
+    up = register_module(last + "DenseReluDense_wi_1", without_bias(s.d, s.d_ff));
     wo = register_module(last + "DenseReluDense_wo", without_bias(s.d_ff, s.d));
   }
   Tensor forward(Tensor x, const Tensor& bias, const Tensor& memory) {
     const Tensor y = norm(x);
     x = x + attention(y, y, bias);
     if (!cross_attention.is_empty()) x = x + cross_attention(cross_norm(x), memory, Tensor());
-    return x + wo(torch::relu(wi(feed_forward_norm(x))));
+    const Tensor z = feed_forward_norm(x);
+    return x + wo(torch::gelu(wi(z), "tanh") * up(z));
   }
   RmsNorm norm{nullptr}, cross_norm{nullptr}, feed_forward_norm{nullptr};
   T5Attention attention{nullptr}, cross_attention{nullptr};
-  nn::Linear wi{nullptr}, wo{nullptr};
+  nn::Linear wi{nullptr}, up{nullptr}, wo{nullptr};
 };
 TORCH_MODULE(T5Block);
 
@@ -175,17 +177,18 @@ struct T5 : nn::Module {
     shared = register_module("shared", nn::Embedding(s.vocabulary, s.d));
     encoder = register_module("encoder", T5Stack(false));
     decoder = register_module("decoder", T5Stack(true));
+    head = register_module("lm_head", without_bias(s.d, s.vocabulary));
   }
   template <class Part>
   Tensor loss(const Part& part) {
     const Tensor said = part(labels);
     const Tensor seen = torch::cat({torch::zeros({said.size(0), 1}, torch::kInt64), said.slice(1, 0, -1)}, 1);
-    const Tensor y = decoder(shared(seen), encoder(shared(part(source)), Tensor()));
-    const Tensor logits = F::linear(y * (1 / std::sqrt(double(s.d))), shared->weight);
+    const Tensor logits = head(decoder(shared(seen), encoder(shared(part(source)), Tensor())));
     return F::cross_entropy(logits.flatten(0, 1), said.flatten());
   }
   nn::Embedding shared{nullptr};
   T5Stack encoder{nullptr}, decoder{nullptr};
+  nn::Linear head{nullptr};
   Tensor source = given_classes("source", {s.batch, s.length}, s.vocabulary);
   Tensor labels = given_classes("labels", {s.batch, s.length}, s.vocabulary);
 };
