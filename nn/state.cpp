@@ -131,7 +131,12 @@ LoadReport Module::load(const std::string& path, const LoadOptions& options, Her
   each_entry("", [&](const std::string& name, const Registered& e) {
     if (e.persistent_ && file.unreadable.contains(name)) file.at(name, here);  // throws, with its dtype
   });
-  return load_state_dict(file.tensors, options, here);
+  try {
+    return load_state_dict(file.tensors, options, here);
+  } catch (const ValueError& e) {
+    const std::string what = e.what();
+    throw ValueError(path + ": " + what.substr(0, what.rfind("\n  at ")), here);
+  }
 }
 
 void copy_state(const Module& from, Module& to, Here here) {

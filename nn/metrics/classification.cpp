@@ -30,7 +30,13 @@ void for_each_target(const char* metric, const Tensor& predictions, const Tensor
                          targets.shape().str() + (scores ? ", which want scores [..., classes]" : ""),
                      here);
   const Tensor chosen = scores ? argmax(predictions.detach(), -1) : predictions;
+  const std::int64_t classes = scores ? predictions.size(-1) : 0;
   const std::vector<std::int64_t> p = chosen.to_vector<std::int64_t>(), t = targets.to_vector<std::int64_t>();
+  for (const std::int64_t target : t)
+    if (scores && target != -100 && (target < 0 || target >= classes))
+      throw IndexError(name + ": target " + std::to_string(target) + " is none of " + std::to_string(classes) +
+                           " classes; -100 is ignored",
+                       here);
   for (std::size_t i = 0; i < t.size(); ++i)
     if (t[i] != -100) f(p[i], t[i]);
 }

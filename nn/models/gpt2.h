@@ -75,7 +75,7 @@ class Gpt2State {
 ///     nn::Gpt2 published(nn::gpt2_config_from_file("gpt2/config.json"));
 ///     published.load_published("gpt2/model.safetensors");
 ///
-///     auto [sequences, scores, lengths] = nn::generate(published, prompt, {.max_new_tokens = 20});  // nn/decode
+///     Tensor more = nn::generate(published, prompt, {.max_new_tokens = 20}).sequences;  // nn/decode
 struct Gpt2 : Module {
   using Options = Gpt2Config;
   using State = Gpt2State;

@@ -79,7 +79,7 @@ class T5State {
 ///     nn::T5 published(nn::t5_config_from_file("t5/config.json"));
 ///     published.load_published("t5/model.safetensors");
 ///
-///     auto [sequences, scores, lengths] = nn::generate(published, source, {.max_length = 20, .eos = 1});  // nn/decode
+///     Tensor answers = nn::generate(published, source, {.max_length = 20, .eos = 1}).sequences;  // nn/decode
 struct T5 : Module {
   using Options = T5Config;
   using State = T5State;

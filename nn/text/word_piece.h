@@ -21,7 +21,7 @@ struct WordPieceTraining {
 /// a word of more than 100 characters, or with a character that is in no piece, is "[UNK]". encode() adds no [CLS] and
 /// [SEP]: encode_batch and encode_pairs do.
 ///
-///     const auto bert = nn::WordPieceTokenizer::load("vocab.txt", {.uncased = true});
+///     const auto bert = nn::WordPieceTokenizer::load("vocab.txt", {.uncased = false});
 ///     nn::TokenBatch batch = nn::encode_pairs(bert, {{"How are you?", "Fine."}}, {.length = 128});
 class WordPieceTokenizer : public Tokenizer {
  public:

@@ -51,4 +51,11 @@ TEST_CASE("F1: binary, macro and micro, by hand") {
   CHECK(f.value() == doctest::Approx(0.4));
 }
 
+TEST_CASE("metrics: a target that is no class of the scores") {
+  const Tensor scores = zeros({2, 4});
+  CHECK_THROWS_AS(nn::accuracy(scores, index_tensor({1, 9}, {2})), IndexError);
+  CHECK_THROWS_AS(nn::f1(scores, index_tensor({-1, 2}, {2})), IndexError);
+  CHECK(nn::accuracy(scores, index_tensor({-100, 0}, {2})) == 1);
+}
+
 }  // namespace attune::tests
