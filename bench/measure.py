@@ -32,7 +32,7 @@ class Programs:
         self.contexts = {}
         self.round_trips = []  # ns from core to core and back, of each timed process
         self.times = {}  # (side, workload) -> {variant: [seconds of a step, a round each]}
-        self.items = {}
+        self.items = {}  # (side, workload) -> what a step of that program handles
         self.known = {side: self.list_workloads(side) for side in paths}
 
     def run(self, side, *arguments, **variables):
@@ -67,7 +67,7 @@ class Programs:
         for one in report["benchmarks"]:
             variant = one["name"].removesuffix("/real_time")
             found.setdefault(variant, []).append(one["real_time"] * units[one["time_unit"]])
-            self.items[workload] = one["items"]
+            self.items[side, workload] = one["items"]
 
     def time_rounds(self, pairs, rounds, seconds):
         """Alternates over (side, workload) pairs, `rounds` times and, if the rounds lie apart, up to twice as often.
@@ -93,7 +93,7 @@ class Programs:
             return None, 0
         rounds = self.times[side, workload][self.quickest(side, workload)]
         middle = statistics.median(rounds)
-        return middle / self.items[workload], (max(rounds) - min(rounds)) / middle
+        return middle / self.items[side, workload], (max(rounds) - min(rounds)) / middle
 
     def memory(self, side, workload):
         """Bytes that a step needs beyond what was resident after the smallest one."""
