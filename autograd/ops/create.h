@@ -77,8 +77,7 @@ class NestedValues {
         using Kept = std::conditional_t<std::is_same_v<Element, long double>, double, Element>;
         for (const Element e : range) {
           const Kept kept = static_cast<Kept>(e);
-          const auto* bytes = reinterpret_cast<const unsigned char*>(&kept);
-          kept_.insert(kept_.end(), bytes, bytes + sizeof(Kept));
+          keep_bytes(&kept, sizeof(Kept));
         }
         count_ = static_cast<std::int64_t>(kept_.size() / sizeof(Kept));
       } else {
@@ -108,6 +107,7 @@ class NestedValues {
       return innermost<detail::ElementOf<T>>();
   }
   void keep();  // copies what it refers to
+  void keep_bytes(const void* bytes, std::size_t count);
 
   What what_;
   bool typed_ = false;

@@ -190,9 +190,13 @@ void NestedValues::keep() {
   for (NestedValues& e : list_) e.keep();
   if (what_ != What::run || !run_) return;
   const std::size_t bytes = static_cast<std::size_t>(count_) * with_number(type_, []<class T>(T) { return sizeof(T); });
-  kept_.resize(bytes);
-  if (bytes != 0) std::memcpy(kept_.data(), run_, bytes);
+  keep_bytes(run_, bytes);
   run_ = nullptr;
+}
+
+void NestedValues::keep_bytes(const void* bytes, std::size_t count) {
+  const auto* from = static_cast<const unsigned char*>(bytes);
+  kept_.insert(kept_.end(), from, from + count);
 }
 
 Tensor tensor(const NestedValues& values, std::optional<DType> dtype, Here here) {

@@ -39,9 +39,9 @@ struct Parsed {
 };
 
 int axes_taken(const Index& i) {
-  if (std::holds_alternative<Ellipsis>(i.value()) || std::holds_alternative<NewAxis>(i.value())) return 0;
-  const auto* t = std::get_if<Tensor>(&i.value());
-  return t && t->defined() && t->dtype() == DType::boolean ? t->rank() : 1;
+  if (i.kind() == Index::Kind::rest || i.kind() == Index::Kind::inserted) return 0;
+  const Tensor& t = i.tensor();
+  return t.defined() && t.dtype() == DType::boolean ? t.rank() : 1;
 }
 
 [[noreturn]] void fail_range(const Op& op, std::int64_t index, const Shape& shape, int axis) {
@@ -67,30 +67,31 @@ Parsed parse(const Op& op, const Tensor& x, const Indices& at) {
   int taken = 0, ellipses = 0;
   for (const Index& i : at) {
     taken += axes_taken(i);
-    ellipses += std::holds_alternative<Ellipsis>(i.value());
+    ellipses += i.kind() == Index::Kind::rest;
   }
   if (taken > x.rank()) op.fail_index(std::to_string(taken) + " indices for " + x.shape().str());
   if (ellipses > 1) op.fail_index("more than one ellipsis");
   Parsed p{x, {}};
   int axis = 0, seen = 0;  // of the view and of x
   for (const Index& index : at) {
-    if (const auto* i = std::get_if<std::int64_t>(&index.value())) {
-      const std::int64_t n = x.shape()[seen];
-      if (*i < -n || *i >= n) fail_range(op, *i, x.shape(), seen);
-      p.view = select(p.view, axis, *i);
+    if (index.kind() == Index::Kind::position) {
+      const std::int64_t n = x.shape()[seen], i = index.position();
+      if (i < -n || i >= n) fail_range(op, i, x.shape(), seen);
+      p.view = select(p.view, axis, i);
       ++seen;
-    } else if (const auto* s = std::get_if<Slice>(&index.value())) {
-      const bool whole = !s->start && !s->stop && s->step == 1;
-      if (!whole) p.view = slice(p.view, axis, s->start.value_or(0), s->stop.value_or(to_end), s->step);
+    } else if (index.kind() == Index::Kind::slice) {
+      const Slice& s = index.slice();
+      const bool whole = !s.start && !s.stop && s.step == 1;
+      if (!whole) p.view = slice(p.view, axis, s.start.value_or(0), s.stop.value_or(to_end), s.step);
       ++axis;
       ++seen;
-    } else if (std::holds_alternative<Ellipsis>(index.value())) {
+    } else if (index.kind() == Index::Kind::rest) {
       axis += x.rank() - taken;
       seen += x.rank() - taken;
-    } else if (std::holds_alternative<NewAxis>(index.value())) {
+    } else if (index.kind() == Index::Kind::inserted) {
       p.view = unsqueeze(p.view, axis++);
     } else {
-      const Tensor& t = std::get<Tensor>(index.value());
+      const Tensor& t = index.tensor();
       op.check_defined(t);
       if (t.dtype() == DType::boolean) {
         for (int k = 0; k < t.rank(); ++k)

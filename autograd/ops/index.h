@@ -10,7 +10,6 @@
 
 #include <optional>
 #include <type_traits>
-#include <variant>
 #include <vector>
 
 #include "autograd/ops/operand.h"
@@ -31,16 +30,24 @@ inline constexpr NewAxis new_axis{};
 class Index {
  public:
   template <class T>
-  requires std::is_integral_v<T> Index(T i) : value_(static_cast<std::int64_t>(i)) {}
-  Index(Slice s) : value_(s) {}
-  Index(Ellipsis e) : value_(e) {}
-  Index(NewAxis n) : value_(n) {}
-  Index(Tensor t) : value_(std::move(t)) {}
+  requires std::is_integral_v<T> Index(T i) : position_(static_cast<std::int64_t>(i)) {}
+  Index(Slice s) : kind_(Kind::slice), slice_(s) {}
+  Index(Ellipsis) : kind_(Kind::rest) {}
+  Index(NewAxis) : kind_(Kind::inserted) {}
+  Index(Tensor t) : kind_(Kind::tensor), tensor_(std::move(t)) {}
 
-  const std::variant<std::int64_t, Slice, Ellipsis, NewAxis, Tensor>& value() const { return value_; }
+  enum class Kind : std::uint8_t { position, slice, rest, inserted, tensor };
+  Kind kind() const { return kind_; }
+  std::int64_t position() const { return position_; }
+  const Slice& slice() const { return slice_; }
+  const Tensor& tensor() const { return tensor_; }
 
  private:
-  std::variant<std::int64_t, Slice, Ellipsis, NewAxis, Tensor> value_;
+  // Not a variant, which would take a script as long to compile as all other headers of its kind together.
+  Kind kind_ = Kind::position;
+  std::int64_t position_ = 0;
+  Slice slice_;
+  Tensor tensor_;
 };
 using Indices = std::vector<Index>;
 

@@ -60,7 +60,14 @@ std::string published_name(std::string name) {
 
 }  // namespace
 
-Bert::Embeddings::Embeddings(const BertConfig& c, Here here) : Module(here), config(c) {}
+Bert::Embeddings::Embeddings(const BertConfig& c, Here here)
+    : Module(here),
+      config(c),
+      words(child<Embedding>("word_embeddings", c.vocabulary, c.d_model, {c.padding_token})),
+      positions(child<Embedding>("position_embeddings", c.positions, c.d_model)),
+      token_types(child<Embedding>("token_type_embeddings", c.token_types, c.d_model)),
+      norm(child<LayerNorm>("LayerNorm", c.d_model, LayerNormOptions{.eps = c.eps})),
+      dropout(child<Dropout>("dropout", c.dropout)) {}
 
 Tensor Bert::Embeddings::operator()(const Tensor& input, const BertCall& call, Here here) const {
   const Scope scope(*this, "Embeddings", here);
@@ -73,7 +80,12 @@ Tensor Bert::Embeddings::operator()(const Tensor& input, const BertCall& call, H
   return scope.out(dropout(norm(x)));
 }
 
-Bert::SelfAttention::SelfAttention(const BertConfig& c, Here here) : Module(here), config(c) {
+Bert::SelfAttention::SelfAttention(const BertConfig& c, Here here)
+    : Module(here),
+      config(c),
+      query(child<Linear>("query", c.d_model, c.d_model)),
+      key(child<Linear>("key", c.d_model, c.d_model)),
+      value(child<Linear>("value", c.d_model, c.d_model)) {
   if (c.position_kind != BertPositions::absolute)
     distances = &child<Embedding>("distance_embedding", 2 * c.positions - 1, c.d_model / c.heads);
 }
@@ -97,7 +109,29 @@ Tensor Bert::SelfAttention::operator()(const Tensor& input, const Tensor& attent
   return scope.out(multihead_attention(q, k, v, config.heads, o).output);
 }
 
-Bert::Encoder::Encoder(const BertConfig& c, Here here) : Module(here), config(c) {
+Bert::Layer::Layer(const BertConfig& c, Here here)
+    : Module(here),
+      config(c),
+      attention(child<SelfAttention>("attention.self", c)),
+      attention_output(child<Linear>("attention.output.dense", c.d_model, c.d_model)),
+      attention_norm(child<LayerNorm>("attention.output.LayerNorm", c.d_model, LayerNormOptions{.eps = c.eps})),
+      up(child<Linear>("intermediate.dense", c.d_model, c.d_ff, LinearOptions{.activation = c.activation})),
+      down(child<Linear>("output.dense", c.d_ff, c.d_model)),
+      norm(child<LayerNorm>("output.LayerNorm", c.d_model, LayerNormOptions{.eps = c.eps})),
+      dropout(child<Dropout>("dropout", c.dropout)) {}
+
+Tensor Bert::Layer::operator()(const Tensor& input, const Tensor& attention_mask, Here here) const {
+  const Scope scope(*this, "Layer", here);
+  const Tensor h = residual(scope.in(input), attention_norm, false,
+                            [&](const Tensor& x) { return dropout(attention_output(attention(x, attention_mask))); });
+  return scope.out(residual(h, norm, false, [&](const Tensor& x) { return dropout(down(up(x))); }));
+}
+
+Bert::Encoder::Encoder(const BertConfig& c, Here here)
+    : Module(here),
+      config(c),
+      embeddings(child<Embeddings>("embeddings", c)),
+      layers(child<ModuleList<Layer>>("encoder.layer")) {
   for (std::int64_t i = 0; i < c.layers; ++i) layers.add(c);
   if (has_pooler(c.heads_on_top))
     pooler = &child<Linear>("pooler.dense", c.d_model, c.d_model, LinearOptions{.activation = Activation::tanh});
@@ -125,7 +159,8 @@ Tensor Bert::WordHead::operator()(const Tensor& hidden, const Tensor& embedding,
   return scope.out(linear(norm(dense(scope.in(hidden))), decoder ? decoder->weight : embedding, bias));
 }
 
-Bert::Bert(const BertConfig& c, Here here) : Module(here), config(checked({"Bert", *this}, c)) {
+Bert::Bert(const BertConfig& c, Here here)
+    : Module(here), config(checked({"Bert", *this}, c)), bert(child<Encoder>("bert", config)) {
   const BertHeads heads = config.heads_on_top;
   if (has_words(heads)) words = &child<WordHead>("cls.predictions", config);
   if (heads == BertHeads::pretraining || heads == BertHeads::next_sentence)

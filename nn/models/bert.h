@@ -135,11 +135,11 @@ struct Bert : Module {
     Tensor operator()(const Tensor& tokens, const BertCall& call, Here here = Here::current()) const;
 
     const BertConfig config;
-    Embedding& words = child<Embedding>("word_embeddings", config.vocabulary, config.d_model, {config.padding_token});
-    Embedding& positions = child<Embedding>("position_embeddings", config.positions, config.d_model);
-    Embedding& token_types = child<Embedding>("token_type_embeddings", config.token_types, config.d_model);
-    LayerNorm& norm = child<LayerNorm>("LayerNorm", config.d_model, LayerNormOptions{.eps = config.eps});
-    Dropout& dropout = child<Dropout>("dropout", config.dropout);
+    Embedding& words;
+    Embedding& positions;
+    Embedding& token_types;
+    LayerNorm& norm;
+    Dropout& dropout;
   };
 
   struct SelfAttention : Module {
@@ -147,32 +147,24 @@ struct Bert : Module {
     Tensor operator()(const Tensor& x, const Tensor& attention_mask, Here here = Here::current()) const;
 
     const BertConfig config;
-    Linear& query = child<Linear>("query", config.d_model, config.d_model);
-    Linear& key = child<Linear>("key", config.d_model, config.d_model);
-    Linear& value = child<Linear>("value", config.d_model, config.d_model);
+    Linear& query;
+    Linear& key;
+    Linear& value;
     Embedding* distances = nullptr;  ///< a row a distance, from 1 - positions on, unless positions are absolute
   };
 
   struct Layer : Module {
-    explicit Layer(const BertConfig& c, Here here = Here::current()) : Module(here), config(c) {}
-    Tensor operator()(const Tensor& input, const Tensor& attention_mask, Here here = Here::current()) const {
-      const Scope scope(*this, "Layer", here);
-      const Tensor h = residual(scope.in(input), attention_norm, false, [&](const Tensor& x) {
-        return dropout(attention_output(attention(x, attention_mask)));
-      });
-      return scope.out(residual(h, norm, false, [&](const Tensor& x) { return dropout(down(up(x))); }));
-    }
+    explicit Layer(const BertConfig& c, Here here = Here::current());
+    Tensor operator()(const Tensor& input, const Tensor& attention_mask, Here here = Here::current()) const;
 
     const BertConfig config;
-    SelfAttention& attention = child<SelfAttention>("attention.self", config);
-    Linear& attention_output = child<Linear>("attention.output.dense", config.d_model, config.d_model);
-    LayerNorm& attention_norm =
-        child<LayerNorm>("attention.output.LayerNorm", config.d_model, LayerNormOptions{.eps = config.eps});
-    Linear& up = child<Linear>("intermediate.dense", config.d_model, config.d_ff,
-                               LinearOptions{.activation = config.activation});
-    Linear& down = child<Linear>("output.dense", config.d_ff, config.d_model);
-    LayerNorm& norm = child<LayerNorm>("output.LayerNorm", config.d_model, LayerNormOptions{.eps = config.eps});
-    Dropout& dropout = child<Dropout>("dropout", config.dropout);
+    SelfAttention& attention;
+    Linear& attention_output;
+    LayerNorm& attention_norm;
+    Linear& up;
+    Linear& down;
+    LayerNorm& norm;
+    Dropout& dropout;
   };
 
   /// Embeddings, layers and pooler: what every BERT has.
@@ -183,8 +175,8 @@ struct Bert : Module {
                       Here here = Here::current()) const;
 
     const BertConfig config;
-    Embeddings& embeddings = child<Embeddings>("embeddings", config);
-    ModuleList<Layer>& layers = child<ModuleList<Layer>>("encoder.layer");
+    Embeddings& embeddings;
+    ModuleList<Layer>& layers;
     Linear* pooler = nullptr;
   };
 
@@ -201,7 +193,7 @@ struct Bert : Module {
   };
 
   const BertConfig config;
-  Encoder& bert = child<Encoder>("bert", config);
+  Encoder& bert;
   WordHead* words = nullptr;
   Linear *next_sentence = nullptr, *classifier = nullptr;
   Dropout* dropout = nullptr;  ///< before the classifier

@@ -57,7 +57,12 @@ bool is_causal(const Tensor& mask) {
 double Gpt2Config::output_std() const { return std / std::sqrt(2.0 * static_cast<double>(layers)); }
 
 Gpt2::SelfAttention::SelfAttention(const Gpt2Config& c, std::int64_t layer, Here here)
-    : Module(here), config(c), scale(attention_scale(c, layer)), window(layer % 2 == 1 ? c.band : 0) {}
+    : Module(here),
+      config(c),
+      scale(attention_scale(c, layer)),
+      window(layer % 2 == 1 ? c.band : 0),
+      c_attn(child<Projection>("c_attn", c.d_model, 3 * c.d_model, c.std)),
+      c_proj(child<Projection>("c_proj", c.d_model, c.d_model, c.output_std())) {}
 
 Tensor Gpt2::SelfAttention::operator()(const Tensor& x, const Tensor& attention_mask, Here here) const {
   const Scope scope(*this, "SelfAttention", here);
@@ -69,7 +74,46 @@ Tensor Gpt2::SelfAttention::operator()(const Tensor& x, const Tensor& attention_
   return scope.out(c_proj(multihead_attention(qkv[0], qkv[1], qkv[2], config.heads, o).output));
 }
 
-Gpt2::Gpt2(const Gpt2Config& c, Here here) : Module(here), config(checked({"Gpt2", *this}, c)) {
+Gpt2::FeedForward::FeedForward(const Gpt2Config& c, Here here)
+    : Module(here),
+      config(c),
+      c_fc(child<Projection>("c_fc", c.d_model, c.d_ff, c.std, c.activation)),
+      c_proj(child<Projection>("c_proj", c.d_ff, c.d_model, c.output_std())) {}
+
+Tensor Gpt2::FeedForward::operator()(const Tensor& x, Here here) const {
+  const Scope scope(*this, "FeedForward", here);
+  return scope.out(c_proj(c_fc(scope.in(x))));
+}
+
+Gpt2::Block::Block(const Gpt2Config& c, std::int64_t i, Here here)
+    : Module(here),
+      config(c),
+      layer(i),
+      ln_1(child<LayerNorm>("ln_1", c.d_model, LayerNormOptions{.eps = c.eps})),
+      attn(child<SelfAttention>("attn", c, i)),
+      ln_2(child<LayerNorm>("ln_2", c.d_model, LayerNormOptions{.eps = c.eps})),
+      mlp(child<FeedForward>("mlp", c)),
+      dropout(child<Dropout>("dropout", c.dropout)) {}
+
+Tensor Gpt2::Block::with(const Tensor& x, const Tensor& attended) const {
+  const Tensor h = x + dropout(attended);
+  return h + dropout(mlp(ln_2(h)));
+}
+
+Tensor Gpt2::Block::operator()(const Tensor& input, const Tensor& attention_mask, Here here) const {
+  const Scope scope(*this, "Block", here);
+  const Tensor& x = scope.in(input);
+  return scope.out(with(x, attn(ln_1(x), attention_mask)));
+}
+
+Gpt2::Gpt2(const Gpt2Config& c, Here here)
+    : Module(here),
+      config(checked({"Gpt2", *this}, c)),
+      wte(child<Embedding>("transformer.wte", config.vocabulary, config.d_model)),
+      wpe(child<Embedding>("transformer.wpe", config.positions, config.d_model)),
+      drop(child<Dropout>("transformer.drop", config.embedding_dropout)),
+      blocks(child<ModuleList<Block>>("transformer.h")),
+      ln_f(child<LayerNorm>("transformer.ln_f", config.d_model, LayerNormOptions{.eps = config.eps})) {
   init::normal_(wte.weight, 0, config.std);
   init::normal_(wpe.weight, 0, config.std);
   for (std::int64_t i = 0; i < config.layers; ++i) blocks.add(config, i);

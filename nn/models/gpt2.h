@@ -126,56 +126,43 @@ struct Gpt2 : Module {
     const Gpt2Config config;
     const double scale;
     const std::int64_t window;  ///< the tokens that a token sees, itself too; 0: all
-    Projection& c_attn = child<Projection>("c_attn", config.d_model, 3 * config.d_model, config.std);
-    Projection& c_proj = child<Projection>("c_proj", config.d_model, config.d_model, config.output_std());
+    Projection& c_attn;
+    Projection& c_proj;
   };
 
   struct FeedForward : Module {
-    explicit FeedForward(const Gpt2Config& c, Here here = Here::current()) : Module(here), config(c) {}
-    Tensor operator()(const Tensor& x, Here here = Here::current()) const {
-      const Scope scope(*this, "FeedForward", here);
-      return scope.out(c_proj(c_fc(scope.in(x))));
-    }
+    explicit FeedForward(const Gpt2Config& c, Here here = Here::current());
+    Tensor operator()(const Tensor& x, Here here = Here::current()) const;
 
     const Gpt2Config config;
-    Projection& c_fc = child<Projection>("c_fc", config.d_model, config.d_ff, config.std, config.activation);
-    Projection& c_proj = child<Projection>("c_proj", config.d_ff, config.d_model, config.output_std());
+    Projection& c_fc;
+    Projection& c_proj;
   };
 
   struct Block : Module {
-    Block(const Gpt2Config& c, std::int64_t i, Here here = Here::current()) : Module(here), config(c), layer(i) {}
-    Tensor operator()(const Tensor& input, const Tensor& attention_mask, Here here = Here::current()) const {
-      const Scope scope(*this, "Block", here);
-      const Tensor& x = scope.in(input);
-      return scope.out(with(x, attn(ln_1(x), attention_mask)));
-    }
+    Block(const Gpt2Config& c, std::int64_t i, Here here = Here::current());
+    Tensor operator()(const Tensor& input, const Tensor& attention_mask, Here here = Here::current()) const;
     Tensor step(const Tensor& x, KeyValueCache& cache, const Tensor& key_padding_mask,
-                Here here = Here::current()) const {
-      const Scope scope(*this, "Block", here, Scope::no_call);
-      return with(x, attn.step(ln_1(x), cache, key_padding_mask));
-    }
+                Here here = Here::current()) const;
 
     const Gpt2Config config;
     const std::int64_t layer;
-    LayerNorm& ln_1 = child<LayerNorm>("ln_1", config.d_model, LayerNormOptions{.eps = config.eps});
-    SelfAttention& attn = child<SelfAttention>("attn", config, layer);
-    LayerNorm& ln_2 = child<LayerNorm>("ln_2", config.d_model, LayerNormOptions{.eps = config.eps});
-    FeedForward& mlp = child<FeedForward>("mlp", config);
-    Dropout& dropout = child<Dropout>("dropout", config.dropout);
+    LayerNorm& ln_1;
+    SelfAttention& attn;
+    LayerNorm& ln_2;
+    FeedForward& mlp;
+    Dropout& dropout;
 
    private:
-    Tensor with(const Tensor& x, const Tensor& attended) const {
-      const Tensor h = x + dropout(attended);
-      return h + dropout(mlp(ln_2(h)));
-    }
+    Tensor with(const Tensor& x, const Tensor& attended) const;
   };
 
   const Gpt2Config config;
-  Embedding& wte = child<Embedding>("transformer.wte", config.vocabulary, config.d_model);
-  Embedding& wpe = child<Embedding>("transformer.wpe", config.positions, config.d_model);
-  Dropout& drop = child<Dropout>("transformer.drop", config.embedding_dropout);
-  ModuleList<Block>& blocks = child<ModuleList<Block>>("transformer.h");
-  LayerNorm& ln_f = child<LayerNorm>("transformer.ln_f", config.d_model, LayerNormOptions{.eps = config.eps});
+  Embedding& wte;
+  Embedding& wpe;
+  Dropout& drop;
+  ModuleList<Block>& blocks;
+  LayerNorm& ln_f;
   Linear* lm_head = nullptr;  ///< null: tied to wte
 };
 

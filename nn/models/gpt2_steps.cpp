@@ -56,6 +56,11 @@ Tensor Gpt2State::hidden_with(std::int64_t n) {
   return slice(hidden_, 1, 0, needed);
 }
 
+Tensor Gpt2::Block::step(const Tensor& x, KeyValueCache& cache, const Tensor& key_padding_mask, Here here) const {
+  const Scope scope(*this, "Block", here, Scope::no_call);
+  return with(x, attn.step(ln_1(x), cache, key_padding_mask));
+}
+
 Tensor Gpt2::SelfAttention::step(const Tensor& x, KeyValueCache& cache, const Tensor& key_padding_mask,
                                  Here here) const {
   const Scope scope(*this, "SelfAttention", here, Scope::no_call);

@@ -97,7 +97,11 @@ std::int64_t detail::padded_length(const ReformerConfig& c, std::int64_t n) {
   return n <= least ? n : (n + common - 1) / common * common;
 }
 
-Reformer::Embeddings::Embeddings(const ReformerConfig& c, Here here) : Module(here), config(c) {
+Reformer::Embeddings::Embeddings(const ReformerConfig& c, Here here)
+    : Module(here),
+      config(c),
+      words(child<Embedding>("word_embeddings", c.vocabulary, c.d_model)),
+      dropout(child<Dropout>("dropout", c.dropout)) {
   init::normal_(words.weight, 0, c.embedding_std);
   if (c.axial)
     axial = &child<AxialPositionEmbedding>("position_embeddings.weights", c.axial_rows, c.axial_columns,
@@ -115,7 +119,11 @@ Tensor Reformer::Embeddings::operator()(const Tensor& input, std::int64_t first,
   return scope.out(dropout(words(tokens) + (axial ? (*axial)(n, first) : (*learned)(n, first))));
 }
 
-Reformer::Attention::Attention(const ReformerConfig& c, ReformerAttention kind, Here here) : Module(here), config(c) {
+Reformer::Attention::Attention(const ReformerConfig& c, ReformerAttention kind, Here here)
+    : Module(here),
+      config(c),
+      norm(child<LayerNorm>("layer_norm", c.d_model, LayerNormOptions{.eps = c.eps})),
+      dropout(child<Dropout>("dropout", c.dropout)) {
   const HeadOptions shape{.head_dim = c.head_dim, .project_output = false};
   if (kind == ReformerAttention::lsh)
     lsh = &child<LshSelfAttention>("self_attention", c.d_model, c.heads, c.lsh, shape);
@@ -137,7 +145,30 @@ Tensor Reformer::FeedForward::operator()(const Tensor& x, Here here) const {
       in_chunks(scope.in(x), config.ff_chunks, [&](const Tensor& t) { return dropout(down(dropout(up(norm(t))))); }));
 }
 
-Reformer::Encoder::Encoder(const ReformerConfig& c, Here here) : Module(here), config(c) {
+Reformer::FeedForward::FeedForward(const ReformerConfig& c, Here here)
+    : Module(here),
+      config(c),
+      norm(child<LayerNorm>("layer_norm", c.d_model, LayerNormOptions{.eps = c.eps})),
+      up(child<Linear>("dense.dense", c.d_model, c.d_ff, LinearOptions{.activation = c.activation})),
+      down(child<Linear>("output.dense", c.d_ff, c.d_model)),
+      dropout(child<Dropout>("dropout", c.dropout)) {}
+
+Reformer::Layer::Layer(const ReformerConfig& c, ReformerAttention kind, Here here)
+    : Module(here),
+      attention(child<Attention>("attention", c, kind)),
+      feed_forward(child<FeedForward>("feed_forward", c)) {}
+
+Reformer::Head::Head(const ReformerConfig& c, Here here)
+    : Module(here),
+      config(c),
+      bias(parameter("bias", zeros({c.vocabulary}))),
+      decoder(child<Linear>("decoder", 2 * c.d_model, c.vocabulary, LinearOptions{.bias = false})) {}
+
+Reformer::Encoder::Encoder(const ReformerConfig& c, Here here)
+    : Module(here),
+      config(c),
+      layers(child<ModuleList<Layer>>("layers")),
+      norm(child<LayerNorm>("layer_norm", 2 * c.d_model, LayerNormOptions{.eps = c.eps})) {
   for (ReformerAttention kind : c.layers) layers.add(c, kind);
 }
 
@@ -157,7 +188,12 @@ Tensor Reformer::Head::operator()(const Tensor& x, Here here) const {
   return scope.out(linear(scope.in(x), decoder.weight, bias));
 }
 
-Reformer::Reformer(const ReformerConfig& c, Here here) : Module(here), config(checked({"Reformer", *this}, c)) {
+Reformer::Reformer(const ReformerConfig& c, Here here)
+    : Module(here),
+      config(checked({"Reformer", *this}, c)),
+      embeddings(child<Embeddings>("reformer.embeddings", config)),
+      encoder(child<Encoder>("reformer.encoder", config)),
+      head(child<Head>("lm_head", config)) {
   if (config.std == 0) return;
   normal_weights_(encoder, config.std);
   normal_weights_(head, config.std);

@@ -2,7 +2,7 @@
 // attention and feed-forward, an output over both streams. Children carry Hugging Face's names.
 #pragma once
 
-#include <variant>
+#include <optional>
 #include <vector>
 
 #include "autograd/ops/create.h"
@@ -79,7 +79,11 @@ class ReformerState {
 
  private:
   friend struct Reformer;
-  std::vector<std::variant<LshCache, KeyValueCache>> layers_;
+  struct Layer {
+    std::optional<LshCache> lsh;  // absent for a local layer
+    KeyValueCache local;
+  };
+  std::vector<Layer> layers_;
   std::int64_t length_ = 0;
 };
 
@@ -150,10 +154,10 @@ struct Reformer : Module {
     Tensor operator()(const Tensor& tokens, std::int64_t first = 0, Here here = Here::current()) const;
 
     const ReformerConfig config;
-    Embedding& words = child<Embedding>("word_embeddings", config.vocabulary, config.d_model);
+    Embedding& words;
     AxialPositionEmbedding* axial = nullptr;
     LearnedPositionEmbedding* learned = nullptr;
-    Dropout& dropout = child<Dropout>("dropout", config.dropout);
+    Dropout& dropout;
   };
 
   struct Attention : Module {
@@ -161,30 +165,26 @@ struct Reformer : Module {
     LshResult operator()(const Tensor& x, const LshCall& call, Here here = Here::current()) const;
 
     const ReformerConfig config;
-    LayerNorm& norm = child<LayerNorm>("layer_norm", config.d_model, LayerNormOptions{.eps = config.eps});
+    LayerNorm& norm;
     LshSelfAttention* lsh = nullptr;
     LocalSelfAttention* local = nullptr;
     Linear* output = nullptr;
-    Dropout& dropout = child<Dropout>("dropout", config.dropout);
+    Dropout& dropout;
   };
 
   struct FeedForward : Module {
-    explicit FeedForward(const ReformerConfig& c, Here here = Here::current()) : Module(here), config(c) {}
+    explicit FeedForward(const ReformerConfig& c, Here here = Here::current());
     Tensor operator()(const Tensor& x, Here here = Here::current()) const;
 
     const ReformerConfig config;
-    LayerNorm& norm = child<LayerNorm>("layer_norm", config.d_model, LayerNormOptions{.eps = config.eps});
-    Linear& up =
-        child<Linear>("dense.dense", config.d_model, config.d_ff, LinearOptions{.activation = config.activation});
-    Linear& down = child<Linear>("output.dense", config.d_ff, config.d_model);
-    Dropout& dropout = child<Dropout>("dropout", config.dropout);
+    LayerNorm& norm;
+    Linear& up;
+    Linear& down;
+    Dropout& dropout;
   };
 
   struct Layer : Module {
-    Layer(const ReformerConfig& c, ReformerAttention kind, Here here = Here::current())
-        : Module(here),
-          attention(child<Attention>("attention", c, kind)),
-          feed_forward(child<FeedForward>("feed_forward", c)) {}
+    Layer(const ReformerConfig& c, ReformerAttention kind, Here here = Here::current());
 
     Attention& attention;
     FeedForward& feed_forward;
@@ -196,23 +196,23 @@ struct Reformer : Module {
     std::vector<ReversibleBlock> blocks(const ReformerCall& call, std::size_t count) const;
 
     const ReformerConfig config;
-    ModuleList<Layer>& layers = child<ModuleList<Layer>>("layers");
-    LayerNorm& norm = child<LayerNorm>("layer_norm", 2 * config.d_model, LayerNormOptions{.eps = config.eps});
+    ModuleList<Layer>& layers;
+    LayerNorm& norm;
   };
 
   struct Head : Module {
-    explicit Head(const ReformerConfig& c, Here here = Here::current()) : Module(here), config(c) {}
+    explicit Head(const ReformerConfig& c, Here here = Here::current());
     Tensor operator()(const Tensor& x, Here here = Here::current()) const;
 
     const ReformerConfig config;
-    Parameter& bias = parameter("bias", zeros({config.vocabulary}));
-    Linear& decoder = child<Linear>("decoder", 2 * config.d_model, config.vocabulary, LinearOptions{.bias = false});
+    Parameter& bias;
+    Linear& decoder;
   };
 
   const ReformerConfig config;
-  Embeddings& embeddings = child<Embeddings>("reformer.embeddings", config);
-  Encoder& encoder = child<Encoder>("reformer.encoder", config);
-  Head& head = child<Head>("lm_head", config);
+  Embeddings& embeddings;
+  Encoder& encoder;
+  Head& head;
 };
 
 }  // namespace attune::nn

@@ -9,11 +9,11 @@
 namespace attune::nn {
 
 void ReformerState::reorder(const Tensor& rows, Here here) {
-  for (auto& layer : layers_) std::visit([&](auto& cache) { cache.reorder(rows, here); }, layer);
+  for (Layer& layer : layers_) layer.lsh ? layer.lsh->reorder(rows, here) : layer.local.reorder(rows, here);
 }
 
 void ReformerState::reserve(std::int64_t tokens) {
-  for (auto& layer : layers_) std::visit([&](auto& cache) { cache.reserve(tokens); }, layer);
+  for (Layer& layer : layers_) layer.lsh ? layer.lsh->reserve(tokens) : layer.local.reserve(tokens);
 }
 
 ReformerState Reformer::start(const ReformerCall& call, std::int64_t length, Here here) const {
@@ -33,9 +33,9 @@ ReformerState Reformer::start(const ReformerCall& call, std::int64_t length, Her
     if (!(attention.lsh ? attention.lsh->options.causal : attention.local->options.causal))
       op.fail_value("decoding needs causal attention");
     if (attention.lsh)
-      state.layers_.emplace_back(LshCache(length == 0 ? most_tokens() : length, own.rotations));
+      state.layers_.push_back({LshCache(length == 0 ? most_tokens() : length, own.rotations), {}});
     else
-      state.layers_.emplace_back(KeyValueCache());
+      state.layers_.push_back({});
   }
   return state;
 }
@@ -64,9 +64,8 @@ Tensor Reformer::step(const Tensor& tokens, State& state, Here here) const {
     for (std::size_t i = 0; i < state.layers_.size(); ++i) {
       const Layer& layer = encoder.layers[i];
       const Tensor in = layer.attention.norm(second);
-      const Tensor heads = layer.attention.lsh
-                               ? layer.attention.lsh->step(in, std::get<LshCache>(state.layers_[i]), padded)
-                               : layer.attention.local->step(in, std::get<KeyValueCache>(state.layers_[i]));
+      const Tensor heads = layer.attention.lsh ? layer.attention.lsh->step(in, *state.layers_[i].lsh, padded)
+                                               : layer.attention.local->step(in, state.layers_[i].local);
       first = first + (*layer.attention.output)(heads);
       second = second + layer.feed_forward(first);
     }

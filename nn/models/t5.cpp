@@ -110,7 +110,13 @@ Tensor T5::Block::operator()(const Tensor& x, const AttentionOptions& self, cons
       [&](const Tensor& y) { return (*cross_attention)(y, memory, cross); }));
 }
 
-T5::Stack::Stack(const T5Config& c, bool decodes, Here here) : Module(here), config(c), decoder(decodes) {
+T5::Stack::Stack(const T5Config& c, bool decodes, Here here)
+    : Module(here),
+      config(c),
+      decoder(decodes),
+      block(child<ModuleList<Block>>("block")),
+      final_layer_norm(child<RMSNorm>("final_layer_norm", c.d_model, c.eps)),
+      dropout(child<Dropout>("dropout", c.dropout)) {
   init::constant_(final_layer_norm.weight, c.factor);
   for (std::int64_t i = 0; i < (decoder ? c.decoder_layers : c.layers); ++i) block.add(c, decoder, i == 0);
 }
@@ -132,7 +138,12 @@ Tensor T5::Stack::operator()(const Tensor& input, const Tensor& attention_mask, 
 
 // ---- the model
 
-T5::T5(const T5Config& c, Here here) : Module(here), config(checked({"T5", *this}, c)) {
+T5::T5(const T5Config& c, Here here)
+    : Module(here),
+      config(checked({"T5", *this}, c)),
+      shared(child<Embedding>("shared", config.vocabulary, config.d_model)),
+      encoder(child<Stack>("encoder", config, false)),
+      decoder(child<Stack>("decoder", config, true)) {
   init::normal_(shared.weight, 0, config.factor);
   if (!config.tied)
     lm_head = &child<Linear>("lm_head", config.d_model, config.vocabulary, LinearOptions{.bias = false});

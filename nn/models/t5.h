@@ -187,15 +187,15 @@ struct T5 : Module {
 
     const T5Config config;
     const bool decoder;
-    ModuleList<Block>& block = child<ModuleList<Block>>("block");
-    RMSNorm& final_layer_norm = child<RMSNorm>("final_layer_norm", config.d_model, config.eps);
-    Dropout& dropout = child<Dropout>("dropout", config.dropout);
+    ModuleList<Block>& block;
+    RMSNorm& final_layer_norm;
+    Dropout& dropout;
   };
 
   const T5Config config;
-  Embedding& shared = child<Embedding>("shared", config.vocabulary, config.d_model);
-  Stack& encoder = child<Stack>("encoder", config, false);
-  Stack& decoder = child<Stack>("decoder", config, true);
+  Embedding& shared;
+  Stack& encoder;
+  Stack& decoder;
   Linear* lm_head = nullptr;  ///< null: tied to shared
 
  private:

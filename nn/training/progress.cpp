@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include "nn/training/output.h"
 
@@ -27,31 +28,34 @@ std::string clock_text(double seconds) {
                    : fmt::format("{}:{:02}", s / 60, s % 60);
 }
 
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
 }  // namespace
 
 void Pace::add(double seconds, std::int64_t done) {
   moments_.push_back({seconds, done});
-  while (moments_.size() > 2 && moments_[1].seconds <= seconds - pace_seconds) moments_.pop_front();
+  while (moments_.size() > first_ + 2 && moments_[first_ + 1].seconds <= seconds - pace_seconds) ++first_;
+  if (first_ <= moments_.size() / 2) return;
+  moments_.erase(moments_.begin(), moments_.begin() + static_cast<std::ptrdiff_t>(first_));
+  first_ = 0;
 }
 
 double Pace::steps_per_second() const {
-  if (moments_.size() < 2) return 0;
-  const Moment &from = moments_.front(), &to = moments_.back();
+  if (moments_.size() < first_ + 2) return 0;
+  const Moment &from = moments_[first_], &to = moments_.back();
   return to.seconds > from.seconds ? static_cast<double>(to.done - from.done) / (to.seconds - from.seconds) : 0;
 }
 
-Progress::Progress(std::int64_t total) : total_(total), terminal_(isatty(STDOUT_FILENO) != 0), start_(Clock::now()) {}
+Progress::Progress(std::int64_t total) : total_(total), terminal_(isatty(STDOUT_FILENO) != 0), start_(now()) {}
 
-double Progress::seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
+double Progress::seconds() const { return now() - start_; }
 
 void Progress::show(std::int64_t done, double units_per_step, const char* unit, const std::string& status) {
-  const auto now = Clock::now();
-  pace_.add(seconds(), done);
-  const double since = std::chrono::duration<double>(now - shown_).count();
-  if (done < total_ && shown_ != Clock::time_point{} &&
-      since < (terminal_ ? seconds_between_redraws : seconds_between_lines))
+  const double elapsed = seconds();
+  pace_.add(elapsed, done);
+  if (done < total_ && shown_ >= 0 && elapsed - shown_ < (terminal_ ? seconds_between_redraws : seconds_between_lines))
     return;
-  shown_ = now;
+  shown_ = elapsed;
   std::string text = fmt::format("{}/{}  {}", done, total_, status);
   if (const double pace = pace_.steps_per_second(); pace > 0)
     text += fmt::format("  {:.0f} {}/s  {} left", pace * units_per_step, unit,

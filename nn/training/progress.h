@@ -1,10 +1,9 @@
 // Progress of long work: a bar on a terminal, a plain line now and then in a log.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
-#include <deque>
 #include <string>
+#include <vector>
 
 namespace attune::nn {
 
@@ -22,7 +21,8 @@ class Pace {
     double seconds;
     std::int64_t done;
   };
-  std::deque<Moment> moments_;
+  std::vector<Moment> moments_;
+  std::size_t first_ = 0;  // that still counts
 };
 
 class Progress {
@@ -39,12 +39,11 @@ class Progress {
   double seconds() const;  ///< since the start
 
  private:
-  using Clock = std::chrono::steady_clock;
   std::int64_t total_;
   Pace pace_;
   bool terminal_, open_ = false;
-  int longest_ = 0;  // of the texts beside the bar
-  Clock::time_point start_, shown_{};
+  int longest_ = 0;            // of the texts beside the bar
+  double start_, shown_ = -1;  // seconds: of the clock; since start_, -1 for not yet
 };
 
 }  // namespace attune::nn
