@@ -65,7 +65,8 @@ GenerateOptions checked(const Op& op, GenerateOptions o, const Tensor& prompt) {
   check_together(op, o);
   op.check_defined(prompt);
   if (!is_integer(prompt.dtype()))
-    op.fail_dtype(std::string("the prompt must be of int64, got ") + name_of(prompt.dtype()));
+    op.fail_dtype(std::string("the prompt must be of int64, got ") + name_of(prompt.dtype()) +
+                  ": tensor({{1, 2, 3}}, int64) makes one");
   if (prompt.rank() != 2) op.fail_shape("the prompt " + prompt.shape().str() + " must be [b, n]");
   if (prompt.numel() == 0) op.fail_value("the prompt " + prompt.shape().str() + " is empty");
   const std::int64_t n = prompt.size(1);
