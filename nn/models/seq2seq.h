@@ -136,13 +136,15 @@ struct AdditiveSeq2SeqConfig {
   std::int64_t source_vocabulary = 30000;
   std::int64_t vocabulary = 30000;  ///< of the decoder
   std::int64_t d_embedding = 620;
-  std::int64_t d_hidden = 1000;  ///< of each direction of the encoder, and of the decoder
-  std::int64_t d_attention = 0;  ///< in which states and annotations are compared; 0: d_hidden
-  std::int64_t d_maxout = 500;   ///< of the readout; 0: the head reads state, word and context directly
-  bool readout_after = false;    ///< the readout sees s_i, the state after the step, in the place of s_(i-1)
-  bool both_ends = false;        ///< s_0 is made of the last states of both directions, not of the backward one's alone
-  bool attention_bias = false;   ///< inside the comparison's tanh
-  double dropout = 0;            ///< of embeddings and what the head reads
+  std::int64_t d_source_embedding = 0;  ///< 0: d_embedding
+  std::int64_t d_hidden = 1000;         ///< of the decoder
+  std::int64_t d_encoder = 0;           ///< of each direction of the encoder; 0: d_hidden
+  std::int64_t d_attention = 0;         ///< in which states and annotations are compared; 0: d_hidden
+  std::int64_t d_maxout = 500;          ///< of the readout; 0: the head reads state, word and context directly
+  bool readout_after = false;           ///< the readout sees s_i, the state after the step, in the place of s_(i-1)
+  bool both_ends = false;       ///< s_0 is made of the last states of both directions, not of the backward one's alone
+  bool attention_bias = false;  ///< inside the comparison's tanh
+  double dropout = 0;           ///< of embeddings and what the head reads
   Seq2SeqStart start = Seq2SeqStart::published;
   std::int64_t padding_token = 0;
   std::int64_t start_token = 1;  ///< the first that the decoder sees
@@ -195,7 +197,7 @@ struct AdditiveSeq2Seq : Seq2Seq {
   using Options = AdditiveSeq2SeqConfig;
   using State = AdditiveSeq2SeqState;
 
-  /// Throws ValueError for sizes that do not fit.
+  /// Throws ValueError for sizes and tokens that do not fit.
   explicit AdditiveSeq2Seq(const AdditiveSeq2SeqConfig& config, Here here = Here::current());
 
   /// Logits [b, t, vocabulary] of what follows each of the decoder's tokens [b, t], given the source [b, s >= 1] (both
@@ -214,18 +216,18 @@ struct AdditiveSeq2Seq : Seq2Seq {
 
   /// What the encoder hands over.
   struct Encoded {
-    Tensor annotations;  ///< [b, n, 2 d_hidden], forward, then backward
+    Tensor annotations;  ///< [b, n, 2 d_encoder], forward, then backward
     Tensor state;        ///< s_0, [b, d_hidden]
   };
   struct Encoder : Module {
-    explicit Encoder(const AdditiveSeq2SeqConfig& c, Here here = Here::current()) : Module(here), config(c) {}
+    explicit Encoder(const AdditiveSeq2SeqConfig& c, Here here = Here::current());
     /// tokens [b, n]; lengths [b] int64 of those padded on the right, or undefined.
     Encoded operator()(const Tensor& tokens, const Tensor& lengths = {}, Here here = Here::current()) const;
 
     const AdditiveSeq2SeqConfig config;
-    Embedding& embedding = child<Embedding>("embedding", config.source_vocabulary, config.d_embedding);
-    GRU& rnn = child<GRU>("rnn", config.d_embedding, config.d_hidden, RecurrentOptions{.bidirectional = true});
-    Linear& state = child<Linear>("state", (config.both_ends ? 2 : 1) * config.d_hidden, config.d_hidden,
+    Embedding& embedding = child<Embedding>("embedding", config.source_vocabulary, config.d_source_embedding);
+    GRU& rnn = child<GRU>("rnn", config.d_source_embedding, config.d_encoder, RecurrentOptions{.bidirectional = true});
+    Linear& state = child<Linear>("state", (config.both_ends ? 2 : 1) * config.d_encoder, config.d_hidden,
                                   LinearOptions{.activation = Activation::tanh});
     Dropout& dropout = child<Dropout>("dropout", config.dropout);
   };
@@ -245,7 +247,7 @@ struct AdditiveSeq2Seq : Seq2Seq {
     AdditiveAttention& attention;
     Linear& word_gates = child<Linear>("word_gates", config.d_embedding, 3 * config.d_hidden);  ///< W, with b_ih
     Linear& context_gates =
-        child<Linear>("context_gates", 2 * config.d_hidden, 3 * config.d_hidden, LinearOptions{.bias = false});  ///< C
+        child<Linear>("context_gates", 2 * config.d_encoder, 3 * config.d_hidden, LinearOptions{.bias = false});  ///< C
     Parameter &recurrent_weight, &recurrent_bias;  ///< [3 d_hidden, d_hidden], [3 d_hidden]: a GRU's w_hh and b_hh
     Linear* readout = nullptr;                     ///< U_o, V_o and C_o beside each other; null if d_maxout is 0
     Linear& head;

@@ -30,6 +30,8 @@ AdditiveSeq2SeqConfig checked(const detail::Check& check, AdditiveSeq2SeqConfig 
   check.at_least(1, c.d_embedding, "d_embedding");
   check.at_least(1, c.d_hidden, "d_hidden");
   if (check.at_least(0, c.d_attention, "d_attention") == 0) c.d_attention = c.d_hidden;
+  if (check.at_least(0, c.d_source_embedding, "d_source_embedding") == 0) c.d_source_embedding = c.d_embedding;
+  if (check.at_least(0, c.d_encoder, "d_encoder") == 0) c.d_encoder = c.d_hidden;
   check.at_least(0, c.d_maxout, "d_maxout");
   check.probability(c.dropout, "dropout");
   return c;
@@ -58,6 +60,9 @@ void start_from(AdditiveSeq2Seq& model, Seq2SeqStart start) {
   }
 }
 
+/// Of state, word and context, which the readout sees.
+std::int64_t read_size(const AdditiveSeq2SeqConfig& c) { return c.d_hidden + c.d_embedding + 2 * c.d_encoder; }
+
 AdditiveOptions attention_options(const AdditiveSeq2SeqConfig& c) {
   AdditiveOptions o{.bias = c.attention_bias};
   if (c.start == Seq2SeqStart::published) return o;
@@ -67,6 +72,9 @@ AdditiveOptions attention_options(const AdditiveSeq2SeqConfig& c) {
 }
 
 }  // namespace
+
+AdditiveSeq2Seq::Encoder::Encoder(const AdditiveSeq2SeqConfig& c, Here here)
+    : Module(here), config(checked({additive, *this}, c)) {}
 
 AdditiveSeq2Seq::Encoded AdditiveSeq2Seq::Encoder::operator()(const Tensor& tokens, const Tensor& lengths,
                                                               Here here) const {
@@ -82,12 +90,13 @@ AdditiveSeq2Seq::Encoded AdditiveSeq2Seq::Encoder::operator()(const Tensor& toke
 
 AdditiveSeq2Seq::Decoder::Decoder(const AdditiveSeq2SeqConfig& c, Here here)
     : Module(here),
-      config(c),
-      attention(child<AdditiveAttention>("attention", c.d_hidden, 2 * c.d_hidden, c.d_attention, attention_options(c))),
-      recurrent_weight(parameter("recurrent_weight", zeros({3 * c.d_hidden, c.d_hidden}))),
-      recurrent_bias(parameter("recurrent_bias", zeros({3 * c.d_hidden}))),
-      readout(c.d_maxout > 0 ? &child<Linear>("readout", 3 * c.d_hidden + c.d_embedding, 2 * c.d_maxout) : nullptr),
-      head(child<Linear>("head", readout ? c.d_maxout : 3 * c.d_hidden + c.d_embedding, c.vocabulary)) {}
+      config(checked({additive, *this}, c)),
+      attention(child<AdditiveAttention>("attention", config.d_hidden, 2 * config.d_encoder, config.d_attention,
+                                         attention_options(config))),
+      recurrent_weight(parameter("recurrent_weight", zeros({3 * config.d_hidden, config.d_hidden}))),
+      recurrent_bias(parameter("recurrent_bias", zeros({3 * config.d_hidden}))),
+      readout(config.d_maxout > 0 ? &child<Linear>("readout", read_size(config), 2 * config.d_maxout) : nullptr),
+      head(child<Linear>("head", readout ? config.d_maxout : read_size(config), config.vocabulary)) {}
 
 AdditiveDecoderResult AdditiveSeq2Seq::Decoder::run(const Tensor& tokens, const Tensor& first,
                                                     const AdditiveMemory& memory, bool last_only) const {
