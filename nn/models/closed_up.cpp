@@ -19,7 +19,7 @@ ClosedUp closed_up(const char* model, const char* what, const Tensor& tokens, co
     throw ShapeError(
         name + what + " must be [batch, length], got " + (tokens.defined() ? tokens.shape().str() : "none"), here);
   const std::int64_t rows = tokens.size(0), given = tokens.size(1);
-  if (given == 0) throw ShapeError(name + what + " " + tokens.shape().str() + " has no tokens", here);
+  if (given == 0) throw ShapeError(name + what + " " + tokens.shape().str() + " must be [batch, length >= 1]", here);
   if (!is_integer(tokens.dtype()))
     throw DTypeError(name + what + " must be integers, got " + name_of(tokens.dtype()), here);
   if (key_padding_mask.defined() && key_padding_mask.shape() != tokens.shape())

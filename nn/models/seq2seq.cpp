@@ -104,7 +104,7 @@ Tensor VanillaSeq2Seq::operator()(const Tensor& given_source, const Tensor& give
   const Scope scope(*this, vanilla, here);
   const Tensors in = scope.in(Tensors{given_source, given_tokens});
   const detail::ClosedUp words =
-      detail::closed_up(vanilla, "the decoder's tokens", in[1], call.decoder_key_padding_mask, false, here);
+      detail::closed_up(vanilla, "decoder tokens", in[1], call.decoder_key_padding_mask, false, here);
   const RecurrentResult read = encode(in[0], call.key_padding_mask, here);
   detail::check_one_batch(vanilla, in[0], in[1], here);
   const RecurrentResult said = decoder(dropout(embedding(transpose(words.tokens, 0, 1))), {read.h, read.c});

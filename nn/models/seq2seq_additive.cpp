@@ -147,7 +147,7 @@ Seq2SeqResult AdditiveSeq2Seq::aligned(const Tensor& source, const Tensor& token
   const Scope scope(*this, additive, here, Scope::no_call);
   const detail::ClosedUp read = detail::closed_up(additive, "source", source, call.key_padding_mask, false, here);
   const detail::ClosedUp said =
-      detail::closed_up(additive, "the decoder's tokens", tokens, call.decoder_key_padding_mask, false, here);
+      detail::closed_up(additive, "decoder tokens", tokens, call.decoder_key_padding_mask, false, here);
   detail::check_one_batch(additive, source, tokens, here);
   const Encoded encoded = encoder(read.tokens, read.lengths);
   const AdditiveDecoderResult r =
