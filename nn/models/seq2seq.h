@@ -1,6 +1,5 @@
 // Sequence to sequence with recurrent networks. VanillaSeq2Seq (Sutskever, Vinyals and Le 2014) hands a source to its
-// decoder as one state; AdditiveSeq2Seq (Bahdanau, Cho and Bengio 2015) lets its decoder look at all of it at each step.
-//
+// decoder as one state; AdditiveSeq2Seq (Bahdanau, Cho and Bengio 2015) lets its decoder look at all of it all along.
 // Both are called as T5 is (nn/models/t5.h): by source and decoder's tokens for training, by start() and step() for
 // decoding, which nn::generate() does. Sources and targets may be padded on any side, or in between: what a mask hides
 // is left out, as if the rest stood closed up, and it may be any number. A source that is hidden whole is one of no
