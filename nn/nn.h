@@ -42,6 +42,7 @@
 #include "nn/models/blocks.h"
 #include "nn/models/gpt2.h"
 #include "nn/models/reformer.h"
+#include "nn/models/seq2seq.h"
 #include "nn/models/t5.h"
 #include "nn/models/transformer.h"
 #include "nn/module.h"

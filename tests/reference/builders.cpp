@@ -316,10 +316,14 @@ Built transformer(Config& c) {
 
 const std::map<std::string, Built (*)(Config&)>& builders() {
   static const std::map<std::string, Built (*)(Config&)> all{
+      {"Attention", pytorch_seq2seq_attention},
       {"Conv1d", conv1d_layer},
+      {"Decoder", pytorch_seq2seq_decoder},
       {"Embedding", embedding_layer},
+      {"Encoder", pytorch_seq2seq_encoder},
       {"GRU", gru_layer},
       {"GRUCell", gru_cell_layer},
+      {"GlobalAttention", global_attention},
       {"LSTM", lstm_layer},
       {"LSTMCell", lstm_cell_layer},
       {"LayerNorm", layer_norm_layer},
@@ -327,6 +331,7 @@ const std::map<std::string, Built (*)(Config&)>& builders() {
       {"MultiheadAttention", multihead_attention},
       {"RNN", rnn_layer},
       {"RNNCell", rnn_cell_layer},
+      {"Seq2Seq", pytorch_seq2seq},
       {"Transformer", transformer},
       {"TransformerDecoder", decoder_stack},
       {"TransformerDecoderLayer", decoder_layer},

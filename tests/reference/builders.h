@@ -88,6 +88,13 @@ struct Built {
   std::function<Tensors(Inputs&)> run;
 };
 
+// builders_seq2seq.cpp: OpenNMT-py's attention, and the models of pytorch-seq2seq, notebooks 1 to 4.
+Built global_attention(Config& c);
+Built pytorch_seq2seq_attention(Config& c);
+Built pytorch_seq2seq_encoder(Config& c);
+Built pytorch_seq2seq_decoder(Config& c);
+Built pytorch_seq2seq(Config& c);
+
 /// By torch.nn's name.
 const std::map<std::string, Built (*)(Config&)>& builders();
 
