@@ -4,6 +4,7 @@
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/reduce.h"
+#include "autograd/tape/modes.h"
 #include "autograd/tape/op.h"
 #include "nn/attention/internal/projections.h"
 #include "nn/init.h"
@@ -112,6 +113,28 @@ AttentionResult MultiheadAttention::operator()(const Tensor& query, const Tensor
   return r;
 }
 
+Tensor MultiheadAttention::project(const Tensor& x, int part) const {
+  // Where queries, keys and values are among the rows.
+  const std::int64_t first = part == 0 ? 0 : d_ + (part - 1) * key_size_, end = d_ + part * key_size_;
+  const auto rows = [&](const Tensor& all) { return slice(all, 0, first, end); };
+  const Parameter* own = part == 0 ? q_ : part == 1 ? k_ : v_;
+  return linear(x, joint_ ? rows(*in_) : *own, bias_ ? rows(*bias_) : Tensor());
+}
+
+void MultiheadAttention::append(const Tensor& key, const Tensor& value, KeyValueCache& cache, Here here) const {
+  const Scope scope(*this, "MultiheadAttention", here, Scope::no_call);
+  const NoGrad off;
+  if (bias_k_ || zero_attention_) throw ValueError("MultiheadAttention: no cache with bias_kv or zero_attention", here);
+  cache.append(project(key, 1), project(value, 2));
+}
+
+Tensor MultiheadAttention::step(const Tensor& query, const KeyValueCache& cache, const CachedAttentionOptions& options,
+                                Here here) const {
+  const Scope scope(*this, "MultiheadAttention", here, Scope::no_call);
+  const NoGrad off;
+  return out_(cached_attention(project(query, 0), cache, heads_, options));
+}
+
 AttentionResult MultiheadAttention::attend(const Tensors& inputs, const MultiheadCall& call, Here here) const {
   const Op op{"multihead_attention", here};
   const Tensor &query = inputs[0], &key = inputs[1], &value = inputs[2];
@@ -129,21 +152,13 @@ AttentionResult MultiheadAttention::attend(const Tensors& inputs, const Multihea
       op.fail_shape("key_padding_mask " + call.key_padding_mask.shape().str() + " must be [" + std::to_string(b) +
                     ", " + std::to_string(s) + "]");
   }
-  const std::int64_t ends[] = {0, d_, d_ + key_size_,
-                               d_ + 2 * key_size_};  // of queries, keys and values among the rows
-  const auto bias_part = [&](int i) { return bias_ ? slice(*bias_, 0, ends[i], ends[i + 1]) : Tensor(); };
   Tensor q, k, v;
   if (joint_ && query.impl() == key.impl() && key.impl() == value.impl()) {
     const Tensor all = linear(query, *in_, bias_ ? *bias_ : Tensor());  // one product for all three
     const Tensors parts = split(all, {d_, key_size_, key_size_}, 2);
     q = parts[0], k = parts[1], v = parts[2];
   } else {
-    const auto weight_part = [&](const Parameter* own, int i) -> Tensor {
-      return joint_ ? slice(*in_, 0, ends[i], ends[i + 1]) : *own;
-    };
-    q = linear(query, weight_part(q_, 0), bias_part(0));
-    k = linear(key, weight_part(k_, 1), bias_part(1));
-    v = linear(value, weight_part(v_, 2), bias_part(2));
+    q = project(query, 0), k = project(key, 1), v = project(value, 2);
   }
   AttentionOptions o{.attention_mask = call.attention_mask,
                      .bias = call.attention_bias,

@@ -78,7 +78,10 @@ class Hypotheses {
 
  private:
   double worst() const { return all_.front().score; }
-  double power(std::size_t length) const { return std::pow(static_cast<double>(length), options_.length_penalty); }
+  double power(std::size_t length) const {
+    const auto n = static_cast<double>(length);
+    return std::pow(options_.wu_penalty ? (5 + n) / 6 : n, options_.length_penalty);
+  }
 
   const GenerateOptions& options_;
   std::size_t most_;

@@ -52,8 +52,8 @@ void check_together(const Op& op, const GenerateOptions& o) {
     if (o.returned > o.beams)
       op.fail_value("returned = " + std::to_string(o.returned) + " is more than beams = " + std::to_string(o.beams));
   } else {
-    if (o.early_stopping || o.length_penalty != 1)
-      op.fail_value("early_stopping and length_penalty are for beams above 1");
+    if (o.early_stopping || o.length_penalty != 1 || o.wu_penalty)
+      op.fail_value("early_stopping, length_penalty and wu_penalty are for beams above 1");
     if (o.returned > 1 && !o.sample)
       op.fail_value("returned = " + std::to_string(o.returned) + " sequences need as many beams, or sample = true");
   }

@@ -43,7 +43,7 @@ TEST_CASE("generate refuses contradictions at once") {
   CHECK(refused({.max_length = 8, .top_k = 4}) ==
         "ValueError: generate: temperature, top_k, top_p and typical_p are for sample = true");
   CHECK(refused({.max_length = 8, .length_penalty = 2}) ==
-        "ValueError: generate: early_stopping and length_penalty are for beams above 1");
+        "ValueError: generate: early_stopping, length_penalty and wu_penalty are for beams above 1");
   CHECK(refused({.max_length = 8, .beams = 2, .on_tokens = [](const Tensor&) { return true; }}) ==
         "ValueError: generate: on_tokens and beams exclude each other: beams decide at the end");
 }
