@@ -29,7 +29,7 @@ struct Options : examples::RunFlags {
   std::int64_t vocabulary = 8000, dates = 6, batch_tokens = 2000, positions = 256, evaluate = 500, warmup = 200;
   std::int64_t width = 128, embedding = 64, layers = 2, heads = 4, beam = 5;
   double dropout = 0.1, lr = 2e-3, clip = 1, length_penalty = 1;
-  bool reverse_source = false, scaled_start = false;
+  bool reverse_source = false, scaled_start = false, pre_norm = false;
 
   std::string name() const { return model + (reverse_source ? "_reversed" : ""); }
   std::string folder() const { return out + "/" + name(); }
@@ -59,44 +59,20 @@ std::unique_ptr<examples::Translator> make_model(const Options& o, const example
                                 .start_token = l.start});
 }
 
-struct Texts {
-  examples::ParallelText training, validation;
-  std::vector<examples::ParallelText> tests;
-};
-
-Texts read_texts(const Options& o) {
-  if (!o.data.empty())
-    return {examples::read_parallel(o.data, "train", o.source, o.target),
-            examples::read_parallel(o.data, "val", o.source, o.target),
-            examples::read_tests(o.data, o.source, o.target)};
+examples::Texts read_texts(const Options& o) {
+  if (!o.data.empty()) return examples::read_texts(o.data, o.source, o.target);
   const auto seed = static_cast<std::uint64_t>(3 * o.seed);
-  Texts t{examples::written_dates(20'000, o.dates, seed),
+  return {examples::written_dates(20'000, o.dates, seed),
           examples::written_dates(500, o.dates, seed + 1),
           {examples::written_dates(1000, o.dates, seed + 2)}};
-  t.tests[0].name = "written dates";
-  return t;
 }
 
-examples::Search search_of(const Options& o) { return {o.beam, o.length_penalty, o.positions, o.batch_tokens}; }
-
-/// Scores the model on the tests, beside the others, and draws how it says two lines.
-void judge(examples::Translator& model, const examples::Languages& languages, const Texts& texts, const Options& o) {
-  for (const examples::ParallelText& test : texts.tests) {
-    const auto said = examples::translations(model, languages, languages.pairs(test, o.positions).first, search_of(o));
-    print("{}, {}: BLEU {:.2f}, {:.1f} % of {} lines without a mistake ({} beams)\n", o.name(), test.name,
-          examples::bleu_of(said, test.target), examples::whole_of(said, test.target), said.size(), o.beam);
-    if (&test != &texts.tests[0]) continue;
-    examples::save_by_length(o.folder(), o.name(), test.name, test.source, said, test.target);
-    for (const std::size_t line : {0, 1})
-      if (line < said.size())
-        examples::draw_alignments(model, languages, o.folder() + "/alignment" + std::to_string(line + 1),
-                                  test.source[line], said[line]);
-  }
-  examples::compare_by_length(o.out, texts.tests[0].name);
+examples::Search search_of(const Options& o, std::int64_t beams) {
+  return {beams, o.length_penalty, o.model == "transformer", o.positions, o.batch_tokens};
 }
 
 int train(const examples::CommandLine& line, const Options& o) {
-  const Texts texts = line.or_refuse([&] { return read_texts(o); });
+  const examples::Texts texts = line.or_refuse([&] { return read_texts(o); });
   const examples::Languages languages =
       line.or_refuse([&] { return examples::Languages(texts.training, o.tokenizer == "bpe", o.vocabulary); });
   const auto pairs = line.or_refuse([&] { return languages.pairs(texts.training, o.positions); });
@@ -110,8 +86,11 @@ int train(const examples::CommandLine& line, const Options& o) {
                                         held.first.begin() + std::min<std::ptrdiff_t>(300, std::ssize(held.first)));
   const auto model = line.or_refuse([&] { return make_model(o, languages); });
   nn::Module& module = model->module();
+  const bool noam = o.model == "transformer";
   optim::Adam optimizer(module.parameters(),
-                        {.lr = o.lr, .schedule = optim::cosine(o.steps, std::min(o.warmup, o.steps), 0.05)});
+                        {.lr = o.lr,
+                         .beta2 = noam ? 0.98 : 0.999,
+                         .schedule = noam ? optim::noam(o.width, o.warmup) : optim::cosine(o.steps, o.warmup, 0.05)});
 
   std::filesystem::create_directories(o.out);
   nn::RunOptions options = examples::run_options(line, o);
@@ -131,9 +110,7 @@ int train(const examples::CommandLine& line, const Options& o) {
     optimizer.step();
     run->log({{"loss", loss.item()}});
     if (!run->every(o.evaluate)) continue;
-    examples::Search greedy = search_of(o);
-    greedy.beams = 1;
-    const auto said = examples::translations(*model, languages, probe, greedy);
+    const auto said = examples::translations(*model, languages, probe, search_of(o, 1));
     run->log({{"validation", examples::mean_loss(*model, validation)},
               {"bleu", examples::bleu_of(said, {texts.validation.target.begin(),
                                                 texts.validation.target.begin() + std::ssize(said)})}});
@@ -142,7 +119,7 @@ int train(const examples::CommandLine& line, const Options& o) {
   const double seconds = run->seconds();
   nn::load_from_checkpoint(o.folder(), "model", module);
   print("{:.0f} s; the best of its checkpoints:\n", seconds);
-  judge(*model, languages, texts, o);
+  examples::report(*model, languages, texts.tests, o.out, o.name(), search_of(o, o.beam));
   const auto curve = [&](const std::string& of) { return examples::Curve{of, run->history(of)}; };
   if (examples::draw_curves(o.folder() + "/curves.png", o.name(),
                             {"loss (nats a token)", {curve("loss"), curve("validation")}},
@@ -166,7 +143,7 @@ int translate(examples::CommandLine& line, Options& o) {
       fmt::print(stderr, "translate: the model does not know the word \"{}\"\n", word);
   const auto model = make_model(o, languages);
   nn::load_from_checkpoint(checkpoint, "model", model->module());
-  const std::string said = examples::translations(*model, languages, {source}, search_of(o))[0];
+  const std::string said = examples::translations(*model, languages, {source}, search_of(o, o.beam))[0];
   print("{}\n", said);
   examples::draw_alignments(*model, languages, o.folder() + "/translated", text, said);
   return 0;
@@ -174,7 +151,7 @@ int translate(examples::CommandLine& line, Options& o) {
 
 void add_options(examples::CommandLine& line, Options& o) {
   constexpr std::int64_t most = 1 << 20;
-  line.add("--model", o.model, "`vanilla`, `additive` or `transformer`", {"vanilla", "additive"});
+  line.add("--model", o.model, "`vanilla`, `additive` or `transformer`", {"vanilla", "additive", "transformer"});
   line.add("--data", o.data, "a folder with train.SOURCE, train.TARGET, val.*, test*.*; without it: written dates");
   line.add("--source", o.source, "ending of the files to translate from");
   line.add("--target", o.target, "ending of the files to translate into");
@@ -189,12 +166,14 @@ void add_options(examples::CommandLine& line, Options& o) {
   line.add("--layers", o.layers, 1, 1000, "of the vanilla model and of the Transformer");
   line.add("--heads", o.heads, 1, most, "of the Transformer, which divide the width");
   line.add("--dropout", o.dropout, 0, 0.99, "while training");
-  line.add("--lr", o.lr, 1e-12, 1e3, "learning rate");
-  line.add("--warmup", o.warmup, 0, most, "steps of linear warm-up; a cosine follows");
+  line.add("--lr", o.lr, 1e-12, 1e3,
+           "learning rate; the Transformer's is this times that of its paper (1 if not given)");
+  line.add("--warmup", o.warmup, 1, most, "steps of linear warm-up; a cosine follows, or the Transformer's root");
   line.add("--clip", o.clip, 1e-6, 1e6, "norm that gradients are cut to");
   line.flag("--reverse-source", o.reverse_source, "the vanilla model reads the last word first");
   line.flag("--scaled-start", o.scaled_start,
             "the additive model does not begin as published, but with larger weights");
+  line.flag("--pre-norm", o.pre_norm, "the Transformer's norms come before its sublayers");
   line.add("--beam", o.beam, 1, 1000, "hypotheses of the search; 1: greedy", false);
   line.add("--length-penalty", o.length_penalty, -10, 10, "exponent of the length in a hypothesis' score", false);
   line.add("--translate", o.translate, "translate this by the model trained into --out, and train nothing", {}, false);
@@ -207,5 +186,9 @@ int main(int argc, char** argv) {
   examples::CommandLine line("translate", "Trains a model of translation, and compares it with the others.");
   Options o;
   add_options(line, o);
-  return line.run(argc, argv, [&] { return line.given("--translate") ? translate(line, o) : train(line, o); });
+  return line.run(argc, argv, [&] {
+    if (!line.given("--lr") && o.model == "transformer") o.lr = 1;
+    if (o.warmup >= o.steps) o.warmup = std::max<std::int64_t>(1, o.steps / 2);
+    return line.given("--translate") ? translate(line, o) : train(line, o);
+  });
 }

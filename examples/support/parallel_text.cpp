@@ -67,16 +67,16 @@ ParallelText read_parallel(const std::string& folder, const std::string& name, c
   return text;
 }
 
-std::vector<ParallelText> read_tests(const std::string& folder, const std::string& source, const std::string& target) {
+Texts read_texts(const std::string& folder, const std::string& source, const std::string& target) {
+  Texts texts{read_parallel(folder, "train", source, target), read_parallel(folder, "val", source, target), {}};
   std::set<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     const std::filesystem::path path = entry.path().filename();
     if (path.string().starts_with("test") && path.extension() == "." + source) names.insert(path.stem().string());
   }
   if (names.empty()) throw attune::FileError(folder + ": has no test*." + source);
-  std::vector<ParallelText> tests;
-  for (const std::string& name : names) tests.push_back(read_parallel(folder, name, source, target));
-  return tests;
+  for (const std::string& name : names) texts.tests.push_back(read_parallel(folder, name, source, target));
+  return texts;
 }
 
 // ---- words

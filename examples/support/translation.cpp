@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "autograd/ops/create.h"
+#include "autograd/ops/elementwise.h"
 #include "autograd/ops/movement.h"
 #include "autograd/runtime/error.h"
 #include "autograd/tape/modes.h"
@@ -67,7 +68,8 @@ std::vector<std::string> translations(Translator& model, const Languages& langua
                                                  .eos = languages.end,
                                                  .pad = languages.end,
                                                  .beams = search.beams,
-                                                 .length_penalty = search.length_penalty});
+                                                 .length_penalty = search.length_penalty,
+                                                 .wu_penalty = search.wu_penalty});
     for (std::size_t i = 0; i < batch.rows.size(); ++i)
       said[static_cast<std::size_t>(batch.rows[i])] =
           languages.text_of(attune::select(r.sequences, 0, static_cast<std::int64_t>(i)).to_vector<std::int64_t>());
@@ -209,6 +211,22 @@ void draw_alignments(Translator& model, const Languages& languages, const std::s
   print_alignment(mean / heads, from, to);
   if (drawn)
     print("Drawn: {}{}.png and .svg{}\n", stem, all[0].first, all.size() > 1 ? ", and of the other heads" : "");
+}
+
+void report(Translator& model, const Languages& languages, const std::vector<ParallelText>& tests,
+            const std::string& out, const std::string& name, const Search& search) {
+  const std::string folder = out + "/" + name;
+  for (const ParallelText& test : tests) {
+    const auto said = translations(model, languages, languages.pairs(test, search.most).first, search);
+    print("{}, {}: BLEU {:.2f}, {:.1f} % of {} lines without a mistake ({} beams)\n", name, test.name,
+          bleu_of(said, test.target), whole_of(said, test.target), said.size(), search.beams);
+    if (&test != &tests.front()) continue;
+    save_by_length(folder, name, test.name, test.source, said, test.target);
+    for (std::size_t line = 0; line < std::min<std::size_t>(2, said.size()); ++line)
+      draw_alignments(model, languages, folder + "/alignment" + std::to_string(line + 1), test.source[line],
+                      said[line]);
+  }
+  compare_by_length(out, tests.front().name);
 }
 
 }  // namespace examples

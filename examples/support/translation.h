@@ -7,9 +7,11 @@
 #include <utility>
 #include <vector>
 
+#include "autograd/ops/movement.h"
 #include "examples/support/parallel_text.h"
 #include "nn/decode/generate.h"
 #include "nn/metrics/bleu.h"
+#include "nn/models/blocks.h"
 #include "nn/models/seq2seq.h"
 
 namespace examples {
@@ -73,6 +75,7 @@ std::vector<std::pair<std::string, attune::Tensor>> TranslatorOf<M>::alignments(
 struct Search {
   std::int64_t beams = 5;
   double length_penalty = 1;
+  bool wu_penalty = false;     ///< of ((5 + length) / 6), as the Transformer's paper has it
   std::int64_t most = 100;     ///< of the target's tokens
   std::int64_t tokens = 1500;  ///< in a batch of sources, padding included
 };
@@ -100,5 +103,10 @@ void compare_by_length(const std::string& out, const std::string& text);
 /// standard output, by the first of them, or the mean over the last layer's heads: what each word comes from.
 void draw_alignments(Translator& model, const Languages& languages, const std::string& stem, const std::string& source,
                      const std::string& target);
+
+/// What a run ends with: scores the model `name` on the tests, the first one by length, too, beside the others trained
+/// into `out`; and draws how it says two lines.
+void report(Translator& model, const Languages& languages, const std::vector<ParallelText>& tests,
+            const std::string& out, const std::string& name, const Search& search);
 
 }  // namespace examples
