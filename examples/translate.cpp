@@ -38,25 +38,22 @@ struct Options : examples::RunFlags {
 std::unique_ptr<examples::Translator> make_model(const Options& o, const examples::Languages& l) {
   manual_seed(static_cast<std::uint64_t>(o.seed));
   const std::int64_t from = l.source->size(), to = l.target->size();
-  if (o.model == "vanilla")
-    return std::make_unique<examples::TranslatorOf<nn::VanillaSeq2Seq>>(
-        nn::VanillaSeq2SeqConfig{.source_vocabulary = from,
-                                 .vocabulary = to,
-                                 .d_embedding = o.embedding,
-                                 .d_hidden = o.width,
-                                 .layers = o.layers,
-                                 .reverse_source = o.reverse_source,
-                                 .dropout = o.dropout,
-                                 .start_token = l.start});
-  return std::make_unique<examples::TranslatorOf<nn::AdditiveSeq2Seq>>(
-      nn::AdditiveSeq2SeqConfig{.source_vocabulary = from,
-                                .vocabulary = to,
-                                .d_embedding = o.embedding,
-                                .d_hidden = o.width,
-                                .d_maxout = o.width / 2,
-                                .dropout = o.dropout,
-                                .start = o.scaled_start ? nn::Seq2SeqStart::scaled : nn::Seq2SeqStart::published,
-                                .start_token = l.start});
+  if (o.model == "vanilla") {
+    nn::VanillaSeq2SeqConfig c{.source_vocabulary = from, .vocabulary = to, .d_embedding = o.embedding};
+    c.d_hidden = o.width, c.layers = o.layers, c.reverse_source = o.reverse_source, c.dropout = o.dropout;
+    c.start_token = l.start;
+    return std::make_unique<examples::TranslatorOf<nn::VanillaSeq2Seq>>(c);
+  }
+  if (o.model == "transformer") {
+    nn::TransformerConfig c{.vocabulary = from, .target_vocabulary = to, .d_model = o.width, .d_ff = 4 * o.width};
+    c.heads = o.heads, c.layers = o.layers, c.positions = o.positions, c.pre_norm = o.pre_norm, c.dropout = o.dropout;
+    c.start_token = l.start;
+    return std::make_unique<examples::TranslatorOf<nn::Transformer>>(c);
+  }
+  nn::AdditiveSeq2SeqConfig c{.source_vocabulary = from, .vocabulary = to, .d_embedding = o.embedding};
+  c.d_hidden = o.width, c.d_maxout = o.width / 2, c.dropout = o.dropout, c.start_token = l.start;
+  if (o.scaled_start) c.start = nn::Seq2SeqStart::scaled;
+  return std::make_unique<examples::TranslatorOf<nn::AdditiveSeq2Seq>>(c);
 }
 
 examples::Texts read_texts(const Options& o) {
@@ -131,7 +128,7 @@ int train(const examples::CommandLine& line, const Options& o) {
 int translate(examples::CommandLine& line, Options& o) {
   const std::string text = o.translate;
   const std::string checkpoint = line.or_refuse([&] { return nn::checkpoint_path(o.folder()); });
-  line.take(nn::checkpoint_info(checkpoint).settings);
+  line.take(line.or_refuse([&] { return nn::checkpoint_info(checkpoint); }).settings);
   const examples::Languages languages = line.or_refuse([&] { return examples::Languages(o.folder()); });
   if (examples::words_of(text).empty()) line.refuse("--translate: there is no text");
   const nn::Sequence source = languages.source_of(text);

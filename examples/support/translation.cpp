@@ -68,8 +68,8 @@ std::vector<std::string> translations(Translator& model, const Languages& langua
                                                  .eos = languages.end,
                                                  .pad = languages.end,
                                                  .beams = search.beams,
-                                                 .length_penalty = search.length_penalty,
-                                                 .wu_penalty = search.wu_penalty});
+                                                 .length_penalty = search.beams > 1 ? search.length_penalty : 1,
+                                                 .wu_penalty = search.beams > 1 && search.wu_penalty});
     for (std::size_t i = 0; i < batch.rows.size(); ++i)
       said[static_cast<std::size_t>(batch.rows[i])] =
           languages.text_of(attune::select(r.sequences, 0, static_cast<std::int64_t>(i)).to_vector<std::int64_t>());
@@ -174,7 +174,12 @@ std::vector<std::string> spelled(const nn::Tokenizer& tokenizer, const nn::Seque
 void print_alignment(const Tensor& weights, const std::vector<std::string>& source,
                      const std::vector<std::string>& target) {
   const std::vector<double> w = weights.to_vector<double>();
+  constexpr std::size_t most = 20;
   for (std::size_t i = 0; i < target.size(); ++i) {
+    if (i == most) {
+      print("{:>16}\n", "...");
+      break;
+    }
     std::vector<std::size_t> order(source.size());
     std::iota(order.begin(), order.end(), 0);
     const auto weight = [&](std::size_t j) { return w[i * source.size() + j]; };
