@@ -134,6 +134,14 @@ attune::nn::Settings CommandLine::settings() const {
   return settings;
 }
 
+void CommandLine::take(const attune::nn::Settings& settings) {
+  for (const auto& [name, value] : settings)
+    if (CLI::Option* option = app_->get_option_no_throw(name); option && option->count() == 0) {
+      option->add_result(value);
+      option->run_callback();
+    }
+}
+
 attune::nn::RunOptions run_options(const CommandLine& line, const RunFlags& flags) {
   attune::nn::RunOptions o;
   o.steps = flags.steps;

@@ -74,6 +74,8 @@ class CommandLine {
 
   /// The options that decide the course of training, with their values, for RunOptions::settings.
   attune::nn::Settings settings() const;
+  /// Gives these options the values that a checkpoint has of its run, except those that are on this command line.
+  void take(const attune::nn::Settings& settings);
 
  private:
   static std::string explained(const attune::nn::RunError& e);

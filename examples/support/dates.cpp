@@ -12,14 +12,23 @@ namespace {
 const std::vector<std::string> months{"january", "february", "march",     "april",   "may",      "june",
                                       "july",    "august",   "september", "october", "november", "december"},
     weekdays{"sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"},
-    small{"zero",   "one",     "two",      "three",    "four",   "five",    "six",       "seven",    "eight",    "nine",
-          "ten",    "eleven",  "twelve",   "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"},
-    ordinals{"",          "first",      "second",     "third",     "fourth",     "fifth",       "sixth",
-             "seventh",   "eighth",     "ninth",      "tenth",     "eleventh",   "twelfth",     "thirteenth",
-             "fourteenth", "fifteenth", "sixteenth",  "seventeenth", "eighteenth", "nineteenth", "twentieth"},
+    small{"zero",     "one",     "two",     "three",     "four",     "five",    "six",
+          "seven",    "eight",   "nine",    "ten",       "eleven",   "twelve",  "thirteen",
+          "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"},
+    ordinals{"",           "first",     "second",    "third",       "fourth",     "fifth",      "sixth",
+             "seventh",    "eighth",    "ninth",     "tenth",       "eleventh",   "twelfth",    "thirteenth",
+             "fourteenth", "fifteenth", "sixteenth", "seventeenth", "eighteenth", "nineteenth", "twentieth"},
     tens{"", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"},
-    before{"",        "it was",     "they met on",          "the letter is dated",        "if i remember well it was",
-           "he left on", "she came on", "as everybody knows it began on", "that was a long time ago , on", "on or about"},
+    before{"",
+           "it was",
+           "they met on",
+           "the letter is dated",
+           "if i remember well it was",
+           "he left on",
+           "she came on",
+           "as everybody knows it began on",
+           "that was a long time ago , on",
+           "on or about"},
     same_order{"and then", ", later", "until", ", followed by", "and after that", ", and some time later ,"},
     other_order{", preceded by", "and before that ,", ", but earlier ,"};
 
@@ -27,7 +36,9 @@ const std::vector<std::string> months{"january", "february", "march",     "april
 struct Random {
   std::mt19937_64 engine;
   std::int64_t below(std::size_t n) { return static_cast<std::int64_t>(engine() % n); }
-  const std::string& of(const std::vector<std::string>& words) { return words[static_cast<std::size_t>(below(words.size()))]; }
+  const std::string& of(const std::vector<std::string>& words) {
+    return words[static_cast<std::size_t>(below(words.size()))];
+  }
 };
 
 std::string in_words(int n) {
@@ -71,7 +82,7 @@ std::string written(const std::chrono::year_month_day& date, Random& random) {
 
 ParallelText written_dates(std::int64_t n, std::int64_t most_dates, std::uint64_t seed) {
   Random random{std::mt19937_64(seed)};
-  ParallelText text;
+  ParallelText text{"written dates", {}, {}};
   for (std::int64_t i = 0; i < n; ++i) {
     std::string source = random.of(before);
     std::vector<std::string> told;
@@ -85,11 +96,13 @@ ParallelText written_dates(std::int64_t n, std::int64_t most_dates, std::uint64_
       const std::chrono::year_month_day date(day);
       source += (source.empty() ? "" : " ") + written(date, random);
       last += k > 0 && !earlier ? 1 : 0;
-      told.insert(told.begin() + last, fmt::format("{} -{:02} -{:02}", int{date.year()}, unsigned{date.month()},
-                                                   unsigned{date.day()}));
+      told.insert(told.begin() + last,
+                  fmt::format("{} -{:02} -{:02}", int{date.year()}, unsigned{date.month()}, unsigned{date.day()}));
     }
     text.source.push_back(source);
-    text.target.push_back(fmt::format("{}", fmt::join(told, " ")));
+    std::string target;
+    for (const std::string& iso : told) target += (target.empty() ? "" : " ") + iso;
+    text.target.push_back(target);
   }
   return text;
 }

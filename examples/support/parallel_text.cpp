@@ -8,7 +8,6 @@
 #include <map>
 #include <set>
 
-#include "autograd/io/files.h"
 #include "autograd/runtime/error.h"
 #include "nn/text/bpe.h"
 
@@ -50,7 +49,7 @@ void check_lines(const std::string& path, const std::vector<std::string>& lines)
   }
 }
 
-const std::vector<std::string> special{"<pad>", "<s>", "</s>", "<unk>"};
+const std::vector<std::string> spelled{"<pad>", "<s>", "</s>", "<unk>"};
 
 }  // namespace
 
@@ -59,24 +58,25 @@ ParallelText read_parallel(const std::string& folder, const std::string& name, c
   const std::string one = folder + "/" + name + "." + source, other = folder + "/" + name + "." + target;
   ParallelText text{name, read_lines(one), read_lines(other)};
   if (text.source.size() != text.target.size())
-    throw attune::FileError(fmt::format("{}: has {} lines, but {} has {}: line i of the one is to say what line i of "
-                                        "the other says",
-                                        one, text.source.size(), other, text.target.size()));
+    throw attune::FileError(
+        fmt::format("{}: has {} lines, but {} has {}: line i of the one is to say what line i of "
+                    "the other says",
+                    one, text.source.size(), other, text.target.size()));
   check_lines(one, text.source);
   check_lines(other, text.target);
   return text;
 }
 
-std::vector<ParallelText> read_tests(const std::string& folder, const std::string& source, const std::string& target) {
+Texts read_texts(const std::string& folder, const std::string& source, const std::string& target) {
+  Texts texts{read_parallel(folder, "train", source, target), read_parallel(folder, "val", source, target), {}};
   std::set<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     const std::filesystem::path path = entry.path().filename();
     if (path.string().starts_with("test") && path.extension() == "." + source) names.insert(path.stem().string());
   }
   if (names.empty()) throw attune::FileError(folder + ": has no test*." + source);
-  std::vector<ParallelText> tests;
-  for (const std::string& name : names) tests.push_back(read_parallel(folder, name, source, target));
-  return tests;
+  for (const std::string& name : names) texts.tests.push_back(read_parallel(folder, name, source, target));
+  return texts;
 }
 
 // ---- words
@@ -91,11 +91,11 @@ std::vector<std::string> words_of(const std::string& line) {
   return words;
 }
 
-SpacedWords::SpacedWords(const std::vector<std::string>& lines, std::int64_t size) : words_(special) {
+SpacedWords::SpacedWords(const std::vector<std::string>& lines, std::int64_t size) : words_(spelled) {
   std::map<std::string, std::int64_t> counts;
   for (const std::string& line : lines)
     for (const std::string& word : words_of(line)) ++counts[word];
-  for (const std::string& word : special) counts.erase(word);
+  for (const std::string& word : spelled) counts.erase(word);
   std::vector<std::pair<std::string, std::int64_t>> order(counts.begin(), counts.end());
   std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
   for (const auto& [word, count] : order)
@@ -104,7 +104,8 @@ SpacedWords::SpacedWords(const std::vector<std::string>& lines, std::int64_t siz
 }
 
 SpacedWords::SpacedWords(const std::string& path) : words_(read_lines(path)) {
-  if (!std::equal(special.begin(), special.end(), words_.begin(), words_.begin() + std::min<std::ptrdiff_t>(4, std::ssize(words_))))
+  if (!std::equal(spelled.begin(), spelled.end(), words_.begin(),
+                  words_.begin() + std::min<std::ptrdiff_t>(4, std::ssize(words_))))
     throw attune::FileError(path + ": is no list of words that this program wrote");
   index();
 }
@@ -113,7 +114,7 @@ void SpacedWords::save(const std::string& path) const { write_lines(path, words_
 
 void SpacedWords::index() {
   for (std::size_t i = 0; i < words_.size(); ++i) ids_[words_[i]] = static_cast<std::int64_t>(i);
-  for (std::size_t i = 0; i < special.size(); ++i) add_known_special(special[i], static_cast<std::int64_t>(i));
+  for (std::size_t i = 0; i < spelled.size(); ++i) add_known_special(spelled[i], static_cast<std::int64_t>(i));
 }
 
 std::string SpacedWords::decode(const std::vector<std::int64_t>& ids) const {
@@ -146,8 +147,10 @@ namespace {
 
 std::shared_ptr<const nn::Tokenizer> trained(const std::vector<std::string>& lines, bool bpe, std::int64_t size) {
   if (!bpe) return std::make_shared<SpacedWords>(lines, size);
-  return std::make_shared<nn::BpeTokenizer>(nn::BpeTokenizer::train(
-      fmt::format("{}", fmt::join(lines, "\n")), {.size = size, .special = {"<pad>", "<s>", "</s>"}}));
+  std::string text;
+  for (const std::string& line : lines) text += line + "\n";
+  return std::make_shared<nn::BpeTokenizer>(
+      nn::BpeTokenizer::train(text, {.size = size, .special = {"<pad>", "<s>", "</s>"}}));
 }
 
 std::shared_ptr<const nn::Tokenizer> loaded(const std::string& stem) {
@@ -170,7 +173,8 @@ Languages::Languages(const ParallelText& text, bool bpe, std::int64_t size)
   find_special();
 }
 
-Languages::Languages(const std::string& folder) : source(loaded(folder + "/source")), target(loaded(folder + "/target")) {
+Languages::Languages(const std::string& folder)
+    : source(loaded(folder + "/source")), target(loaded(folder + "/target")) {
   find_special();
 }
 

@@ -22,8 +22,13 @@ struct ParallelText {
 /// cannot be read or is empty, different numbers of lines, an empty line, text that is not UTF-8.
 ParallelText read_parallel(const std::string& folder, const std::string& name, const std::string& source,
                            const std::string& target);
-/// All pairs of files `folder`/test*, in order of their names. Throws FileError if there is none.
-std::vector<ParallelText> read_tests(const std::string& folder, const std::string& source, const std::string& target);
+/// What a model of translation is trained, chosen and tested on.
+struct Texts {
+  ParallelText training, validation;
+  std::vector<ParallelText> tests;
+};
+/// train, val and all test* of a folder, by the endings of their files. Throws FileError likewise, and without a test.
+Texts read_texts(const std::string& folder, const std::string& source, const std::string& target);
 
 /// A token is what stands between spaces, in text that has been taken apart. Words that it does not know are "<unk>".
 class SpacedWords : public attune::nn::Tokenizer {

@@ -20,11 +20,7 @@ namespace attune::nn {
 
 Tensor Seq2Seq::shift_right(const Tensor& labels, Here here) const {
   const Scope scope(*this, name_, here, Scope::no_call);
-  if (labels.rank() != 2 || labels.size(1) == 0)
-    throw ShapeError(std::string(name_) + ": labels must be [batch, length >= 1], got " + labels.shape().str(), here);
-  const Tensor before = slice(labels, 1, 0, labels.size(1) - 1);
-  return cat({full({labels.size(0), 1}, start_token_, DType::int64), where(eq(before, -100), padding_token_, before)},
-             1);
+  return shifted_right(name_, labels, start_token_, padding_token_, here);
 }
 
 Tensor Seq2Seq::loss(const Tensor& logits, const Tensor& labels, Reduction reduction, Here here) const {
