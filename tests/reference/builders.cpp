@@ -317,6 +317,7 @@ Built transformer(Config& c) {
 const std::map<std::string, Built (*)(Config&)>& builders() {
   static const std::map<std::string, Built (*)(Config&)> all{
       {"Conv1d", conv1d_layer},
+      {"ElmoLstm", elmo_lstm},
       {"Embedding", embedding_layer},
       {"GRU", gru_layer},
       {"GRUCell", gru_cell_layer},
@@ -324,14 +325,18 @@ const std::map<std::string, Built (*)(Config&)>& builders() {
       {"LSTMCell", lstm_cell_layer},
       {"LayerNorm", layer_norm_layer},
       {"Linear", linear_layer},
+      {"LstmCellWithProjection", lstm_cell_with_projection},
       {"MultiheadAttention", multihead_attention},
       {"RNN", rnn_layer},
       {"RNNCell", rnn_cell_layer},
+      {"ScalarMix", scalar_mix},
+      {"StackedBidirectionalLstm", stacked_bidirectional_lstm},
       {"Transformer", transformer},
       {"TransformerDecoder", decoder_stack},
       {"TransformerDecoderLayer", decoder_layer},
       {"TransformerEncoder", encoder_stack},
       {"TransformerEncoderLayer", encoder_layer},
+      {"_ElmoCharacterEncoder", elmo_character_encoder},
   };
   return all;
 }
