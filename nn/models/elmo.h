@@ -61,9 +61,9 @@ class ElmoLstmLayer : public Module {
   /// Reads from the first step to the last, or, if it is `reverse`, from the last to the first.
   ElmoLstmLayer(std::int64_t in, std::int64_t out, std::int64_t cells, bool reverse, double cell_clip,
                 double projection_clip, Here here = Here::current());
-  /// x [b, t, in] to an output [b, t, out] and the last states h [b, out], c [b, cells]. lengths [b], in [0, t], are the
-  /// steps of padded sequences, and `initial` the states before, both as nn/recurrent/recurrent.h has them. Throws as
-  /// lstm() does.
+  /// x [b, t, in] to an output [b, t, out] and the last states h [b, out], c [b, cells]. lengths [b], in [0, t], are
+  /// the steps of padded sequences, and `initial` the states before, both as nn/recurrent/recurrent.h has them. Throws
+  /// as lstm() does.
   RecurrentResult operator()(const Tensor& x, const LstmState& initial = {}, const Tensor& lengths = {},
                              Here here = Here::current()) const;
 

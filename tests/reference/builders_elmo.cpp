@@ -164,7 +164,9 @@ Built scalar_mix(Config& c) {
   return {std::move(m), run};
 }
 
-/// Initial states are one for both directions of a layer.
+/// Initial states are one for both directions of a layer. What the published loop carries on for a sequence that a step
+/// does not reach is detached from its graph: no gradient comes from the last state of a shorter sequence forward, nor
+/// reaches its initial state backward. Attune's has both, so they are detached here.
 Built stacked_bidirectional_lstm(Config& c) {
   auto m = std::make_unique<nn::HighwayLSTM>(
       c.integer("input_size"), c.integer("hidden_size"),
@@ -174,11 +176,17 @@ Built stacked_bidirectional_lstm(Config& c) {
   const auto configured = c.get<std::vector<int64_t>>("lengths", {});
   auto run = [&m = *m, configured](Inputs& in) -> Tensors {
     const Tensor lengths = lengths_of(in, configured);
+    // States [2 L, B, H] without the gradients of shorter sequences in one direction.
+    const auto cut = [&](const Tensor& s, int64_t way) {
+      if (!s.defined() || !lengths.defined()) return s;
+      const Tensor here = reshape(eq(fmod(arange(s.size(0), DType::float64), 2), way), {s.size(0), 1, 1});
+      return where(logical_and(here, reshape(lt(lengths, amax(lengths)), {1, s.size(1), 1})), s.detach(), s);
+    };
     LstmState s = initial_of(in);
     for (Tensor* t : {&s.h, &s.c})
-      if (t->defined()) *t = repeat_interleave(*t, 2, 0);
+      if (t->defined()) *t = cut(repeat_interleave(*t, 2, 0), 1);
     const RecurrentResult r = m(in.needed({"x", "inputs"}), s, lengths);
-    return {to_longest(r.output, 1, lengths), r.h, r.c};
+    return {to_longest(r.output, 1, lengths), cut(r.h, 0), cut(r.c, 0)};
   };
   return {std::move(m), run};
 }
