@@ -3,7 +3,10 @@
 #include <zlib.h>
 
 #include <array>
+#include <cctype>
 #include <filesystem>
+#include <iterator>
+#include <sstream>
 #include <string_view>
 #include <utility>
 
@@ -76,6 +79,28 @@ std::string read_text(const std::string& path) {
     if (std::filesystem::exists(place)) return entries(read_file(place));
   throw attune::FileError(
       "there is no text: give --data FILE, run this through ./dev run, or install Debian's package dict-jargon");
+}
+
+std::vector<std::string> words_of(const std::string& text) {
+  std::istringstream in(text);
+  return {std::istream_iterator<std::string>(in), {}};
+}
+
+std::vector<std::vector<std::string>> sentences_of(const std::string& text, std::size_t longest) {
+  std::vector<std::vector<std::string>> all(1);
+  std::string word;
+  for (const char c : text + ".") {
+    const auto byte = static_cast<unsigned char>(c);
+    if (std::isalpha(byte) != 0) {
+      word += static_cast<char>(std::tolower(byte));
+      continue;
+    }
+    if (!word.empty()) all.back().push_back(std::exchange(word, ""));
+    const bool ends = c == '.' || c == '!' || c == '?' || all.back().size() >= longest;
+    if (ends && !all.back().empty()) all.emplace_back();
+  }
+  all.pop_back();
+  return all;
 }
 
 }  // namespace examples

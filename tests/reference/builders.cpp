@@ -319,6 +319,7 @@ const std::map<std::string, Built (*)(Config&)>& builders() {
       {"Attention", pytorch_seq2seq_attention},
       {"Conv1d", conv1d_layer},
       {"Decoder", pytorch_seq2seq_decoder},
+      {"ElmoLstm", elmo_lstm},
       {"Embedding", embedding_layer},
       {"Encoder", pytorch_seq2seq_encoder},
       {"GRU", gru_layer},
@@ -328,15 +329,19 @@ const std::map<std::string, Built (*)(Config&)>& builders() {
       {"LSTMCell", lstm_cell_layer},
       {"LayerNorm", layer_norm_layer},
       {"Linear", linear_layer},
+      {"LstmCellWithProjection", lstm_cell_with_projection},
       {"MultiheadAttention", multihead_attention},
       {"RNN", rnn_layer},
       {"RNNCell", rnn_cell_layer},
       {"Seq2Seq", pytorch_seq2seq},
+      {"ScalarMix", scalar_mix},
+      {"StackedBidirectionalLstm", stacked_bidirectional_lstm},
       {"Transformer", transformer},
       {"TransformerDecoder", decoder_stack},
       {"TransformerDecoderLayer", decoder_layer},
       {"TransformerEncoder", encoder_stack},
       {"TransformerEncoderLayer", encoder_layer},
+      {"_ElmoCharacterEncoder", elmo_character_encoder},
   };
   return all;
 }

@@ -85,7 +85,7 @@ struct Inputs : Table<Tensor> {
 /// A module and how to call it.
 struct Built {
   std::unique_ptr<nn::Module> module;
-  std::function<Tensors(Inputs&)> run;
+  std::function<Tensors(Inputs&)> run;  ///< more outputs than the case has: it is of the last ones
 };
 
 // builders_seq2seq.cpp: OpenNMT-py's attention, and the models of pytorch-seq2seq, notebooks 1 to 4.
@@ -94,6 +94,12 @@ Built pytorch_seq2seq_attention(Config& c);
 Built pytorch_seq2seq_encoder(Config& c);
 Built pytorch_seq2seq_decoder(Config& c);
 Built pytorch_seq2seq(Config& c);
+// builders_elmo.cpp: AllenNLP's parts of ELMo, and its bidirectional LSTM with highway connections.
+Built elmo_character_encoder(Config& c);
+Built elmo_lstm(Config& c);
+Built lstm_cell_with_projection(Config& c);
+Built scalar_mix(Config& c);
+Built stacked_bidirectional_lstm(Config& c);
 
 /// By torch.nn's name.
 const std::map<std::string, Built (*)(Config&)>& builders();

@@ -1,0 +1,49 @@
+#include "examples/support/senses.h"
+
+#include <algorithm>
+#include <array>
+
+#include "autograd/ops/random.h"
+#include "examples/support/text.h"
+
+namespace examples {
+
+namespace {
+
+using Words = std::vector<std::string>;
+
+/// Words of two senses, and what is met beside each.
+const std::array<std::array<std::string, 3>, 6> senses{
+    {{"bank", "loan cash debt money savings credit", "boat mud reeds shore stream fish"},
+     {"bat", "ball glove pitcher inning team game", "cave wings insect night claws owl"},
+     {"bass", "guitar drum song band chord tune", "lake hook trout pond river angler"},
+     {"crane", "steel crew tower truck cable lift", "marsh nest heron feather egg bird"},
+     {"seal", "wax letter stamp ink royal envelope", "ice whale harbour penguin flipper sea"},
+     {"spring", "coil metal bolt clock lever wire", "april bloom rain garden summer lamb"}}};
+const Words patterns{"the C was near the W",          "we saw the W and the C and the D",
+                     "there is a C and a D by the W", "that W has a C and a D",
+                     "at the W he spoke of the C",    "the C and the D made us see the W",
+                     "the W was old but the C new",   "no W is without its C and D"};
+
+}  // namespace
+
+Questions ask(std::int64_t n, std::int64_t first, std::int64_t hints) {
+  const auto draw = [](std::int64_t below) { return attune::randint(0, below, {}).item<std::int64_t>(); };
+  Questions all;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::int64_t word = draw(std::ssize(senses)), sense = draw(2);
+    const auto& entry = senses[static_cast<std::size_t>(word)];
+    const Words beside = words_of(entry[static_cast<std::size_t>(1 + sense)]);
+    Words sentence = words_of(patterns[static_cast<std::size_t>(draw(std::ssize(patterns)))]);
+    all.places.push_back(std::find(sentence.begin(), sentence.end(), "W") - sentence.begin());
+    all.answers.push_back(2 * word + sense);
+    for (std::string& w : sentence) {
+      if (w == "W") w = entry[0];
+      if (w == "C" || w == "D") w = beside[static_cast<std::size_t>(first + draw(hints))];
+    }
+    all.sentences.push_back(std::move(sentence));
+  }
+  return all;
+}
+
+}  // namespace examples
