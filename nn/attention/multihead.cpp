@@ -22,6 +22,13 @@ std::int64_t checked(const detail::Check& check, std::int64_t d, std::int64_t he
   check.at_least(0, o.value_dim, "value_dim");
   if (check.at_least(0, o.key_heads, "key_heads") > 0 && heads % o.key_heads != 0)
     check.fail("key_heads = " + std::to_string(o.key_heads) + " does not divide heads = " + std::to_string(heads));
+  const std::string what = std::string(" does not go with ") + o.mechanism.name() + " attention";
+  if (o.mechanism.kind() != AttentionMechanism::Kind::exact) {
+    if (o.key_heads != 0 && o.key_heads != heads) check.fail("key_heads = " + std::to_string(o.key_heads) + what);
+    if (o.bias_kv || o.zero_attention) check.fail((o.bias_kv ? "bias_kv" : "zero_attention") + what);
+    if (o.mechanism.shares_keys() && o.key_dim != 0 && o.key_dim != d)
+      check.fail("key_dim = " + std::to_string(o.key_dim) + what + ", whose keys are its queries");
+  }
   return d;
 }
 
@@ -69,6 +76,7 @@ MultiheadAttention::MultiheadAttention(std::int64_t d, std::int64_t heads, const
       heads_(heads),
       key_heads_(o.key_heads == 0 ? heads : o.key_heads),
       key_size_(d / heads * key_heads_),
+      shares_keys_(o.mechanism.shares_keys()),
       dropout_(o.dropout),
       zero_attention_(o.zero_attention),
       generator_(o.generator),
@@ -79,17 +87,21 @@ MultiheadAttention::MultiheadAttention(std::int64_t d, std::int64_t heads, const
     init::xavier_uniform_(w);
     return &w;
   };
+  const std::int64_t rows = d + (shares_keys_ ? 1 : 2) * key_size_;
   if (joint_) {
-    in_ = projection("in_proj_weight", d + 2 * key_size_, d);
+    in_ = projection("in_proj_weight", rows, d);
   } else {
     q_ = projection("q_proj_weight", d, d);
-    k_ = projection("k_proj_weight", key_size_, o.key_dim == 0 ? d : o.key_dim);
+    if (!shares_keys_) k_ = projection("k_proj_weight", key_size_, o.key_dim == 0 ? d : o.key_dim);
     v_ = projection("v_proj_weight", key_size_, o.value_dim == 0 ? d : o.value_dim);
   }
   if (o.bias) {
-    bias_ = &parameter("in_proj_bias", zeros({d + 2 * key_size_}));
+    bias_ = &parameter("in_proj_bias", zeros({rows}));
     init::zeros_(out_.bias());
   }
+  if (o.mechanism.kind() != AttentionMechanism::Kind::exact)
+    mechanism_ = &child<HeadsAttention>("mechanism", heads, d / heads, o.mechanism,
+                                        HeadsOptions{.dropout = o.dropout, .generator = o.generator});
   if (!o.bias_kv) return;
   const auto extra = [&](const char* name) {
     Parameter& w = parameter(name, zeros({1, 1, key_size_}));
@@ -112,6 +124,43 @@ AttentionResult MultiheadAttention::operator()(const Tensor& query, const Tensor
   return r;
 }
 
+/// Queries, keys and values [b, t, heads d], [b, s, g d] twice.
+Tensors MultiheadAttention::project(const Tensors& inputs) const {
+  const Tensor &query = inputs[0], &key = inputs[1], &value = inputs[2];
+  const std::int64_t of_keys = shares_keys_ ? 0 : key_size_;
+  // Of queries, keys and values among the rows.
+  const std::int64_t ends[] = {0, d_, d_ + of_keys, d_ + of_keys + key_size_};
+  const auto bias_part = [&](int i) { return bias_ ? slice(*bias_, 0, ends[i], ends[i + 1]) : Tensor(); };
+  if (joint_ && query.impl() == key.impl() && key.impl() == value.impl()) {
+    const Tensor all = linear(query, *in_, bias_ ? *bias_ : Tensor());  // one product for all
+    if (!shares_keys_) return split(all, {d_, key_size_, key_size_}, 2);
+    const Tensors parts = split(all, {d_, key_size_}, 2);
+    return {parts[0], parts[0], parts[1]};
+  }
+  const auto weight_part = [&](const Parameter* own, int i) -> Tensor {
+    return joint_ ? slice(*in_, 0, ends[i], ends[i + 1]) : *own;
+  };
+  const Tensor q = linear(query, weight_part(q_, 0), bias_part(0));
+  return {q, shares_keys_ ? q : linear(key, weight_part(k_, 1), bias_part(1)),
+          linear(value, weight_part(v_, 2), bias_part(2))};
+}
+
+/// The joined heads [b, t, d].
+Tensor MultiheadAttention::by_mechanism(const Tensors& qkv, const MultiheadCall& call, Here here) const {
+  const Op op{"multihead_attention", here};
+  const auto refuse = [&](const char* what) {
+    op.fail_value(mechanism_->mechanism.name() +
+                  (std::string(" attention has no scores of pairs: it takes no ") + what));
+  };
+  if (call.attention_mask.defined()) refuse("attention_mask");
+  if (call.attention_bias.defined()) refuse("attention_bias");
+  if (call.need_weights) refuse("need_weights");
+  const auto heads_of = [&](const Tensor& x) { return detail::split_heads(x, heads_, x.size(2) / heads_); };
+  return flatten((*mechanism_)(heads_of(qkv[0]), heads_of(qkv[1]), heads_of(qkv[2]),
+                               {.causal = call.causal, .key_padding_mask = call.key_padding_mask}),
+                 2, 3);
+}
+
 AttentionResult MultiheadAttention::attend(const Tensors& inputs, const MultiheadCall& call, Here here) const {
   const Op op{"multihead_attention", here};
   const Tensor &query = inputs[0], &key = inputs[1], &value = inputs[2];
@@ -129,22 +178,10 @@ AttentionResult MultiheadAttention::attend(const Tensors& inputs, const Multihea
       op.fail_shape("key_padding_mask " + call.key_padding_mask.shape().str() + " must be [" + std::to_string(b) +
                     ", " + std::to_string(s) + "]");
   }
-  const std::int64_t ends[] = {0, d_, d_ + key_size_,
-                               d_ + 2 * key_size_};  // of queries, keys and values among the rows
-  const auto bias_part = [&](int i) { return bias_ ? slice(*bias_, 0, ends[i], ends[i + 1]) : Tensor(); };
-  Tensor q, k, v;
-  if (joint_ && query.impl() == key.impl() && key.impl() == value.impl()) {
-    const Tensor all = linear(query, *in_, bias_ ? *bias_ : Tensor());  // one product for all three
-    const Tensors parts = split(all, {d_, key_size_, key_size_}, 2);
-    q = parts[0], k = parts[1], v = parts[2];
-  } else {
-    const auto weight_part = [&](const Parameter* own, int i) -> Tensor {
-      return joint_ ? slice(*in_, 0, ends[i], ends[i + 1]) : *own;
-    };
-    q = linear(query, weight_part(q_, 0), bias_part(0));
-    k = linear(key, weight_part(k_, 1), bias_part(1));
-    v = linear(value, weight_part(v_, 2), bias_part(2));
-  }
+  const Tensors qkv = project(inputs);
+  if (mechanism_) return {out_(by_mechanism(qkv, call, here)), Tensor()};
+  const Tensor& q = qkv[0];
+  Tensor k = qkv[1], v = qkv[2];
   AttentionOptions o{.attention_mask = call.attention_mask,
                      .bias = call.attention_bias,
                      .causal = call.causal,

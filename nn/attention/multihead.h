@@ -2,6 +2,7 @@
 #pragma once
 
 #include "autograd/ops/attention/attention.h"
+#include "nn/attention/mechanism.h"
 #include "nn/layers/linear.h"
 
 namespace attune::nn {
@@ -15,6 +16,10 @@ struct MultiheadOptions {
   bool bias_kv = false;            ///< one learned key and value more, after the given ones, which no mask hides
   bool zero_attention = false;     ///< a key and value of zeros more, at the very end, which no mask hides
   Generator* generator = nullptr;  ///< of the dropout; null: the default one
+  /// What is done between the projections. All but exact attention give every query head keys and values of its own and
+  /// take neither extra keys nor attention masks, biases or weights; linear attention and Performers have no
+  /// probabilities for the dropout.
+  AttentionMechanism mechanism{};
 };
 
 struct MultiheadCall {
@@ -40,7 +45,8 @@ class MultiheadAttention : public Module {
   /// [3 d, d] (rows of queries, keys, values) is Glorot-uniform, biases are zero; if key_dim or value_dim differs from
   /// d_model there are q_proj_weight, k_proj_weight and v_proj_weight instead. bias_k and bias_v [1, 1, d] are
   /// Glorot-normal. With key_heads (grouped queries, Ainslie et al. 2023) keys and values have d key_heads / heads rows
-  /// instead of d.
+  /// instead of d. LSH attention has no rows of keys, in_proj_weight [2 d, d], since queries are keys; what a mechanism
+  /// has of its own stands below "mechanism".
   MultiheadAttention(std::int64_t d_model, std::int64_t heads, const MultiheadOptions& options = {},
                      Here here = Here::current());
 
@@ -53,8 +59,11 @@ class MultiheadAttention : public Module {
 
  private:
   AttentionResult attend(const Tensors& inputs, const MultiheadCall& call, Here here) const;
+  Tensors project(const Tensors& inputs) const;
+  Tensor by_mechanism(const Tensors& qkv, const MultiheadCall& call, Here here) const;
 
   std::int64_t d_, heads_, key_heads_, key_size_;  // key_size_: of all key heads together
+  bool shares_keys_;                               // queries are keys
   double dropout_;
   bool zero_attention_;
   Generator* generator_;
@@ -62,6 +71,7 @@ class MultiheadAttention : public Module {
   Parameter *in_ = nullptr, *q_ = nullptr, *k_ = nullptr, *v_ = nullptr, *bias_ = nullptr, *bias_k_ = nullptr,
             *bias_v_ = nullptr;
   Linear& out_;
+  HeadsAttention* mechanism_ = nullptr;  // null: exact
 };
 
 /// Attention in `heads` heads at once: q [b, t, h d], k [b, s, h d], v [b, s, h d'] to the output [b, t, h d'] and, if

@@ -316,17 +316,22 @@ Built transformer(Config& c) {
 
 const std::map<std::string, Built (*)(Config&)>& builders() {
   static const std::map<std::string, Built (*)(Config&)> all{
+      {"CausalLinearAttention", causal_linear_attention_layer},
       {"Conv1d", conv1d_layer},
       {"Embedding", embedding_layer},
+      {"FastAttention", fast_attention_layer},
       {"GRU", gru_layer},
       {"GRUCell", gru_cell_layer},
       {"LSTM", lstm_layer},
       {"LSTMCell", lstm_cell_layer},
       {"LayerNorm", layer_norm_layer},
       {"Linear", linear_layer},
+      {"LinearAttention", linear_attention_layer},
+      {"LinformerSelfAttention", linformer_self_attention_layer},
       {"MultiheadAttention", multihead_attention},
       {"RNN", rnn_layer},
       {"RNNCell", rnn_cell_layer},
+      {"SelfAttention", performer_self_attention_layer},
       {"Transformer", transformer},
       {"TransformerDecoder", decoder_stack},
       {"TransformerDecoderLayer", decoder_layer},

@@ -88,6 +88,13 @@ struct Built {
   std::function<Tensors(Inputs&)> run;
 };
 
+// Of attention_builders.cpp.
+Built linear_attention_layer(Config& c);
+Built causal_linear_attention_layer(Config& c);
+Built fast_attention_layer(Config& c);
+Built performer_self_attention_layer(Config& c);
+Built linformer_self_attention_layer(Config& c);
+
 /// By torch.nn's name.
 const std::map<std::string, Built (*)(Config&)>& builders();
 
