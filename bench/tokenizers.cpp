@@ -3,9 +3,11 @@
 // BERT's published ones are read from DIR.
 
 #include <benchmark/benchmark.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <random>
@@ -46,6 +48,20 @@ void encode(benchmark::State& state, const nn::Tokenizer& tokenizer, const std::
   for (auto _ : state) tokens = tokenizer.encode(text).size();
   state.SetBytesProcessed(static_cast<std::int64_t>(text.size()) * state.iterations());
   state.counters["bytes a token"] = static_cast<double>(text.size()) / static_cast<double>(tokens);
+}
+
+/// Line by line into a file of token ids, as a corpus larger than the memory is.
+void to_file(benchmark::State& state, const nn::Tokenizer& tokenizer, const std::string& text) {
+  const std::string path = std::filesystem::temp_directory_path() / ("attune-corpus-" + std::to_string(getpid()));
+  for (auto _ : state) {
+    nn::TokenWriter corpus(path, tokenizer.size());
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) corpus.append(tokenizer.encode(line + "\n"));
+    corpus.finish();
+  }
+  state.SetBytesProcessed(static_cast<std::int64_t>(text.size()) * state.iterations());
+  state.counters["bytes in the file"] = static_cast<double>(std::filesystem::file_size(path));
+  std::filesystem::remove(path);
 }
 
 void decode(benchmark::State& state, const nn::Tokenizer& tokenizer, const std::string& text) {
@@ -95,6 +111,7 @@ int main(int argc, char** argv) {
   for (const auto& [name, tokenizer] : tokenizers) {
     const nn::Tokenizer& t = *tokenizer;
     benchmark::RegisterBenchmark(("encode/" + name).c_str(), [&](benchmark::State& s) { encode(s, t, text); });
+    benchmark::RegisterBenchmark(("to_file/" + name).c_str(), [&](benchmark::State& s) { to_file(s, t, text); });
     benchmark::RegisterBenchmark(("decode/" + name).c_str(), [&](benchmark::State& s) { decode(s, t, text); });
   }
   train("train/bpe", text, [&] { nn::BpeTokenizer::train(text, {.size = 4000}); });

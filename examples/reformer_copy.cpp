@@ -7,12 +7,11 @@
 // prints all of it).
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <stdexcept>
 
 #include "examples/support/command_line.h"
 #include "examples/support/curves.h"
-#include "examples/support/print.h"
+#include "examples/support/language.h"
 #include "nn/nn.h"
 #include "optim/optim.h"
 
@@ -69,14 +68,11 @@ double least_memory(const Options& o) {
 
 /// The paper's section 5.1, for what was not given, and what no single option's range can tell.
 void settle(const examples::CommandLine& line, Options& o) {
-  const auto set = [&](const char* name, std::int64_t& value, std::int64_t its) {
-    if (o.paper && !line.given(name)) value = its;
-  };
-  set("--length", o.length, 1024);
-  set("--d-model", o.d_model, 256);
-  set("--chunk", o.chunk, 64);
-  set("--steps", o.steps, 150'000);
-  set("--warmup", o.warmup, 1000);
+  if (o.paper) {
+    examples::unless_given(line,
+                           {{"--length", o.length, 1024}, {"--d-model", o.d_model, 256}, {"--chunk", o.chunk, 64}});
+    examples::unless_given(line, {{"--steps", o.steps, 150'000}, {"--warmup", o.warmup, 1000}});
+  }
   if (o.length % 2 != 0) line.refuse(fmt::format("--length {} is odd; `0 w 0 w` has two equal halves", o.length));
   if (o.d_model % o.heads != 0) line.refuse(fmt::format("--heads {} does not divide --d-model {}", o.heads, o.d_model));
   if (o.axial_rows != 0 && (o.axial_rows < 2 || o.axial_rows > o.length))
@@ -263,7 +259,7 @@ bool set_row(Options& o, const Published& row) {
   o.full = row.trained == 0;
   o.hashes = o.full ? Options().hashes : row.trained;  // full attention takes none
   o.name = name_of(row.trained);
-  return std::filesystem::exists(o.out + "/" + o.name + ".safetensors");
+  return nn::Run::exists(o.out, o.name);
 }
 
 /// Whatever is wrong with a row or its checkpoint shows before anything is trained.

@@ -11,6 +11,7 @@
 #include "autograd/ops/movement.h"
 #include "autograd/runtime/error.h"
 #include "autograd/tape/modes.h"
+#include "nn/internal/file_kind.h"
 #include "nn/module.h"
 
 namespace attune::nn {
@@ -37,6 +38,22 @@ bool convertible(const Tensor& from, const Tensor& to) {
 bool same_values(const Tensor& x, const Tensor& y, DType dtype) {
   const Tensor a = contiguous(to(x.detach(), dtype)), b = contiguous(to(y.detach(), dtype));
   return std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.numel()) * size_of(dtype)) == 0;
+}
+
+}  // namespace
+
+namespace {
+
+/// Published files and the models that load_published() reads them into differ in the beginnings of names, or in all of
+/// them: what a file may be that has weights of another program, or of the same names behind a beginning.
+bool may_be_published(const StateDict& state, const StateDict& own) {
+  const auto ends_with_part = [](const std::string& whole, const std::string& end) {
+    return whole.size() > end.size() && whole.ends_with(end) && whole[whole.size() - end.size() - 1] == '.';
+  };
+  for (const auto& [theirs, value] : state)
+    for (const auto& [ours, to] : own)
+      if (ends_with_part(theirs, ours) || ends_with_part(ours, theirs)) return true;
+  return false;
 }
 
 }  // namespace
@@ -134,8 +151,14 @@ LoadReport Module::load(const std::string& path, const LoadOptions& options, Her
   try {
     return load_state_dict(file.tensors, options, here);
   } catch (const ValueError& e) {
+    if (const std::string advice = detail::checkpoint_advice(file.metadata); !advice.empty())
+      throw ValueError(path + ": " + advice, here);
     const std::string what = e.what();
-    throw ValueError(path + ": " + what.substr(0, what.rfind("\n  at ")), here);
+    std::string message = path + ": " + what.substr(0, what.rfind("\n  at "));
+    if (may_be_published(file.tensors, shared_state_dict()))
+      message +=
+          "\n  Some names differ in their beginnings alone: the load_published() of a model reads published weights";
+    throw ValueError(message, here);
   }
 }
 

@@ -9,6 +9,7 @@
 namespace attune::io {
 
 std::uint32_t crc32(std::uint32_t before, const void* bytes, std::int64_t n) {
+  if (n == 0) return before;  // of no bytes, which zlib takes for a beginning if there is no pointer
   constexpr std::int64_t piece = 1 << 20;
   const auto* at = static_cast<const Bytef*>(bytes);
   if (n <= piece) return static_cast<std::uint32_t>(::crc32_z(before, at, static_cast<z_size_t>(n)));

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "autograd/io/internal/temporary.h"
+#include "autograd/io/replacement.h"
 #include "autograd/runtime/error.h"
 
 namespace attune::io {
@@ -109,35 +110,57 @@ void sync_directory(const std::string& path, Here here) {
 
 }  // namespace
 
-void write_atomically(const std::string& link, const std::function<void(const Sink&)>& write, Here here) {
+Replacement::Replacement(const std::string& link, Here here) : here_(here) {
   check_path(link, here);
   // A symbolic link stays one: its target is replaced.
   std::error_code unresolved;
   const std::string real = std::filesystem::canonical(link, unresolved).string();
-  const std::string& path = unresolved ? link : real;
+  path_ = unresolved ? link : real;
   struct stat old {};
-  const bool replaces = ::stat(path.c_str(), &old) == 0;
-  if (replaces && !S_ISREG(old.st_mode)) fail_with(path, "is not a regular file", here);
-  remove_stale(path);
-  Temporary file(path, replaces ? 0600 : 0666);
-  if (file.descriptor() < 0) fail_with(path, "cannot be written: " + reason(), here);
-  const Frame frame(path.c_str(), here);
-  write([&](const void* data, std::int64_t bytes) {
-    const auto* at = static_cast<const char*>(data);
-    while (bytes > 0) {
-      const ssize_t done = ::write(file.descriptor(), at, static_cast<std::size_t>(std::min(bytes, most_at_once)));
-      if (done < 0 && errno == EINTR) continue;
-      if (done < 0) fail_with(path, "cannot be written: " + reason(), here);
-      at += done;
-      bytes -= done;
-    }
-  });
+  replaces_ = ::stat(path_.c_str(), &old) == 0;
+  if (replaces_ && !S_ISREG(old.st_mode)) fail_with(path_, "is not a regular file", here);
+  old_mode_ = old.st_mode & 07777;
+  remove_stale(path_);
+  file_ = std::make_unique<Temporary>(path_, replaces_ ? 0600 : 0666);
+  if (file_->descriptor() < 0) fail_with(path_, "cannot be written: " + reason(), here);
+}
+
+Replacement::~Replacement() = default;
+Replacement::Replacement(Replacement&&) noexcept = default;
+
+void Replacement::append(const void* data, std::int64_t bytes) {
+  const auto* at = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t done = ::write(file_->descriptor(), at, static_cast<std::size_t>(std::min(bytes, most_at_once)));
+    if (done < 0 && errno == EINTR) continue;
+    if (done < 0) fail_with(path_, "cannot be written: " + reason(), here_);
+    at += done;
+    bytes -= done;
+  }
+}
+
+void Replacement::overwrite(std::int64_t offset, const void* data, std::int64_t bytes) {
+  const off_t end = ::lseek(file_->descriptor(), 0, SEEK_CUR);
+  if (end < 0 || ::lseek(file_->descriptor(), offset, SEEK_SET) < 0)
+    fail_with(path_, "cannot be written: " + reason(), here_);
+  append(data, bytes);
+  if (::lseek(file_->descriptor(), end, SEEK_SET) < 0) fail_with(path_, "cannot be written: " + reason(), here_);
+}
+
+void Replacement::finish() {
   // Whoever could not read the old file cannot read the new one; file systems without permissions refuse, rightly.
-  if (replaces) static_cast<void>(::fchmod(file.descriptor(), old.st_mode & 07777));
-  if (::fsync(file.descriptor()) != 0) fail_with(path, "cannot be synced: " + reason(), here);
-  if (::rename(file.name().c_str(), path.c_str()) != 0) fail_with(path, "cannot be replaced: " + reason(), here);
-  file.renamed();
-  sync_directory(path, here);
+  if (replaces_) static_cast<void>(::fchmod(file_->descriptor(), old_mode_));
+  if (::fsync(file_->descriptor()) != 0) fail_with(path_, "cannot be synced: " + reason(), here_);
+  if (::rename(file_->name().c_str(), path_.c_str()) != 0) fail_with(path_, "cannot be replaced: " + reason(), here_);
+  file_->renamed();
+  sync_directory(path_, here_);
+}
+
+void write_atomically(const std::string& path, const std::function<void(const Sink&)>& write, Here here) {
+  Replacement file(path, here);
+  const Frame frame(path.c_str(), here);
+  write([&](const void* data, std::int64_t bytes) { file.append(data, bytes); });
+  file.finish();
 }
 
 void write_text(const std::string& path, const std::string& text, Here here) {

@@ -20,6 +20,10 @@ Tensor embedding(const Tensor& table, const Tensor& indices, std::int64_t paddin
   if (padding_index < -1 || padding_index >= table.size(0))
     op.fail_index("padding_index = " + std::to_string(padding_index) + " is neither -1 nor a row of " +
                   table.shape().str());
+  op.check_defined(indices);
+  if (!is_integer(indices.dtype()))
+    op.fail_dtype(std::string("indices must be integers, got ") + name_of(indices.dtype()) + " " +
+                  indices.shape().str() + ": tensor({{1, 2, 3}}, int64) makes some");
   const Tensor at = op.checked_index(indices, table.shape(), 0), from = dense(table);
   Shape shape = indices.shape();
   shape.push_back(table.size(1));

@@ -13,6 +13,10 @@
 
 namespace examples {
 
+namespace {
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+}  // namespace
+
 CommandLine::CommandLine(const char* program, const std::string& description)
     : program_(program), app_(std::make_unique<CLI::App>(description)) {
   app_->option_defaults()->always_capture_default()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
@@ -71,9 +75,20 @@ void CommandLine::add_run(RunFlags& flags) {
 bool CommandLine::given(const std::string& name) const { return app_->get_option(name)->count() > 0; }
 
 void CommandLine::refuse(const std::string& what) const {
-  const std::string line = what.substr(0, what.find('\n'));
+  const std::string line = first_line(what);
   fmt::print(stderr, "{}: {}{}\n", program_, line, line.starts_with("--") ? " (--help lists the options)" : "");
   std::exit(2);
+}
+
+std::string CommandLine::explained(const attune::nn::RunError& e) {
+  using Reason = attune::nn::RunError::Reason;
+  if (e.reason == Reason::other_settings) return e.file + ": was written under other options: " + e.difference;
+  if (e.reason == Reason::nothing_to_resume) return first_line(e.what()) + "; without --resume a run begins";
+  if (e.reason != Reason::unfinished) return e.what();
+  return fmt::format("{}: is of an unfinished run (step {} of {}){}; {}another --out leaves it alone", e.file,
+                     e.info.step, e.info.steps,
+                     e.difference.empty() ? "" : " under other options (" + e.difference + ")",
+                     e.difference.empty() ? "--resume continues it, " : "");
 }
 
 void CommandLine::require_memory(double bytes) const {
@@ -125,6 +140,7 @@ attune::nn::RunOptions run_options(const CommandLine& line, const RunFlags& flag
   o.save_every = flags.save_every;
   o.resume = flags.resume;
   o.settings = line.settings();
+  o.hint = "The same command with --resume continues.";
   return o;
 }
 

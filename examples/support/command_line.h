@@ -60,11 +60,13 @@ class CommandLine {
   [[noreturn]] void refuse(const std::string& what) const;
   /// Refuses sizes that need more bytes than the machine has.
   void require_memory(double bytes) const;
-  /// What `f` returns; one of the library's errors is refused as a bad option is.
+  /// What `f` returns; one of the library's errors is refused as a bad option is, with the options that help.
   template <class F>
   auto or_refuse(F&& f) const {
     try {
       return f();
+    } catch (const attune::nn::RunError& e) {
+      refuse(explained(e));
     } catch (const attune::Error& e) {
       refuse(e.what());
     }
@@ -74,6 +76,7 @@ class CommandLine {
   attune::nn::Settings settings() const;
 
  private:
+  static std::string explained(const attune::nn::RunError& e);
   void parse(int argc, char** argv);
 
   const char* program_;

@@ -4,6 +4,7 @@
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/reduce.h"
+#include "autograd/tape/modes.h"
 #include "autograd/tape/op.h"
 #include "nn/attention/internal/projections.h"
 #include "nn/init.h"
@@ -124,6 +125,7 @@ AttentionResult MultiheadAttention::operator()(const Tensor& query, const Tensor
   return r;
 }
 
+<<<<<<< HEAD
 /// Queries, keys and values [b, t, heads d], [b, s, g d] twice.
 Tensors MultiheadAttention::project(const Tensors& inputs) const {
   const Tensor &query = inputs[0], &key = inputs[1], &value = inputs[2];
@@ -159,6 +161,28 @@ Tensor MultiheadAttention::by_mechanism(const Tensors& qkv, const MultiheadCall&
   return flatten((*mechanism_)(heads_of(qkv[0]), heads_of(qkv[1]), heads_of(qkv[2]),
                                {.causal = call.causal, .key_padding_mask = call.key_padding_mask}),
                  2, 3);
+=======
+Tensor MultiheadAttention::project(const Tensor& x, int part) const {
+  // Where queries, keys and values are among the rows.
+  const std::int64_t first = part == 0 ? 0 : d_ + (part - 1) * key_size_, end = d_ + part * key_size_;
+  const auto rows = [&](const Tensor& all) { return slice(all, 0, first, end); };
+  const Parameter* own = part == 0 ? q_ : part == 1 ? k_ : v_;
+  return linear(x, joint_ ? rows(*in_) : *own, bias_ ? rows(*bias_) : Tensor());
+}
+
+void MultiheadAttention::append(const Tensor& key, const Tensor& value, KeyValueCache& cache, Here here) const {
+  const Scope scope(*this, "MultiheadAttention", here, Scope::no_call);
+  const NoGrad off;
+  if (bias_k_ || zero_attention_) throw ValueError("MultiheadAttention: no cache with bias_kv or zero_attention", here);
+  cache.append(project(key, 1), project(value, 2));
+}
+
+Tensor MultiheadAttention::step(const Tensor& query, const KeyValueCache& cache, const CachedAttentionOptions& options,
+                                Here here) const {
+  const Scope scope(*this, "MultiheadAttention", here, Scope::no_call);
+  const NoGrad off;
+  return out_(cached_attention(project(query, 0), cache, heads_, options));
+>>>>>>> main
 }
 
 AttentionResult MultiheadAttention::attend(const Tensors& inputs, const MultiheadCall& call, Here here) const {
@@ -178,10 +202,21 @@ AttentionResult MultiheadAttention::attend(const Tensors& inputs, const Multihea
       op.fail_shape("key_padding_mask " + call.key_padding_mask.shape().str() + " must be [" + std::to_string(b) +
                     ", " + std::to_string(s) + "]");
   }
+<<<<<<< HEAD
   const Tensors qkv = project(inputs);
   if (mechanism_) return {out_(by_mechanism(qkv, call, here)), Tensor()};
   const Tensor& q = qkv[0];
   Tensor k = qkv[1], v = qkv[2];
+=======
+  Tensor q, k, v;
+  if (joint_ && query.impl() == key.impl() && key.impl() == value.impl()) {
+    const Tensor all = linear(query, *in_, bias_ ? *bias_ : Tensor());  // one product for all three
+    const Tensors parts = split(all, {d_, key_size_, key_size_}, 2);
+    q = parts[0], k = parts[1], v = parts[2];
+  } else {
+    q = project(query, 0), k = project(key, 1), v = project(value, 2);
+  }
+>>>>>>> main
   AttentionOptions o{.attention_mask = call.attention_mask,
                      .bias = call.attention_bias,
                      .causal = call.causal,

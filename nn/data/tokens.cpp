@@ -12,6 +12,7 @@
 
 #include "autograd/io/file.h"
 #include "autograd/io/internal/checksum.h"
+#include "autograd/io/replacement.h"
 #include "autograd/ops/create.h"
 #include "autograd/runtime/error.h"
 
@@ -53,6 +54,28 @@ void put(std::byte* p, std::uint32_t width, std::int64_t i, std::int64_t id) {
   std::memcpy(p + static_cast<std::int64_t>(width) * i, &id, width);  // little-endian
 }
 
+void check_vocabulary(std::int64_t vocabulary, const char* name, Here here) {
+  if (vocabulary < 1 || vocabulary > std::int64_t{1} << 31)
+    throw ValueError(std::string(name) + ": a vocabulary of " + std::to_string(vocabulary) + " is not in 1..2^31",
+                     here);
+}
+
+/// The ids in `width` bytes each; `before` is how many there are of the stream, for the error.
+std::vector<std::byte> packed(const std::vector<std::int64_t>& ids, std::int64_t vocabulary, std::int64_t before,
+                              const char* name, Here here) {
+  const std::uint32_t width = width_for(vocabulary);
+  std::vector<std::byte> bytes(ids.size() * width);
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] < 0 || ids[i] >= vocabulary)
+      throw IndexError(std::string(name) + ": id " + std::to_string(ids[i]) + " at " +
+                           std::to_string(before + static_cast<std::int64_t>(i)) + " is not in the vocabulary of " +
+                           std::to_string(vocabulary),
+                       here);
+    put(bytes.data(), width, static_cast<std::int64_t>(i), ids[i]);
+  }
+  return bytes;
+}
+
 }  // namespace
 
 struct Tokens::Storage {
@@ -84,19 +107,11 @@ struct Tokens::Storage {
 
 Tokens::Tokens(const std::vector<std::int64_t>& ids, std::int64_t vocabulary, Here here)
     : size_(static_cast<std::int64_t>(ids.size())), vocabulary_(vocabulary) {
-  if (vocabulary < 1 || vocabulary > std::int64_t{1} << 31)
-    throw ValueError("Tokens: a vocabulary of " + std::to_string(vocabulary) + " is not in 1..2^31", here);
+  check_vocabulary(vocabulary, "Tokens", here);
   auto s = std::make_shared<Storage>();
   s->width = width_for(vocabulary);
   s->count = size_;
-  s->memory.resize(ids.size() * s->width);
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    if (ids[i] < 0 || ids[i] >= vocabulary)
-      throw IndexError("Tokens: id " + std::to_string(ids[i]) + " at " + std::to_string(i) +
-                           " is not in the vocabulary of " + std::to_string(vocabulary),
-                       here);
-    put(s->memory.data(), s->width, static_cast<std::int64_t>(i), ids[i]);
-  }
+  s->memory = packed(ids, vocabulary, 0, "Tokens", here);
   s->ids = s->memory.data();
   s->checksum = io::crc32(0, s->ids, static_cast<std::int64_t>(s->memory.size()));
   storage_ = std::move(s);
@@ -203,6 +218,53 @@ void Tokens::verify(Here here) const {
   const std::int64_t bytes = storage_->count * static_cast<std::int64_t>(storage_->width);
   if (io::crc32(0, storage_->ids, bytes) != storage_->checksum)
     throw FileError(storage_->path + ": is damaged: its ids do not have their checksum", here);
+}
+
+struct TokenWriter::File {
+  io::Replacement out;
+  std::uint32_t checksum = 0;
+  bool finished = false, failed = false;
+};
+
+TokenWriter::TokenWriter(const std::string& path, std::int64_t vocabulary, Here here) : vocabulary_(vocabulary) {
+  check_vocabulary(vocabulary, "TokenWriter", here);
+  file_.reset(new File{io::Replacement(path, here)});
+  const Header room;  // which the number of ids and their checksum are not known for yet
+  file_->out.append(&room, sizeof room);
+}
+
+TokenWriter::~TokenWriter() = default;
+
+void TokenWriter::check_open(const char* what, Here here) const {
+  if (file_->finished) throw ValueError(std::string("TokenWriter: ") + what + " after finish()", here);
+  if (file_->failed) throw ValueError(std::string("TokenWriter: ") + what + " after an error in writing", here);
+}
+
+void TokenWriter::append(const std::vector<std::int64_t>& ids, Here here) {
+  check_open("append()", here);
+  if (ids.empty()) return;
+  const std::vector<std::byte> bytes = packed(ids, vocabulary_, size_, "TokenWriter", here);
+  const auto n = static_cast<std::int64_t>(bytes.size());
+  file_->failed = true;  // unless all of them are written
+  file_->out.append(bytes.data(), n);
+  file_->failed = false;
+  file_->checksum = io::crc32(file_->checksum, bytes.data(), n);
+  size_ += static_cast<std::int64_t>(ids.size());
+}
+
+void TokenWriter::finish(Here here) {
+  check_open("finish()", here);
+  const Header h{magic,
+                 width_for(vocabulary_),
+                 file_->checksum,
+                 static_cast<std::uint64_t>(vocabulary_),
+                 static_cast<std::uint64_t>(size_),
+                 0};
+  file_->failed = true;
+  file_->out.overwrite(0, &h, sizeof h);
+  file_->out.finish();
+  file_->failed = false;
+  file_->finished = true;
 }
 
 std::pair<Tokens, Tokens> split(const Tokens& tokens, double share, Here here) {

@@ -49,6 +49,37 @@ class Tokens {
   std::int64_t begin_ = 0, size_ = 0, vocabulary_ = 0;
 };
 
+/// A file of Tokens::open(), written as the ids come: a text that is larger than the memory is encoded piece by piece.
+///
+///     nn::TokenWriter corpus("corpus.ids", tokenizer.size());
+///     while (std::getline(in, line)) corpus.append(tokenizer.encode(line + "\n"));
+///     corpus.finish();
+///
+/// Until finish() there is a temporary file, which goes with the writer: nothing is half-written, and a file that was
+/// there stays.
+class TokenWriter {
+ public:
+  /// Throws FileError, and ValueError for a vocabulary outside 1..2^31.
+  TokenWriter(const std::string& path, std::int64_t vocabulary, Here here = Here::current());
+  ~TokenWriter();
+  TokenWriter(const TokenWriter&) = delete;
+  TokenWriter& operator=(const TokenWriter&) = delete;
+
+  /// Throws IndexError for an id outside [0, vocabulary), and then has written none of these; FileError if the disk is
+  /// full, and ValueError after finish().
+  void append(const std::vector<std::int64_t>& ids, Here here = Here::current());
+  std::int64_t size() const { return size_; }  ///< ids so far
+  /// The file gets its name: whole, synced, instead of one that was there. Throws FileError, and ValueError the second
+  /// time.
+  void finish(Here here = Here::current());
+
+ private:
+  struct File;
+  void check_open(const char* what, Here here) const;
+  std::unique_ptr<File> file_;
+  std::int64_t size_ = 0, vocabulary_ = 0;
+};
+
 /// The first `share` of a stream for training and the rest for validation. Throws ValueError unless 0 < share < 1.
 std::pair<Tokens, Tokens> split(const Tokens& tokens, double share, Here here = Here::current());
 

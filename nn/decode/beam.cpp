@@ -78,7 +78,10 @@ class Hypotheses {
 
  private:
   double worst() const { return all_.front().score; }
-  double power(std::size_t length) const { return std::pow(static_cast<double>(length), options_.length_penalty); }
+  double power(std::size_t length) const {
+    const auto n = static_cast<double>(length);
+    return std::pow(options_.wu_penalty ? (5 + n) / 6 : n, options_.length_penalty);
+  }
 
   const GenerateOptions& options_;
   std::size_t most_;
@@ -120,21 +123,21 @@ class Beams {
   /// The decoder follows the beams.
   void reorder() { search_.decoder.reorder(tensor(rows_)); }
 
-  GenerateResult result() {
+  GenerateResult result(DType dtype) {
     const GenerateOptions& o = search_.options;
     for (std::size_t p = 0; p < prompts_; ++p)
       for (std::size_t i = p * beams_; !done_[p] && i < (p + 1) * beams_; ++i)
         hypotheses_[p].add(search_.sequences[i], scores_[i], false);
     Sequences sequences;
-    std::vector<float> scores;
+    std::vector<double> scores;
     for (const Hypotheses& of_prompt : hypotheses_)
       for (std::size_t n = 0; n < static_cast<std::size_t>(o.returned); ++n) {
         const Hypothesis& h = of_prompt.best(n);
         sequences.push_back(h.tokens);
         if (h.ended) sequences.back().push_back(o.eos);
-        scores.push_back(static_cast<float>(h.score));
+        scores.push_back(h.score);
       }
-    return {padded(sequences, o.pad), tensor(scores), lengths_of(sequences), {}};
+    return {padded(sequences, o.pad), tensor(scores, dtype), lengths_of(sequences), {}};
   }
 
  private:
@@ -197,7 +200,7 @@ GenerateResult search_beams(Search& search) {
     beams.reorder();
     logits = search.step(false);
   }
-  GenerateResult result = beams.result();
+  GenerateResult result = beams.result(logits.dtype());
   result.step_scores = std::move(kept);
   return result;
 }

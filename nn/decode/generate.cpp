@@ -52,8 +52,8 @@ void check_together(const Op& op, const GenerateOptions& o) {
     if (o.returned > o.beams)
       op.fail_value("returned = " + std::to_string(o.returned) + " is more than beams = " + std::to_string(o.beams));
   } else {
-    if (o.early_stopping || o.length_penalty != 1)
-      op.fail_value("early_stopping and length_penalty are for beams above 1");
+    if (o.early_stopping || o.length_penalty != 1 || o.wu_penalty)
+      op.fail_value("early_stopping, length_penalty and wu_penalty are for beams above 1");
     if (o.returned > 1 && !o.sample)
       op.fail_value("returned = " + std::to_string(o.returned) + " sequences need as many beams, or sample = true");
   }
@@ -65,7 +65,8 @@ GenerateOptions checked(const Op& op, GenerateOptions o, const Tensor& prompt) {
   check_together(op, o);
   op.check_defined(prompt);
   if (!is_integer(prompt.dtype()))
-    op.fail_dtype(std::string("the prompt must be of int64, got ") + name_of(prompt.dtype()));
+    op.fail_dtype(std::string("the prompt must be of int64, got ") + name_of(prompt.dtype()) +
+                  ": tensor({{1, 2, 3}}, int64) makes one");
   if (prompt.rank() != 2) op.fail_shape("the prompt " + prompt.shape().str() + " must be [b, n]");
   if (prompt.numel() == 0) op.fail_value("the prompt " + prompt.shape().str() + " is empty");
   const std::int64_t n = prompt.size(1);

@@ -22,6 +22,7 @@ struct GenerateOptions {
 
   std::int64_t beams = 1;       ///< above 1: beam search
   double length_penalty = 1;    ///< a hypothesis' score is its log-probability over length ^ this
+  bool wu_penalty = false;      ///< ... over ((5 + length) / 6) ^ length_penalty (Wu et al. 2016)
   bool early_stopping = false;  ///< a prompt is done with the first `beams` hypotheses that end
   std::int64_t returned = 1;    ///< sequences a prompt: the best hypotheses, or as many drawings
 

@@ -105,9 +105,10 @@ void keep_top_p(std::span<T> scores, double p, std::int64_t at_least) {
         return scores[place(a)] != scores[place(b)] ? scores[place(a)] > scores[place(b)] : a < b;
       },
       [&](std::int64_t token) {
-        if (sum > p && kept.size() >= place(at_least)) return false;
+        // Compared in the precision of the scores, which decides whether 0.1 three times is more than 0.3.
+        if (static_cast<T>(sum) > static_cast<T>(p) && kept.size() >= place(at_least)) return false;
         kept.push_back(token);
-        sum += std::exp(static_cast<double>(scores[place(token)]) - most) / total;
+        sum += static_cast<double>(static_cast<T>(std::exp(static_cast<double>(scores[place(token)]) - most) / total));
         return true;
       });
   keep_only(scores, kept);
@@ -136,8 +137,8 @@ void keep_typical(std::span<T> scores, double mass, std::int64_t at_least) {
         const double far = static_cast<double>(distance[place(token)]);
         if (far > farthest && kept.size() >= place(at_least)) return false;
         kept.push_back(token);
-        sum += std::exp(static_cast<double>(scores[place(token)]) - log_total);
-        if (sum >= mass && std::isinf(farthest)) farthest = far;
+        sum += static_cast<double>(static_cast<T>(std::exp(static_cast<double>(scores[place(token)]) - log_total)));
+        if (static_cast<T>(sum) >= static_cast<T>(mass) && std::isinf(farthest)) farthest = far;
         return true;
       });
   keep_only(scores, kept);

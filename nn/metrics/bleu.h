@@ -18,7 +18,8 @@ enum class BleuTokens : std::uint8_t {
   none,           ///< by white space alone
   mteval_13a,     ///< of languages written like English: punctuation apart, but not in numbers (the usual one)
   international,  ///< the same by Unicode's classes of punctuation, symbols and numbers (mteval-v14)
-  characters      ///< each a word
+  characters,     ///< each a word
+  chinese         ///< Chinese characters and signs each a word, the others' punctuation apart as in mteval_13a ("zh")
 };
 
 /// What stands for the precision of an order that has no match, which would make the whole 0 (Chen and Cherry 2014).

@@ -115,15 +115,8 @@ Text pairs_apart(const Text& text, const Is& first, const Is& second, bool befor
 
 bool is_digit(char32_t c) { return c >= U'0' && c <= U'9'; }
 
-Text mteval_13a(Text text) {
-  text = replaced(text, U"<skipped>", U"");
-  text = replaced(text, U"-\n", U"");
-  text = replaced(text, U"\n", U" ");
-  if (text.find(U'&') != Text::npos)
-    for (const auto& [name, character] :
-         {std::pair{U"&quot;", U"\""}, {U"&amp;", U"&"}, {U"&lt;", U"<"}, {U"&gt;", U">"}})
-      text = replaced(text, name, character);
-  text = U" " + text + U" ";
+/// The signs of ASCII apart; of points and commas those that are not between digits, and a hyphen after a digit.
+Text signs_apart(Text text) {
   const Is not_digit = [](char32_t c) { return !is_digit(c); };
   const Is point = [](char32_t c) { return c == U'.' || c == U','; };
   text = apart(text, [](char32_t c) {  // of ASCII's signs all but ' - . ,
@@ -135,6 +128,33 @@ Text mteval_13a(Text text) {
   text = pairs_apart(text, point, not_digit, true);
   return pairs_apart(
       text, is_digit, [](char32_t c) { return c == U'-'; }, false);
+}
+
+Text mteval_13a(Text text) {
+  text = replaced(text, U"<skipped>", U"");
+  text = replaced(text, U"-\n", U"");
+  text = replaced(text, U"\n", U" ");
+  if (text.find(U'&') != Text::npos)
+    for (const auto& [name, character] :
+         {std::pair{U"&quot;", U"\""}, {U"&amp;", U"&"}, {U"&lt;", U"<"}, {U"&gt;", U">"}})
+      text = replaced(text, name, character);
+  return signs_apart(U" " + text + U" ");
+}
+
+/// What sacrebleu takes as Chinese. Its table means U+20000 .. U+2A6D6 by a range of strings, which is U+2001 .. U+2A6D
+/// of lone characters, among them most of general punctuation, arrows and signs; its scores have it so.
+bool is_chinese(char32_t c) {
+  constexpr std::pair<char32_t, char32_t> ranges[] = {
+      {0x2001, 0x2A6D}, {0x2E80, 0x2FDF}, {0x2FF0, 0x303F}, {0x3100, 0x312F}, {0x31A0, 0x31BF},
+      {0x31C0, 0x31EF}, {0x3200, 0x33FF}, {0x3400, 0x4DB5}, {0x4E00, 0x9FBB}, {0xF900, 0xFA2D},
+      {0xFA30, 0xFA6A}, {0xFA70, 0xFAD9}, {0xFE10, 0xFE1F}, {0xFE30, 0xFE4F}, {0xFF00, 0xFFEF}};
+  return std::any_of(std::begin(ranges), std::end(ranges),
+                     [c](const auto& r) { return c >= r.first && c <= r.second; });
+}
+
+Text chinese(Text text) {
+  text.erase(text.begin(), std::find_if_not(text.begin(), text.end(), is_space));
+  return signs_apart(apart(text, is_chinese));
 }
 
 Text international(Text text) {
@@ -152,6 +172,7 @@ std::vector<std::string> bleu_words(const std::string& given, BleuTokens tokens,
   if (lowercase) text = lower(text);
   while (!text.empty() && is_space(text.back())) text.pop_back();
   if (tokens == BleuTokens::mteval_13a) text = mteval_13a(std::move(text));
+  if (tokens == BleuTokens::chinese) text = chinese(std::move(text));
   if (tokens == BleuTokens::international) text = international(std::move(text));
   std::vector<std::string> words;
   bool within = false;

@@ -68,6 +68,13 @@ std::int64_t next_token_count(const char* model, const Tensor& labels, Here here
   return target_count(slice(labels, 1, 1, labels.size(1)));
 }
 
+Tensor shifted_right(const char* model, const Tensor& labels, std::int64_t start, std::int64_t padding, Here here) {
+  if (labels.rank() != 2 || labels.size(1) == 0)
+    throw ShapeError(std::string(model) + ": labels must be [batch, length >= 1], got " + labels.shape().str(), here);
+  const Tensor before = slice(labels, 1, 0, labels.size(1) - 1);
+  return cat({full({labels.size(0), 1}, start, DType::int64), where(eq(before, -100), padding, before)}, 1);
+}
+
 std::int64_t target_count(const Tensor& targets) {
   return static_cast<std::int64_t>(sum(to(ne(targets, -100), DType::int64)).item());
 }

@@ -43,6 +43,9 @@ Tensor hidden_keys(const char* model, const Tensor& tokens, const Tensor& key_pa
 Tensor next_token_loss(const char* model, const Tensor& logits, const Tensor& labels, Reduction reduction, Here here);
 /// Over how many targets the mean of next_token_loss() runs: those of labels [b, n] behind the first that are not -100.
 std::int64_t next_token_count(const char* model, const Tensor& labels, Here here);
+/// What a decoder is to see where it shall say `labels` [b, t]: `start`, then the labels but the last, with `padding`
+/// where they are -100. Throws ShapeError under the model's name.
+Tensor shifted_right(const char* model, const Tensor& labels, std::int64_t start, std::int64_t padding, Here here);
 /// How many targets of any shape are not -100.
 std::int64_t target_count(const Tensor& targets);
 

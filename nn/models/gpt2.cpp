@@ -1,6 +1,7 @@
 #include "nn/models/gpt2.h"
 
 #include <cmath>
+#include <string_view>
 
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
@@ -187,6 +188,8 @@ std::vector<detail::ConfigEntry> table(Gpt2Config& c) {
           {"scale_attn_weights", &c.scale_by_head_dim, Key::optional},
           {"scale_attn_by_inverse_layer_idx", &c.scale_by_inverse_layer, Key::optional},
           {"tie_word_embeddings", &c.tied, Key::optional},
+          {"bos_token_id", Token{&c.begin_token}, Key::optional},
+          {"eos_token_id", Token{&c.end_token}, Key::optional},
           {"band", Whole{&c.band, 0}, Key::optional},  // no published file has it
           // The causal language model is one with and without; upcasting changes half precision alone; the rest
           // is the classification heads'.
@@ -206,14 +209,18 @@ std::vector<detail::ConfigEntry> table(Gpt2Config& c) {
 }  // namespace
 
 Gpt2Config gpt2_config_from_file(const std::string& path, Here here) {
-  Gpt2Config c;
+  constexpr std::int64_t end_of_text = 50256;
+  Gpt2Config c{.begin_token = end_of_text, .end_token = end_of_text};
   detail::read_config(path, table(c), here);
   return c;
 }
 
 void save_config(const std::string& path, const Gpt2Config& config, Here here) {
   Gpt2Config c = config;
-  detail::write_config(path, table(c), here);
+  std::vector<detail::ConfigEntry> entries = table(c);
+  if (c.band == 0)  // a plain GPT-2's file has no key that is not published
+    std::erase_if(entries, [](const detail::ConfigEntry& e) { return std::string_view(e.name) == "band"; });
+  detail::write_config(path, entries, here);
 }
 
 }  // namespace attune::nn

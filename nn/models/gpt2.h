@@ -31,6 +31,9 @@ struct Gpt2Config {
   /// itself (Child et al. 2019); the others are dense. 0: all are dense, which is GPT-2. In a configuration file it is
   /// a key "band", which no other program knows.
   std::int64_t band = 0;
+  /// The tokens that begin and end a text, -1: none. The model does without them: they are kept for a configuration
+  /// file, and for generate(). A published file that does not say them means GPT-2's, 50256.
+  std::int64_t begin_token = -1, end_token = -1;
 
   double output_std() const;
 };

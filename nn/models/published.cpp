@@ -8,6 +8,7 @@
 #include "autograd/ops/reduce.h"
 #include "autograd/runtime/error.h"
 #include "autograd/tape/modes.h"
+#include "nn/internal/file_kind.h"
 
 namespace attune::nn::detail {
 
@@ -44,6 +45,8 @@ std::string kind_of(const StateDict& state) {
 
 Published::Published(const std::string& path, const char* type, Here here) : path_(path), here_(here) {
   TensorFile file = load_tensors(path, here);
+  if (const std::string advice = checkpoint_advice(file.metadata); !advice.empty())
+    throw FileError(path + ": " + advice, here);
   const std::string kind = kind_of(file.tensors);
   if (!kind.empty() && kind != type)
     throw FileError(path + ": is a " + kind + " file by its names, not a " + type + " file", here);

@@ -174,12 +174,7 @@ Tensor T5::head(const Tensor& x) const {
 
 Tensor T5::shift_right(const Tensor& labels, Here here) const {
   const Scope scope(*this, "T5", here, Scope::no_call);
-  if (labels.rank() != 2 || labels.size(1) == 0)
-    throw ShapeError("T5: labels must be [batch, length >= 1], got " + labels.shape().str(), here);
-  const Tensor before = slice(labels, 1, 0, labels.size(1) - 1);
-  return cat({full({labels.size(0), 1}, config.start_token, DType::int64),
-              where(eq(before, -100), config.padding_token, before)},
-             1);
+  return shifted_right("T5", labels, config.start_token, config.padding_token, here);
 }
 
 Tensor T5::loss(const Tensor& logits, const Tensor& labels, Reduction reduction, Here here) const {

@@ -5,7 +5,6 @@
 #pragma once
 
 #include "autograd/ops/attention/attention.h"
-#include "nn/attention/cache.h"
 #include "nn/layers/containers.h"
 #include "nn/layers/dropout.h"
 #include "nn/layers/embedding.h"
@@ -13,6 +12,7 @@
 #include "nn/layers/norm.h"
 #include "nn/layers/positional.h"
 #include "nn/models/blocks.h"
+#include "nn/models/encoder_decoder_state.h"
 
 namespace attune::nn {
 
@@ -49,23 +49,16 @@ struct T5Call {
   Tensor decoder_key_padding_mask{};  ///< of the decoder's tokens, [b, t] bool: true hides
 };
 
-/// What a T5 keeps from step to step: keys and values of all layers, of the decoder's tokens and of the source.
-class T5State {
+/// What a T5 keeps from step to step.
+class T5State : public EncoderDecoderState {
  public:
-  std::int64_t length() const { return own_.empty() ? 0 : own_.front().length(); }  ///< decoder's tokens so far
+  T5State() : EncoderDecoderState("T5State") {}
   /// Room for `tokens` of the decoder in all.
   void reserve(std::int64_t tokens);
-  /// Row i becomes what row rows[i] was: rows [b'] int64, any number of them. What is of the source is copied only
-  /// where it differs, so that beams which change places among themselves leave it alone. Throws IndexError for a row
-  /// that is not there.
-  void reorder(const Tensor& rows, Here here = Here::current());
 
  private:
   friend struct T5;
 
-  std::vector<KeyValueCache> own_, source_;  // a decoder's layer each
-  Tensor source_padding_;                    // [b, s] bool: true hides; undefined: nothing is hidden
-  std::vector<std::int64_t> sources_;        // which of the sources given to start() a row has
   Tensor bias_;  // [1, heads, 1, room_] of a token's scores, the farthest first: its end serves any step
   std::int64_t room_ = 0;
 };

@@ -1,5 +1,7 @@
 #include "nn/models/transformer.h"
 
+#include "autograd/runtime/error.h"
+#include "autograd/tape/modes.h"
 #include "nn/internal/check.h"
 #include "nn/layers/containers.h"
 #include "nn/layers/dropout.h"
@@ -66,18 +68,58 @@ TransformerDecoderLayer::TransformerDecoderLayer(std::int64_t d, std::int64_t he
       norm3_(child<LayerNorm>("norm3", d, norm_options(o))),
       dropout_(child<Dropout>("dropout", o.dropout, generator(o))) {}
 
+template <class Self, class Cross>
+Tensor TransformerDecoderLayer::through(const Tensor& x, const Self& self, const Cross& cross) const {
+  const bool pre = options_.pre_norm;
+  Tensor h = residual(x, norm1_, pre, [&](const Tensor& t) { return dropout_(self(t)); });
+  h = residual(h, norm2_, pre, [&](const Tensor& t) { return dropout_(cross(t)); });
+  return residual(h, norm3_, pre,
+                  [&](const Tensor& t) { return feed_forward(t, linear1_, linear2_, dropout_, options_.ff_chunks); });
+}
+
 Tensor TransformerDecoderLayer::operator()(const Tensor& input, const Tensor& encoded, const MultiheadCall& self,
                                            const MultiheadCall& cross, Here here) const {
   const Scope scope(*this, "TransformerDecoderLayer", here);
   const Tensors in = scope.in(Tensors{input, encoded});
-  const Tensor &x = in[0], &memory = in[1];
-  const bool pre = options_.pre_norm;
-  Tensor h = residual(x, norm1_, pre, [&](const Tensor& t) { return dropout_(self_attn_(t, self).output); });
-  h = residual(h, norm2_, pre,
-               [&](const Tensor& t) { return dropout_(multihead_attn_(t, memory, memory, cross).output); });
-  return scope.out(residual(h, norm3_, pre, [&](const Tensor& t) {
-    return feed_forward(t, linear1_, linear2_, dropout_, options_.ff_chunks);
-  }));
+  const Tensor& memory = in[1];
+  return scope.out(through(
+      in[0], [&](const Tensor& t) { return self_attn_(t, self).output; },
+      [&](const Tensor& t) { return multihead_attn_(t, memory, memory, cross).output; }));
+}
+
+AttentionResult TransformerDecoderLayer::with_weights(const Tensor& x, const Tensor& memory, const MultiheadCall& self,
+                                                      const MultiheadCall& cross, Here here) const {
+  const Scope scope(*this, "TransformerDecoderLayer", here, Scope::no_call);
+  MultiheadCall call = cross;
+  call.need_weights = true;
+  call.average_weights = false;
+  Tensor weights;
+  Tensor y = through(
+      x, [&](const Tensor& t) { return self_attn_(t, self).output; },
+      [&](const Tensor& t) {
+        AttentionResult r = multihead_attn_(t, memory, memory, call);
+        weights = r.weights;
+        return r.output;
+      });
+  return {y, weights};
+}
+
+void TransformerDecoderLayer::read(const Tensor& memory, KeyValueCache& source, Here here) const {
+  const Scope scope(*this, "TransformerDecoderLayer", here, Scope::no_call);
+  multihead_attn_.append(memory, memory, source);
+}
+
+Tensor TransformerDecoderLayer::step(const Tensor& x, KeyValueCache& own, const KeyValueCache& source,
+                                     const Tensor& source_padding, Here here) const {
+  const Scope scope(*this, "TransformerDecoderLayer", here, Scope::no_call);
+  const NoGrad off;
+  return through(
+      x,
+      [&](const Tensor& t) {
+        self_attn_.append(t, t, own);
+        return self_attn_.step(t, own, {.causal = true});
+      },
+      [&](const Tensor& t) { return multihead_attn_.step(t, source, {.key_padding_mask = source_padding}); });
 }
 
 TransformerEncoder::TransformerEncoder(std::int64_t layers, std::int64_t d, std::int64_t heads,
@@ -111,6 +153,43 @@ Tensor TransformerDecoder::operator()(const Tensor& input, const Tensor& encoded
   Tensor h = in[0];
   for (const auto* layer : layers_) h = (*layer)(h, memory, self, cross);
   return scope.out(norm_ ? (*norm_)(h) : h);
+}
+
+Tensors TransformerDecoder::cross_weights(const Tensor& x, const Tensor& memory, const MultiheadCall& self,
+                                          const MultiheadCall& cross, Here here) const {
+  const Scope scope(*this, "TransformerDecoder", here, Scope::no_call);
+  Tensors weights;
+  Tensor h = x;
+  for (const auto* layer : layers_) {
+    AttentionResult r = layer->with_weights(h, memory, self, cross);
+    weights.push_back(r.weights);
+    h = r.output;
+  }
+  return weights;
+}
+
+std::vector<KeyValueCache> TransformerDecoder::read(const Tensor& memory, Here here) const {
+  const Scope scope(*this, "TransformerDecoder", here, Scope::no_call);
+  std::vector<KeyValueCache> source(layers_.size());
+  for (std::size_t i = 0; i < source.size(); ++i) {
+    source[i].reserve(memory.size(1));
+    layers_[i].read(memory, source[i]);
+  }
+  return source;
+}
+
+Tensor TransformerDecoder::step(const Tensor& x, std::vector<KeyValueCache>& own,
+                                const std::vector<KeyValueCache>& source, const Tensor& source_padding,
+                                Here here) const {
+  const Scope scope(*this, "TransformerDecoder", here, Scope::no_call);
+  const NoGrad off;
+  if (own.size() != layers_.size() || source.size() != layers_.size())
+    throw ValueError("TransformerDecoder: " + std::to_string(own.size()) + " and " + std::to_string(source.size()) +
+                         " caches for " + std::to_string(layers_.size()) + " layers",
+                     here);
+  Tensor h = x;
+  for (std::size_t i = 0; i < own.size(); ++i) h = layers_[i].step(h, own[i], source[i], source_padding);
+  return norm_ ? (*norm_)(h) : h;
 }
 
 }  // namespace attune::nn

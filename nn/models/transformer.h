@@ -51,8 +51,21 @@ class TransformerDecoderLayer : public Module {
   /// x [b, t, d_model], memory [b, s, d_model]; `self` is causal unless told otherwise.
   Tensor operator()(const Tensor& x, const Tensor& memory, const MultiheadCall& self = {.causal = true},
                     const MultiheadCall& cross = {}, Here here = Here::current()) const;
+  /// The same with the weights [b, heads, t, s] of the cross-attention.
+  AttentionResult with_weights(const Tensor& x, const Tensor& memory, const MultiheadCall& self = {.causal = true},
+                               const MultiheadCall& cross = {}, Here here = Here::current()) const;
+  /// What cross-attention sees of memory [b, s, d_model], once and for all steps.
+  void read(const Tensor& memory, KeyValueCache& source, Here here = Here::current()) const;
+  /// The next tokens x [b, n, d_model], causal, of a sequence whose caches these are; `own` then includes them.
+  /// source_padding [b, s] bool: true hides. Off the tape.
+  Tensor step(const Tensor& x, KeyValueCache& own, const KeyValueCache& source, const Tensor& source_padding = {},
+              Here here = Here::current()) const;
 
  private:
+  /// The formula of all: x and the two attentions of it.
+  template <class Self, class Cross>
+  Tensor through(const Tensor& x, const Self& self, const Cross& cross) const;
+
   TransformerOptions options_;
   MultiheadAttention &self_attn_, &multihead_attn_;
   Linear &linear1_, &linear2_;
@@ -88,6 +101,15 @@ class TransformerDecoder : public Module {
                      const TransformerOptions& options = {}, Here here = Here::current());
   Tensor operator()(const Tensor& x, const Tensor& memory, const MultiheadCall& self = {.causal = true},
                     const MultiheadCall& cross = {}, Here here = Here::current()) const;
+  /// The weights [b, heads, t, s] of each layer's cross-attention, the lowest first.
+  Tensors cross_weights(const Tensor& x, const Tensor& memory, const MultiheadCall& self = {.causal = true},
+                        const MultiheadCall& cross = {}, Here here = Here::current()) const;
+  /// What each layer's cross-attention sees of memory [b, s, d_model].
+  std::vector<KeyValueCache> read(const Tensor& memory, Here here = Here::current()) const;
+  /// The next tokens x [b, n, d_model], by caches of `own` tokens (empty ones before the first) and of the `source`,
+  /// one a layer. Off the tape.
+  Tensor step(const Tensor& x, std::vector<KeyValueCache>& own, const std::vector<KeyValueCache>& source,
+              const Tensor& source_padding = {}, Here here = Here::current()) const;
 
  private:
   ModuleList<TransformerDecoderLayer>& layers_;

@@ -98,11 +98,36 @@ struct BpeTokenizer::Model {
     const auto at = rules.find(key_of(left, right));
     return at == rules.end() ? nullptr : &at->second;
   }
+  std::vector<bool> made() const;
+  bool is_lost(const std::string& token, const std::vector<bool>& made) const;
   void finish();
   void merge_short(Symbols& s) const;
   void merge_long(Symbols& s) const;
   void encode_word(std::string_view word, std::vector<std::int64_t>& ids) const;
 };
+
+/// Of each token, whether it is a byte or a merge makes it.
+std::vector<bool> BpeTokenizer::Model::made() const {
+  std::vector<bool> all(static_cast<std::size_t>(vocabulary.size()), false);
+  for (const std::string& spelling : byte_spellings()) all[static_cast<std::size_t>(vocabulary.id_of(spelling))] = true;
+  for (const auto& [key, rule] : rules) all[static_cast<std::size_t>(rule.made)] = true;
+  return all;
+}
+
+/// Whether a token that no merge makes should have been made by one: it is two tokens that bytes and merges make, and
+/// does not look like a special one.
+bool BpeTokenizer::Model::is_lost(const std::string& token, const std::vector<bool>& made) const {
+  const char first = token.front(), last = token.back();
+  if (token.size() > 1 && ((first == '<' && last == '>') || (first == '[' && last == ']'))) return false;
+  const auto is_made = [&](std::string_view part) {
+    const std::int64_t id = vocabulary.id_of(part);
+    return id >= 0 && made[static_cast<std::size_t>(id)];
+  };
+  for (std::size_t i = detail::code_point_at(token, 0).bytes; i < token.size();
+       i += detail::code_point_at(token, i).bytes)
+    if (is_made(std::string_view(token).substr(0, i)) && is_made(std::string_view(token).substr(i))) return true;
+  return false;
+}
 
 /// What follows from vocabulary and merges.
 void BpeTokenizer::Model::finish() {
@@ -236,15 +261,14 @@ void BpeTokenizer::encode_part(std::string_view text, std::vector<std::int64_t>&
   }
 }
 
-std::string BpeTokenizer::decode(const std::vector<std::int64_t>& ids) const {
-  check_ids(ids);
+std::string BpeTokenizer::text_of(const std::vector<std::int64_t>& ids) const {
   std::string out, storage;
   for (const std::int64_t id : ids) out += model_->bytes[static_cast<std::size_t>(id)];
   return std::string(detail::valid_utf8(out, storage));
 }
 
 std::int64_t BpeTokenizer::size() const { return model_->vocabulary.size(); }
-std::string BpeTokenizer::token_of(std::int64_t id) const { return model_->vocabulary.token_of(id); }
+std::string BpeTokenizer::spelling_of(std::int64_t id) const { return model_->vocabulary.token_of(id); }
 std::int64_t BpeTokenizer::id_of(std::string_view token) const { return model_->vocabulary.id_of(token); }
 
 BpeTokenizer BpeTokenizer::load(const std::string& vocab_json, const std::string& merges_txt, Here here) {
@@ -274,12 +298,18 @@ BpeTokenizer BpeTokenizer::load(const std::string& vocab_json, const std::string
     model->add_merge({static_cast<std::int32_t>(ids[0]), static_cast<std::int32_t>(ids[1])}, ids[2]);
   }
   // What no byte and no merge makes is special.
-  std::vector<bool> made(static_cast<std::size_t>(model->vocabulary.size()), false);
-  for (const std::string& spelling : byte_spellings())
-    made[static_cast<std::size_t>(model->vocabulary.id_of(spelling))] = true;
-  for (const auto& [key, rule] : model->rules) made[static_cast<std::size_t>(rule.made)] = true;
-  for (std::size_t id = 0; id < made.size(); ++id)
-    if (!made[id]) model->special.push_back(model->vocabulary.token_of(static_cast<std::int64_t>(id)));
+  const std::vector<bool> made = model->made();
+  for (std::size_t id = 0; id < made.size(); ++id) {
+    if (made[id]) continue;
+    const std::string& token = model->vocabulary.token_of(static_cast<std::int64_t>(id));
+    if (token.empty()) throw FileError(vocab_json + ": a token is empty", here);
+    if (model->is_lost(token, made))
+      throw FileError(merges_txt + ": its " + std::to_string(model->merges.size()) + " merges do not make \"" + token +
+                          "\", one of the " + std::to_string(model->vocabulary.size()) + " tokens of " + vocab_json +
+                          ": the file is cut off, or another vocabulary's",
+                      here);
+    model->special.push_back(token);
+  }
   model->finish();
   return BpeTokenizer(model);
 }
@@ -320,6 +350,11 @@ BpeTokenizer BpeTokenizer::train(std::string_view text, const BpeTraining& o, He
         model->add_merge(m, made);
         return static_cast<std::int32_t>(made);
       });
+  for (const std::string& token : o.special)
+    if (model->is_lost(token, model->made()))
+      throw ValueError("BpeTokenizer::train: the special token \"" + token +
+                           "\" is two tokens side by side, which is how a merge is spelled: put it in < > or [ ]",
+                       here);
   for (const std::string& token : o.special) model->vocabulary.add(token);
   model->special = o.special;
   model->finish();

@@ -23,21 +23,23 @@ struct BpeTraining {
 class BpeTokenizer : public Tokenizer {
  public:
   /// vocab.json: a JSON object from tokens to ids, all bytes among them; merges.txt: two tokens a line, the first line
-  /// first. <|endoftext|>, if it is there, is `bos`, `eos` and `unk`. Throws FileError, which names the line, for files
-  /// that are damaged or do not belong together.
+  /// first. What no byte and no line makes is special; <|endoftext|>, if it is there, is `bos`, `eos` and `unk`.
+  /// Throws FileError, which names the line, for files that are damaged or do not belong together: so, too, if the line
+  /// is missing that makes a token of two others, unless that stands in < > or [ ].
   static BpeTokenizer load(const std::string& vocab_json, const std::string& merges_txt, Here here = Here::current());
   /// What spells a special token in the text is left out. Throws ValueError for a text that is not UTF-8, for sizes
-  /// below 256 and the special tokens, and for special tokens that are spelled as a byte or a merged token is.
+  /// below 256 and the special tokens, and for special tokens that are spelled as a byte or a merged token is, or as
+  /// two tokens side by side without < > or [ ] around them, which load() could not tell from a lost line.
   static BpeTokenizer train(std::string_view text, const BpeTraining& options = {}, Here here = Here::current());
   void save(const std::string& vocab_json, const std::string& merges_txt, Here here = Here::current()) const;
 
-  std::string decode(const std::vector<std::int64_t>& ids) const override;
   std::int64_t size() const override;
-  std::string token_of(std::int64_t id) const override;
   std::int64_t id_of(std::string_view token) const override;
 
  protected:
   void encode_part(std::string_view text, std::vector<std::int64_t>& ids) const override;
+  std::string text_of(const std::vector<std::int64_t>& ids) const override;
+  std::string spelling_of(std::int64_t id) const override;
 
  private:
   struct Model;

@@ -82,6 +82,13 @@ SentencePieceTokenizer SentencePieceTokenizer::train(std::string_view text, cons
   std::istringstream in{std::string(text)};
   for (std::string line; std::getline(in, line);)
     if (!detail::trimmed_left(line).empty()) lines.push_back(line);
+  // The library passes over longer ones without a word.
+  constexpr std::size_t its_default = 4192, its_most = std::size_t{1} << 30;
+  std::size_t longest = its_default;
+  for (const std::string& line : lines) longest = std::max(longest, line.size());
+  if (longest > its_most)
+    throw ValueError("SentencePieceTokenizer::train: a line of " + std::to_string(longest) + " bytes is too long",
+                     here);
   if (lines.empty()) throw ValueError("SentencePieceTokenizer::train: the text is empty", here);
   const std::unordered_map<std::string, std::string> options{{"vocab_size", std::to_string(o.size)},
                                                              {"model_type", "unigram"},
@@ -93,6 +100,7 @@ SentencePieceTokenizer SentencePieceTokenizer::train(std::string_view text, cons
                                                              {"unk_surface", "<unk>"},
                                                              {"num_threads", "1"},
                                                              {"minloglevel", "4"},
+                                                             {"max_sentence_length", std::to_string(longest)},
                                                              {"input_sentence_size", "0"}};
   std::string serialized;
   Lines iterator(std::move(lines));
@@ -109,8 +117,7 @@ void SentencePieceTokenizer::encode_part(std::string_view text, std::vector<std:
   ids.insert(ids.end(), pieces.begin(), pieces.end());
 }
 
-std::string SentencePieceTokenizer::decode(const std::vector<std::int64_t>& ids) const {
-  check_ids(ids);
+std::string SentencePieceTokenizer::text_of(const std::vector<std::int64_t>& ids) const {
   std::string out;
   std::vector<std::string> pieces;
   const auto flush = [&] {
@@ -135,10 +142,7 @@ std::string SentencePieceTokenizer::decode(const std::vector<std::int64_t>& ids)
 
 std::int64_t SentencePieceTokenizer::size() const { return model_->size(); }
 
-std::string SentencePieceTokenizer::token_of(std::int64_t id) const {
-  check_ids({id});
-  return model_->spelling(id);
-}
+std::string SentencePieceTokenizer::spelling_of(std::int64_t id) const { return model_->spelling(id); }
 
 std::int64_t SentencePieceTokenizer::id_of(std::string_view token) const {
   for (const auto& [spelling, id] : special_tokens())
@@ -169,9 +173,9 @@ SentencePieceTokenizer SentencePieceTokenizer::train(std::string_view, const std
   missing(here);
 }
 void SentencePieceTokenizer::encode_part(std::string_view, std::vector<std::int64_t>&) const { missing({}); }
-std::string SentencePieceTokenizer::decode(const std::vector<std::int64_t>&) const { missing({}); }
+std::string SentencePieceTokenizer::text_of(const std::vector<std::int64_t>&) const { missing({}); }
 std::int64_t SentencePieceTokenizer::size() const { missing({}); }
-std::string SentencePieceTokenizer::token_of(std::int64_t) const { missing({}); }
+std::string SentencePieceTokenizer::spelling_of(std::int64_t) const { missing({}); }
 std::int64_t SentencePieceTokenizer::id_of(std::string_view) const { missing({}); }
 
 #endif

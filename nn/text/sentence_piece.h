@@ -29,19 +29,19 @@ class SentencePieceTokenizer : public Tokenizer {
   /// Throws FileError for a file that is no model.
   static SentencePieceTokenizer load(const std::string& path, const SentencePieceOptions& options = {},
                                      Here here = Here::current());
-  /// A unigram model of the lines of a text, with pad 0, eos 1 and unk 2 as T5 has them, written to `path`. Throws
-  /// ValueError for a text that is empty or not UTF-8, and for a size that does not suit it; FileError if the file
-  /// cannot be written.
+  /// A unigram model of the lines of a text, however long they are, with pad 0, eos 1 and unk 2 as T5 has them,
+  /// written to `path`. Throws ValueError for a text that is empty or not UTF-8, and for a size that does not suit it;
+  /// FileError if the file cannot be written.
   static SentencePieceTokenizer train(std::string_view text, const std::string& path,
                                       const SentencePieceTraining& options = {}, Here here = Here::current());
 
-  std::string decode(const std::vector<std::int64_t>& ids) const override;
   std::int64_t size() const override;
-  std::string token_of(std::int64_t id) const override;
   std::int64_t id_of(std::string_view token) const override;
 
  protected:
   void encode_part(std::string_view text, std::vector<std::int64_t>& ids) const override;
+  std::string text_of(const std::vector<std::int64_t>& ids) const override;
+  std::string spelling_of(std::int64_t id) const override;
 
  private:
   struct Model;

@@ -24,8 +24,7 @@ void ByteTokenizer::encode_part(std::string_view text, std::vector<std::int64_t>
   for (const char c : text) ids.push_back(static_cast<unsigned char>(c));
 }
 
-std::string ByteTokenizer::token_of(std::int64_t id) const {
-  check_ids({id});
+std::string ByteTokenizer::spelling_of(std::int64_t id) const {
   return id < 256 ? std::string(1, static_cast<char>(id)) : special_tokens()[static_cast<std::size_t>(id - 256)].first;
 }
 
@@ -36,10 +35,9 @@ std::int64_t ByteTokenizer::id_of(std::string_view token) const {
   return -1;
 }
 
-std::string ByteTokenizer::decode(const std::vector<std::int64_t>& ids) const {
-  check_ids(ids);
+std::string ByteTokenizer::text_of(const std::vector<std::int64_t>& ids) const {
   std::string out;
-  for (const std::int64_t id : ids) out += token_of(id);
+  for (const std::int64_t id : ids) out += spelling_of(id);
   return out;
 }
 
@@ -51,7 +49,7 @@ ListTokenizer::ListTokenizer(const char* kind, std::shared_ptr<const detail::Voc
 }
 
 std::int64_t ListTokenizer::size() const { return tokens_->size(); }
-std::string ListTokenizer::token_of(std::int64_t id) const { return tokens_->token_of(id); }
+std::string ListTokenizer::spelling_of(std::int64_t id) const { return tokens_->token_of(id); }
 std::int64_t ListTokenizer::id_of(std::string_view token) const { return tokens_->id_of(token); }
 
 void ListTokenizer::push(std::string_view token, std::size_t at, std::vector<std::int64_t>& ids) const {
@@ -173,8 +171,7 @@ void CharTokenizer::encode_part(std::string_view text, std::vector<std::int64_t>
   }
 }
 
-std::string CharTokenizer::decode(const std::vector<std::int64_t>& ids) const {
-  check_ids(ids);
+std::string CharTokenizer::text_of(const std::vector<std::int64_t>& ids) const {
   std::string out;
   for (const std::int64_t id : ids) out += tokens_->token_of(id);
   return out;
@@ -198,8 +195,7 @@ void WordTokenizer::encode_part(std::string_view text, std::vector<std::int64_t>
   detail::for_basic_words(text, false, [&](std::string_view word) { push(word, 0, ids); });
 }
 
-std::string WordTokenizer::decode(const std::vector<std::int64_t>& ids) const {
-  check_ids(ids);
+std::string WordTokenizer::text_of(const std::vector<std::int64_t>& ids) const {
   std::string out;
   for (const std::int64_t id : ids) out += (out.empty() ? "" : " ") + tokens_->token_of(id);
   return out;

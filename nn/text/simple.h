@@ -11,20 +11,19 @@ namespace detail {
 class Vocabulary;
 }
 
-/// A token a byte, 256 of them, then the special ones: for any file, text or not.
+/// A token a byte, 256 of them, then the special ones: for any file, text or not. decode() gives the bytes, and
+/// special tokens spelled out.
 class ByteTokenizer : public Tokenizer {
  public:
   /// Special tokens are UTF-8, not empty and each there once, here and in the other tokenizers (ValueError).
   explicit ByteTokenizer(const std::vector<std::string>& special = {}, Here here = Here::current());
-  /// The bytes; special tokens are spelled out.
-  std::string decode(const std::vector<std::int64_t>& ids) const override;
   std::int64_t size() const override { return 256 + static_cast<std::int64_t>(special_tokens().size()); }
-  /// A byte itself, or a special token.
-  std::string token_of(std::int64_t id) const override;
   std::int64_t id_of(std::string_view token) const override;
 
  protected:
   void encode_part(std::string_view text, std::vector<std::int64_t>& ids) const override;
+  std::string text_of(const std::vector<std::int64_t>& ids) const override;
+  std::string spelling_of(std::int64_t id) const override;
   bool takes_any_bytes() const override { return true; }
 };
 
@@ -32,7 +31,6 @@ class ByteTokenizer : public Tokenizer {
 class ListTokenizer : public Tokenizer {
  public:
   std::int64_t size() const override;
-  std::string token_of(std::int64_t id) const override;
   std::int64_t id_of(std::string_view token) const override;
   /// As a JSON file, which load() of the same class reads.
   void save(const std::string& path, Here here = Here::current()) const;
@@ -43,6 +41,7 @@ class ListTokenizer : public Tokenizer {
   /// The tokens in a file of this kind, and how many of them are special.
   static std::pair<std::shared_ptr<const detail::Vocabulary>, std::int64_t> read(const char* kind,
                                                                                  const std::string& path, Here here);
+  std::string spelling_of(std::int64_t id) const override;
   void push(std::string_view token, std::size_t at, std::vector<std::int64_t>& ids) const;
 
   const char* kind_;
@@ -59,11 +58,11 @@ class CharTokenizer : public ListTokenizer {
   explicit CharTokenizer(std::string_view text, const std::vector<std::string>& special = {},
                          Here here = Here::current());
   static CharTokenizer load(const std::string& path, Here here = Here::current());
-  std::string decode(const std::vector<std::int64_t>& ids) const override;
 
  protected:
   using ListTokenizer::ListTokenizer;
   void encode_part(std::string_view text, std::vector<std::int64_t>& ids) const override;
+  std::string text_of(const std::vector<std::int64_t>& ids) const override;
 };
 
 /// A token a word, sign of punctuation or Chinese character, as BERT tells them apart; upper and lower case differ. The
@@ -75,11 +74,11 @@ class WordTokenizer : public ListTokenizer {
   explicit WordTokenizer(std::string_view text, std::int64_t size, const std::vector<std::string>& special = {"<unk>"},
                          Here here = Here::current());
   static WordTokenizer load(const std::string& path, Here here = Here::current());
-  std::string decode(const std::vector<std::int64_t>& ids) const override;
 
  protected:
   using ListTokenizer::ListTokenizer;
   void encode_part(std::string_view text, std::vector<std::int64_t>& ids) const override;
+  std::string text_of(const std::vector<std::int64_t>& ids) const override;
 };
 
 }  // namespace attune::nn

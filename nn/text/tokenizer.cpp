@@ -30,10 +30,25 @@ void Tokenizer::add_known_special(const std::string& token, std::int64_t id, boo
   add_special(token, id, strips);
 }
 
-void Tokenizer::check_ids(const std::vector<std::int64_t>& ids) const {
-  for (const std::int64_t id : ids)
-    if (id < 0 || id >= size())
-      throw IndexError("decode: token " + std::to_string(id) + " is not in a vocabulary of " + std::to_string(size()));
+namespace {
+
+void check_id(const char* what, std::int64_t id, std::int64_t size, Here here) {
+  if (id < 0 || id >= size)
+    throw IndexError(what + (": token " + std::to_string(id)) + " is not in a vocabulary of " + std::to_string(size),
+                     here);
+}
+
+}  // namespace
+
+std::string Tokenizer::decode(const std::vector<std::int64_t>& ids, Here here) const {
+  const std::int64_t tokens = size();
+  for (const std::int64_t id : ids) check_id("decode", id, tokens, here);
+  return text_of(ids);
+}
+
+std::string Tokenizer::token_of(std::int64_t id, Here here) const {
+  check_id("token_of", id, size(), here);
+  return spelling_of(id);
 }
 
 std::vector<std::int64_t> Tokenizer::encode(std::string_view given) const {
@@ -193,7 +208,7 @@ std::vector<std::string> decode_batch(const Tokenizer& tokenizer, const Tensor& 
   for (std::ptrdiff_t i = 0; i < tokens.size(0); ++i) {
     Ids row(all.begin() + i * n, all.begin() + (i + 1) * n);
     if (skip_special) row.erase(std::remove_if(row.begin(), row.end(), is_special), row.end());
-    texts.push_back(tokenizer.decode(row));
+    texts.push_back(tokenizer.decode(row, here));
   }
   return texts;
 }

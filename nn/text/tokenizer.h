@@ -35,11 +35,11 @@ class Tokenizer {
   /// place.
   std::vector<std::int64_t> encode(std::string_view text) const;
   /// The text of tokens. Throws IndexError for a token that is not in [0, size()).
-  virtual std::string decode(const std::vector<std::int64_t>& ids) const = 0;
+  std::string decode(const std::vector<std::int64_t>& ids, Here here = Here::current()) const;
   /// How many tokens there are: the model's vocabulary.
   virtual std::int64_t size() const = 0;
   /// How a token is spelled in the vocabulary. Throws IndexError.
-  virtual std::string token_of(std::int64_t id) const = 0;
+  std::string token_of(std::int64_t id, Here here = Here::current()) const;
   /// The id of a token as it is spelled there; -1 if there is none.
   virtual std::int64_t id_of(std::string_view token) const = 0;
 
@@ -54,6 +54,10 @@ class Tokenizer {
 
   /// The tokens of a part without special tokens, appended.
   virtual void encode_part(std::string_view text, std::vector<std::int64_t>& ids) const = 0;
+  /// decode() of tokens that are in [0, size()).
+  virtual std::string text_of(const std::vector<std::int64_t>& ids) const = 0;
+  /// token_of() of a token that is.
+  virtual std::string spelling_of(std::int64_t id) const = 0;
   /// Whether encode_part takes what is not UTF-8 as it is.
   virtual bool takes_any_bytes() const { return false; }
   /// A special token; if it `strips`, white space beside it goes.
@@ -61,7 +65,6 @@ class Tokenizer {
   /// The same, and its place in special() by its spelling: "<pad>" and "[PAD]" are `pad`, "<unk>" and "[UNK]" `unk`,
   /// "<s>" `bos`, "</s>" and "<|endoftext|>" `eos`, "[CLS]" `cls`, "[SEP]" `sep`, "<mask>" and "[MASK]" `mask`.
   void add_known_special(const std::string& token, std::int64_t id, bool strips = false);
-  void check_ids(const std::vector<std::int64_t>& ids) const;
 
   SpecialTokens special_;
 

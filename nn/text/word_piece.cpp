@@ -96,8 +96,7 @@ void WordPieceTokenizer::encode_part(std::string_view text, std::vector<std::int
   });
 }
 
-std::string WordPieceTokenizer::decode(const std::vector<std::int64_t>& ids) const {
-  check_ids(ids);
+std::string WordPieceTokenizer::text_of(const std::vector<std::int64_t>& ids) const {
   std::string out;
   for (const std::int64_t id : ids) {
     const std::string& token = model_->vocabulary.token_of(id);
@@ -112,7 +111,7 @@ std::string WordPieceTokenizer::decode(const std::vector<std::int64_t>& ids) con
 }
 
 std::int64_t WordPieceTokenizer::size() const { return model_->vocabulary.size(); }
-std::string WordPieceTokenizer::token_of(std::int64_t id) const { return model_->vocabulary.token_of(id); }
+std::string WordPieceTokenizer::spelling_of(std::int64_t id) const { return model_->vocabulary.token_of(id); }
 std::int64_t WordPieceTokenizer::id_of(std::string_view token) const { return model_->vocabulary.id_of(token); }
 
 WordPieceTokenizer WordPieceTokenizer::load(const std::string& vocab_txt, const WordPieceOptions& o, Here here) {

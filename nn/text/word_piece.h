@@ -36,13 +36,13 @@ class WordPieceTokenizer : public Tokenizer {
   /// As vocab.txt; whether it is uncased is for load() to say.
   void save(const std::string& vocab_txt, Here here = Here::current()) const;
 
-  std::string decode(const std::vector<std::int64_t>& ids) const override;
   std::int64_t size() const override;
-  std::string token_of(std::int64_t id) const override;
   std::int64_t id_of(std::string_view token) const override;
 
  protected:
   void encode_part(std::string_view text, std::vector<std::int64_t>& ids) const override;
+  std::string text_of(const std::vector<std::int64_t>& ids) const override;
+  std::string spelling_of(std::int64_t id) const override;
 
  private:
   struct Model;

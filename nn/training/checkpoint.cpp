@@ -10,6 +10,7 @@
 #include "autograd/ops/movement.h"
 #include "autograd/runtime/error.h"
 #include "autograd/tape/modes.h"
+#include "nn/internal/file_kind.h"
 
 namespace attune::nn {
 
@@ -17,11 +18,11 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* entry = "checkpoint";  // of the file's metadata
+using detail::checkpoint_entry;
 
 struct File {
   File(const std::string& p, Here h) : path(p), here(h), content(load_safetensors(p, h)) {
-    const auto at = content.metadata.find(entry);
+    const auto at = content.metadata.find(checkpoint_entry);
     const json j = at == content.metadata.end() ? json() : json::parse(at->second, nullptr, false);
     if (!j.is_object()) none("no \"checkpoint\" in its metadata");
     try {
@@ -119,7 +120,7 @@ void save_checkpoint(const std::string& path, const std::vector<CheckpointPart>&
   json settings = json::array();
   for (const auto& [name, value] : info.settings) settings.push_back({name, value});
   const json j{{"step", info.step}, {"steps", info.steps}, {"settings", settings}, {"parts", names}};
-  save_safetensors(path, tensors, {{entry, j.dump()}}, here);
+  save_safetensors(path, tensors, {{checkpoint_entry, j.dump()}}, here);
 }
 
 CheckpointInfo checkpoint_info(const std::string& path, Here here) { return File(path, here).info; }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <map>
@@ -40,7 +41,65 @@ void make_directory(const std::string& directory, Here here) {
 
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
+/// Of the checkpoint's files: `what` is "csv", "events", "best", or what follows the checkpoint's name.
+std::string file_of(const std::string& directory, const std::string& name, const std::string& what) {
+  if (what == "csv") return directory + "/" + (name.empty() ? "metrics" : name) + ".csv";
+  if (what == "events") return directory + "/" + (name.empty() ? "" : name + "/") + "events.out.tfevents.attune";
+  if (what == "best") return directory + "/" + (name.empty() ? "" : name + "-") + "best.safetensors";
+  return directory + "/" + (name.empty() ? "checkpoint" : name) + what + ".safetensors";
+}
+
+/// A run's checkpoints before the last one, by step.
+std::vector<std::pair<std::int64_t, std::string>> earlier_in(const std::string& directory, const std::string& name) {
+  std::vector<std::pair<std::int64_t, std::string>> found;
+  const std::string prefix = fs::path(file_of(directory, name, "-step")).stem().string();
+  std::error_code none;
+  for (const fs::directory_entry& each : fs::directory_iterator(directory, none)) {
+    const std::string stem = each.path().stem().string();
+    if (!stem.starts_with(prefix) || each.path().extension() != ".safetensors") continue;
+    const std::string digits = stem.substr(prefix.size());
+    if (digits.empty() || digits.size() > 18 || digits.find_first_not_of("0123456789") != std::string::npos) continue;
+    found.emplace_back(std::stoll(digits), directory + "/" + each.path().filename().string());
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+/// The checkpoint that a run resumes from, if it is there.
+std::string last_in(const std::string& directory, const std::string& name) {
+  const std::string path = file_of(directory, name, "");
+  if (fs::exists(path)) return path;
+  const auto before = earlier_in(directory, name);
+  return before.empty() ? path : before.back().second;
+}
+
+std::string message_of(RunError::Reason reason, const std::string& file, const CheckpointInfo& info,
+                       const std::string& difference, std::int64_t steps) {
+  const bool same = difference.empty();
+  switch (reason) {
+    case RunError::Reason::nothing_to_resume:
+      return fmt::format("{}: cannot be opened: there is no checkpoint in {} to resume from", file,
+                         fs::path(file).parent_path().string());
+    case RunError::Reason::unfinished:
+      return fmt::format("{}: is of an unfinished run (step {} of {}){}; {}another directory leaves it alone", file,
+                         info.step, info.steps, same ? "" : " under other settings (" + difference + ")",
+                         same ? "RunOptions::resume continues it, " : "");
+    case RunError::Reason::other_settings: return file + ": was written under other settings: " + difference;
+    default:
+      return fmt::format("{}: has {} steps behind it, more than the {} that the resumed run is to have", file,
+                         info.step, steps);
+  }
+}
+
 }  // namespace
+
+RunError::RunError(Reason why, const std::string& path, const CheckpointInfo& found, const std::string& others,
+                   std::int64_t steps, Here here)
+    : FileError(message_of(why, path, found, others, steps), here),
+      reason(why),
+      file(path),
+      info(found),
+      difference(others) {}
 
 struct Run::Clock {
   explicit Clock(std::int64_t total) : progress(total) {}
@@ -60,6 +119,8 @@ Run::Run(const std::string& directory, const RunOptions& options, Here here)
   require(options.keep >= 1, "keep", options.keep, 1);
   if (options.name.find('/') != std::string::npos)
     throw ValueError("Run: name \"" + options.name + "\" has a / in it", here);
+  if (options.larger_is_better && options.best.empty())
+    throw ValueError("Run: larger_is_better is of `best`, the metric that is to be given with it", here);
   check_directory(here);
   if (options.progress) prepare_output();
   parts_ = {checkpoint_part("random", default_generator()), checkpoint_part("metrics", metrics_)};
@@ -69,32 +130,13 @@ Run::Run(const std::string& directory, const RunOptions& options, Here here)
 
 Run::~Run() = default;
 
-std::string Run::file(const std::string& what) const {
-  const std::string& name = options_.name;
-  if (what == "csv") return directory_ + "/" + (name.empty() ? "metrics" : name) + ".csv";
-  if (what == "events") return directory_ + "/" + (name.empty() ? "" : name + "/") + "events.out.tfevents.attune";
-  if (what == "best") return directory_ + "/" + (name.empty() ? "" : name + "-") + "best.safetensors";
-  return directory_ + "/" + (name.empty() ? "checkpoint" : name) + what + ".safetensors";
-}
-
+std::string Run::file(const std::string& what) const { return file_of(directory_, options_.name, what); }
 std::string Run::path() const { return file(""); }
 std::string Run::best_path() const { return file("best"); }
+std::string Run::last() const { return last_in(directory_, options_.name); }
+std::vector<std::pair<std::int64_t, std::string>> Run::earlier() const { return earlier_in(directory_, options_.name); }
 
-/// Checkpoints before the last one, by step.
-std::vector<std::pair<std::int64_t, std::string>> Run::earlier() const {
-  std::vector<std::pair<std::int64_t, std::string>> found;
-  const std::string prefix = fs::path(file("-step")).stem().string();
-  std::error_code none;
-  for (const fs::directory_entry& each : fs::directory_iterator(directory_, none)) {
-    const std::string stem = each.path().stem().string();
-    if (!stem.starts_with(prefix) || each.path().extension() != ".safetensors") continue;
-    const std::string digits = stem.substr(prefix.size());
-    if (digits.empty() || digits.size() > 18 || digits.find_first_not_of("0123456789") != std::string::npos) continue;
-    found.emplace_back(std::stoll(digits), directory_ + "/" + each.path().filename().string());
-  }
-  std::sort(found.begin(), found.end());
-  return found;
-}
+bool Run::exists(const std::string& directory, const std::string& name) { return fs::exists(last_in(directory, name)); }
 
 /// What can be done about it, if a checkpoint of before is sound.
 std::string Run::before_damaged(const std::string& damaged) const {
@@ -118,33 +160,28 @@ std::string Run::before_damaged(const std::string& damaged) const {
 }
 
 void Run::check_directory(Here here) {
+  using Reason = RunError::Reason;
   if (fs::exists(directory_)) lock_ = shared_lock(directory_, here);
-  const auto before = earlier();
-  const std::string last = fs::exists(path()) || before.empty() ? path() : before.back().second;
-  if (options_.resume) {
-    resume_path_ = last;
+  const std::string last = this->last();
+  const bool there = fs::exists(last);
+  if (options_.resume && !there) throw RunError(Reason::nothing_to_resume, last, {}, "", options_.steps, here);
+  if (there) {
     CheckpointInfo info;
     try {
       info = checkpoint_info(last, here);
     } catch (const FileError& e) {
-      const std::string way_on = fs::exists(last) ? before_damaged(last) : "";
+      const std::string way_on = options_.resume ? before_damaged(last) : "";
       if (way_on.empty()) throw;
       throw FileError(first_line(e.what()) + "; " + way_on, here);
     }
-    if (const std::string others = difference(info.settings, options_.settings); !others.empty())
-      throw FileError(last + ": was written under other options: " + others, here);
-    step_ = info.step;
-  } else if (fs::exists(last)) {
-    const CheckpointInfo info = checkpoint_info(last, here);
-    if (!info.finished()) {
-      const std::string others = difference(info.settings, options_.settings);
-      throw FileError(
-          fmt::format("{}: is of an unfinished run (step {} of {}){}", last, info.step, info.steps,
-                      others.empty() ? "; --resume continues it, another --out leaves it alone"
-                                     : " under other options (" + others + "); another --out leaves it alone"),
-          here);
-    }
+    const std::string others = nn::difference(info.settings, options_.settings);
+    const auto refuse = [&](Reason why) { throw RunError(why, last, info, others, options_.steps, here); };
+    if (!options_.resume && !info.finished()) refuse(Reason::unfinished);
+    if (options_.resume && !others.empty()) refuse(Reason::other_settings);
+    if (options_.resume && info.step > options_.steps) refuse(Reason::too_few_steps);
+    if (options_.resume) step_ = info.step;
   }
+  resume_path_ = last;
   make_directory(directory_, here);
   if (!lock_) lock_ = shared_lock(directory_, here);
 }
@@ -229,21 +266,7 @@ bool Run::next(Here here) {
   if (open_) end_step(here);
   open_ = false;
   if (finished() || nn::interrupted()) {
-    if (!clock_->ended) {
-      clock_->progress.finish();
-      clock_->ended = clock_->progress.seconds();
-      clock_->peak_bytes = memory_stats().peak_bytes;
-    }
-    if (saved_ != step_) save(here);
-    if (finished() && !options_.best.empty() && metrics_.series(options_.best).empty())
-      std::fprintf(stderr, "%s: no \"%s\" was logged, so that no checkpoint is the best\n", directory_.c_str(),
-                   options_.best.c_str());
-    if (!finished() && !interrupted_) {
-      interrupted_ = true;
-      if (!options_.hint.empty())
-        print_text(fmt::format("Interrupted{} after step {} of {}; saved to {}. {}\n", interruption(), step_,
-                               options_.steps, path(), options_.hint));
-    }
+    end(here);
     return false;
   }
   given_up_ = false;
@@ -252,6 +275,39 @@ bool Run::next(Here here) {
     if (light_[i]) undo_.emplace_back(i, parts_[i].state());
   ++step_;
   return open_ = true;
+}
+
+/// What comes after the last step, or an interruption.
+void Run::end(Here here) {
+  if (!clock_->ended) {
+    clock_->progress.finish();
+    clock_->ended = clock_->progress.seconds();
+    clock_->peak_bytes = memory_stats().peak_bytes;
+    if (finished()) tell_of_best();
+  }
+  if (saved_ != step_) save(here);
+  if (finished() || interrupted_) return;
+  interrupted_ = true;
+  if (!options_.hint.empty())
+    print_text(fmt::format("Interrupted{} after step {} of {}; saved to {}. {}\n", interruption(), step_,
+                           options_.steps, path(), options_.hint));
+}
+
+/// If there is none.
+void Run::tell_of_best() const {
+  if (options_.best.empty()) return;
+  const Series& values = metrics_.series(options_.best);
+  if (std::any_of(values.begin(), values.end(), [](const auto& each) { return !std::isnan(each.second); })) return;
+  std::fprintf(stderr, "%s: no \"%s\" that is a number was logged, so that no checkpoint is the best%s\n",
+               directory_.c_str(), options_.best.c_str(), values.empty() ? "" : " (all are NaN)");
+}
+
+void Run::log(const Metrics& metrics, Here here) {
+  if (!open_)
+    throw ValueError(started_ ? "Run: log() after the steps, whose logs are written; in the last step every(n) is true"
+                              : "Run: log() before the first next(), which begins a step",
+                     here);
+  metrics_.add(metrics, here);
 }
 
 void Run::end_step(Here here) {

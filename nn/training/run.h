@@ -6,18 +6,21 @@
 #include <string>
 #include <vector>
 
+#include "autograd/runtime/error.h"
 #include "nn/training/checkpoint.h"
 #include "nn/training/metrics_log.h"
 
 namespace attune::nn {
 
 struct RunOptions {
-  std::int64_t steps = 0;       ///< of the whole run
-  std::int64_t save_every = 0;  ///< steps between checkpoints; 0: one at the end, or when interrupted
-  std::int64_t keep = 2;        ///< the last checkpoints that stay: if one is damaged, there is the one before
-  std::string best = "";        ///< the metric by which the best checkpoint is kept as well; "": none
-  bool larger_is_better = false;
-  bool resume = false;  ///< go on from the last checkpoint, which must be there; false refuses an unfinished run
+  std::int64_t steps = 0;         ///< of the whole run
+  std::int64_t save_every = 0;    ///< steps between checkpoints; 0: one at the end, or when interrupted
+  std::int64_t keep = 2;          ///< the last checkpoints that stay: if one is damaged, there is the one before
+  std::string best = "";          ///< the metric by which the best checkpoint is kept as well; "": none
+  bool larger_is_better = false;  ///< of `best`
+  /// Go on from the last checkpoint, which must be there; false refuses an unfinished run. `Run::exists(directory)`
+  /// resumes if there is something to resume.
+  bool resume = false;
   Settings settings{};  ///< that decide the course of training: a run resumes only under the same
   /// Of the files NAME.safetensors, NAME.csv, ..., and of a folder NAME for TensorBoard's events, of which it draws a
   /// folder as one curve; "": checkpoint.safetensors, metrics.csv, best.safetensors and events.out.tfevents.attune.
@@ -25,8 +28,25 @@ struct RunOptions {
   std::string name = "";
   double units_per_step = 1;  ///< what the rate counts, in `unit`s
   std::string unit = "steps";
-  std::string hint = "The same command with --resume continues.";  ///< said after an interruption
-  bool progress = true;                                            ///< on standard output
+  std::string hint = "A run that resumes goes on from there.";  ///< said after an interruption
+  bool progress = true;                                         ///< on standard output
+};
+
+/// Why a run cannot begin in its directory, in words of the library, and in parts for programs that have other words
+/// for their users.
+struct RunError : FileError {
+  enum class Reason {
+    nothing_to_resume,  ///< there is no checkpoint
+    unfinished,         ///< there is an unfinished run that is not to be resumed
+    other_settings,     ///< the run to resume is under other settings
+    too_few_steps,      ///< and has more steps behind it than RunOptions::steps
+  };
+  RunError(Reason reason, const std::string& file, const CheckpointInfo& info, const std::string& difference,
+           std::int64_t steps, Here here);
+  Reason reason;
+  std::string file;        ///< the checkpoint
+  CheckpointInfo info;     ///< what it says; without parts
+  std::string difference;  ///< of its settings and those here, as difference() has it; "" if there is none
 };
 
 /// What a training script has around its steps.
@@ -52,14 +72,18 @@ struct RunOptions {
 /// the default generator is.
 class Run {
  public:
-  /// Makes the directory and locks it, or throws FileError: if it cannot be written or another process is there; if an
-  /// unfinished run is in it that is not to be resumed, or one of other settings that is; if there is nothing to
-  /// resume, or the last checkpoint is damaged (and then names the one before). Files of a finished run that is not
-  /// resumed are kept under new names: checkpoint-1.safetensors, ... Throws ValueError for options out of range.
+  /// Makes the directory and locks it. Throws RunError if an unfinished run is in it that is not to be resumed; if
+  /// there is nothing to resume, or a run of other settings, or one with more steps behind it than `steps`. Throws
+  /// FileError if the directory cannot be written or another process is there, or the last checkpoint is damaged (and
+  /// then names the one before). Files of a finished run that is not resumed are kept under new names:
+  /// checkpoint-1.safetensors, ... Throws ValueError for options out of range or that contradict each other.
   Run(const std::string& directory, const RunOptions& options, Here here = Here::current());
   ~Run();
   Run(const Run&) = delete;
   Run& operator=(const Run&) = delete;
+
+  /// Whether a checkpoint is there that a run of this directory and RunOptions::name resumes from.
+  static bool exists(const std::string& directory, const std::string& name = "");
 
   /// A part of the checkpoints: anything with state_dict() and load_state_dict(), or a Generator. It must live as long
   /// as next() is called. Throws ValueError after the run has started, or for a name that is taken ("random" and
@@ -86,8 +110,9 @@ class Run {
   /// Whether the step under way is a multiple of n, or the last. Throws ValueError for n below 1.
   bool every(std::int64_t n, Here here = Here::current()) const;
 
-  /// Measures of the step under way, any number of times. Throws ValueError as MetricsLog::add does.
-  void log(const Metrics& metrics, Here here = Here::current()) { metrics_.add(metrics, here); }
+  /// Measures of the step under way, any number of times. Throws ValueError as MetricsLog::add does, and if no step is
+  /// under way: after the last, which every(n) is true in, checkpoint and logs are written.
+  void log(const Metrics& metrics, Here here = Here::current());
   /// The text of the progress line; without it, the step's metrics.
   void show(const std::string& status) { status_ = status; }
   /// All values of a metric so far, those before a resumption too.
@@ -118,9 +143,12 @@ class Run {
   void end_step(Here here);
   void save(Here here);
   void save_best(Here here);
+  void end(Here here);
+  void tell_of_best() const;
   std::string file(const std::string& what) const;
   std::string before_damaged(const std::string& damaged) const;
   std::vector<std::pair<std::int64_t, std::string>> earlier() const;
+  std::string last() const;
 
   std::string directory_;
   RunOptions options_;

@@ -316,12 +316,16 @@ Built transformer(Config& c) {
 
 const std::map<std::string, Built (*)(Config&)>& builders() {
   static const std::map<std::string, Built (*)(Config&)> all{
+      {"Attention", pytorch_seq2seq_attention},
       {"CausalLinearAttention", causal_linear_attention_layer},
       {"Conv1d", conv1d_layer},
+      {"Decoder", pytorch_seq2seq_decoder},
       {"Embedding", embedding_layer},
+      {"Encoder", pytorch_seq2seq_encoder},
       {"FastAttention", fast_attention_layer},
       {"GRU", gru_layer},
       {"GRUCell", gru_cell_layer},
+      {"GlobalAttention", global_attention},
       {"LSTM", lstm_layer},
       {"LSTMCell", lstm_cell_layer},
       {"LayerNorm", layer_norm_layer},
@@ -332,6 +336,7 @@ const std::map<std::string, Built (*)(Config&)>& builders() {
       {"RNN", rnn_layer},
       {"RNNCell", rnn_cell_layer},
       {"SelfAttention", performer_self_attention_layer},
+      {"Seq2Seq", pytorch_seq2seq},
       {"Transformer", transformer},
       {"TransformerDecoder", decoder_stack},
       {"TransformerDecoderLayer", decoder_layer},

@@ -88,12 +88,19 @@ struct Built {
   std::function<Tensors(Inputs&)> run;
 };
 
-// Of attention_builders.cpp.
+// builders_attention.cpp: fast-transformers' linear attention, lucidrains' Performer and Linformer.
 Built linear_attention_layer(Config& c);
 Built causal_linear_attention_layer(Config& c);
 Built fast_attention_layer(Config& c);
 Built performer_self_attention_layer(Config& c);
 Built linformer_self_attention_layer(Config& c);
+
+// builders_seq2seq.cpp: OpenNMT-py's attention, and the models of pytorch-seq2seq, notebooks 1 to 4.
+Built global_attention(Config& c);
+Built pytorch_seq2seq_attention(Config& c);
+Built pytorch_seq2seq_encoder(Config& c);
+Built pytorch_seq2seq_decoder(Config& c);
+Built pytorch_seq2seq(Config& c);
 
 /// By torch.nn's name.
 const std::map<std::string, Built (*)(Config&)>& builders();

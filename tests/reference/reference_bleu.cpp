@@ -31,7 +31,8 @@ nn::BleuOptions options_of(const json& given) {
       o.tokens = one_of<nn::BleuTokens>({{"none", nn::BleuTokens::none},
                                          {"13a", nn::BleuTokens::mteval_13a},
                                          {"intl", nn::BleuTokens::international},
-                                         {"char", nn::BleuTokens::characters}},
+                                         {"char", nn::BleuTokens::characters},
+                                         {"zh", nn::BleuTokens::chinese}},
                                         value, "tokenizer");
     else if (key == "smooth_method")
       o.smoothing = one_of<nn::BleuSmoothing>({{"none", nn::BleuSmoothing::none},

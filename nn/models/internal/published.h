@@ -14,8 +14,8 @@ namespace attune::nn::detail {
 /// be lost is collected, and load_into() refuses all of it at once.
 class Published {
  public:
-  /// Throws FileError for a file that cannot be read, and for one that is seen by its names to be of another kind of
-  /// model than `type`, the configuration's model_type.
+  /// Throws FileError for a file that cannot be read, for a checkpoint of a training run, and for one that is seen by
+  /// its names to be of another kind of model than `type`, the configuration's model_type.
   Published(const std::string& path, const char* type, Here here);
 
   /// Calls entries by other names. Two that get the same name must be equal.

@@ -175,3 +175,16 @@ put("tokenizer", "words", b"\x01" + words.encode() + b"\x00the, \xe4\xb8\xad")
 put("tokenizer", "word_piece", b"\x02[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\n##re\n\x00there [MASK] \xff")
 put("tokenizer", "merges", b"\x03#version: 0.2\nh e\nhe l\n\x00hello")
 put("tokenizer", "text", b"\x04hello  it's \xe4\xb8\xad<|endoftext|>\xed\xa0\x80")
+
+
+def sentence_piece(pieces):
+    model = b""
+    for text, score, kind in pieces:
+        spelled = text.encode()
+        piece = b"\x0a" + bytes([len(spelled)]) + spelled + b"\x15" + struct.pack("<f", score) + b"\x18" + bytes([kind])
+        model += b"\x0a" + bytes([len(piece)]) + piece
+    return model
+
+
+model = sentence_piece([("<unk>", 0, 2), ("</s>", 0, 3), ("\u2581", -1, 1), ("\u2581a", -2, 1), ("b", -3, 1)])
+put("sentence_piece", "tiny", struct.pack(">H", len(model)) + model + b"a b<extra_id_0> ab")

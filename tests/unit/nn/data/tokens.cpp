@@ -94,6 +94,40 @@ TEST_CASE("a file that is cut while it is open is an error, and one that is save
   CHECK_THROWS_AS(cut.save(file.path + "-again"), FileError);
 }
 
+TEST_CASE("ids written as they come are the file of all of them, or none") {
+  for (const std::int64_t vocabulary : {256, 65536, 65537}) {
+    CAPTURE(vocabulary);
+    const TokenFile file;
+    Tokens({1, 2, 3, 4, vocabulary - 1}, vocabulary).save(file.path);
+    const std::string whole = file.bytes();
+    file.write("before");
+    {
+      nn::TokenWriter abandoned(file.path, vocabulary);
+      abandoned.append({5, 6});
+      CHECK(file.bytes() == "before");
+    }
+    CHECK(file.bytes() == "before");
+    nn::TokenWriter writer(file.path, vocabulary);
+    writer.append({1, 2});
+    writer.append({});
+    CHECK_THROWS_AS(writer.append({3, vocabulary}), IndexError);  // none of them is written
+    CHECK_THROWS_AS(writer.append({-1}), IndexError);
+    writer.append({3, 4, vocabulary - 1});
+    CHECK(writer.size() == 5);
+    CHECK(file.bytes() == "before");
+    writer.finish();
+    CHECK(file.bytes() == whole);
+    CHECK_NOTHROW(Tokens::open(file.path).verify());
+    CHECK_THROWS_AS(writer.append({1}), ValueError);
+    CHECK_THROWS_AS(writer.finish(), ValueError);
+  }
+  CHECK_THROWS_AS(nn::TokenWriter("/dev/null/ids", 10), FileError);
+  CHECK_THROWS_AS(nn::TokenWriter(TokenFile().path, 0), ValueError);
+  const TokenFile empty;
+  nn::TokenWriter(empty.path, 7).finish();
+  CHECK(Tokens::open(empty.path).size() == 0);
+}
+
 TEST_CASE("files that are damaged or none") {
   const TokenFile file;
   Tokens({1, 2, 300}, 400).save(file.path);

@@ -4,6 +4,8 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
+
 #include "nn/nn.h"
 #include "tests/unit/plain.h"
 
@@ -51,6 +53,13 @@ TEST_CASE("a sequence ends with eos, and padding follows; the last to end stops 
   CountingDecoder e;
   CHECK(same(nn::generate(e, index_tensor({3}, {1, 1}), {.max_length = 9, .min_length = 7, .eos = 4}).sequences,
              index_tensor({3, 0, 1, 2, 3, 0, 1, 2, 3}, {1, 9})));
+}
+
+TEST_CASE("hypotheses are scored in the decoder's precision") {
+  CountingDecoder d;
+  const nn::GenerateResult r = nn::generate(d, index_tensor({0}, {1, 1}), {.max_length = 4, .beams = 2});
+  CHECK(r.scores.dtype() == float64);
+  CHECK(values(r.scores)[0] == doctest::Approx(-3 * std::log1p(4 * std::exp(-4.0)) / 4).epsilon(1e-14));
 }
 
 TEST_CASE("tokens stream through a callback, which may stop") {

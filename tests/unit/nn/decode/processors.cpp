@@ -52,6 +52,16 @@ TEST_CASE("warpers keep what is likely") {
   CHECK(same(nn::scale_by_temperature(tensor({{1, -2}}, float64), 0.5), {1, 2}, {2, -4}));
 }
 
+TEST_CASE("equal shares are cumulated in the precision of the scores") {
+  const auto kept = [](const Tensor& y) { return static_cast<int>(sum(to(gt(y, -inf), int64)).item()); };
+  const Tensor ten = zeros({1, 10}), five = zeros({1, 5}), exact = zeros({1, 10}, float64);
+  // Three times 0.1 is 0.3 in float32, and more than 0.3 in float64: what is not more lets one more token in.
+  CHECK(kept(nn::keep_top_p(ten, 0.3)) == 4);
+  CHECK(kept(nn::keep_top_p(exact, 0.3)) == 3);
+  CHECK(kept(nn::keep_top_p(ten, 0.7)) == 8);
+  CHECK(kept(nn::keep_top_p(five, 0.6)) == 4);
+}
+
 TEST_CASE("of a large vocabulary the likely are found without sorting it all") {
   const Tensor scores = 2 * randn({3, 5000}, float64);
   const Tensor p = softmax(scores), sorted = sort(p, -1, true).values;

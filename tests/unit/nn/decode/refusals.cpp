@@ -43,7 +43,7 @@ TEST_CASE("generate refuses contradictions at once") {
   CHECK(refused({.max_length = 8, .top_k = 4}) ==
         "ValueError: generate: temperature, top_k, top_p and typical_p are for sample = true");
   CHECK(refused({.max_length = 8, .length_penalty = 2}) ==
-        "ValueError: generate: early_stopping and length_penalty are for beams above 1");
+        "ValueError: generate: early_stopping, length_penalty and wu_penalty are for beams above 1");
   CHECK(refused({.max_length = 8, .beams = 2, .on_tokens = [](const Tensor&) { return true; }}) ==
         "ValueError: generate: on_tokens and beams exclude each other: beams decide at the end");
 }
@@ -64,7 +64,8 @@ TEST_CASE("generate refuses numbers out of range") {
 TEST_CASE("generate refuses prompts that are none") {
   CHECK(refused({.max_length = 8}, zeros({1, 0}, int64)) == "ValueError: generate: the prompt [1, 0] is empty");
   CHECK(refused({.max_length = 8}, zeros({4}, int64)) == "ShapeError: generate: the prompt [4] must be [b, n]");
-  CHECK(refused({.max_length = 8}, zeros({1, 4})) == "DTypeError: generate: the prompt must be of int64, got float32");
+  CHECK(refused({.max_length = 8}, zeros({1, 4})) ==
+        "DTypeError: generate: the prompt must be of int64, got float32: tensor({{1, 2, 3}}, int64) makes one");
   CHECK(refused({.max_length = 8}, Tensor()) != "");
   nn::Gpt2 model({.vocabulary = 11, .positions = 8, .d_model = 12, .heads = 3, .layers = 2});
   CHECK(refusal<IndexError>([&] { nn::generate(model, index_tensor({1, 11}, {1, 2}), {.max_length = 8}); }) != "");

@@ -76,6 +76,23 @@ TEST_CASE("BLEU: words by Unicode's classes, and characters") {
   CHECK(words("\xE4\xBD\xA0\xE5\xA5\xBD ab", nn::BleuTokens::characters) == 4);
 }
 
+TEST_CASE("BLEU: Chinese characters are words, and the rest as in 13a") {
+  const nn::BleuOptions zh{.tokens = nn::BleuTokens::chinese};
+  CHECK(same("\u4F60\u597D\uFF0CBLEU 3.5\u3002", "\u4F60 \u597D \uFF0C BLEU 3.5 \u3002", zh));
+  CHECK(words("\u4F60\u597D ab", nn::BleuTokens::chinese) == 3);
+  CHECK(words("don't, (a-b) 1,000", nn::BleuTokens::chinese) == 6);
+  // Its table of supplementary characters is one of U+2001 .. U+2A6D: quotation marks, dashes, arrows.
+  CHECK(words("\u201Ca\u201D\u2014b\u2192c", nn::BleuTokens::chinese) == 7);
+  CHECK(words("\U00020000\U00020001", nn::BleuTokens::chinese) == 1);
+  CHECK(words("\u9FBB\u9FBC\u9FBD", nn::BleuTokens::chinese) == 2);
+  // Without spaces around the text: a point that begins it stays with what follows.
+  CHECK(words(".a", nn::BleuTokens::chinese) == 2);
+  CHECK(words("..", nn::BleuTokens::chinese) == 2);
+  CHECK(words("a.", nn::BleuTokens::chinese) == 2);
+  CHECK(words(".", nn::BleuTokens::chinese) == 1);
+  CHECK(words("5.", nn::BleuTokens::chinese) == 1);
+}
+
 TEST_CASE("BLEU: lower case is Python's") {
   const nn::BleuOptions o{.tokens = nn::BleuTokens::none, .lowercase = true};
   CHECK(same("ABC \xC3\x89", "abc \xC3\xA9", o));

@@ -122,6 +122,23 @@ TEST_CASE("configurations: probabilities, switches and names") {
   CHECK(shown.size() < 200);
 }
 
+TEST_CASE("configurations: a plain GPT-2's file has published keys alone, its tokens among them") {
+  const Folder folder;
+  const std::string path = folder / "config.json";
+  nn::save_config(path, nn::Gpt2Config{});
+  CHECK(get(path).find("\"band\"") == std::string::npos);
+  CHECK(get(path).find("\"eos_token_id\": null") != std::string::npos);
+  nn::save_config(path, nn::Gpt2Config{.band = 8, .begin_token = 5, .end_token = 7});
+  const nn::Gpt2Config again = nn::gpt2_config_from_file(path);
+  CHECK(again.band == 8);
+  CHECK(again.begin_token == 5);
+  CHECK(again.end_token == 7);
+  CHECK(nn::gpt2_config_from_file(Changed(gpt2).with("eos_token_id", "")).end_token == 50256);  // as its library has it
+  CHECK(nn::gpt2_config_from_file(Changed(gpt2).with("eos_token_id", "null")).end_token == -1);
+  CHECK(nn::gpt2_config_from_file(Changed(gpt2).with("bos_token_id", "3")).begin_token == 3);
+  CHECK(Changed(gpt2).refused("eos_token_id", "\"a\"") == "\"eos_token_id\" is \"a\", not the number of a token");
+}
+
 TEST_CASE("configurations: a key is used, known to be without effect, or refused") {
   for (const std::string& model : {bert, gpt2, reformer}) {
     Changed c(model);

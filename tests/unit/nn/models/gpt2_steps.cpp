@@ -103,6 +103,10 @@ TEST_CASE("GPT-2's steps refuse what does not fit, and the state stays") {
   CHECK(refusal<IndexError>([&] { model.step(full({2, 1}, 11, int64), state); }) != "");
   CHECK(refusal<ShapeError>([&] { model.step(zeros({3, 1}, int64), state); }) != "");
   CHECK(refusal<ShapeError>([&] { model.step(zeros({2, 0}, int64), state); }) != "");
+  CHECK(refusal<DTypeError>([&] {
+          model.step(tensor({1, 2}, {2, 1}), state);
+        }).find("indices must be integers, got float32 [2, 1]: tensor({{1, 2, 3}}, int64) makes some") !=
+        std::string::npos);
   CHECK(state.length() == 20);
   nn::Gpt2State none;
   CHECK(thrown([&] { model.step(tokens, none); }) ==

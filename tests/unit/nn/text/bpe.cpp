@@ -116,6 +116,10 @@ TEST_CASE("BPE's special tokens are no part of what it learns from, and are spel
   CHECK(said({""}) == "ValueError: BpeTokenizer::train: a special token is empty");
   CHECK(said({"<a>", "<a>"}) == "ValueError: BpeTokenizer::train: the special token \"<a>\" is there twice");
   CHECK(said({"<\xff>"}) == "ValueError: BpeTokenizer::train: a special token: is not UTF-8: byte 1 is 0xFF");
+  CHECK(said({"qz"}) ==
+        "ValueError: BpeTokenizer::train: the special token \"qz\" is two tokens side by side, which is how a merge is "
+        "spelled: put it in < > or [ ]");
+  CHECK(nn::BpeTokenizer::train(rhyme, {.size = 300, .special = {"[q]", "~~~~~"}}).size() <= 300);
   CHECK(said({"a"}) == "ValueError: BpeTokenizer::train: the special token \"a\" is how a byte is spelled");
   CHECK(said({"Ġpeck"}) == "ValueError: BpeTokenizer::train: the special token \"Ġpeck\" is a common part of the text");
 }
@@ -162,6 +166,12 @@ TEST_CASE("BPE refuses files that are damaged or do not belong together") {
   CHECK(refused(good_vocab, "q z\n") == "MERGES: line 1: \"qz\" is not in VOCAB");
   CHECK(refused(good_vocab, "a \xff\n") == "MERGES: is not UTF-8 at byte 2");
   CHECK(refusal<FileError>([&] { nn::BpeTokenizer::load(folder / "none", merges); }) != "");
+  // A file of merges that ends too early would leave tokens that nothing makes.
+  const std::string lost = refused(good_vocab, "");
+  CHECK(lost.starts_with("MERGES: its 0 merges do not make \""));
+  CHECK(lost.ends_with("one of the 270 tokens of VOCAB: the file is cut off, or another vocabulary's"));
+  const std::string all_but_one = good_merges.substr(0, good_merges.rfind('\n', good_merges.size() - 2) + 1);
+  CHECK(refused(good_vocab, all_but_one).starts_with("MERGES: its 12 merges do not make \""));
   CHECK(thrown([&] { nn::BpeTokenizer::train("a\xff"); }) ==
         "ValueError: BpeTokenizer::train: is not UTF-8: byte 1 is 0xFF");
   CHECK(thrown([&] { nn::BpeTokenizer::train("a", {.size = 256}); }) ==

@@ -48,5 +48,16 @@ TEST_CASE("SentencePiece learns, and is kept as a model") {
         }).starts_with("SentencePieceTokenizer::train: "));
 }
 
+TEST_CASE("SentencePiece learns from lines of any length") {
+  if (!nn::SentencePieceTokenizer::available()) return;
+  const Folder folder;
+  std::string line = "quick brown";
+  for (int i = 0; i < 2000; ++i) line += " quick zebra " + std::to_string(i);
+  REQUIRE(line.size() > 20000);
+  const auto t = nn::SentencePieceTokenizer::train(text() + line, folder / "m", {.size = 80, .extra_ids = 0});
+  CHECK(t.decode(t.encode("zebra quick")) == "zebra quick");
+  CHECK(t.id_of("z") + t.id_of("\u2581quick") > 0);
+}
+
 }  // namespace
 }  // namespace attune::tests

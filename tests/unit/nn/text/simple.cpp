@@ -4,6 +4,8 @@
 
 #include <doctest/doctest.h>
 
+#include "nn/text/bpe.h"
+#include "nn/text/word_piece.h"
 #include "tests/unit/file_checks.h"
 
 namespace attune::tests {
@@ -122,6 +124,31 @@ TEST_CASE("text that is not UTF-8 is refused where it is asked for") {
     CHECK(refusal<ValueError>([&, t = text] {
             nn::check_utf8(t, "text");
           }).starts_with("text: is not UTF-8: byte " + std::to_string(at) + " is 0x"));
+}
+
+TEST_CASE("a tokenizer's errors name the place of the call") {
+  const nn::ByteTokenizer bytes;
+  const nn::CharTokenizer chars("ab");
+  const auto words = nn::WordPieceTokenizer::train("a b c", {.size = 30});
+  const auto bpe = nn::BpeTokenizer::train("a b c", {.size = 257});
+  for (const nn::Tokenizer* t : {static_cast<const nn::Tokenizer*>(&bytes), static_cast<const nn::Tokenizer*>(&chars),
+                                 static_cast<const nn::Tokenizer*>(&words), static_cast<const nn::Tokenizer*>(&bpe)}) {
+    const std::string end = " is not in a vocabulary of " + std::to_string(t->size());
+    for (const std::int64_t id : {t->size(), std::int64_t{-1}}) {
+      CHECK(thrown([&] { t->decode({0, id}); }) == "IndexError: decode: token " + std::to_string(id) + end);
+      CHECK(thrown([&] { t->token_of(id); }) == "IndexError: token_of: token " + std::to_string(id) + end);
+      const auto whole = [&](const auto& f) {
+        try {
+          f();
+        } catch (const IndexError& e) {
+          return std::string(e.what());
+        }
+        return std::string();
+      };
+      CHECK(whole([&] { t->decode({id}); }).find("at simple.cpp:") != std::string::npos);
+      CHECK(whole([&] { t->token_of(id); }).find("at simple.cpp:") != std::string::npos);
+    }
+  }
 }
 
 }  // namespace

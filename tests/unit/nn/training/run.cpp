@@ -3,13 +3,18 @@
 #include <doctest/doctest.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <csignal>
+#include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 
 #include "autograd/autograd.h"
+#include "autograd/io/safetensors.h"
 #include "nn/layers/linear.h"
+#include "nn/models/gpt2.h"
 #include "nn/training/interrupts.h"
 #include "nn/weight_average.h"
 #include "optim/optim.h"
@@ -245,6 +250,107 @@ TEST_CASE("an unfinished run, other settings and another process's run are refus
   CHECK_FALSE(fs::exists(folder.path / "none"));
   CHECK_THROWS_AS(nn::Run("", quiet(3)), ValueError);
   CHECK_THROWS_AS(nn::Run(folder.str() + "/x", quiet(0)), ValueError);
+}
+
+TEST_CASE("why a run cannot begin: in words of the library, and in parts") {
+  const Folder folder;
+  using Reason = nn::RunError::Reason;
+  const auto error_of = [&](const nn::RunOptions& o) -> nn::RunError {
+    try {
+      nn::Run run(folder.str(), o);
+    } catch (const nn::RunError& e) {
+      return e;
+    }
+    FAIL("nothing thrown");
+    std::abort();
+  };
+  const std::string file = folder.str() + "/checkpoint.safetensors";
+  const auto starts = [](const nn::RunError& e, const std::string& text) {
+    INFO(e.what());
+    CHECK(std::string(e.what()).starts_with(text));
+  };
+  CHECK_FALSE(nn::Run::exists(folder.str()));
+  const nn::RunError nothing = error_of(quiet(9, true));
+  CHECK(nothing.reason == Reason::nothing_to_resume);
+  starts(nothing, file + ": cannot be opened: there is no checkpoint in " + folder.str() + " to resume from\n");
+  { Script(folder.str(), quiet(9, nn::Run::exists(folder.str()))).train(5); }
+  CHECK(nn::Run::exists(folder.str()));
+  CHECK_FALSE(nn::Run::exists(folder.str(), "other"));
+
+  nn::RunOptions o = quiet(9);
+  const nn::RunError unfinished = error_of(o);
+  CHECK(unfinished.reason == Reason::unfinished);
+  CHECK(unfinished.info.step == 4);
+  starts(unfinished, file +
+                         ": is of an unfinished run (step 4 of 9); RunOptions::resume continues it, another directory "
+                         "leaves it alone\n");
+  o.settings = {{"lr", "1"}};
+  starts(error_of(o), file + ": is of an unfinished run (step 4 of 9) under other settings (lr ");
+  o.resume = true;
+  const nn::RunError others = error_of(o);
+  CHECK(others.reason == Reason::other_settings);
+  starts(others, file + ": was written under other settings: lr ");
+
+  const nn::RunError few = error_of(quiet(3, true));
+  CHECK(few.reason == Reason::too_few_steps);
+  starts(few, file + ": has 4 steps behind it, more than the 3 that the resumed run is to have\n");
+  Script s(folder.str(), quiet(9, nn::Run::exists(folder.str())));
+  s.train();
+  CHECK(s.run.history("loss").size() == 9);
+}
+
+TEST_CASE("measures are of a step") {
+  const Folder folder;
+  nn::Run run(folder.str(), quiet(2));
+  CHECK(message_of([&] { run.log({{"loss", 1}}); }).starts_with("Run: log() before the first next()"));
+  while (run.next()) run.log({{"loss", 1}});
+  CHECK(message_of([&] { run.log({{"test", 1}}); }).starts_with("Run: log() after the steps"));
+  CHECK(run.history("loss").size() == 2);
+}
+
+TEST_CASE("a best checkpoint that cannot be is told") {
+  const Folder folder;
+  nn::RunOptions o = quiet(2);
+  o.larger_is_better = true;
+  CHECK_THROWS_AS(nn::Run(folder.str(), o), ValueError);
+  o.best = "loss";
+  nn::Run run(folder.str(), o);
+  while (run.next()) run.log({{"loss", std::nan("")}});
+  CHECK_FALSE(fs::exists(run.best_path()));
+  // What is told is on standard error.
+  std::fflush(stderr);
+  const int before = dup(2);
+  const std::string told = folder.str() + "/told";
+  REQUIRE(std::freopen(told.c_str(), "w", stderr) != nullptr);
+  {
+    o.best = "validation";
+    o.name = "other";
+    nn::Run other(folder.str(), o);
+    while (other.next()) other.log({{"validation", std::nan("")}});
+  }
+  std::fflush(stderr);
+  dup2(before, 2);
+  close(before);
+  CHECK(text_of(told).find("no \"validation\" that is a number was logged") != std::string::npos);
+}
+
+TEST_CASE("a checkpoint of a run is no file of weights, and says what reads it") {
+  const Folder folder;
+  nn::Gpt2 model({.vocabulary = 11, .positions = 8, .d_model = 12, .heads = 3, .layers = 2});
+  nn::Run run(folder.str(), quiet(1));
+  run.track("model", model);
+  while (run.next()) run.log({{"loss", 1}});
+  const std::string told = run.path() + ": is a checkpoint of a training run; nn::load_from_checkpoint(path, ";
+  CHECK(message_of([&] { model.load_published(run.path()); }).starts_with(told));
+  CHECK(message_of([&] { model.load(run.path()); }).starts_with(told));
+  const std::string published = folder.str() + "/published.safetensors";
+  model.save_published(published);
+  nn::StateDict bare;
+  for (const auto& [name, value] : load_safetensors(published).tensors)
+    bare[name.starts_with("transformer.") ? name.substr(12) : name] = value;
+  save_safetensors(published, bare);
+  model.load_published(published);
+  CHECK(message_of([&] { model.load(published); }).find("load_published()") != std::string::npos);
 }
 
 TEST_CASE("a step that is given up leaves data and random numbers as it found them") {
