@@ -125,26 +125,24 @@ AttentionResult MultiheadAttention::operator()(const Tensor& query, const Tensor
   return r;
 }
 
-<<<<<<< HEAD
-/// Queries, keys and values [b, t, heads d], [b, s, g d] twice.
+Tensor MultiheadAttention::project(const Tensor& x, int part) const {
+  // Where queries, keys and values are among the rows.
+  const std::int64_t before = shares_keys_ ? 0 : part - 1, first = part == 0 ? 0 : d_ + before * key_size_;
+  const auto rows = [&](const Tensor& all) { return slice(all, 0, first, first + (part == 0 ? d_ : key_size_)); };
+  const Parameter* own = part == 0 ? q_ : part == 1 ? k_ : v_;
+  return linear(x, joint_ ? rows(*in_) : *own, bias_ ? rows(*bias_) : Tensor());
+}
+
 Tensors MultiheadAttention::project(const Tensors& inputs) const {
   const Tensor &query = inputs[0], &key = inputs[1], &value = inputs[2];
-  const std::int64_t of_keys = shares_keys_ ? 0 : key_size_;
-  // Of queries, keys and values among the rows.
-  const std::int64_t ends[] = {0, d_, d_ + of_keys, d_ + of_keys + key_size_};
-  const auto bias_part = [&](int i) { return bias_ ? slice(*bias_, 0, ends[i], ends[i + 1]) : Tensor(); };
   if (joint_ && query.impl() == key.impl() && key.impl() == value.impl()) {
     const Tensor all = linear(query, *in_, bias_ ? *bias_ : Tensor());  // one product for all
     if (!shares_keys_) return split(all, {d_, key_size_, key_size_}, 2);
     const Tensors parts = split(all, {d_, key_size_}, 2);
     return {parts[0], parts[0], parts[1]};
   }
-  const auto weight_part = [&](const Parameter* own, int i) -> Tensor {
-    return joint_ ? slice(*in_, 0, ends[i], ends[i + 1]) : *own;
-  };
-  const Tensor q = linear(query, weight_part(q_, 0), bias_part(0));
-  return {q, shares_keys_ ? q : linear(key, weight_part(k_, 1), bias_part(1)),
-          linear(value, weight_part(v_, 2), bias_part(2))};
+  const Tensor q = project(query, 0);
+  return {q, shares_keys_ ? q : project(key, 1), project(value, 2)};
 }
 
 /// The joined heads [b, t, d].
@@ -161,18 +159,14 @@ Tensor MultiheadAttention::by_mechanism(const Tensors& qkv, const MultiheadCall&
   return flatten((*mechanism_)(heads_of(qkv[0]), heads_of(qkv[1]), heads_of(qkv[2]),
                                {.causal = call.causal, .key_padding_mask = call.key_padding_mask}),
                  2, 3);
-=======
-Tensor MultiheadAttention::project(const Tensor& x, int part) const {
-  // Where queries, keys and values are among the rows.
-  const std::int64_t first = part == 0 ? 0 : d_ + (part - 1) * key_size_, end = d_ + part * key_size_;
-  const auto rows = [&](const Tensor& all) { return slice(all, 0, first, end); };
-  const Parameter* own = part == 0 ? q_ : part == 1 ? k_ : v_;
-  return linear(x, joint_ ? rows(*in_) : *own, bias_ ? rows(*bias_) : Tensor());
 }
 
 void MultiheadAttention::append(const Tensor& key, const Tensor& value, KeyValueCache& cache, Here here) const {
   const Scope scope(*this, "MultiheadAttention", here, Scope::no_call);
   const NoGrad off;
+  if (mechanism_)
+    throw ValueError(std::string("MultiheadAttention: no cache with ") + mechanism_->mechanism.name() + " attention",
+                     here);
   if (bias_k_ || zero_attention_) throw ValueError("MultiheadAttention: no cache with bias_kv or zero_attention", here);
   cache.append(project(key, 1), project(value, 2));
 }
@@ -182,7 +176,6 @@ Tensor MultiheadAttention::step(const Tensor& query, const KeyValueCache& cache,
   const Scope scope(*this, "MultiheadAttention", here, Scope::no_call);
   const NoGrad off;
   return out_(cached_attention(project(query, 0), cache, heads_, options));
->>>>>>> main
 }
 
 AttentionResult MultiheadAttention::attend(const Tensors& inputs, const MultiheadCall& call, Here here) const {
@@ -202,21 +195,10 @@ AttentionResult MultiheadAttention::attend(const Tensors& inputs, const Multihea
       op.fail_shape("key_padding_mask " + call.key_padding_mask.shape().str() + " must be [" + std::to_string(b) +
                     ", " + std::to_string(s) + "]");
   }
-<<<<<<< HEAD
   const Tensors qkv = project(inputs);
   if (mechanism_) return {out_(by_mechanism(qkv, call, here)), Tensor()};
   const Tensor& q = qkv[0];
   Tensor k = qkv[1], v = qkv[2];
-=======
-  Tensor q, k, v;
-  if (joint_ && query.impl() == key.impl() && key.impl() == value.impl()) {
-    const Tensor all = linear(query, *in_, bias_ ? *bias_ : Tensor());  // one product for all three
-    const Tensors parts = split(all, {d_, key_size_, key_size_}, 2);
-    q = parts[0], k = parts[1], v = parts[2];
-  } else {
-    q = project(query, 0), k = project(key, 1), v = project(value, 2);
-  }
->>>>>>> main
   AttentionOptions o{.attention_mask = call.attention_mask,
                      .bias = call.attention_bias,
                      .causal = call.causal,

@@ -2,11 +2,8 @@
 #pragma once
 
 #include "autograd/ops/attention/attention.h"
-<<<<<<< HEAD
-#include "nn/attention/mechanism.h"
-=======
 #include "nn/attention/cache.h"
->>>>>>> main
+#include "nn/attention/mechanism.h"
 #include "nn/layers/linear.h"
 
 namespace attune::nn {
@@ -62,7 +59,8 @@ class MultiheadAttention : public Module {
                              const MultiheadCall& call = {}, Here here = Here::current()) const;
 
   /// Keys of `key` [b, n, key_dim] and values of `value` [b, n, value_dim], behind those in the cache. Off the tape.
-  /// Throws ValueError with bias_kv or zero_attention: what they add stands behind the last key, which a cache has not.
+  /// Throws ValueError with bias_kv or zero_attention: what they add stands behind the last key, which a cache has not;
+  /// and with mechanisms other than exact attention.
   void append(const Tensor& key, const Tensor& value, KeyValueCache& cache, Here here = Here::current()) const;
   /// What the next queries [b, t, d_model] see in a cache that append() filled: [b, t, d_model]. Off the tape.
   Tensor step(const Tensor& query, const KeyValueCache& cache, const CachedAttentionOptions& options,
@@ -71,8 +69,9 @@ class MultiheadAttention : public Module {
  private:
   /// Of queries, keys or values (part 0, 1, 2).
   Tensor project(const Tensor& x, int part) const;
-  AttentionResult attend(const Tensors& inputs, const MultiheadCall& call, Here here) const;
+  /// Of all three.
   Tensors project(const Tensors& inputs) const;
+  AttentionResult attend(const Tensors& inputs, const MultiheadCall& call, Here here) const;
   Tensor by_mechanism(const Tensors& qkv, const MultiheadCall& call, Here here) const;
 
   std::int64_t d_, heads_, key_heads_, key_size_;  // key_size_: of all key heads together

@@ -4,6 +4,7 @@
 // Letters: b batch, t queries, s keys, n length, h heads, d head size, f features, m value size.
 #pragma once
 
+#include "autograd/runtime/activation.h"
 #include "nn/attention/linear.h"
 
 namespace attune::nn {

@@ -114,8 +114,9 @@ TEST_CASE("MultiheadAttention and Transformer blocks take a mechanism as an opti
     blocks.to(float64);
     const Tensors leaves{clone(x).requires_grad_()};
     Tensors found = grad({sum(blocks(leaves[0], call))}, leaves);
-    CHECK(all(isfinite(found[0])));
+    CHECK(all(eq(found[0] - found[0], 0)));
     // Run again in the backward pass, it is the same function.
+    blocks.requires_grad_(false);
     const auto twice = [&](bool again) {
       default_generator().seed(9);
       Tensor in = clone(x).requires_grad_();

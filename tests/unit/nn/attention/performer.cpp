@@ -71,8 +71,8 @@ TEST_CASE("PerformerAttention: large vectors neither overflow nor lose everythin
     Tensors xs{q, k, v};
     for (Tensor& x : xs) x.requires_grad_();
     const Tensor y = m(xs[0], xs[1], xs[2]);
-    CHECK(all(isfinite(y)));
-    for (const Tensor& d : grad({sum(y)}, xs)) CHECK(all(isfinite(d)));
+    CHECK(all(eq(y - y, 0)));
+    for (const Tensor& d : grad({sum(y)}, xs)) CHECK(all(eq(d - d, 0)));
   }
 }
 
