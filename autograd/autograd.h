@@ -10,6 +10,7 @@
 #include "autograd/io/safetensors.h"
 #include "autograd/io/tensor_file.h"
 #include "autograd/ops/attention/attention.h"
+#include "autograd/ops/attention/linear_attention.h"
 #include "autograd/ops/attention/local_attention.h"
 #include "autograd/ops/attention/lsh_attention.h"
 #include "autograd/ops/attention/pattern.h"

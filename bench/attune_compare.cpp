@@ -121,6 +121,20 @@ bench::Workload lsh_attention(std::int64_t n) {
           n};
 }
 
+/// The causal Linear Transformer's layer.
+bench::Workload linear_attention(std::int64_t n) {
+  return {"linear_attention/" + std::to_string(n),
+          [n] {
+            constexpr auto s = bench::attention;
+            return module_job<nn::MultiheadAttention>(
+                std::make_shared<nn::MultiheadAttention>(s.d, s.heads,
+                                                         nn::MultiheadOptions{.mechanism = LinearAttentionOptions{}}),
+                {1, n, s.d},
+                [](const nn::MultiheadAttention& m, const Tensor& x) { return m(x, {.causal = true}).output; });
+          },
+          n};
+}
+
 template <class Net>
 bench::Workload recurrent(const std::string& name) {
   return {name, [] {
@@ -224,6 +238,7 @@ int main(int argc, char** argv) {
   all.back().items = bench::scalar_chain;
   for (const std::int64_t n : bench::exact_lengths) all.push_back(exact_attention(n));
   for (const std::int64_t n : bench::lsh_lengths) all.push_back(lsh_attention(n));
+  for (const std::int64_t n : bench::linear_lengths) all.push_back(linear_attention(n));
   for (bench::Workload& w : model_workloads()) all.push_back(std::move(w));
   return bench::run(argc, argv, "Attune " ATTUNE_VERSION, all, first_gradient);
 }

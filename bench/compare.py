@@ -48,8 +48,19 @@ def rows():
         )
         for n in (1024, 2048, 8192, 16384, 65536)
     ]
+    linear = [
+        Row(
+            f"linear_attention/{n}",
+            f"causal Linear Transformer, n {n} (PyTorch: prefix sums)",
+            "us/token",
+            {"ratio": 5} if n == 16384 else {},
+            against=f"linear_attention/{n}" if n <= 16384 else "none",
+        )
+        for n in (1024, 4096, 16384, 65536)
+    ]
     gpt_memory = "memory of the GPT step over parameters, gradients and states"
     exact_memory = "power of n in the memory of exact attention"
+    linear_memory = "power of n in the memory of the causal Linear Transformer"
     reversible = "activations of a reversible Reformer, n 16384: 24 layers over 2"
     return [
         Row("gpt_step", "GPT step: 4 layers, d 256, T 256, batch 8", "ms", {"ratio": 1.5, "roofline": 1 / 1.15}),
@@ -61,6 +72,7 @@ def rows():
         Row("prompt_pass", "the prompt's pass over a forward pass", "", {"value": 1.1}, special=special.prompt_pass),
         *exact,
         *lsh,
+        *linear,
         Row("lstm", "LSTM, T 64, batch 32, d 256", "ms", {"ratio": 2.5}),
         Row("gru", "GRU, T 64, batch 32, d 256", "ms", {"ratio": 2.5}),
         Row("softmax", "softmax, 2048 x 1024", "ms", times),
@@ -72,6 +84,7 @@ def rows():
         Row("scalar_op", "a recorded scalar operation", "us/op", {"value": 0.25}),
         Row("memory_gpt", gpt_memory, "MB", {"ratio": 2}, special=special.gpt_memory),
         Row("memory_exact", exact_memory, "", {"value": 1.1}, special=special.exact_memory),
+        Row("memory_linear", linear_memory, "", {"value": 1.1}, special=special.linear_memory),
         Row("memory_reversible", reversible, "% more", {"value": 5}, special=special.reversible_memory),
         Row("start", "process start to first gradient", "ms", {"value": 30}, special=special.start),
         Row("script", "compiling and linking a training script", "s", {"value": 2}, special=special.script),

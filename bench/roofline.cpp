@@ -102,6 +102,18 @@ Products lsh_attention_products(std::int64_t n) {
   return all;
 }
 
+/// Chunks of 64 positions: a product of queries, keys and values takes four products of matrices, its gradients three
+/// times as many.
+Products linear_attention_products(std::int64_t n) {
+  constexpr auto s = bench::attention;
+  constexpr std::int64_t chunk = 64;
+  Products all;
+  add_linear(all, n, s.d, 3 * s.d);
+  all.push_back({.m = chunk, .n = s.head_dim(), .k = s.head_dim(), .batch = s.heads * n / chunk, .times = 16});
+  add_linear(all, n, s.d, s.d);
+  return all;
+}
+
 /// The input's projection and the weight gradients are whole products; a step's are not.
 Products recurrent_products(std::int64_t gates) {
   constexpr auto s = bench::recurrent;
@@ -235,6 +247,8 @@ int main(int argc, char** argv) {
     all.push_back(products("exact_attention/" + std::to_string(n), exact_attention_products(n), n));
   for (const std::int64_t n : bench::lsh_lengths)
     all.push_back(products("lsh_attention/" + std::to_string(n), lsh_attention_products(n), n));
+  for (const std::int64_t n : bench::linear_lengths)
+    all.push_back(products("linear_attention/" + std::to_string(n), linear_attention_products(n), n));
   constexpr std::int64_t beyond_caches = 512 << 20;
   constexpr std::int64_t matrix = bench::rows.rows * bench::rows.columns * std::int64_t{sizeof(float)};
   constexpr std::int64_t moments = bench::adam.tensors * bench::adam.numel * std::int64_t{sizeof(float)};

@@ -33,16 +33,23 @@ def prompt_pass(programs, options):
     return {"Attune": into_cache / forward}
 
 
+def exponent(programs, side, name, short, long):
+    """The power of n with which the memory of the step `name`/n grows."""
+    less, more = (programs.memory(side, f"{name}/{n}") for n in (short, long))
+    return math.log(more / less) / math.log(long / short)
+
+
 def exact_memory(programs, options):
-    """The power of n with which the memory of an exact attention layer's step grows."""
-
-    def exponent(side, short, long):
-        less, more = (programs.memory(side, f"exact_attention/{n}") for n in (short, long))
-        return math.log(more / less) / math.log(long / short)
-
-    found = {"Attune": exponent("Attune", 2048, 8192)}
+    found = {"Attune": exponent(programs, "Attune", "exact_attention", 2048, 8192)}
     if programs.has("PyTorch", "exact_attention/1024"):
-        found["PyTorch"] = exponent("PyTorch", 1024, 4096)
+        found["PyTorch"] = exponent(programs, "PyTorch", "exact_attention", 1024, 4096)
+    return found
+
+
+def linear_memory(programs, options):
+    found = {"Attune": exponent(programs, "Attune", "linear_attention", 16384, 65536)}
+    if programs.has("PyTorch", "linear_attention/1024"):
+        found["PyTorch"] = exponent(programs, "PyTorch", "linear_attention", 1024, 4096)
     return found
 
 

@@ -50,6 +50,9 @@ struct AttentionSize {
 inline constexpr AttentionSize attention{};
 /// PyTorch keeps several n x n matrices a head: 16384 would take some 20 GB.
 inline constexpr std::int64_t exact_lengths[] = {1024, 2048, 4096, 8192};
+/// PyTorch keeps several matrices [64, 64] a position and head: 16384 take some 5 GB.
+inline constexpr std::int64_t linear_lengths[] = {1024, 4096, 16384, 65536};
+inline constexpr std::int64_t longest_prefix_sums = 16384;
 inline constexpr std::int64_t lsh_lengths[] = {1024, 2048, 4096, 8192, 16384, 32768, 65536};
 
 struct RecurrentSize {

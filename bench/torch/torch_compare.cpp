@@ -38,6 +38,26 @@ struct SelfAttentionImpl : torch::nn::Module {
 };
 TORCH_MODULE(SelfAttention);
 
+/// The causal Linear Transformer (Katharopoulos et al. 2020) by its prefix sums, one for each position.
+struct LinearSelfAttentionImpl : torch::nn::Module {
+  LinearSelfAttentionImpl(std::int64_t d, std::int64_t n_heads) : heads(n_heads) {
+    in_proj = register_module("in_proj", torch::nn::Linear(d, 3 * d));
+    out_proj = register_module("out_proj", torch::nn::Linear(d, d));
+  }
+  Tensor forward(const Tensor& x) {
+    const auto b = x.size(0), t = x.size(1), d = x.size(2);
+    const auto parts = in_proj(x).view({b, t, 3, heads, d / heads}).permute({2, 0, 3, 1, 4}).unbind(0);
+    const Tensor q = torch::elu(parts[0]) + 1, k = torch::elu(parts[1]) + 1;
+    const Tensor sums = (k.unsqueeze(-1) * parts[2].unsqueeze(-2)).cumsum(2);  // [b, h, t, d / h, d / h]
+    const Tensor numerator = torch::matmul(q.unsqueeze(-2), sums).squeeze(-2);
+    const Tensor y = numerator / ((q * k.cumsum(2)).sum(-1, true) + 1e-6);
+    return out_proj(y.transpose(1, 2).reshape({b, t, d}));
+  }
+  std::int64_t heads;
+  torch::nn::Linear in_proj{nullptr}, out_proj{nullptr};
+};
+TORCH_MODULE(LinearSelfAttention);
+
 // ---- a GPT's training step
 
 struct BlockImpl : torch::nn::Module {
@@ -167,6 +187,16 @@ bench::Workload exact_attention(std::int64_t n, bool sdpa) {
           n};
 }
 
+bench::Workload linear_attention(std::int64_t n) {
+  return {"linear_attention/" + std::to_string(n),
+          [n] {
+            constexpr auto s = bench::attention;
+            return module_job<LinearSelfAttention>(LinearSelfAttention(s.d, s.heads), {1, n, s.d},
+                                                   [](LinearSelfAttention& m, const Tensor& x) { return m(x); });
+          },
+          n};
+}
+
 template <class Net>
 bench::Workload recurrent(const std::string& name) {
   return {name, [] {
@@ -274,6 +304,8 @@ int main(int argc, char** argv) {
   all.back().items = bench::scalar_chain;
   for (const std::int64_t n : bench::exact_lengths)
     for (const bool sdpa : {false, true}) all.push_back(exact_attention(n, sdpa));
+  for (const std::int64_t n : bench::linear_lengths)
+    if (n <= bench::longest_prefix_sums) all.push_back(linear_attention(n));
   for (bench::Workload& w : model_workloads()) all.push_back(std::move(w));
   return bench::run(argc, argv, "PyTorch " TORCH_VERSION, all, first_gradient);
 }

@@ -5,6 +5,7 @@
 #include "autograd/ops/movement.h"
 #include "autograd/tape/modes.h"
 #include "autograd/tape/replay.h"
+#include "nn/attention/internal/options.h"
 #include "nn/attention/internal/projections.h"
 
 namespace attune::nn {
@@ -14,19 +15,15 @@ using detail::head_size;
 using detail::no_bias;
 using detail::split_heads;
 
-namespace {
-
-const LocalOptions& checked(const detail::Check& check, const LocalOptions& o) {
+const LocalOptions& detail::check_options(const Check& check, const LocalOptions& o) {
   check.window(o.chunk, o.chunks_before, o.chunks_after, o.dropout);
   return o;
 }
 
-}  // namespace
-
 LocalSelfAttention::LocalSelfAttention(std::int64_t d, std::int64_t heads, const LocalOptions& o,
                                        const HeadOptions& shape, Here here)
     : Module(here),
-      options(checked({"LocalSelfAttention", *this}, o)),
+      options(detail::check_options({"LocalSelfAttention", *this}, o)),
       heads_(heads),
       head_dim_(head_size({"LocalSelfAttention", *this}, d, heads, shape.head_dim)),
       query_(child<Linear>("query", d, heads * head_dim_, no_bias)),

@@ -5,6 +5,7 @@
 #include "autograd/ops/movement.h"
 #include "autograd/tape/modes.h"
 #include "autograd/tape/replay.h"
+#include "nn/attention/internal/options.h"
 #include "nn/attention/internal/projections.h"
 
 namespace attune::nn {
@@ -14,9 +15,7 @@ using detail::head_size;
 using detail::no_bias;
 using detail::split_heads;
 
-namespace {
-
-const LshOptions& checked(const detail::Check& check, const LshOptions& o) {
+const LshOptions& detail::check_options(const Check& check, const LshOptions& o) {
   constexpr std::int64_t most = 1 << 20;
   if (o.hashes < 1 || o.hashes > most)
     check.fail("hashes = " + std::to_string(o.hashes) + " is not in [1, " + std::to_string(most) + "]");
@@ -29,26 +28,24 @@ const LshOptions& checked(const detail::Check& check, const LshOptions& o) {
   return o;
 }
 
-}  // namespace
-
 LshSelfAttention::LshSelfAttention(std::int64_t d, std::int64_t heads, const LshOptions& o, const HeadOptions& shape,
                                    Here here)
     : Module(here),
-      options(checked({"LshSelfAttention", *this}, o)),
+      options(detail::check_options({"LshSelfAttention", *this}, o)),
       heads_(heads),
       head_dim_(head_size({"LshSelfAttention", *this}, d, heads, shape.head_dim)),
       query_key_(child<Linear>("query_key", d, heads * head_dim_, no_bias)),
       value_(child<Linear>("value", d, heads * head_dim_, no_bias)),
       output_(shape.project_output ? &child<Linear>("output", heads * head_dim_, d, no_bias) : nullptr) {}
 
-Tensor LshSelfAttention::buckets_of(const Tensor& qk, LshOptions o, const LshCall& call) const {
-  const std::int64_t b = qk.size(0), n = qk.size(1);
+Tensor detail::buckets_of(const Tensor& qk, LshOptions o, const LshCall& call) {
+  const std::int64_t b = qk.size(0), n = qk.size(1), heads = qk.size(2), head_dim = qk.size(3);
   if (call.full || n <= o.chunk) return {};
   o.dropout = 0;  // is no concern of theirs
   return ReplayLog::remember([&] {
     if (call.buckets.defined()) return call.buckets;
     const Tensor rotations =
-        call.rotations.defined() ? call.rotations : lsh_rotations(o, b, heads_, head_dim_, n, qk.dtype());
+        call.rotations.defined() ? call.rotations : lsh_rotations(o, b, heads, head_dim, n, qk.dtype());
     return lsh_buckets(qk, rotations, o, call.key_padding_mask);
   });
 }
@@ -60,7 +57,7 @@ LshResult LshSelfAttention::operator()(const Tensor& input, const LshCall& call,
   const std::int64_t b = x.size(0), n = x.size(1);
   const Tensor qk = split_heads(query_key_(x), heads_, head_dim_), v = split_heads(value_(x), heads_, head_dim_);
   LshOptions o = ReplayLog::setting(options);
-  const Tensor buckets = buckets_of(qk, o, call);
+  const Tensor buckets = detail::buckets_of(qk, o, call);
   if (!training()) o.dropout = 0;
   if (call.full) o.chunk = std::max<std::int64_t>(n, 1);
   const RandomKey key = o.dropout > 0 ? default_generator().next() : RandomKey{};
@@ -73,7 +70,7 @@ Tensor LshSelfAttention::buckets(const Tensor& x, const LshCall& call, Here here
   const Scope scope(*this, "LshSelfAttention", here, Scope::no_call);
   check_input("LshSelfAttention", x, query_key_.weight.size(1), here);
   const NoGrad off;
-  return buckets_of(split_heads(query_key_(x), heads_, head_dim_), options, call);
+  return detail::buckets_of(split_heads(query_key_(x), heads_, head_dim_), options, call);
 }
 
 Tensor LshSelfAttention::weights(const Tensor& x, const Tensor& buckets, const Tensor& key_padding_mask,

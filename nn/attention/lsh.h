@@ -53,7 +53,6 @@ class LshSelfAttention : public Module {
   Tensor prompt_attention(const Tensor& qk, const Tensor& v, const Tensor& buckets, const Tensor& rotations,
                           const LshOptions& o, std::int64_t padded) const;
   Tensor step_attention(const Tensor& qk, const LshCache& cache, const LshOptions& o, std::int64_t padded) const;
-  Tensor buckets_of(const Tensor& qk, LshOptions o, const LshCall& call) const;
 
   std::int64_t heads_, head_dim_;
   Linear &query_key_, &value_;

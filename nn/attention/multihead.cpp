@@ -23,6 +23,13 @@ std::int64_t checked(const detail::Check& check, std::int64_t d, std::int64_t he
   check.at_least(0, o.value_dim, "value_dim");
   if (check.at_least(0, o.key_heads, "key_heads") > 0 && heads % o.key_heads != 0)
     check.fail("key_heads = " + std::to_string(o.key_heads) + " does not divide heads = " + std::to_string(heads));
+  const std::string what = std::string(" does not go with ") + o.mechanism.name() + " attention";
+  if (o.mechanism.kind() != AttentionMechanism::Kind::exact) {
+    if (o.key_heads != 0 && o.key_heads != heads) check.fail("key_heads = " + std::to_string(o.key_heads) + what);
+    if (o.bias_kv || o.zero_attention) check.fail((o.bias_kv ? "bias_kv" : "zero_attention") + what);
+    if (o.mechanism.shares_keys() && o.key_dim != 0 && o.key_dim != d)
+      check.fail("key_dim = " + std::to_string(o.key_dim) + what + ", whose keys are its queries");
+  }
   return d;
 }
 
@@ -75,6 +82,7 @@ MultiheadAttention::MultiheadAttention(std::int64_t d, std::int64_t heads, const
       heads_(heads),
       key_heads_(o.key_heads == 0 ? heads : o.key_heads),
       key_size_(d / heads * key_heads_),
+      shares_keys_(o.mechanism.shares_keys()),
       dropout_(o.dropout),
       zero_attention_(o.zero_attention),
       generator_(o.generator),
@@ -85,17 +93,21 @@ MultiheadAttention::MultiheadAttention(std::int64_t d, std::int64_t heads, const
     init::xavier_uniform_(w);
     return &w;
   };
+  const std::int64_t rows = d + (shares_keys_ ? 1 : 2) * key_size_;
   if (joint_) {
-    in_ = projection("in_proj_weight", d + 2 * key_size_, d);
+    in_ = projection("in_proj_weight", rows, d);
   } else {
     q_ = projection("q_proj_weight", d, d);
-    k_ = projection("k_proj_weight", key_size_, o.key_dim == 0 ? d : o.key_dim);
+    if (!shares_keys_) k_ = projection("k_proj_weight", key_size_, o.key_dim == 0 ? d : o.key_dim);
     v_ = projection("v_proj_weight", key_size_, o.value_dim == 0 ? d : o.value_dim);
   }
   if (o.bias) {
-    bias_ = &parameter("in_proj_bias", zeros({d + 2 * key_size_}));
+    bias_ = &parameter("in_proj_bias", zeros({rows}));
     init::zeros_(out_.bias());
   }
+  if (o.mechanism.kind() != AttentionMechanism::Kind::exact)
+    mechanism_ = &child<HeadsAttention>("mechanism", heads, d / heads, o.mechanism,
+                                        HeadsOptions{.dropout = o.dropout, .generator = o.generator});
   if (!o.bias_kv) return;
   const auto extra = [&](const char* name) {
     Parameter& w = parameter(name, zeros({1, 1, key_size_}));
@@ -120,15 +132,46 @@ AttentionResult MultiheadAttention::operator()(const Tensor& query, const Tensor
 
 Tensor MultiheadAttention::project(const Tensor& x, int part) const {
   // Where queries, keys and values are among the rows.
-  const std::int64_t first = part == 0 ? 0 : d_ + (part - 1) * key_size_, end = d_ + part * key_size_;
-  const auto rows = [&](const Tensor& all) { return slice(all, 0, first, end); };
+  const std::int64_t before = shares_keys_ ? 0 : part - 1, first = part == 0 ? 0 : d_ + before * key_size_;
+  const auto rows = [&](const Tensor& all) { return slice(all, 0, first, first + (part == 0 ? d_ : key_size_)); };
   const Parameter* own = part == 0 ? q_ : part == 1 ? k_ : v_;
   return linear(x, joint_ ? rows(*in_) : *own, bias_ ? rows(*bias_) : Tensor());
+}
+
+Tensors MultiheadAttention::project(const Tensors& inputs) const {
+  const Tensor &query = inputs[0], &key = inputs[1], &value = inputs[2];
+  if (joint_ && query.impl() == key.impl() && key.impl() == value.impl()) {
+    const Tensor all = linear(query, *in_, bias_ ? *bias_ : Tensor());  // one product for all
+    if (!shares_keys_) return split(all, {d_, key_size_, key_size_}, 2);
+    const Tensors parts = split(all, {d_, key_size_}, 2);
+    return {parts[0], parts[0], parts[1]};
+  }
+  const Tensor q = project(query, 0);
+  return {q, shares_keys_ ? q : project(key, 1), project(value, 2)};
+}
+
+/// The joined heads [b, t, d].
+Tensor MultiheadAttention::by_mechanism(const Tensors& qkv, const MultiheadCall& call, Here here) const {
+  const Op op{"multihead_attention", here};
+  const auto refuse = [&](const char* what) {
+    op.fail_value(mechanism_->mechanism.name() +
+                  (std::string(" attention has no scores of pairs: it takes no ") + what));
+  };
+  if (call.attention_mask.defined()) refuse("attention_mask");
+  if (call.attention_bias.defined()) refuse("attention_bias");
+  if (call.need_weights) refuse("need_weights");
+  const auto heads_of = [&](const Tensor& x) { return detail::split_heads(x, heads_, x.size(2) / heads_); };
+  return flatten((*mechanism_)(heads_of(qkv[0]), heads_of(qkv[1]), heads_of(qkv[2]),
+                               {.causal = call.causal, .key_padding_mask = call.key_padding_mask}),
+                 2, 3);
 }
 
 void MultiheadAttention::append(const Tensor& key, const Tensor& value, KeyValueCache& cache, Here here) const {
   const Scope scope(*this, "MultiheadAttention", here, Scope::no_call);
   const NoGrad off;
+  if (mechanism_)
+    throw ValueError(std::string("MultiheadAttention: no cache with ") + mechanism_->mechanism.name() + " attention",
+                     here);
   if (bias_k_ || zero_attention_) throw ValueError("MultiheadAttention: no cache with bias_kv or zero_attention", here);
   cache.append(project(key, 1), project(value, 2));
 }
@@ -157,14 +200,10 @@ AttentionResult MultiheadAttention::attend(const Tensors& inputs, const Multihea
       op.fail_shape("key_padding_mask " + call.key_padding_mask.shape().str() + " must be [" + std::to_string(b) +
                     ", " + std::to_string(s) + "]");
   }
-  Tensor q, k, v;
-  if (joint_ && query.impl() == key.impl() && key.impl() == value.impl()) {
-    const Tensor all = linear(query, *in_, bias_ ? *bias_ : Tensor());  // one product for all three
-    const Tensors parts = split(all, {d_, key_size_, key_size_}, 2);
-    q = parts[0], k = parts[1], v = parts[2];
-  } else {
-    q = project(query, 0), k = project(key, 1), v = project(value, 2);
-  }
+  const Tensors qkv = project(inputs);
+  if (mechanism_) return {out_(by_mechanism(qkv, call, here)), Tensor()};
+  const Tensor& q = qkv[0];
+  Tensor k = qkv[1], v = qkv[2];
   AttentionOptions o{.attention_mask = call.attention_mask,
                      .bias = call.attention_bias,
                      .causal = call.causal,

@@ -3,6 +3,7 @@
 
 #include "autograd/ops/attention/attention.h"
 #include "nn/attention/cache.h"
+#include "nn/attention/mechanism.h"
 #include "nn/layers/linear.h"
 
 namespace attune::nn {
@@ -16,6 +17,10 @@ struct MultiheadOptions {
   bool bias_kv = false;            ///< one learned key and value more, after the given ones, which no mask hides
   bool zero_attention = false;     ///< a key and value of zeros more, at the very end, which no mask hides
   Generator* generator = nullptr;  ///< of the dropout; null: the default one
+  /// What is done between the projections. All but exact attention give every query head keys and values of its own and
+  /// take neither extra keys nor attention masks, biases or weights; linear attention and Performers have no
+  /// probabilities for the dropout.
+  AttentionMechanism mechanism{};
 };
 
 struct MultiheadCall {
@@ -42,7 +47,8 @@ class MultiheadAttention : public Module {
   /// [3 d, d] (rows of queries, keys, values) is Glorot-uniform, biases are zero; if key_dim or value_dim differs from
   /// d_model there are q_proj_weight, k_proj_weight and v_proj_weight instead. bias_k and bias_v [1, 1, d] are
   /// Glorot-normal. With key_heads (grouped queries, Ainslie et al. 2023) keys and values have d key_heads / heads rows
-  /// instead of d.
+  /// instead of d. LSH attention has no rows of keys, in_proj_weight [2 d, d], since queries are keys; what a mechanism
+  /// has of its own stands below "mechanism".
   MultiheadAttention(std::int64_t d_model, std::int64_t heads, const MultiheadOptions& options = {},
                      Here here = Here::current());
 
@@ -54,7 +60,8 @@ class MultiheadAttention : public Module {
                              const MultiheadCall& call = {}, Here here = Here::current()) const;
 
   /// Keys of `key` [b, n, key_dim] and values of `value` [b, n, value_dim], behind those in the cache. Off the tape.
-  /// Throws ValueError with bias_kv or zero_attention: what they add stands behind the last key, which a cache has not.
+  /// Throws ValueError with bias_kv or zero_attention: what they add stands behind the last key, which a cache has not;
+  /// and with mechanisms other than exact attention.
   void append(const Tensor& key, const Tensor& value, KeyValueCache& cache, Here here = Here::current()) const;
   /// What the next queries [b, t, d_model] see in a cache that append() filled: [b, t, d_model]. Off the tape.
   Tensor step(const Tensor& query, const KeyValueCache& cache, const CachedAttentionOptions& options,
@@ -63,9 +70,13 @@ class MultiheadAttention : public Module {
  private:
   /// Of queries, keys or values (part 0, 1, 2).
   Tensor project(const Tensor& x, int part) const;
+  /// Of all three.
+  Tensors project(const Tensors& inputs) const;
   AttentionResult attend(const Tensors& inputs, const MultiheadCall& call, Here here) const;
+  Tensor by_mechanism(const Tensors& qkv, const MultiheadCall& call, Here here) const;
 
   std::int64_t d_, heads_, key_heads_, key_size_;  // key_size_: of all key heads together
+  bool shares_keys_;                               // queries are keys
   double dropout_;
   bool zero_attention_;
   Generator* generator_;
@@ -73,6 +84,7 @@ class MultiheadAttention : public Module {
   Parameter *in_ = nullptr, *q_ = nullptr, *k_ = nullptr, *v_ = nullptr, *bias_ = nullptr, *bias_k_ = nullptr,
             *bias_v_ = nullptr;
   Linear& out_;
+  HeadsAttention* mechanism_ = nullptr;  // null: exact
 };
 
 /// Attention in `heads` heads at once: q [b, t, h d], k [b, s, h d], v [b, s, h d'] to the output [b, t, h d'] and, if

@@ -19,6 +19,12 @@ MultiheadOptions attention_options(const TransformerOptions& o) {
   return {.dropout = o.dropout, .generator = o.generator};
 }
 
+MultiheadOptions self_attention_options(const TransformerOptions& o) {
+  MultiheadOptions m = attention_options(o);
+  m.mechanism = o.mechanism;
+  return m;
+}
+
 LayerNormOptions norm_options(const TransformerOptions& o) { return {.eps = o.eps}; }
 
 TransformerOptions checked(const detail::Check& check, const TransformerOptions& o) {
@@ -32,7 +38,7 @@ TransformerEncoderLayer::TransformerEncoderLayer(std::int64_t d, std::int64_t he
                                                  Here here)
     : Module(here),
       options_(checked({"TransformerEncoderLayer", *this}, o)),
-      self_attn_(child<MultiheadAttention>("self_attn", d, heads, attention_options(o))),
+      self_attn_(child<MultiheadAttention>("self_attn", d, heads, self_attention_options(o))),
       linear1_(child<Linear>("linear1", d, o.d_ff, LinearOptions{.activation = o.activation})),
       linear2_(child<Linear>("linear2", o.d_ff, d)),
       norm1_(child<LayerNorm>("norm1", d, norm_options(o))),
@@ -53,7 +59,7 @@ TransformerDecoderLayer::TransformerDecoderLayer(std::int64_t d, std::int64_t he
                                                  Here here)
     : Module(here),
       options_(checked({"TransformerDecoderLayer", *this}, o)),
-      self_attn_(child<MultiheadAttention>("self_attn", d, heads, attention_options(o))),
+      self_attn_(child<MultiheadAttention>("self_attn", d, heads, self_attention_options(o))),
       multihead_attn_(child<MultiheadAttention>("multihead_attn", d, heads, attention_options(o))),
       linear1_(child<Linear>("linear1", d, o.d_ff, LinearOptions{.activation = o.activation})),
       linear2_(child<Linear>("linear2", o.d_ff, d)),

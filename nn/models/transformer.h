@@ -22,6 +22,7 @@ struct TransformerOptions {
   std::int64_t ff_chunks = 1;        ///< pieces along the sequence for the feed-forward part; the result is the same
   std::optional<bool> final_norm{};  ///< a norm after a stack's last layer; default: if pre_norm
   Generator* generator = nullptr;    ///< of the dropout; null: the default one
+  AttentionMechanism mechanism{};    ///< of self-attention; that over an encoder's output is exact
 };
 
 /// Self-attention and feed-forward, each followed by dropout, with a residual connection and a layer norm.

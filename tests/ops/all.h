@@ -4,6 +4,7 @@
 
 #include "tests/ops/attention/attention.h"
 #include "tests/ops/attention/chunked_attention.h"
+#include "tests/ops/attention/linear_attention.h"
 #include "tests/ops/attention/lsh_attention.h"
 #include "tests/ops/checkpoint.h"
 #include "tests/ops/convolution.h"
@@ -48,6 +49,7 @@ inline Rows all_rows() {
                              attention_rows(),
                              chunked_attention_rows(),
                              lsh_attention_rows(),
+                             linear_attention_rows(),
                              checkpoint_rows()})
     rows.insert(rows.end(), family.begin(), family.end());
   return rows;

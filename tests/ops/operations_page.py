@@ -54,7 +54,7 @@ FUNCTIONAL = set(
 ONLY_HERE = set(
     """
     slice_scatter sum_to straight_through gradient_reversal segment_sum rms_norm lsh_attention local_attention
-    chunked_attention separate dropout_at checkpoint reversible
+    chunked_attention causal_product separate dropout_at checkpoint reversible
     """.split()
 )
 

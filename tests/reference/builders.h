@@ -88,6 +88,13 @@ struct Built {
   std::function<Tensors(Inputs&)> run;  ///< more outputs than the case has: it is of the last ones
 };
 
+// builders_attention.cpp: fast-transformers' linear attention, lucidrains' Performer and Linformer.
+Built linear_attention_layer(Config& c);
+Built causal_linear_attention_layer(Config& c);
+Built fast_attention_layer(Config& c);
+Built performer_self_attention_layer(Config& c);
+Built linformer_self_attention_layer(Config& c);
+
 // builders_seq2seq.cpp: OpenNMT-py's attention, and the models of pytorch-seq2seq, notebooks 1 to 4.
 Built global_attention(Config& c);
 Built pytorch_seq2seq_attention(Config& c);

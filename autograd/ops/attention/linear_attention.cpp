@@ -1,0 +1,97 @@
+#include "autograd/ops/attention/linear_attention.h"
+
+#include <cmath>
+
+#include "autograd/kernels/attention/causal_product.h"
+#include "autograd/ops/create.h"
+#include "autograd/ops/elementwise.h"
+#include "autograd/ops/internal/apply.h"
+#include "autograd/ops/internal/views.h"
+#include "autograd/ops/matmul.h"
+#include "autograd/ops/operators.h"
+#include "autograd/ops/reduce.h"
+
+namespace attune {
+
+namespace {
+
+/// Throws unless queries [b, t, h, f], keys [b, s, h, f] and values [b, s, h, m] fit; `causal`: t = s.
+void check_inputs(const Op& op, const Tensor& q, const Tensor& k, const Tensor& v, bool causal) {
+  op.check_floating(q);
+  op.check_same_dtype(q, k);
+  op.check_same_dtype(q, v);
+  const bool fit = q.rank() == 4 && k.rank() == 4 && v.rank() == 4 && q.size(0) == k.size(0) &&
+                   k.size(0) == v.size(0) && k.size(1) == v.size(1) && q.size(2) == k.size(2) &&
+                   k.size(2) == v.size(2) && q.size(3) == k.size(3);
+  const std::string given = "q " + q.shape().str() + ", k " + k.shape().str() + " and v " + v.shape().str();
+  if (!fit) op.fail_shape(given + " do not fit [b, t, h, f], [b, s, h, f], [b, s, h, m]");
+  if (causal && q.size(1) != k.size(1)) op.fail_shape(given + ": causal attention needs as many queries as keys");
+}
+
+/// [b, s, 1, 1], or undefined.
+Tensor hidden_keys(const Op& op, const Tensor& key_padding_mask, const Tensor& k) {
+  if (!key_padding_mask.defined()) return {};
+  detail::check_bool(op, key_padding_mask, "key_padding_mask");
+  if (key_padding_mask.shape() != Shape{k.size(0), k.size(1)})
+    op.fail_shape("key_padding_mask " + key_padding_mask.shape().str() + " must be [batch, keys] of " +
+                  k.shape().str());
+  return reshape(key_padding_mask, {k.size(0), k.size(1), 1, 1});
+}
+
+}  // namespace
+
+Tensor causal_product(const Tensor& q, const Tensor& k, const Tensor& v, bool reverse, Here here) {
+  const Op op{"causal_product", here};
+  check_inputs(op, q, k, v, true);
+  const Tensor qd = detail::with_dense_rows(q), kd = detail::with_dense_rows(k), vd = detail::with_dense_rows(v);
+  Tensor out = op.empty(v.shape(), v.dtype());
+  const kernels::CausalPlan plan{.batch = q.size(0),
+                                 .heads = q.size(2),
+                                 .length = q.size(1),
+                                 .features = q.size(3),
+                                 .values = v.size(3),
+                                 .reverse = reverse};
+  detail::with_floating(q.dtype(), [&]<class T>(T) {
+    kernels::causal_product<T>(plan, detail::heads_at<const T>(qd, 0, 2, 1), detail::heads_at<const T>(kd, 0, 2, 1),
+                               detail::heads_at<const T>(vd, 0, 2, 1), detail::heads_at<T>(out, 0, 2, 1));
+  });
+  const char* const rule = reverse ? "dq = triu(dy v^T) k, dk = triu(dy v^T)^T q, dv = triu(q k^T)^T dy"
+                                   : "dq = tril(dy v^T) k, dk = tril(dy v^T)^T q, dv = tril(q k^T)^T dy";
+  return op.record(
+      std::move(out), of<causal_product>(q, k, v, reverse), rule,
+      [k = Saved(k), v = Saved(v), reverse](const Tensor& dy) { return causal_product(dy, v, k, reverse, {}); },
+      [q = Saved(q), v = Saved(v), reverse](const Tensor& dy) { return causal_product(v, dy, q, !reverse, {}); },
+      [q = Saved(q), k = Saved(k), reverse](const Tensor& dy) { return causal_product(k, q, dy, !reverse, {}); });
+}
+
+Tensor linear_attention(const Tensor& q, const Tensor& keys, const Tensor& values, const LinearAttentionOptions& o,
+                        const Tensor& key_padding_mask, Here here) {
+  const Op op{"linear_attention", here};
+  check_inputs(op, q, keys, values, o.causal);
+  for (const auto& [name, x] : {std::pair{"epsilon", o.epsilon}, {"key_sum_epsilon", o.key_sum_epsilon}})
+    if (!(x >= 0 && std::isfinite(x)))
+      op.fail_value(name + (" = " + detail::text(x)) + " must be finite and not negative");
+  const Tensor hidden = hidden_keys(op, key_padding_mask, keys);
+  const Tensor k = hidden.defined() ? masked_fill(keys, hidden, 0) : keys;
+  const Tensor v = hidden.defined() ? masked_fill(values, hidden, 0) : values;
+  const std::int64_t m = v.size(3);
+  Tensor numerator, denominator;
+  if (o.causal) {
+    // A value of 1 more for each key: what it adds up to is the denominator.
+    const Tensor both = causal_product(q, k, cat({v, ones({v.size(0), v.size(1), v.size(2), 1}, v.dtype())}, -1));
+    numerator = slice(both, 3, 0, m);
+    denominator = slice(both, 3, m, m + 1);
+    if (o.key_sum_epsilon > 0) denominator = denominator + o.key_sum_epsilon * sum(q, {-1}, true);
+  } else {
+    const Tensor in_heads = permute(q, {0, 2, 1, 3});
+    const Tensor together = matmul(permute(k, {0, 2, 3, 1}), permute(v, {0, 2, 1, 3}));  // [b, h, f, m]
+    const Tensor all = unsqueeze(sum(k, {1}), -1) + o.key_sum_epsilon;                   // [b, h, f, 1]
+    numerator = permute(matmul(in_heads, together), {0, 2, 1, 3});
+    denominator = permute(matmul(in_heads, all), {0, 2, 1, 3});
+  }
+  if (o.epsilon > 0) return numerator / (denominator + o.epsilon);
+  const Tensor none = eq(denominator.detach(), 0);
+  return any(none) ? masked_fill(numerator, none, 0) / masked_fill(denominator, none, 1) : numerator / denominator;
+}
+
+}  // namespace attune

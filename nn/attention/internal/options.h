@@ -1,0 +1,18 @@
+// What the modules of local and LSH attention share with attention by any mechanism. Internal to nn/attention/.
+#pragma once
+
+#include "autograd/ops/attention/local_attention.h"
+#include "nn/attention/lsh.h"
+#include "nn/internal/check.h"
+
+namespace attune::nn::detail {
+
+/// Throws ValueError for options out of range.
+const LocalOptions& check_options(const Check& check, const LocalOptions& o);
+const LshOptions& check_options(const Check& check, const LshOptions& o);
+
+/// The buckets of qk [b, n, h, d], by the call's or by fresh rotations, or those of the first run in a block that runs
+/// again; undefined if attention is full.
+Tensor buckets_of(const Tensor& qk, LshOptions o, const LshCall& call);
+
+}  // namespace attune::nn::detail
