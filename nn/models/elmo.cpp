@@ -95,7 +95,13 @@ ElmoWords ElmoCharacterEncoder::operator()(const Tensor& input, Here here) const
 
 // ---- the model
 
-Elmo::Elmo(const ElmoConfig& c, Here here) : Module(here), config(checked({"Elmo", *this}, c)) {
+Elmo::Elmo(const ElmoConfig& c, Here here)
+    : Module(here),
+      config(checked({"Elmo", *this}, c)),
+      token_embedder(child<ElmoCharacterEncoder>("token_embedder", config)),
+      lstm(child<ElmoLstm>("elmo_lstm", config.projection, config.projection, config.cells, config.layers,
+                           config.cell_clip, config.projection_clip)),
+      dropout(child<Dropout>("dropout", config.dropout)) {
   if (config.vocabulary == 0) return;
   softmax = &child<Linear>("softmax", config.projection, config.vocabulary);
   init::normal_(softmax->weight, 0, 1 / std::sqrt(static_cast<double>(config.projection)));

@@ -134,10 +134,9 @@ struct Elmo : Module {
   std::int64_t target_count(const Tensor& characters, const Tensor& words, Here here = Here::current()) const;
 
   const ElmoConfig config;
-  ElmoCharacterEncoder& token_embedder = child<ElmoCharacterEncoder>("token_embedder", config);
-  ElmoLstm& lstm = child<ElmoLstm>("elmo_lstm", config.projection, config.projection, config.cells, config.layers,
-                                   config.cell_clip, config.projection_clip);
-  Dropout& dropout = child<Dropout>("dropout", config.dropout);
+  ElmoCharacterEncoder& token_embedder;
+  ElmoLstm& lstm;
+  Dropout& dropout;
   Linear* softmax = nullptr;  ///< null: there is no vocabulary
 
  private:

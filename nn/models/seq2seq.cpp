@@ -82,10 +82,19 @@ VanillaSeq2SeqConfig checked(const detail::Check& check, const VanillaSeq2SeqCon
 
 constexpr const char* vanilla = "VanillaSeq2Seq";
 
+RecurrentOptions layers_of(const VanillaSeq2SeqConfig& c) { return {.layers = c.layers, .dropout = c.dropout}; }
+
 }  // namespace
 
 VanillaSeq2Seq::VanillaSeq2Seq(const VanillaSeq2SeqConfig& c, Here here)
-    : Seq2Seq(vanilla, c.padding_token, c.start_token, here), config(checked({vanilla, *this}, c)) {
+    : Seq2Seq(vanilla, c.padding_token, c.start_token, here),
+      config(checked({vanilla, *this}, c)),
+      source_embedding(child<Embedding>("source_embedding", config.source_vocabulary, config.d_embedding)),
+      embedding(child<Embedding>("embedding", config.vocabulary, config.d_embedding)),
+      encoder(child<LSTM>("encoder", config.d_embedding, config.d_hidden, layers_of(config))),
+      decoder(child<LSTM>("decoder", config.d_embedding, config.d_hidden, layers_of(config))),
+      head(child<Linear>("head", config.d_hidden, config.vocabulary)),
+      dropout(child<Dropout>("dropout", config.dropout)) {
   for (const Tensor& p : parameters()) init::uniform_(p, -config.uniform, config.uniform);
 }
 

@@ -106,14 +106,12 @@ struct VanillaSeq2Seq : Seq2Seq {
   Tensor step(const Tensor& tokens, State& state, Here here = Here::current()) const;
 
   const VanillaSeq2SeqConfig config;
-  Embedding& source_embedding = child<Embedding>("source_embedding", config.source_vocabulary, config.d_embedding);
-  Embedding& embedding = child<Embedding>("embedding", config.vocabulary, config.d_embedding);
-  LSTM& encoder = child<LSTM>("encoder", config.d_embedding, config.d_hidden,
-                              RecurrentOptions{.layers = config.layers, .dropout = config.dropout});
-  LSTM& decoder = child<LSTM>("decoder", config.d_embedding, config.d_hidden,
-                              RecurrentOptions{.layers = config.layers, .dropout = config.dropout});
-  Linear& head = child<Linear>("head", config.d_hidden, config.vocabulary);
-  Dropout& dropout = child<Dropout>("dropout", config.dropout);
+  Embedding& source_embedding;
+  Embedding& embedding;
+  LSTM& encoder;
+  LSTM& decoder;
+  Linear& head;
+  Dropout& dropout;
 
  private:
   RecurrentResult encode(const Tensor& source, const Tensor& key_padding_mask, Here here) const;
@@ -224,11 +222,10 @@ struct AdditiveSeq2Seq : Seq2Seq {
     Encoded operator()(const Tensor& tokens, const Tensor& lengths = {}, Here here = Here::current()) const;
 
     const AdditiveSeq2SeqConfig config;
-    Embedding& embedding = child<Embedding>("embedding", config.source_vocabulary, config.d_source_embedding);
-    GRU& rnn = child<GRU>("rnn", config.d_source_embedding, config.d_encoder, RecurrentOptions{.bidirectional = true});
-    Linear& state = child<Linear>("state", (config.both_ends ? 2 : 1) * config.d_encoder, config.d_hidden,
-                                  LinearOptions{.activation = Activation::tanh});
-    Dropout& dropout = child<Dropout>("dropout", config.dropout);
+    Embedding& embedding;
+    GRU& rnn;
+    Linear& state;
+    Dropout& dropout;
   };
 
   struct Decoder : Module {
@@ -242,15 +239,14 @@ struct AdditiveSeq2Seq : Seq2Seq {
                                Here here = Here::current()) const;
 
     const AdditiveSeq2SeqConfig config;
-    Embedding& embedding = child<Embedding>("embedding", config.vocabulary, config.d_embedding);
+    Embedding& embedding;
     AdditiveAttention& attention;
-    Linear& word_gates = child<Linear>("word_gates", config.d_embedding, 3 * config.d_hidden);  ///< W, with b_ih
-    Linear& context_gates =
-        child<Linear>("context_gates", 2 * config.d_encoder, 3 * config.d_hidden, LinearOptions{.bias = false});  ///< C
+    Linear& word_gates;                            ///< W, with b_ih
+    Linear& context_gates;                         ///< C
     Parameter &recurrent_weight, &recurrent_bias;  ///< [3 d_hidden, d_hidden], [3 d_hidden]: a GRU's w_hh and b_hh
     Linear* readout = nullptr;                     ///< U_o, V_o and C_o beside each other; null if d_maxout is 0
     Linear& head;
-    Dropout& dropout = child<Dropout>("dropout", config.dropout);
+    Dropout& dropout;
 
    private:
     AdditiveDecoderResult run(const Tensor& tokens, const Tensor& state, const AdditiveMemory& memory,
@@ -258,8 +254,8 @@ struct AdditiveSeq2Seq : Seq2Seq {
   };
 
   const AdditiveSeq2SeqConfig config;
-  Encoder& encoder = child<Encoder>("encoder", config);
-  Decoder& decoder = child<Decoder>("decoder", config);
+  Encoder& encoder;
+  Decoder& decoder;
 };
 
 }  // namespace attune::nn

@@ -74,7 +74,13 @@ AdditiveOptions attention_options(const AdditiveSeq2SeqConfig& c) {
 }  // namespace
 
 AdditiveSeq2Seq::Encoder::Encoder(const AdditiveSeq2SeqConfig& c, Here here)
-    : Module(here), config(checked({additive, *this}, c)) {}
+    : Module(here),
+      config(checked({additive, *this}, c)),
+      embedding(child<Embedding>("embedding", config.source_vocabulary, config.d_source_embedding)),
+      rnn(child<GRU>("rnn", config.d_source_embedding, config.d_encoder, RecurrentOptions{.bidirectional = true})),
+      state(child<Linear>("state", (config.both_ends ? 2 : 1) * config.d_encoder, config.d_hidden,
+                          LinearOptions{.activation = Activation::tanh})),
+      dropout(child<Dropout>("dropout", config.dropout)) {}
 
 AdditiveSeq2Seq::Encoded AdditiveSeq2Seq::Encoder::operator()(const Tensor& tokens, const Tensor& lengths,
                                                               Here here) const {
@@ -91,12 +97,17 @@ AdditiveSeq2Seq::Encoded AdditiveSeq2Seq::Encoder::operator()(const Tensor& toke
 AdditiveSeq2Seq::Decoder::Decoder(const AdditiveSeq2SeqConfig& c, Here here)
     : Module(here),
       config(checked({additive, *this}, c)),
+      embedding(child<Embedding>("embedding", config.vocabulary, config.d_embedding)),
       attention(child<AdditiveAttention>("attention", config.d_hidden, 2 * config.d_encoder, config.d_attention,
                                          attention_options(config))),
+      word_gates(child<Linear>("word_gates", config.d_embedding, 3 * config.d_hidden)),
+      context_gates(
+          child<Linear>("context_gates", 2 * config.d_encoder, 3 * config.d_hidden, LinearOptions{.bias = false})),
       recurrent_weight(parameter("recurrent_weight", zeros({3 * config.d_hidden, config.d_hidden}))),
       recurrent_bias(parameter("recurrent_bias", zeros({3 * config.d_hidden}))),
       readout(config.d_maxout > 0 ? &child<Linear>("readout", read_size(config), 2 * config.d_maxout) : nullptr),
-      head(child<Linear>("head", readout ? config.d_maxout : read_size(config), config.vocabulary)) {}
+      head(child<Linear>("head", readout ? config.d_maxout : read_size(config), config.vocabulary)),
+      dropout(child<Dropout>("dropout", config.dropout)) {}
 
 AdditiveDecoderResult AdditiveSeq2Seq::Decoder::run(const Tensor& tokens, const Tensor& first,
                                                     const AdditiveMemory& memory, bool last_only) const {
@@ -138,7 +149,10 @@ AdditiveDecoderResult AdditiveSeq2Seq::Decoder::last(const Tensor& tokens, const
 }
 
 AdditiveSeq2Seq::AdditiveSeq2Seq(const AdditiveSeq2SeqConfig& c, Here here)
-    : Seq2Seq(additive, c.padding_token, c.start_token, here), config(checked({additive, *this}, c)) {
+    : Seq2Seq(additive, c.padding_token, c.start_token, here),
+      config(checked({additive, *this}, c)),
+      encoder(child<Encoder>("encoder", config)),
+      decoder(child<Decoder>("decoder", config)) {
   start_from(*this, config.start);
 }
 

@@ -70,9 +70,11 @@ void check_length(const char* what, std::int64_t n, std::int64_t most, Here here
 Transformer::Transformer(const TransformerConfig& c, Here here)
     : Module(here),
       config(checked({"Transformer", *this}, c)),
+      source_embedding(child<Embedding>("source_embedding", config.vocabulary, config.d_model)),
       target_embedding(config.target_vocabulary == 0
                            ? source_embedding
                            : child<Embedding>("target_embedding", config.target_vocabulary, config.d_model)),
+      positions(child<SinusoidalPositionEmbedding>("positions", config.positions, config.d_model)),
       encoder(child<TransformerEncoder>("encoder", config.layers, config.d_model, config.heads, of_layers(config))),
       decoder(
           child<TransformerDecoder>("decoder", config.decoder_layers, config.d_model, config.heads, of_layers(config))),

@@ -95,11 +95,10 @@ struct Transformer : Module {
   Tensor step(const Tensor& tokens, State& state, Here here = Here::current()) const;
 
   const TransformerConfig config;
-  Embedding& source_embedding = child<Embedding>("source_embedding", config.vocabulary, config.d_model);
+  Embedding& source_embedding;
   /// The same module's table where there is one for both.
   Embedding& target_embedding;
-  SinusoidalPositionEmbedding& positions =
-      child<SinusoidalPositionEmbedding>("positions", config.positions, config.d_model);
+  SinusoidalPositionEmbedding& positions;
   TransformerEncoder& encoder;
   TransformerDecoder& decoder;
   Dropout& dropout;
