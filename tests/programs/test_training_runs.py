@@ -131,6 +131,8 @@ def kills(root):
     long = [*SMALL, "--steps", "400", "--save-every", "7", "--out", root / "killed"]
     for pause in (0.2, 0.35, 0.5):
         process = start(*long, *(["--resume"] if (root / "killed").exists() else []))
+        while not (root / "killed" / "checkpoint.safetensors").exists() and process.poll() is None:
+            time.sleep(0.01)  # a busy machine takes its time
         time.sleep(pause)
         process.kill()
         process.communicate()
