@@ -75,10 +75,10 @@ void judge(nn::Elmo& elmo, const std::array<Questions, 3>& asked, const std::str
   }
   print("{:29}{:18.3f}{:9.3f}{:9.3f}\n", "Weights of layers 0, 1, 2", bars[0][3], bars[1][3], bars[2][3]);
   const std::string plot =
-      "set multiplot layout 1,2\nset style fill solid\nset boxwidth 0.4\nset yrange [0:105]\nset key bottom\n"
+      "set multiplot layout 1,2\nset style fill solid\nset boxwidth 0.4\nset yrange [0:125]\nset ytics 20\n"
       "set xtics ('layer 0' 0, 'layer 1' 1, 'layer 2' 2, 'mixture' 3)\nset title 'Senses told right (%)'\n"
       "plot [-1:4] $b u ($1-0.2):2 w boxes t 'same hints', $b u ($1+0.2):3 w boxes t 'other hints'\n"
-      "set yrange [0:1]\nset title 'Weights of the mixture'\nplot [-1:3] $b u 1:4 w boxes notitle\nunset multiplot";
+      "set yrange [0:1]\nset ytics 0.2\nset title 'Weights'\nplot [-0.7:2.7] $b u 1:4 w boxes t ''\nunset multiplot";
   if (examples::draw(folder + "/mix.png", 900, 420, examples::data_block("b", bars) + plot))
     print("The mixture: {}/mix.png\n", folder);
 }
