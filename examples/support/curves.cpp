@@ -43,6 +43,7 @@ bool draw_panels(const std::string& path, const std::vector<Panel>& panels) {
   for (const Panel& panel : panels) {
     plots += fmt::format("set title '{}'\nset xlabel '{}'\n{}\n", panel.title, panel.x_label,
                          panel.doubling ? "set logscale x 2\nset key top left" : "unset logscale x\nset key top right");
+    plots += panel.logarithmic ? "set logscale y 2\nset yrange [*:*]\n" : "unset logscale y\nset yrange [0:*]\n";
     for (std::size_t i = 0; i < panel.curves.size(); ++i, ++n) {
       const Curve& curve = panel.curves[i];
       data += data_block(fmt::format("curve{}", n), averaged(curve.values, points));
@@ -53,8 +54,7 @@ bool draw_panels(const std::string& path, const std::vector<Panel>& panels) {
     plots += "\n";
   }
   return draw(path, 520 * static_cast<int>(panels.size()), 440,
-              data + fmt::format("set multiplot layout 1,{}\nset grid\nset yrange [0:*]\n{}unset multiplot",
-                                 panels.size(), plots));
+              data + fmt::format("set multiplot layout 1,{}\nset grid\n{}unset multiplot", panels.size(), plots));
 }
 
 bool draw_images(const std::string& path, const std::string& x_label, const std::string& y_label,

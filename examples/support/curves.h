@@ -29,7 +29,8 @@ bool draw_curves(const std::string& path, const std::string& title, const Axis& 
 struct Panel {
   std::string title, x_label;
   std::vector<Curve> curves;
-  bool doubling = false;  ///< a logarithmic x axis, and a mark at each value
+  bool doubling = false;     ///< a logarithmic x axis, and a mark at each value
+  bool logarithmic = false;  ///< the y axis too
 };
 
 bool draw_panels(const std::string& path, const std::vector<Panel>& panels);

@@ -1,0 +1,33 @@
+// Tasks of long sequences that are made, not read: whether attention finds what it needs, however far off.
+#pragma once
+
+#include <vector>
+
+#include "autograd/tensor/tensor.h"
+
+namespace attune {
+class Generator;
+}
+
+namespace examples {
+
+/// Sequences and what is asked of them.
+struct TaskBatch {
+  attune::Tensor tokens;   ///< [b, n] int64
+  attune::Tensor labels;   ///< [b, n] int64: what each position is to give; -100 where nothing is asked
+  attune::Tensor padding;  ///< [b, n] bool, true hides; undefined without padding
+};
+
+struct LongTask {
+  const char* name;
+  std::int64_t vocabulary;
+  bool causal;  ///< a position may not see those behind it, which hold the answer
+  TaskBatch (*draw)(std::int64_t b, std::int64_t n, attune::Generator& g);
+};
+
+/// duplication  `0 w 0 w` (Kitaev et al. 2020): the second w, a symbol at a time
+/// listops      the value of a nested expression such as [MAX 2 [MIN 4 7 ] 0 ] (Nangia and Bowman 2018), seen whole
+/// retrieval    four marked symbols, somewhere in noise, are to be copied at the end, in an order that is asked for
+const std::vector<LongTask>& long_tasks();
+
+}  // namespace examples
