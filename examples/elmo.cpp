@@ -2,7 +2,7 @@
 // ambiguous word means, as in `the boat was near the bank` and `we saw the bank and the loan`. Layer 0 knows a word by
 // its characters alone and can only guess; the layers above know the sentence, and with their mixture a classifier
 // learns which of them to trust. The model is frozen then; it has read such sentences, but has never seen an answer.
-// Expect: within three minutes on two cores over 90 % right by the mixture, and 50 % by layer 0.
+// Expect: layer 0 at 50 %, a guess; the layers above and the mixture beyond it, the further the longer the model reads.
 #include <algorithm>
 #include <array>
 
@@ -23,8 +23,8 @@ namespace {
 
 struct Options : examples::RunFlags {
   Options() : RunFlags{.out = "elmo_out", .steps = 1500, .save_every = 500} {}
-  std::int64_t batch = 32, width = 64, cells = 128, vocabulary = 2000, questions = 600;
-  double lr = 3e-3;
+  std::int64_t batch = 32, width = 64, cells = 128, vocabulary = 1000, questions = 600;
+  double lr = 5e-3;
   std::string data;
 };
 
@@ -89,7 +89,7 @@ int train(const examples::CommandLine& line, const Options& o) {
   if (text.size() < 2) line.refuse("the text has fewer than two sentences");
   const std::vector<Words> held_out(text.end() - std::clamp<std::ptrdiff_t>(std::ssize(text) / 20, 1, 500), text.end());
   text.resize(text.size() - held_out.size());
-  for (Words& s : ask(4000).sentences) text.push_back(std::move(s));
+  for (Words& s : ask(std::min<std::int64_t>(std::ssize(text), 20000)).sentences) text.push_back(std::move(s));
   const std::array asked{ask(o.questions, 0, 3), ask(o.questions, 0, 3), ask(o.questions, 3, 3)};
   std::string all;
   std::vector<std::int64_t> lengths;
