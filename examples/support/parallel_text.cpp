@@ -117,15 +117,13 @@ void SpacedWords::index() {
   for (std::size_t i = 0; i < spelled.size(); ++i) add_known_special(spelled[i], static_cast<std::int64_t>(i));
 }
 
-std::string SpacedWords::decode(const std::vector<std::int64_t>& ids) const {
-  check_ids(ids);
+std::string SpacedWords::text_of(const std::vector<std::int64_t>& ids) const {
   std::string text;
   for (const std::int64_t id : ids) text += (text.empty() ? "" : " ") + words_[static_cast<std::size_t>(id)];
   return text;
 }
 
-std::string SpacedWords::token_of(std::int64_t id) const {
-  check_ids({id});
+std::string SpacedWords::spelling_of(std::int64_t id) const {
   return words_[static_cast<std::size_t>(id)];
 }
 

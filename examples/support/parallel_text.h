@@ -39,12 +39,12 @@ class SpacedWords : public attune::nn::Tokenizer {
   /// Of a file with a token a line, which save() writes. Throws FileError.
   explicit SpacedWords(const std::string& path);
   void save(const std::string& path) const;
-  std::string decode(const std::vector<std::int64_t>& ids) const override;
   std::int64_t size() const override { return static_cast<std::int64_t>(words_.size()); }
-  std::string token_of(std::int64_t id) const override;
   std::int64_t id_of(std::string_view token) const override;
 
  protected:
+  std::string text_of(const std::vector<std::int64_t>& ids) const override;
+  std::string spelling_of(std::int64_t id) const override;
   void encode_part(std::string_view text, std::vector<std::int64_t>& ids) const override;
 
  private:
