@@ -9,6 +9,7 @@
 #include <set>
 
 #include "autograd/runtime/error.h"
+#include "examples/support/text.h"
 #include "nn/text/bpe.h"
 
 namespace examples {
@@ -81,16 +82,6 @@ Texts read_texts(const std::string& folder, const std::string& source, const std
 
 // ---- words
 
-std::vector<std::string> words_of(const std::string& line) {
-  std::vector<std::string> words;
-  for (std::size_t at = line.find_first_not_of(" \t"); at != std::string::npos;) {
-    const std::size_t end = std::min(line.find_first_of(" \t", at), line.size());
-    words.push_back(line.substr(at, end - at));
-    at = line.find_first_not_of(" \t", end);
-  }
-  return words;
-}
-
 SpacedWords::SpacedWords(const std::vector<std::string>& lines, std::int64_t size) : words_(spelled) {
   std::map<std::string, std::int64_t> counts;
   for (const std::string& line : lines)
@@ -123,9 +114,7 @@ std::string SpacedWords::text_of(const std::vector<std::int64_t>& ids) const {
   return text;
 }
 
-std::string SpacedWords::spelling_of(std::int64_t id) const {
-  return words_[static_cast<std::size_t>(id)];
-}
+std::string SpacedWords::spelling_of(std::int64_t id) const { return words_[static_cast<std::size_t>(id)]; }
 
 std::int64_t SpacedWords::id_of(std::string_view token) const {
   const auto at = ids_.find(std::string(token));

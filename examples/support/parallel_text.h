@@ -53,9 +53,6 @@ class SpacedWords : public attune::nn::Tokenizer {
   std::unordered_map<std::string, std::int64_t> ids_;
 };
 
-/// The words between spaces.
-std::vector<std::string> words_of(const std::string& line);
-
 /// Both sides' tokenizers.
 struct Languages {
   std::shared_ptr<const attune::nn::Tokenizer> source, target;

@@ -14,6 +14,7 @@
 #include "autograd/trace/picture.h"
 #include "examples/support/plot.h"
 #include "examples/support/print.h"
+#include "examples/support/text.h"
 
 namespace examples {
 
