@@ -29,7 +29,7 @@ struct Options : examples::RunFlags {
   std::int64_t vocabulary = 8000, dates = 6, batch_tokens = 2000, positions = 256, evaluate = 500, warmup = 200;
   std::int64_t width = 128, embedding = 64, layers = 2, heads = 4, beam = 5;
   double dropout = 0.1, lr = 2e-3, clip = 1, length_penalty = 1;
-  bool reverse_source = false, scaled_start = false, pre_norm = false;
+  bool reverse_source = false, published_start = false, pre_norm = false;
 
   std::string name() const { return model + (reverse_source ? "_reversed" : ""); }
   std::string folder() const { return out + "/" + name(); }
@@ -52,7 +52,7 @@ std::unique_ptr<examples::Translator> make_model(const Options& o, const example
   }
   nn::AdditiveSeq2SeqConfig c{.source_vocabulary = from, .vocabulary = to, .d_embedding = o.embedding};
   c.d_hidden = o.width, c.d_maxout = o.width / 2, c.dropout = o.dropout, c.start_token = l.start;
-  if (o.scaled_start) c.start = nn::Seq2SeqStart::scaled;
+  if (o.published_start) c.start = nn::Seq2SeqStart::published;
   return std::make_unique<examples::TranslatorOf<nn::AdditiveSeq2Seq>>(c);
 }
 
@@ -168,8 +168,7 @@ void add_options(examples::CommandLine& line, Options& o) {
   line.add("--warmup", o.warmup, 1, most, "steps of linear warm-up; a cosine follows, or the Transformer's root");
   line.add("--clip", o.clip, 1e-6, 1e6, "norm that gradients are cut to");
   line.flag("--reverse-source", o.reverse_source, "the vanilla model reads the last word first");
-  line.flag("--scaled-start", o.scaled_start,
-            "the additive model does not begin as published, but with larger weights");
+  line.flag("--published-start", o.published_start, "the additive model begins with weights as small as published");
   line.flag("--pre-norm", o.pre_norm, "the Transformer's norms come before its sublayers");
   line.add("--beam", o.beam, 1, 1000, "hypotheses of the search; 1: greedy", false);
   line.add("--length-penalty", o.length_penalty, -10, 10, "exponent of the length in a hypothesis' score", false);

@@ -132,7 +132,9 @@ TEST_CASE("Seq2Seq begins as published") {
     CHECK(amax(abs(p)).item() <= 0.08);
     CHECK(amax(abs(p)).item() > 0.07);
   }
-  const nn::AdditiveSeq2Seq a({.source_vocabulary = 50, .vocabulary = 40, .d_embedding = 30, .d_hidden = 20});
+  nn::AdditiveSeq2SeqConfig c{.source_vocabulary = 50, .vocabulary = 40, .d_embedding = 30, .d_hidden = 20};
+  c.start = nn::Seq2SeqStart::published;
+  const nn::AdditiveSeq2Seq a(c);
   for (const auto& [name, p] : a.named_parameters()) {
     CAPTURE(name);
     const double std = std::sqrt(mean(square(p)).item());
@@ -144,9 +146,11 @@ TEST_CASE("Seq2Seq begins as published") {
     else
       CHECK(std == doctest::Approx(name.find("attention") != std::string::npos ? 0.001 : 0.01).epsilon(0.15));
   }
-  const nn::AdditiveSeq2Seq scaled(
-      {.source_vocabulary = 50, .vocabulary = 40, .d_hidden = 20, .start = nn::Seq2SeqStart::scaled});
-  CHECK(amax(abs(scaled.decoder.attention.score_weight)).item() > 0.1);
+  c.start = nn::Seq2SeqStart::scaled;
+  const nn::AdditiveSeq2Seq scaled(c);
+  CHECK(std::sqrt(mean(square(scaled.decoder.attention.score_weight)).item()) == doctest::Approx(0.22).epsilon(0.5));
+  CHECK(std::sqrt(mean(square(scaled.encoder.embedding.weight)).item()) == doctest::Approx(0.1).epsilon(0.15));
+  CHECK(amax(abs(scaled.decoder.head.weight)).item() > 0.1);
 }
 
 }  // namespace attune::tests
