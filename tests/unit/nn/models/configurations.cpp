@@ -173,9 +173,10 @@ TEST_CASE("configurations: BERT's classes, positions, problems and labels") {
   CHECK(read("architectures", "").heads_on_top == nn::BertHeads::pretraining);
   CHECK(read("architectures", "null").heads_on_top == nn::BertHeads::pretraining);
   CHECK(read("architectures", "[\"BertForTokenClassification\"]").heads_on_top == nn::BertHeads::token_labels);
-  CHECK(b.refused("architectures", "[\"BertForQuestionAnswering\"]") ==
-        "\"architectures\" is \"BertForQuestionAnswering\", not one of BertModel, BertForPreTraining, BertForMaskedLM, "
-        "BertLMHeadModel, BertForNextSentencePrediction, BertForSequenceClassification, BertForTokenClassification");
+  CHECK(b.refused("architectures", "[\"BertForRetrieval\"]") ==
+        "\"architectures\" is \"BertForRetrieval\", not one of BertModel, BertForPreTraining, BertForMaskedLM, "
+        "BertLMHeadModel, BertForNextSentencePrediction, BertForSequenceClassification, BertForTokenClassification, "
+        "BertForQuestionAnswering, BertForMultipleChoice");
   CHECK(b.refused("architectures", "[\"BertModel\", \"BertForMaskedLM\"]") ==
         "\"architectures\" has 2 classes, not one");
   CHECK(b.refused("position_embedding_type", "\"rotary\"") ==

@@ -73,6 +73,12 @@ TEST_CASE("published: models are saved as they were read") {
   for (const char* name : {"gpt2_tiny", "gpt2_unscaled"}) check_both_ways<nn::Gpt2>(name, gpt2, gpt2_constants);
   for (const char* name : {"reformer_lsh_tiny", "reformer_mixed_tiny", "reformer_learned_positions", "reformer_masked"})
     check_both_ways<nn::Reformer>(name, reformer, reformer_constants);
+  const auto longformer = [](const std::string& path) { return nn::longformer_config_from_file(path); };
+  const auto bigbird = [](const std::string& path) { return nn::bigbird_config_from_file(path); };
+  for (const char* name : {"longformer_tiny", "longformer_model_tiny"})
+    check_both_ways<nn::Longformer>(name, longformer, bert_constants);
+  for (const char* name : {"bigbird_full_tiny", "bigbird_sparse_tiny"})
+    check_both_ways<nn::BigBird>(name, bigbird, bert_constants);
 }
 
 TEST_CASE("published: a saved configuration has every member of its table") {
