@@ -13,6 +13,7 @@
 #include "autograd/ops/attention/linear_attention.h"
 #include "autograd/ops/attention/local_attention.h"
 #include "autograd/ops/attention/lsh_attention.h"
+#include "autograd/ops/attention/pattern.h"
 #include "autograd/ops/convolution.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"

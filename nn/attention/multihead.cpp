@@ -60,6 +60,11 @@ void see_more_keys(AttentionOptions& o, std::int64_t t, std::int64_t s, std::int
     added[added.rank() - 1] = more;
     return cat({expand(m, all), zeros(added, m.dtype())}, -1);
   };
+  if (!o.pattern.sees_all()) {
+    const Tensor unseen = o.pattern.mask(t, s);
+    o.attention_mask = o.attention_mask.defined() ? logical_or(o.attention_mask, unseen) : unseen;
+    o.pattern = {};
+  }
   if (o.causal) {  // query i is the i-th of the last t of the given keys
     const Tensor future = triu(ones({t, s}, DType::boolean), s - t + 1);
     o.attention_mask = o.attention_mask.defined() ? logical_or(o.attention_mask, future) : future;
@@ -202,6 +207,7 @@ AttentionResult MultiheadAttention::attend(const Tensors& inputs, const Multihea
   AttentionOptions o{.attention_mask = call.attention_mask,
                      .bias = call.attention_bias,
                      .causal = call.causal,
+                     .pattern = call.pattern,
                      .dropout = training() ? dropout_ : 0,
                      .generator = generator_};
   if (o.attention_mask.defined()) detail::check_mask(op, o.attention_mask, "attention_mask");
@@ -216,6 +222,8 @@ AttentionResult MultiheadAttention::attend(const Tensors& inputs, const Multihea
                     " of query " + query.shape().str() + " and key " + key.shape().str() +
                     (as_given.rank() == 3 ? "; three axes are [b, t, s]" : ""));
   }
+  const std::string misfit = o.pattern.misfit(b, heads_, t, s);
+  if (!misfit.empty()) op.fail_shape(misfit);
   if (call.key_padding_mask.defined()) {
     const Tensor padding = reshape(call.key_padding_mask, {b, 1, 1, s});
     o.attention_mask = o.attention_mask.defined() ? logical_or(o.attention_mask, padding) : padding;

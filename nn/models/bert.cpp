@@ -11,49 +11,23 @@
 #include "autograd/runtime/error.h"
 #include "nn/attention/multihead.h"
 #include "nn/init.h"
-#include "nn/internal/check.h"
-#include "nn/models/internal/published.h"
+#include "nn/models/internal/bert_layer.h"
+#include "nn/models/internal/bert_like.h"
 
 namespace attune::nn {
 
 namespace {
 
-BertConfig checked(const detail::Check& check, BertConfig c) {
-  for (const auto& [name, value] : {std::pair{"vocabulary", c.vocabulary},
-                                    {"positions", c.positions},
-                                    {"token_types", c.token_types},
-                                    {"d_model", c.d_model},
-                                    {"d_ff", c.d_ff},
-                                    {"heads", c.heads},
-                                    {"layers", c.layers}})
-    check.at_least(1, value, name);
-  check.head_dim(c.d_model, c.heads);
-  check.probability(c.attention_dropout, "attention_dropout");
-  if (c.labels.empty()) check.fail("needs at least one label");
-  if (c.classifier_dropout == -1) c.classifier_dropout = c.dropout;
-  return c;
-}
-
 bool has_pooler(BertHeads heads) {
   return heads == BertHeads::none || heads == BertHeads::pretraining || heads == BertHeads::next_sentence ||
-         heads == BertHeads::sequence_labels;
-}
-
-bool has_words(BertHeads heads) {
-  return heads == BertHeads::pretraining || heads == BertHeads::masked_words || heads == BertHeads::next_word;
-}
-
-void check_beside_tokens(const char* what, const Tensor& given, const Tensor& tokens, Here here) {
-  if (given.defined() && given.shape() != tokens.shape())
-    throw ShapeError(std::string("Bert: ") + what + " " + given.shape().str() + " must be " + tokens.shape().str(),
-                     here);
+         heads == BertHeads::sequence_labels || heads == BertHeads::choices;
 }
 
 /// Names of old files, and files of the encoder alone.
 std::string published_name(std::string name) {
   for (const auto& [old, now] : {std::pair{".gamma", ".weight"}, {".beta", ".bias"}})
     if (name.ends_with(std::string("LayerNorm") + old)) name.replace(name.rfind('.'), std::string::npos, now);
-  for (const char* top : {"bert.", "cls.", "classifier."})
+  for (const char* top : {"bert.", "cls.", "classifier.", "qa_outputs."})
     if (name.starts_with(top)) return name;
   return "bert." + name;
 }
@@ -80,7 +54,7 @@ Tensor Bert::Embeddings::operator()(const Tensor& input, const BertCall& call, H
   return scope.out(dropout(norm(x)));
 }
 
-Bert::SelfAttention::SelfAttention(const BertConfig& c, Here here)
+Bert::SelfAttention::SelfAttention(const BertConfig& c, std::int64_t, Here here)
     : Module(here),
       config(c),
       query(child<Linear>("query", c.d_model, c.d_model)),
@@ -109,30 +83,14 @@ Tensor Bert::SelfAttention::operator()(const Tensor& input, const Tensor& attent
   return scope.out(multihead_attention(q, k, v, config.heads, o).output);
 }
 
-Bert::Layer::Layer(const BertConfig& c, Here here)
-    : Module(here),
-      config(c),
-      attention(child<SelfAttention>("attention.self", c)),
-      attention_output(child<Linear>("attention.output.dense", c.d_model, c.d_model)),
-      attention_norm(child<LayerNorm>("attention.output.LayerNorm", c.d_model, LayerNormOptions{.eps = c.eps})),
-      up(child<Linear>("intermediate.dense", c.d_model, c.d_ff, LinearOptions{.activation = c.activation})),
-      down(child<Linear>("output.dense", c.d_ff, c.d_model)),
-      norm(child<LayerNorm>("output.LayerNorm", c.d_model, LayerNormOptions{.eps = c.eps})),
-      dropout(child<Dropout>("dropout", c.dropout)) {}
-
-Tensor Bert::Layer::operator()(const Tensor& input, const Tensor& attention_mask, Here here) const {
-  const Scope scope(*this, "Layer", here);
-  const Tensor h = residual(scope.in(input), attention_norm, false,
-                            [&](const Tensor& x) { return dropout(attention_output(attention(x, attention_mask))); });
-  return scope.out(residual(h, norm, false, [&](const Tensor& x) { return dropout(down(up(x))); }));
-}
+template struct BertLayer<Bert::SelfAttention>;
 
 Bert::Encoder::Encoder(const BertConfig& c, Here here)
     : Module(here),
       config(c),
       embeddings(child<Embeddings>("embeddings", c)),
       layers(child<ModuleList<Layer>>("encoder.layer")) {
-  for (std::int64_t i = 0; i < c.layers; ++i) layers.add(c);
+  for (std::int64_t i = 0; i < c.layers; ++i) layers.add(c, i);
   if (has_pooler(c.heads_on_top))
     pooler = &child<Linear>("pooler.dense", c.d_model, c.d_model, LinearOptions{.activation = Activation::tanh});
 }
@@ -160,15 +118,20 @@ Tensor Bert::WordHead::operator()(const Tensor& hidden, const Tensor& embedding,
 }
 
 Bert::Bert(const BertConfig& c, Here here)
-    : Module(here), config(checked({"Bert", *this}, c)), bert(child<Encoder>("bert", config)) {
+    : Module(here), config(detail::checked_sizes({"Bert", *this}, c)), bert(child<Encoder>("bert", config)) {
   const BertHeads heads = config.heads_on_top;
-  if (has_words(heads)) words = &child<WordHead>("cls.predictions", config);
+  if (detail::has_words(heads)) words = &child<WordHead>("cls.predictions", config);
   if (heads == BertHeads::pretraining || heads == BertHeads::next_sentence)
     next_sentence = &child<Linear>("cls.seq_relationship", config.d_model, 2);
   if (heads == BertHeads::sequence_labels || heads == BertHeads::token_labels) {
     dropout = &child<Dropout>("dropout", config.classifier_dropout);
     classifier = &child<Linear>("classifier", config.d_model, static_cast<std::int64_t>(config.labels.size()));
   }
+  if (heads == BertHeads::choices) {
+    dropout = &child<Dropout>("dropout", config.classifier_dropout);
+    classifier = &child<Linear>("classifier", config.d_model, 1);
+  }
+  if (heads == BertHeads::spans) spans = &child<Linear>("qa_outputs", config.d_model, 2);
   normal_weights_(*this, config.std);
   if (config.padding_token >= 0) init::zeros_(select(bert.embeddings.words.weight.detach(), 0, config.padding_token));
 }
@@ -181,55 +144,23 @@ BertResult Bert::operator()(const Tensor& input, const BertCall& call, Here here
     throw ShapeError("Bert: a sequence of " + std::to_string(tokens.size(1)) + " is longer than the " +
                          std::to_string(config.positions) + " positions",
                      here);
-  check_beside_tokens("token_types", call.token_types, tokens, here);
+  detail::check_beside_tokens("Bert", "token_types", call.token_types, tokens, here);
   if (call.positions.defined() && call.positions.rank() != 1)
-    check_beside_tokens("positions", call.positions, tokens, here);
+    detail::check_beside_tokens("Bert", "positions", call.positions, tokens, here);
   BertResult r;
   r.hidden = bert(tokens, call, mask);
   if (bert.pooler) r.pooled = (*bert.pooler)(select(r.hidden, 1, 0));
   if (words) r.words = (*words)(r.hidden, bert.embeddings.words.weight);
   if (next_sentence) r.next_sentence = (*next_sentence)(r.pooled);
   if (classifier) r.labels = (*classifier)((*dropout)(r.pooled.defined() ? r.pooled : r.hidden));
-  scope.out_parts(r.hidden, r.pooled, r.words, r.next_sentence, r.labels);
+  if (spans) r.spans = (*spans)(r.hidden);
+  scope.out_parts(r.hidden, r.pooled, r.words, r.next_sentence, r.labels, r.spans);
   return r;
 }
 
 Tensor Bert::loss(const BertResult& result, const BertTargets& targets, Reduction reduction, Here here) const {
   const Scope scope(*this, "Bert", here, Scope::no_call);
-  Tensor all;
-  const auto add = [&](const char* what, const Tensor& logits, const Tensor& target, const auto& loss_of) {
-    if (!target.defined()) return;
-    if (!logits.defined()) throw ValueError(std::string("Bert: there is no head for the targets ") + what, here);
-    if (all.defined() && reduction == Reduction::none)
-      throw ValueError("Bert: several targets have no loss of one shape; reduce them", here);
-    const Tensor loss = loss_of();
-    all = all.defined() ? all + loss : loss;
-  };
-  const auto classes = [&](const Tensor& logits, const Tensor& target) {
-    return cross_entropy(logits, target, {.reduction = reduction}, here);
-  };
-  add("words", result.words, targets.words, [&] {
-    return config.heads_on_top == BertHeads::next_word
-               ? next_token_loss("Bert", result.words, targets.words, reduction, here)
-               : classes(result.words, targets.words);
-  });
-  add("next_sentence", result.next_sentence, targets.next_sentence,
-      [&] { return classes(result.next_sentence, targets.next_sentence); });
-  add("labels", result.labels, targets.labels, [&] {
-    const Tensor &y = result.labels, &target = targets.labels;
-    BertProblem problem = config.problem;
-    if (config.heads_on_top == BertHeads::token_labels) problem = BertProblem::one_label;
-    if (problem == BertProblem::by_labels)
-      problem = config.labels.size() == 1        ? BertProblem::regression
-                : target.dtype() == DType::int64 ? BertProblem::one_label
-                                                 : BertProblem::several_labels;
-    if (problem == BertProblem::one_label) return classes(y, target);
-    if (problem == BertProblem::several_labels)
-      return binary_cross_entropy_with_logits(y, target, {.reduction = reduction}, here);
-    return mse_loss(y.size(-1) == 1 && target.rank() == 1 ? reshape(y, {y.size(0)}) : y, target, reduction, here);
-  });
-  if (!all.defined()) throw ValueError("Bert: a loss needs targets", here);
-  return all;
+  return detail::bert_loss("Bert", config.heads_on_top, config.problem, result, targets, reduction, here);
 }
 
 namespace {
@@ -250,6 +181,7 @@ void Bert::load_published(const std::string& path, Here here) {
   if (!bert.pooler) file.leave_out("bert.pooler.");
   if (!next_sentence) file.leave_out("cls.seq_relationship.");
   if (!classifier) file.leave_out("classifier.");
+  if (!spans) file.leave_out("qa_outputs.");
   if (!words) file.leave_out("cls.predictions.");
   if (words && config.tied) file.drop_copy("cls.predictions.decoder.weight", "bert.embeddings.word_embeddings.weight");
   if (words) file.drop_copy("cls.predictions.decoder.bias", "cls.predictions.bias");
@@ -258,7 +190,7 @@ void Bert::load_published(const std::string& path, Here here) {
 
 void Bert::load_encoder(const std::string& path, Here here) {
   detail::Published file = opened(path, here);
-  for (const char* heads : {"cls.", "classifier."}) file.leave_out(heads);
+  for (const char* heads : {"cls.", "classifier.", "qa_outputs."}) file.leave_out(heads);
   if (!bert.pooler) file.leave_out("bert.pooler.");
   if (bert.pooler) file.keep("bert.pooler.", *this);
   file.rename([](const std::string& name) { return name.substr(std::string("bert.").size()); });

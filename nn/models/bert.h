@@ -3,10 +3,8 @@
 #pragma once
 
 #include "nn/layers/containers.h"
-#include "nn/layers/dropout.h"
 #include "nn/layers/embedding.h"
-#include "nn/layers/linear.h"
-#include "nn/layers/norm.h"
+#include "nn/models/bert_parts.h"
 #include "nn/models/blocks.h"
 
 namespace attune::nn {
@@ -19,7 +17,9 @@ enum class BertHeads : std::uint8_t {
   next_word,        ///< the same head, with labels one to the left; for a causal encoder (BertLMHeadModel)
   next_sentence,    ///< (BertForNextSentencePrediction)
   sequence_labels,  ///< dropout and a classifier of whole sequences (BertForSequenceClassification)
-  token_labels      ///< and of each token (BertForTokenClassification)
+  token_labels,     ///< and of each token (BertForTokenClassification)
+  spans,            ///< where an answer begins and ends (BertForQuestionAnswering)
+  choices           ///< a score for each sequence, of which one is right (BertForMultipleChoice)
 };
 
 /// How scores depend on the distance of query and key, besides the absolute positions that are added to the words
@@ -80,7 +80,8 @@ struct BertResult {
   Tensor pooled;         ///< [b, d_model]: tanh of a map of the first token's; undefined for heads that need none
   Tensor words;          ///< logits [b, n, vocabulary], if there is a head of words
   Tensor next_sentence;  ///< logits [b, 2], if there is that head; 0: the second sentence follows, 1: it is another
-  Tensor labels;         ///< of the classifiers: logits [b, labels] or [b, n, labels]
+  Tensor labels;         ///< of the classifiers: logits [b, labels], [b, n, labels], or [b, 1] of choices
+  Tensor spans;          ///< logits [b, n, 2]: that an answer begins, and that it ends, at a token
 };
 
 /// What a batch should be. Class numbers of -100 are ignored.
@@ -88,7 +89,9 @@ struct BertTargets {
   Tensor words{};          ///< [b, n] int64: the words at the masked places, -100 elsewhere
   Tensor next_sentence{};  ///< [b] int64
   Tensor labels{};         ///< of sequences [b] int64 (regression: [b] or [b, labels], several labels: [b, labels],
-                           ///< floating), of tokens [b, n] int64
+                           ///< floating), of tokens [b, n] int64, the right one among choices [b / choices] int64
+  Tensor starts{};         ///< [b] int64, where the answer begins; not counted if that is not in the sequence
+  Tensor ends{};           ///< [b] int64, its last token
 };
 
 /// BERT with its heads.
@@ -143,7 +146,9 @@ struct Bert : Module {
   };
 
   struct SelfAttention : Module {
-    explicit SelfAttention(const BertConfig& c, Here here = Here::current());
+    using Config = BertConfig;
+    using Beside = Tensor;  ///< the attention_mask
+    SelfAttention(const BertConfig& c, std::int64_t layer, Here here = Here::current());
     Tensor operator()(const Tensor& x, const Tensor& attention_mask, Here here = Here::current()) const;
 
     const BertConfig config;
@@ -153,19 +158,7 @@ struct Bert : Module {
     Embedding* distances = nullptr;  ///< a row a distance, from 1 - positions on, unless positions are absolute
   };
 
-  struct Layer : Module {
-    explicit Layer(const BertConfig& c, Here here = Here::current());
-    Tensor operator()(const Tensor& input, const Tensor& attention_mask, Here here = Here::current()) const;
-
-    const BertConfig config;
-    SelfAttention& attention;
-    Linear& attention_output;
-    LayerNorm& attention_norm;
-    Linear& up;
-    Linear& down;
-    LayerNorm& norm;
-    Dropout& dropout;
-  };
+  using Layer = BertLayer<SelfAttention>;
 
   /// Embeddings, layers and pooler: what every BERT has.
   struct Encoder : Module {
@@ -195,7 +188,7 @@ struct Bert : Module {
   const BertConfig config;
   Encoder& bert;
   WordHead* words = nullptr;
-  Linear *next_sentence = nullptr, *classifier = nullptr;
+  Linear *next_sentence = nullptr, *classifier = nullptr, *spans = nullptr;
   Dropout* dropout = nullptr;  ///< before the classifier
 };
 

@@ -39,12 +39,6 @@ double attention_scale(const Gpt2Config& c, std::int64_t layer) {
   return c.scale_by_inverse_layer ? scale / static_cast<double>(layer + 1) : scale;
 }
 
-/// What a band hides [1, 1, n, n], with the masks [b, 1, 1, n].
-Tensor outside_band(std::int64_t n, std::int64_t band, const Tensor& mask) {
-  const Tensor before = reshape(tril(ones({n, n}, DType::boolean), -band), {1, 1, n, n});
-  return mask.defined() ? logical_or(mask, before) : before;
-}
-
 /// A constant [1, 1, n, n] of old files: 1 where a query sees a key.
 bool is_causal(const Tensor& mask) {
   if (mask.rank() < 2 || mask.numel() != mask.size(-1) * mask.size(-1)) return false;
@@ -70,6 +64,7 @@ Tensor Gpt2::SelfAttention::operator()(const Tensor& x, const Tensor& attention_
   const Tensors qkv = chunk(c_attn(scope.in(x)), 3, 2);  // queries, keys, values
   const AttentionOptions o{.attention_mask = attention_mask,
                            .causal = true,
+                           .pattern = window > 0 ? AttentionPattern::band(window) : AttentionPattern(),
                            .scale = scale,
                            .dropout = training() ? config.attention_dropout : 0};
   return scope.out(c_proj(multihead_attention(qkv[0], qkv[1], qkv[2], config.heads, o).output));
@@ -135,8 +130,7 @@ Tensor Gpt2::operator()(const Tensor& input, const Tensor& key_padding_mask, Her
   const bool padded = mask.defined() && any(mask);
   const Tensor positions = padded ? wpe(detail::counted_positions(key_padding_mask)) : slice(wpe.weight, 0, 0, n);
   Tensor x = drop(wte(tokens) + positions);
-  const Tensor in_band = config.band > 0 && config.band < n ? outside_band(n, config.band, mask) : mask;
-  for (const Block* block : blocks) x = (*block)(x, block->attn.window > 0 ? in_band : mask);
+  for (const Block* block : blocks) x = (*block)(x, mask);
   return scope.out(linear(ln_f(x), lm_head ? lm_head->weight : wte.weight));
 }
 

@@ -73,7 +73,9 @@ class Taps {
 
 // A model each, by config.json's model_type.
 void check_bert(ModelCase& c);
+void check_bigbird(ModelCase& c);
 void check_gpt2(ModelCase& c);
+void check_longformer(ModelCase& c);
 void check_reformer(ModelCase& c);
 void check_t5(ModelCase& c);
 

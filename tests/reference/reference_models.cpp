@@ -16,8 +16,9 @@ using namespace attune::tests;
 
 namespace {
 
-const std::map<std::string, void (*)(ModelCase&)> models{
-    {"bert", check_bert}, {"gpt2", check_gpt2}, {"reformer", check_reformer}, {"t5", check_t5}};
+const std::map<std::string, void (*)(ModelCase&)> models{{"bert", check_bert},         {"big_bird", check_bigbird},
+                                                         {"gpt2", check_gpt2},         {"longformer", check_longformer},
+                                                         {"reformer", check_reformer}, {"t5", check_t5}};
 
 /// What failed; "" if nothing did.
 std::string run_case(const std::filesystem::path& directory) {

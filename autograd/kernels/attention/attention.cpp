@@ -37,33 +37,6 @@ namespace attune::kernels::HWY_NAMESPACE {
 
 // ---- forward
 
-/// A softmax over keys that come a tile at a time: each query's largest score so far, and the sum of powers of 2
-/// relative to it.
-template <class T>
-struct RunningSoftmax {
-  alignas(64) T largest[tile_queries], shift[tile_queries], fade[tile_queries];
-  double total[tile_queries];
-
-  RunningSoftmax() {
-    std::fill_n(largest, tile_queries, hidden<T>);
-    std::fill_n(shift, tile_queries, T{0});
-    std::fill_n(total, tile_queries, 0.0);
-  }
-
-  /// Scores become powers relative to `shift`, which is `largest`, or 0 if nothing is seen yet; powers of earlier tiles
-  /// are to be multiplied by `fade`.
-  void take(T* s, Size keys, Size width) {
-    alignas(64) T sum[tile_queries];
-    std::copy_n(largest, tile_queries, fade);
-    take_largest(s, keys, width, largest);
-    for (Size i = 0; i < width; ++i) shift[i] = largest[i] == hidden<T> ? T{0} : largest[i];
-    take_powers(s, keys, width, shift, sum);
-    for (Size i = 0; i < width; ++i) fade[i] -= shift[i];
-    map(fade, fade, width, [](auto v) ATTUNE_SIMD { return exp2_below(v); });
-    for (Size i = 0; i < width; ++i) total[i] = total[i] * static_cast<double>(fade[i]) + static_cast<double>(sum[i]);
-  }
-};
-
 /// o[i][j] of powers to outputs.
 template <class T>
 void finish_queries(const Queries<T>& x, const RunningSoftmax<T>& softmax, const T* o, Heads<T> out,
@@ -90,25 +63,26 @@ bool attend(const Queries<T>& x, bool careful, Heads<T> out, AttentionSums<T> su
   T* factor = drops ? w.take(tile) : nullptr;
   transpose_rows([&](Size i) { return p.q.row(x.b, x.h, x.first + i); }, x.count, d, x.score_unit(), q_columns);
   RunningSoftmax<T> softmax;
-  const Size visible = x.visible();
-  for (Size key = 0; key < visible; key += tile_keys) {
-    const Size keys = std::min(tile_keys, visible - key);
-    scores_of(x, q_columns, key, keys, s);
-    softmax.take(s, keys, x.width());
+  KeyTiles tiles = x.tiles(0, p.keys);
+  KeyTile at;
+  bool first = true;
+  for (; tiles.next(at); first = false) {
+    scores_of(x, q_columns, at, s);
+    softmax.take(s, at.keys, x.width());
     for (Size i = 0; i < x.count; ++i) {
       const T fade = softmax.fade[i];
-      if (key == 0 || fade == T{1}) continue;
+      if (first || fade == T{1}) continue;
       for (Size j = 0; j < e; ++j) o[i * e + j] = careful && fade == 0 ? T{0} : o[i * e + j] * fade;
     }
     if (factor) {
-      draw_factors(x, key, keys, factor);
-      for (Size i = 0; i < keys * tile_queries; ++i) s[i] *= factor[i];
+      draw_factors(x, at.key, at.keys, factor);
+      for (Size i = 0; i < at.keys * tile_queries; ++i) s[i] *= factor[i];
     }
-    product_of_tile(careful, Left::columns, x.count, e, keys, s, p.v.row(x.b, x.key_head, key), p.v.row_stride, o, e,
-                    key > 0);
+    product_of_tile(careful, Left::columns, x.count, e, at.keys, s, p.v.row(x.b, x.key_head, at.key), p.v.row_stride, o,
+                    e, !first);
   }
   finish_queries(x, softmax, o, out, sums);
-  return visible == 0 || all_finite(o, x.count * e);
+  return first || all_finite(o, x.count * e);
 }
 
 template <class T>
@@ -164,10 +138,11 @@ class BackwardTile {
     transpose_rows([&](Size i) { return dy + i * e_; }, x.count, e_, T{1}, dy_columns);
   }
 
-  /// s = the probabilities of keys key + r, after dropout, and g = the gradients of their scores; both for the sums
+  /// s = the probabilities of the tile's keys, after dropout, and g = the gradients of their scores; both for the sums
   /// that dy was divided by.
-  void take_keys(const Queries<T>& x, Size key, Size keys) {
-    scores_of(x, q_columns, key, keys, s);
+  void take_keys(const Queries<T>& x, const KeyTile& at) {
+    const Size key = at.key, keys = at.keys;
+    scores_of(x, q_columns, at, s);
     tile_product(Left::rows, keys, x.width(), e_, x.p.v.row(x.b, x.key_head, key), x.p.v.row_stride, dy_columns,
                  tile_queries, g, tile_queries, false);
     if (factor) draw_factors(x, key, keys, factor);
@@ -195,17 +170,18 @@ class BackwardTile {
   alignas(64) T shift[tile_queries], mean[tile_queries];
 };
 
-/// What one block of queries adds to the gradients of keys [begin, end), and its own gradient; false if that is not
-/// finite.
+/// What one block of queries adds to the gradients of the keys from the tile `at` on, and its own gradient; false if
+/// that is not finite.
 template <class T>
-bool backward_queries(BackwardTile<T>& w, const Queries<T>& x, Size begin, Size end, bool careful,
+bool backward_queries(BackwardTile<T>& w, const Queries<T>& x, KeyTiles& tiles, KeyTile& at, bool careful,
                       const AttentionGradients<T>& to) {
   const AttentionPlan<T>& p = x.p;
   const Size d = p.head_dim, e = p.value_dim;
   const T scale = static_cast<T>(p.settings.scale);
-  for (Size key = begin; key < end; key += tile_keys) {
-    const Size keys = std::min(tile_keys, end - key);
-    w.take_keys(x, key, keys);
+  bool first = true;
+  do {
+    const Size key = at.key, keys = at.keys;
+    w.take_keys(x, at);
     if (to.dbias)
       for (Size i = 0; i < x.count; ++i)
         for (Size r = 0; r < keys; ++r) to.dbias[(x.row() + i) * p.keys + key + r] = w.g[r * tile_queries + i];
@@ -214,8 +190,9 @@ bool backward_queries(BackwardTile<T>& w, const Queries<T>& x, Size begin, Size 
     product_of_tile(careful, Left::rows, keys, d, x.count, w.g, w.q, d, to.dk.row(x.b, x.key_head, key),
                     to.dk.row_stride, true);
     product_of_tile(careful, Left::columns, x.count, d, keys, w.g, p.k.row(x.b, x.key_head, key), p.k.row_stride, w.gq,
-                    d, key > begin);
-  }
+                    d, !first);
+    first = false;
+  } while (tiles.next(at));
   for (Size i = 0; i < x.count; ++i) {
     T* y = to.dq.row(x.b, x.h, x.first + i);
     for (Size j = 0; j < d; ++j) y[j] = w.gq[i * d + j] * scale;
@@ -235,17 +212,18 @@ bool differentiate(const AttentionPlan<T>& p, Size b, Size key_head, Size begin,
     std::fill_n(to.dv.row(b, key_head, j), e, T{0});
   }
   BackwardTile<T> w(p, careful);
+  KeyTile at;
   bool finite = true;
   for (Size h = key_head * p.sharing; h < (key_head + 1) * p.sharing; ++h)
     for (Size first = 0; first < p.queries; first += tile_queries) {
       const Queries<T> x(p, b, h, first);
-      const Size visible = std::min(x.visible(), end);
-      if (visible <= begin) {
-        for (Size i = 0; i < x.count; ++i) std::fill_n(to.dq.row(b, h, first + i), d, T{0});
+      KeyTiles tiles = x.tiles(begin, end);
+      if (!tiles.next(at)) {  // nobody asks the later groups then
+        for (Size i = 0; i < x.count && begin == 0; ++i) std::fill_n(to.dq.row(b, h, first + i), d, T{0});
         continue;
       }
       w.take_queries(x, out, sums, dout);
-      finite &= backward_queries(w, x, begin, visible, careful, to);
+      finite &= backward_queries(w, x, tiles, at, careful, to);
       if (!finite && !careful) return false;
     }
   for (Size j = begin; j < end; ++j)
@@ -357,26 +335,34 @@ void attention_grad(const AttentionPlan<T>& p, Heads<const T> out, AttentionSums
     const Size row = p.head_dim, head = p.queries * row;
     return group == 0 ? to.dq : Heads<T>{partial.data() + (group - 1) * dense, p.heads * head, head, row};
   };
+  const auto keys_of = [&](Size group) {
+    return Span{group * tiles / groups * tile_keys, std::min((group + 1) * tiles / groups * tile_keys, p.keys)};
+  };
   const double work = work_of(p, p.queries * p.sharing);
   const Size grain = work >= worth_sharing ? 1 : static_cast<Size>(worth_sharing / std::max(work, 1.0));
   parallel_for(groups * p.batch * key_heads, grain, [&](Size first, Size last) {
     for (Size task = first; task < last; ++task) {
       // Causal: the first keys are seen most. Those and the last in turns, so that threads have the same to do.
       const Size head = task / groups, turn = task % groups, group = turn % 2 == 0 ? turn / 2 : groups - 1 - turn / 2;
-      const Size begin = group * tiles / groups * tile_keys;
-      const Size end = std::min((group + 1) * tiles / groups * tile_keys, p.keys);
-      kernels<T>().backward(p, head / key_heads, head % key_heads, begin, end, out, sums, dout,
+      const Span keys = keys_of(group);
+      kernels<T>().backward(p, head / key_heads, head % key_heads, keys.begin, keys.end, out, sums, dout,
                             {dq_of(group), to.dk, to.dv, to.dbias});
     }
   });
   if (groups == 1) return;
-  parallel_for(heads * p.queries, 64, [&](Size first, Size last) {
-    for (Size row = first; row < last; ++row) {
-      const Size b = row / p.queries / p.heads, h = row / p.queries % p.heads, i = row % p.queries;
-      T* y = to.dq.row(b, h, i);
+  const Size blocks = pieces(p.queries, tile_queries);
+  parallel_for(heads * blocks, 1, [&](Size from, Size last) {
+    for (Size task = from; task < last; ++task) {
+      const Size b = task / blocks / p.heads, h = task / blocks % p.heads, first = task % blocks * tile_queries;
+      const Size count = std::min(tile_queries, p.queries - first);
       for (Size group = 1; group < groups; ++group) {
-        const T* x = dq_of(group).row(b, h, i);
-        for (Size j = 0; j < p.head_dim; ++j) y[j] += x[j];
+        KeyTile any;
+        if (!tiles_of(p, b, h, first, count, keys_of(group).begin, keys_of(group).end).next(any)) continue;
+        for (Size i = first; i < first + count; ++i) {
+          T* y = to.dq.row(b, h, i);
+          const T* x = dq_of(group).row(b, h, i);
+          for (Size j = 0; j < p.head_dim; ++j) y[j] += x[j];
+        }
       }
     }
   });

@@ -7,7 +7,10 @@
 // Letters: b batch, h heads, t queries, s keys, d size of queries and keys, e size of values.
 #pragma once
 
+#include <algorithm>
+
 #include "autograd/kernels/attention/heads.h"
+#include "autograd/kernels/attention/key_tiles.h"
 #include "autograd/runtime/philox.h"
 
 namespace attune::kernels {
@@ -19,6 +22,8 @@ struct AttentionSettings {
   /// Of the probabilities: kernels::dropout of the matrix [b h t, s], rows padded to whole blocks of four.
   double dropout = 0;
   RandomKey dropout_key;
+  /// Which pairs are seen; null: all of them. What a whole tile hides is not computed.
+  PatternPtr pattern{};
 };
 
 /// A matrix [t, s] for each (b, h), broadcast by strides of 0; absent if `data` is null.
@@ -41,6 +46,14 @@ struct AttentionPlan {
   ScoreTerm<bool> attention_mask{};  ///< true hides
   ScoreTerm<T> bias{};               ///< added to the scores
 };
+
+/// The tiles of queries [first, first + count) with keys [begin, end).
+template <class T>
+KeyTiles tiles_of(const AttentionPlan<T>& p, Size b, Size h, Size first, Size count, Size begin, Size end) {
+  const Size shift = p.keys - p.queries;  // from a query to its position among the keys
+  if (p.settings.causal) end = std::min(end, std::max(first + count + shift, begin));
+  return {p.settings.pattern.get(), b, h, {first + shift, first + count + shift}, {begin, end}};
+}
 
 /// out = softmax(scale q k^T + bias) v; a query that sees nothing gives zeros. Queries are computed in parallel.
 template <class T>

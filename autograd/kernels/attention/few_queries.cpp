@@ -312,7 +312,7 @@ Size pieces(Size n, Size of) { return (n + of - 1) / of; }
 
 template <class T>
 bool has_few_queries(const AttentionPlan<T>& p) {
-  return p.queries <= most_queries && p.settings.dropout == 0;
+  return p.queries <= most_queries && p.settings.dropout == 0 && p.settings.pattern == nullptr;
 }
 
 template <class T>

@@ -90,9 +90,15 @@ AttentionResult scaled_dot_product_attention(const Tensor& q, const Tensor& k, c
     detail::check_bool(op, o.attention_mask, "attention_mask");
     check_term(op, "attention_mask", o.attention_mask, of_scores, q, k);
   }
+  const auto axis = [&](int i) { return of_scores.rank() >= i ? of_scores[of_scores.rank() - i] : 1; };
+  const std::string misfit = o.pattern.misfit(axis(4), axis(3), q.size(-2), k.size(-2));
+  if (!misfit.empty()) op.fail_shape(misfit);
   const double usual_scale = 1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(q.size(-1), 1)));
-  detail::AttentionSettings settings{
-      .causal = o.causal, .scale = o.scale == 0 ? usual_scale : o.scale, .dropout = o.dropout, .dropout_key = {}};
+  detail::AttentionSettings settings{.causal = o.causal,
+                                     .scale = o.scale == 0 ? usual_scale : o.scale,
+                                     .dropout = o.dropout,
+                                     .dropout_key = {},
+                                     .pattern = o.pattern.rule()};
   if (o.dropout > 0) settings.dropout_key = (o.generator ? *o.generator : default_generator()).next();
   Shape of_values = joint;
   if (o.grouped_heads) of_values.back() = key_heads;

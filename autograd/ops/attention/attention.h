@@ -1,6 +1,7 @@
 // Scaled dot-product attention (Vaswani et al. 2017).
 #pragma once
 
+#include "autograd/ops/attention/pattern.h"
 #include "autograd/runtime/philox.h"
 #include "autograd/tensor/tensor.h"
 
@@ -13,8 +14,11 @@ struct AttentionOptions {
   Tensor attention_mask{};
   Tensor bias{};        ///< added to the scores, of such a shape; -inf hides
   bool causal = false;  ///< query i sees keys up to i + s - t
-  double scale = 0;     ///< of the scores; 0: 1 / sqrt(d)
-  double dropout = 0;   ///< of the probabilities
+  /// Which keys a query sees at all. Its tiles are skipped where nobody sees anything, forward and backward; only
+  /// second derivatives and weights take whole matrices.
+  AttentionPattern pattern{};
+  double scale = 0;    ///< of the scores; 0: 1 / sqrt(d)
+  double dropout = 0;  ///< of the probabilities
   Generator* generator = nullptr;
   /// Grouped queries (Ainslie et al. 2023): q [..., h, t, d] beside k [..., g, s, d] and v [..., g, s, v], g dividing
   /// h; query head i takes the head i / (h / g) of keys and values, which are not repeated in memory (unless weights
@@ -29,9 +33,9 @@ struct AttentionResult {
 
 /// softmax(scale q k^T + bias) v: q [..., t, d], k [..., s, d], v [..., s, v], leading axes broadcast. A query that
 /// sees nothing gives zeros, with zero gradients. A key and a value that a query does not see, or sees with a weight of
-/// 0, have no influence on it, forward or backward, not even if they hold NaN. Throws ShapeError if shapes, mask or
-/// bias do not fit, DTypeError unless q, k, v and the bias have one floating dtype, ValueError for a dropout outside
-/// [0, 1].
+/// 0, have no influence on it, forward or backward, not even if they hold NaN. Throws ShapeError if shapes, mask, bias
+/// or pattern do not fit, DTypeError unless q, k, v and the bias have one floating dtype, ValueError for a dropout
+/// outside [0, 1].
 AttentionResult scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                                              const AttentionOptions& options = {}, bool need_weights = false,
                                              Here here = Here::current());

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "autograd/ops/attention/internal/attention_sums.h"
+#include "autograd/ops/attention/internal/pattern_mask.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/internal/apply.h"
@@ -135,7 +136,7 @@ Tensor fused_attention(const Tensor& q, const Tensor& k, const Tensor& v, const 
   });
   return op.record_joint(
       std::move(out), of<fused_attention, fused_attention_composed>(q, k, v, attention_mask, bias, o),
-      rule_for(attention_mask.defined() || o.causal, bias.defined(), o.dropout != 0),
+      rule_for(attention_mask.defined() || o.causal || o.pattern, bias.defined(), o.dropout != 0),
       [q = Saved(q), k = Saved(k), v = Saved(v), attention_mask = Saved(attention_mask), bias = Saved(bias), sums, o](
           const Tensors& dys, const Needs& needs, const Tensors& ys) {
         const bool wants_bias = needs[4];
@@ -158,6 +159,10 @@ Tensor attention_weights(const Tensor& q, const Tensor& k, const Tensor& attenti
   const std::int64_t t = q.size(-2), s = k.size(-2);
   Tensor scores = matmul(o.scale * q, transpose(k));
   Tensor hidden = attention_mask;
+  if (o.pattern) {
+    const Tensor unseen = pattern_mask(*o.pattern, t, s);
+    hidden = hidden.defined() ? logical_or(hidden, unseen) : unseen;
+  }
   if (bias.defined()) {
     scores = scores + bias;
     constexpr double nothing = -std::numeric_limits<double>::infinity();

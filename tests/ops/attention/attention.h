@@ -16,7 +16,10 @@ inline Rows attention_rows() {
              scaled_dot_product_attention(x[0], x[1], x[2], {.causal = true}).output,
              scaled_dot_product_attention(x[0], x[1], x[2], {.attention_mask = mask, .bias = x[3], .scale = 0.7})
                  .output,
-             scaled_dot_product_attention(x[0], x[1], x[2], {.bias = x[3], .dropout = 0.3, .generator = &g}).output};
+             scaled_dot_product_attention(x[0], x[1], x[2], {.bias = x[3], .dropout = 0.3, .generator = &g}).output,
+             scaled_dot_product_attention(
+                 x[0], x[1], x[2], {.bias = x[3], .pattern = AttentionPattern::band(2) | AttentionPattern::strided(3)})
+                 .output};
        },
        .shapes = {{{1, 2, 3, 2}, {1, 2, 4, 2}, {1, 2, 4, 3}, {3, 4}},
                   {{2, 1, 2}, {3, 2}, {2, 3, 1}, {1}},

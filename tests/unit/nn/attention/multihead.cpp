@@ -260,3 +260,26 @@ TEST_CASE("multihead: grouped queries share a key and value head") {
   CHECK(check_gradients(small, [&](const Tensors& in) { return Tensors{small(in[0], in[1], in[0]).output}; },
                         {normal_leaf({1, 2, 4}), normal_leaf({1, 2, 3}, 2)}) == "");
 }
+
+TEST_CASE("MultiheadAttention: a pattern is its mask, with keys that no mask hides too") {
+  const Tensor x = normal({2, 9, 6}, 1), dy = normal({2, 9, 6}, 2);
+  const auto pattern = AttentionPattern::band(3) & AttentionPattern::padding(flags({0, 0, 1, 0, 0, 0, 1, 1, 0}, {9}));
+  for (const bool more_keys : {false, true}) {
+    nn::MultiheadAttention m(6, 3, {.bias_kv = more_keys, .zero_attention = more_keys});
+    randomize(m);
+    const auto run = [&](const nn::MultiheadCall& call) {
+      m.zero_grad();
+      const Tensor y = m(x, call).output;
+      y.backward({.gradient = dy});
+      Tensors all{y.detach()};
+      for (const Tensor& p : m.parameters()) all.push_back(p.grad());
+      return all;
+    };
+    const Tensors found = run({.pattern = pattern}), expected = run({.attention_mask = pattern.mask(9, 9)});
+    for (std::size_t i = 0; i < found.size(); ++i) CHECK(close(found[i], Plain(expected[i]), 1e-12));
+  }
+  nn::MultiheadAttention m(6, 3);
+  CHECK(thrown([&] {
+          m(zeros({2, 8, 6}), {.pattern = pattern});
+        }) == "ShapeError: multihead_attention: the pattern `band(3) & padding` is for 9 tokens, not for 8 keys");
+}
