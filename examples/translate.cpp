@@ -14,6 +14,7 @@
 #include "examples/support/curves.h"
 #include "examples/support/dates.h"
 #include "examples/support/language.h"
+#include "examples/support/text.h"
 #include "examples/support/translation.h"
 #include "nn/nn.h"
 #include "optim/optim.h"
