@@ -1,7 +1,7 @@
 // ELMo (Peters et al. 2018): a language model reads text in both directions, then each of its layers is asked what an
-// ambiguous word means, as in `the boat was near the bank` and `we saw the bank and the loan`. Layer 0 knows a word by
-// its characters alone and can only guess; the layers above know the sentence, and with their mixture a classifier
-// learns which of them to trust. The model is frozen then; it has read such sentences, but has never seen an answer.
+// ambiguous word means, as in `the loan by the bank was near a debt`. Layer 0 knows a word by its characters alone and
+// can only guess; the layers above know the sentence, and with their mixture a classifier learns which of them to
+// trust. The model is frozen then; it has read such sentences, but has never seen an answer.
 // Expect: layer 0 at 50 %, a guess; the layers above and the mixture beyond it, the further the longer the model reads.
 #include <algorithm>
 #include <array>

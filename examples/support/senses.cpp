@@ -20,10 +20,11 @@ const std::array<std::array<std::string, 3>, 6> senses{
      {"crane", "steel crew tower truck cable lift", "marsh nest heron feather egg bird"},
      {"seal", "wax letter stamp ink royal envelope", "ice whale harbour penguin flipper sea"},
      {"spring", "coil metal bolt clock lever wire", "april bloom rain garden summer lamb"}}};
-const Words patterns{"the C was near the W",          "we saw the W and the C and the D",
-                     "there is a C and a D by the W", "that W has a C and a D",
-                     "at the W he spoke of the C",    "the C and the D made us see the W",
-                     "the W was old but the C new",   "no W is without its C and D"};
+/// The word W between two hints, so that a reader in either direction needs its sense beyond it.
+const Words patterns{"the C by the W was near a D",   "we saw the C at the W and the D",
+                     "there is a C in the W for a D", "a C on this W has its D",
+                     "no C without a W and a D",      "that C is of the W like every D",
+                     "the old C and the W with a D",  "by the C he spoke of a W and of the D"};
 
 }  // namespace
 
