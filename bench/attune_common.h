@@ -37,7 +37,7 @@ inline void take_gradients(nn::Module& module, bench::Results& results) {
   module.zero_grad();
 }
 
-/// BERT, T5 and GPT-2 (attune_models.cpp).
+/// BERT, T5, models of translation and GPT-2 (attune_models.cpp).
 std::vector<bench::Workload> model_workloads();
 
 }  // namespace bench::attune_side

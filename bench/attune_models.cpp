@@ -1,5 +1,5 @@
-// The comparison's language models as a user of Attune has them: training steps of BERT and T5, GPT-2 that writes.
-// bench/torch/torch_models.cpp is the other side.
+// The comparison's models as a user of Attune has them: training steps of BERT, T5 and two models of translation, GPT-2
+// that writes. bench/torch/ has the other side: torch_models.cpp, torch_seq2seq.cpp and torch_gpt2.cpp.
 
 #include "bench/attune_common.h"
 #include "optim/optim.h"
@@ -8,7 +8,7 @@ namespace bench::attune_side {
 
 namespace {
 
-/// A model, a loss of `batch` sequences of `length`, and AdamW. `Inputs` has the loss.
+/// A model, a loss of `batch` sequences of `length`, and AdamW. `Inputs` has the sizes and the loss.
 template <class M, class Inputs>
 struct Training {
   Training() { start(model); }
@@ -33,10 +33,10 @@ bench::Workload training(const std::string& name) {
   return {name, [] {
             auto t = std::make_shared<Training<M, Inputs>>();
             return bench::Job{
-                .step = [t] { t->step(bench::text.batch, bench::text.length); },
+                .step = [t] { t->step(Inputs::s.batch, Inputs::s.length); },
                 .results =
                     [t] {
-                      const Tensor loss = t->loss(bench::text.batch, bench::text.length);
+                      const Tensor loss = t->loss(Inputs::s.batch, Inputs::s.length);
                       loss.backward();
                       bench::Results r{{"loss", loss.to_vector<float>()}};
                       take_gradients(t->model, r);
@@ -96,6 +96,44 @@ struct T5Inputs {
   Tensor labels = given_classes("labels", {s.batch, s.length}, s.vocabulary);
 };
 
+// ---- translation
+
+/// Loss of a model that is called by source and decoder's tokens.
+struct TranslationInputs {
+  static constexpr auto s = bench::translation;
+  template <class M, class Part>
+  Tensor loss(const M& model, const Part& part) const {
+    const Tensor said = part(labels);
+    return model.loss(model(part(source), model.shift_right(said)), said);
+  }
+
+  Tensor source = given_classes("source", {s.batch, s.length}, s.vocabulary);
+  Tensor labels = given_classes("labels", {s.batch, s.length}, s.vocabulary);
+};
+
+struct AdditiveInputs : TranslationInputs {
+  static nn::AdditiveSeq2SeqConfig config() {
+    return {.source_vocabulary = s.vocabulary,
+            .vocabulary = s.vocabulary,
+            .d_embedding = s.d,
+            .d_hidden = s.d,
+            .d_maxout = s.d_maxout};
+  }
+};
+
+struct TransformerInputs : TranslationInputs {
+  static nn::TransformerConfig config() {
+    return {.vocabulary = s.vocabulary,
+            .d_model = s.d,
+            .d_ff = s.d_ff,
+            .heads = s.heads,
+            .layers = s.layers,
+            .positions = s.length,
+            .dropout = 0,
+            .label_smoothing = s.label_smoothing};
+  }
+};
+
 // ---- GPT-2, writing
 
 struct Writer {
@@ -153,9 +191,13 @@ bench::Workload writing(const std::string& name, std::int64_t items, void (*step
 }  // namespace
 
 std::vector<bench::Workload> model_workloads() {
-  return {training<nn::Bert, BertInputs>("bert_step"), training<nn::T5, T5Inputs>("t5_step"),
+  return {training<nn::Bert, BertInputs>("bert_step"),
+          training<nn::T5, T5Inputs>("t5_step"),
+          training<nn::AdditiveSeq2Seq, AdditiveInputs>("additive_step"),
+          training<nn::Transformer, TransformerInputs>("translation_step"),
           writing("generation", bench::generation.steps, [](Writer& w) { w.write(); }),
-          writing("prompt", 1, [](Writer& w) { w.prompt_pass(); }), writing("forward", 1, [](Writer& w) {
+          writing("prompt", 1, [](Writer& w) { w.prompt_pass(); }),
+          writing("forward", 1, [](Writer& w) {
             const NoGrad off;
             w.model(w.some_tokens(bench::generation.long_prompt));
           })};

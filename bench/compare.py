@@ -23,13 +23,15 @@ class Row:
     """A line of the table.
 
     `targets` bounds what was measured: "ratio" (PyTorch's time over Attune's, at least), "roofline" (the machine's
-    limit over Attune's time, at least) and "value" (in the row's unit, at most).
+    limit over Attune's time, at least) and "value" (in the row's unit, at most). `tokens` of a step are also shown by
+    the second.
     """
 
-    def __init__(self, name, text, unit, targets, against=None, special=None):
+    def __init__(self, name, text, unit, targets, against=None, special=None, tokens=None):
         self.name, self.text, self.unit, self.targets = name, text, unit, targets
         self.against = against or name  # PyTorch's workload
         self.special = special  # measures it, if it is not the time of a step
+        self.tokens = tokens
 
 
 def rows():
@@ -58,6 +60,14 @@ def rows():
         )
         for n in (1024, 4096, 16384, 65536)
     ]
+    sentences = "batch 64, 14 + 14 tokens, d 256, vocabulary 6000"
+    translation = [
+        Row(name, f"{model}: {sentences}", "ms", {"ratio": 1.5}, tokens=64 * 14)
+        for name, model in (
+            ("additive_step", "additive-attention translation step"),
+            ("translation_step", "3 + 3-layer Transformer translation step"),
+        )
+    ]
     gpt_memory = "memory of the GPT step over parameters, gradients and states"
     exact_memory = "power of n in the memory of exact attention"
     linear_memory = "power of n in the memory of the causal Linear Transformer"
@@ -67,6 +77,7 @@ def rows():
         Row("small_gpt_step", "GPT step: 4 layers, d 64, T 64, batch 4", "ms", {"ratio": 4}),
         Row("bert_step", "BERT step: 4 layers, d 256, T 128, batch 8", "ms", {}),
         Row("t5_step", "T5 step: 4 + 4 layers, d 256, T 128 + 128, batch 8", "ms", {}),
+        *translation,
         Row("generation", "GPT-2 124M, a token at batch 1, cached", "ms/token", {"ratio": 1.5, "roofline": 0.7}),
         Row("prompt", "GPT-2 124M, a prompt of 512 tokens", "ms", {}),
         Row("prompt_pass", "the prompt's pass over a forward pass", "", {"value": 1.1}, special=special.prompt_pass),
@@ -118,7 +129,8 @@ def measure(row, programs, options):
     found = row.special(programs, options) if row.special else time_row(row, programs, options)
     measured = found | {"value": found["Attune"]}
     met = {kind: report.is_met(kind, measured[kind], bound) for kind, bound in row.targets.items() if kind in measured}
-    return {"name": row.name, "text": row.text, "unit": row.unit, "targets": row.targets, "met": met} | found
+    shown = {"name": row.name, "text": row.text, "unit": row.unit, "targets": row.targets, "met": met}
+    return shown | ({"tokens": row.tokens} if row.tokens else {}) | found
 
 
 def parser():

@@ -129,7 +129,10 @@ def cells(result):
     unit = result["unit"]
 
     def side(name):
-        return f"{number(result[name])} {unit}".strip() if name in result else "-"
+        if name not in result:
+            return "-"
+        text = f"{number(result[name])} {unit}".strip()
+        return text + (f", {1e3 * result['tokens'] / result[name]:.0f} tokens/s" if "tokens" in result else "")
 
     return [
         result["text"],

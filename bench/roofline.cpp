@@ -114,15 +114,50 @@ Products linear_attention_products(std::int64_t n) {
   return all;
 }
 
-/// The input's projection and the weight gradients are whole products; a step's are not.
+/// A linear layer whose input comes a step of `batch` rows at a time, forward and backward. The weight's gradient is a
+/// whole product.
+void add_stepped(Products& all, std::int64_t steps, std::int64_t batch, std::int64_t in, std::int64_t out,
+                 std::int64_t times = 1) {
+  all.push_back({.m = batch, .n = out, .k = in, .trans_b = true, .times = steps * times});
+  all.push_back({.m = batch, .n = in, .k = out, .times = steps * times});
+  all.push_back({.m = out, .n = in, .k = steps * batch, .trans_a = true, .times = times});
+}
+
+/// The input's projection is known at once, the state's is not.
 Products recurrent_products(std::int64_t gates) {
   constexpr auto s = bench::recurrent;
-  const std::int64_t rows = s.steps * s.batch, out = gates * s.d;
+  const std::int64_t out = gates * s.d;
   Products all;
-  add_linear(all, rows, s.d, out);
-  all.push_back({.m = s.batch, .n = out, .k = s.d, .trans_b = true, .times = s.steps});
-  all.push_back({.m = s.batch, .n = s.d, .k = out, .times = s.steps});
-  all.push_back({.m = out, .n = s.d, .k = rows, .trans_a = true});
+  add_linear(all, s.steps * s.batch, s.d, out);
+  add_stepped(all, s.steps, s.batch, s.d, out);
+  return all;
+}
+
+/// Gates and readout of words are known at once, what depends on the state before is not. The scores' products with a
+/// vector and the weighted means of annotations are left out.
+Products additive_products() {
+  constexpr auto s = bench::translation;
+  Products all;
+  add_linear(all, s.tokens(), s.d, 3 * s.d, 3);  // of words: two directions of the encoder, the decoder
+  add_stepped(all, s.length, s.batch, s.d, 3 * s.d, 3);
+  add_linear(all, s.batch, s.d, s.d);                     // the first state
+  add_linear(all, s.tokens(), 2 * s.d, s.d);              // annotations, to be compared
+  add_stepped(all, s.length, s.batch, s.d, s.d);          // with states
+  add_stepped(all, s.length, s.batch, 2 * s.d, 3 * s.d);  // contexts
+  add_linear(all, s.tokens(), 4 * s.d, 2 * s.d_maxout);
+  add_linear(all, s.tokens(), s.d_maxout, s.vocabulary);
+  return all;
+}
+
+/// As T5's, with plain feed-forward parts.
+Products translation_products() {
+  constexpr auto s = bench::translation;
+  Products all;
+  add_linear(all, s.tokens(), s.d, s.d, 3 * 4 * s.layers);
+  add_attention(all, s.batch * s.heads, s.length, s.length, s.head_dim(), false, 3 * s.layers);
+  add_linear(all, s.tokens(), s.d, s.d_ff, 2 * s.layers);
+  add_linear(all, s.tokens(), s.d_ff, s.d, 2 * s.layers);
+  add_linear(all, s.tokens(), s.d, s.vocabulary);
   return all;
 }
 
@@ -242,6 +277,7 @@ int main(int argc, char** argv) {
       products("gpt_step", gpt_products(bench::gpt)), products("small_gpt_step", gpt_products(bench::small_gpt)),
       products("bert_step", bert_products()),         products("t5_step", t5_products()),
       products("lstm", recurrent_products(4)),        products("gru", recurrent_products(3)),
+      products("additive_step", additive_products()), products("translation_step", translation_products()),
   };
   for (const std::int64_t n : bench::exact_lengths)
     all.push_back(products("exact_attention/" + std::to_string(n), exact_attention_products(n), n));

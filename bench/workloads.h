@@ -27,6 +27,16 @@ struct TextSize {
 };
 inline constexpr TextSize text{};
 
+/// Translation by attention: a bidirectional GRU and additive attention with a maxout readout (d_hidden is d), and a
+/// Transformer of `layers` and `layers`. Source and target are as long; no dropout, no padding.
+struct TranslationSize {
+  std::int64_t layers = 3, d = 256, heads = 4, d_ff = 1024, d_maxout = 128, length = 14, batch = 64, vocabulary = 6000;
+  double label_smoothing = 0.1;  // of the Transformer's loss
+  std::int64_t tokens() const { return batch * length; }
+  std::int64_t head_dim() const { return d / heads; }
+};
+inline constexpr TranslationSize translation{};
+
 /// The smallest published GPT-2, 124 million parameters, which goes on from a prompt a token at a time.
 struct GenerationSize {
   std::int64_t layers = 12, d = 768, heads = 12, d_ff = 3072, positions = 1024, vocabulary = 50257;

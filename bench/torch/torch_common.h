@@ -49,8 +49,51 @@ inline void take_gradients(torch::nn::Module& module, bench::Results& results) {
   clear_gradients(module);
 }
 
-/// BERT, T5 and GPT-2 (torch_models.cpp and torch_gpt2.cpp).
+/// A model with the loss of a part of its own inputs, and AdamW; `how` builds the model.
+template <class M>
+struct Training {
+  template <class... How>
+  explicit Training(How... how) : model(how...) {
+    start(model);
+  }
+  Tensor loss(std::int64_t batch, std::int64_t length) {
+    return model.loss([&](const Tensor& x) {
+      const Tensor rows = x.narrow(0, 0, batch);
+      return x.dim() == 1 ? rows : rows.narrow(1, 0, length);
+    });
+  }
+  void step(std::int64_t batch, std::int64_t length) {
+    optimizer.zero_grad();
+    loss(batch, length).backward();
+    optimizer.step();
+  }
+  M model;
+  torch::optim::AdamW optimizer{model.parameters(), torch::optim::AdamWOptions(3e-4)};
+};
+
+/// Training steps of `size.batch` sequences of `size.length`.
+template <class M, class Size, class... How>
+bench::Workload training(const std::string& name, const Size& size, How... how) {
+  return {name, [size, how...] {
+            auto t = std::make_shared<Training<M>>(how...);
+            return bench::Job{
+                .step = [t, size] { t->step(size.batch, size.length); },
+                .results =
+                    [t, size] {
+                      const Tensor loss = t->loss(size.batch, size.length);
+                      loss.backward();
+                      bench::Results r{{"loss", elements(loss)}};
+                      take_gradients(t->model, r);
+                      return r;
+                    },
+                .touch = [t] { t->step(1, 8); },
+            };
+          }};
+}
+
+/// BERT and T5 (torch_models.cpp), models of translation (torch_seq2seq.cpp) and GPT-2 (torch_gpt2.cpp).
 std::vector<bench::Workload> model_workloads();
+std::vector<bench::Workload> seq2seq_workloads();
 std::vector<bench::Workload> gpt2_workloads();
 
 }  // namespace bench::torch_side

@@ -193,49 +193,11 @@ struct T5 : nn::Module {
   Tensor labels = given_classes("labels", {s.batch, s.length}, s.vocabulary);
 };
 
-// ---- training
-
-template <class M>
-struct Training {
-  Training() { start(model); }
-  Tensor loss(std::int64_t batch, std::int64_t length) {
-    return model.loss([&](const Tensor& x) {
-      const Tensor rows = x.narrow(0, 0, batch);
-      return x.dim() == 1 ? rows : rows.narrow(1, 0, length);
-    });
-  }
-  void step(std::int64_t batch, std::int64_t length) {
-    optimizer.zero_grad();
-    loss(batch, length).backward();
-    optimizer.step();
-  }
-  M model;
-  torch::optim::AdamW optimizer{model.parameters(), torch::optim::AdamWOptions(3e-4)};
-};
-
-template <class M>
-bench::Workload training(const std::string& name) {
-  return {name, [] {
-            auto t = std::make_shared<Training<M>>();
-            return bench::Job{
-                .step = [t] { t->step(s.batch, s.length); },
-                .results =
-                    [t] {
-                      const Tensor loss = t->loss(s.batch, s.length);
-                      loss.backward();
-                      bench::Results r{{"loss", elements(loss)}};
-                      take_gradients(t->model, r);
-                      return r;
-                    },
-                .touch = [t] { t->step(1, 8); },
-            };
-          }};
-}
-
 }  // namespace
 
 std::vector<bench::Workload> model_workloads() {
-  std::vector<bench::Workload> all{training<Bert>("bert_step"), training<T5>("t5_step")};
+  std::vector<bench::Workload> all{training<Bert>("bert_step", s), training<T5>("t5_step", s)};
+  for (bench::Workload& w : seq2seq_workloads()) all.push_back(std::move(w));
   for (bench::Workload& w : gpt2_workloads()) all.push_back(std::move(w));
   return all;
 }
