@@ -27,7 +27,7 @@ constexpr std::int64_t chunk = 64;  // of local and LSH attention
 
 struct Options : examples::RunFlags {
   Options() { out = "long_range", steps = 300; }
-  std::string only, lengths = "512,2048,8192,32768";
+  std::string only, tasks, lengths = "512,2048,8192,32768";
   std::int64_t width = 64, heads = 4, layers = 2, tokens = 4096, longest = 1024;
   double lr = 2e-3;
 };
@@ -119,11 +119,11 @@ int compare(const examples::CommandLine& line, const Options& o) {
     line.refuse(fmt::format("--width {} is odd, or --heads {} does not divide it", o.width, o.heads));
   std::vector<std::pair<const LongTask*, std::int64_t>> columns;  // what is trained
   std::string accuracies = fmt::format("\n{:12}", "% right"), costs = fmt::format("\n{:12}", "us, MiB");
-  for (const LongTask& task : examples::long_tasks())
+  for (const LongTask* task : examples::tasks_of(line, "--tasks", o.tasks))
     for (const std::int64_t n : lengths)
-      if (n == lengths[0] || (std::string(task.name) == "retrieval" && n <= o.longest)) {
-        columns.emplace_back(&task, n);
-        accuracies += fmt::format("{:>18}", fmt::format("{} {}", task.name, n));
+      if (n == lengths[0] || (std::string(task->name) == "retrieval" && n <= o.longest)) {
+        columns.emplace_back(task, n);
+        accuracies += fmt::format("{:>18}", fmt::format("{} {}", task->name, n));
       }
   for (const std::int64_t n : lengths) costs += fmt::format("{:>18}", n);
   std::vector<examples::Panel> panels{{"us a token, forward and backward", "tokens", {}, true, true},
@@ -160,6 +160,7 @@ int main(int argc, char** argv) {
   constexpr std::int64_t most = std::int64_t{1} << 24;
   Options o;
   line.add("--only", o.only, "these mechanisms, separated by commas: exact, local, ...; empty: all", {}, false);
+  line.add("--tasks", o.tasks, "these tasks: duplication, listops, retrieval; empty: all", {}, false);
   line.add("--lengths", o.lengths, "from the shortest, on which all tasks are trained, to the longest", {}, false);
   line.add("--longest", o.longest, 0, most, "retrieval is trained up to this length", false);
   line.add("--width", o.width, 2, most, "model width");

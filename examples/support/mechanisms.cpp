@@ -19,6 +19,7 @@ using Size = std::int64_t;
 using Any = nn::AttentionMechanism;
 const Mechanism mechanisms[] = {
     {"exact", [](Size, bool, Size) { return Any(); }},
+    {"window", [](Size, bool, Size chunk) -> Any { return AttentionPattern::sliding_window(2 * chunk); }},
     {"local",
      [](Size, bool causal, Size chunk) -> Any { return LocalOptions{.chunk = chunk, .chunks_after = causal ? 0 : 1}; }},
     {"lsh",
@@ -43,19 +44,37 @@ std::vector<std::string> parts_of(const std::string& list) {
   return all;
 }
 
-}  // namespace
-
-std::vector<const Mechanism*> mechanisms_of(const CommandLine& line, const std::string& option,
-                                            const std::string& names) {
-  std::vector<const Mechanism*> all, some;
+/// Those of `all` that are named, in the order of `names`; all if it is empty.
+template <class T>
+std::vector<const T*> named(const CommandLine& line, const std::string& option, const std::string& names,
+                            const std::vector<const T*>& all) {
   std::string known;
-  for (const Mechanism& m : mechanisms) known += std::string(all.empty() ? "" : ", ") + m.name, all.push_back(&m);
+  for (const T* x : all) known += std::string(known.empty() ? "" : ", ") + x->name;
+  std::vector<const T*> some;
   for (const std::string& name : parts_of(names)) {
-    const auto at = std::ranges::find_if(all, [&](const Mechanism* m) { return m->name == name; });
+    const auto at = std::ranges::find_if(all, [&](const T* x) { return x->name == name; });
     if (at == all.end()) line.refuse(fmt::format("{} {}: there is no {} among {}", option, names, name, known));
     some.push_back(*at);
   }
   return names.empty() ? all : some;
+}
+
+template <class T, class List>
+std::vector<const T*> addresses(const List& list) {
+  std::vector<const T*> all;
+  for (const T& x : list) all.push_back(&x);
+  return all;
+}
+
+}  // namespace
+
+std::vector<const Mechanism*> mechanisms_of(const CommandLine& line, const std::string& option,
+                                            const std::string& names) {
+  return named(line, option, names, addresses<Mechanism>(mechanisms));
+}
+
+std::vector<const LongTask*> tasks_of(const CommandLine& line, const std::string& option, const std::string& names) {
+  return named(line, option, names, addresses<LongTask>(long_tasks()));
 }
 
 std::vector<std::int64_t> lengths_of(const CommandLine& line, const std::string& option, const std::string& list) {
@@ -77,7 +96,8 @@ void draw_pattern(const std::string& path, const Mechanism& m) {
   manual_seed(1);
   const NoGrad off;
   const nn::HeadsAttention attention(1, n, m.make(n, m.can_be_causal, small_chunk));
-  const Tensor q = randn({1, n, 1, n}, float32, g), k = randn({1, n, 1, n}, float32, g), v = reshape(eye(n), q.shape());
+  const Tensor q = 0.5 * randn({1, n, 1, n}, float32, g), k = randn({1, n, 1, n}, float32, g),
+               v = reshape(eye(n), q.shape());
   const Tensor weights = reshape(attention(q, k, v, {.causal = m.can_be_causal}), {n, n});
   const Tensor shares = abs(weights) / amax(abs(weights), {1}, true);
   draw_images(path, "key", "query", {{m.name, shares}});

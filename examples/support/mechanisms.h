@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "examples/support/command_line.h"
+#include "examples/support/long_tasks.h"
 #include "nn/attention/mechanism.h"
 
 namespace examples {
@@ -18,6 +19,9 @@ struct Mechanism {
 /// Those of the comma-separated `names`, all if it is empty. Refuses names that are none.
 std::vector<const Mechanism*> mechanisms_of(const CommandLine& line, const std::string& option,
                                             const std::string& names);
+
+/// Tasks by name, likewise.
+std::vector<const LongTask*> tasks_of(const CommandLine& line, const std::string& option, const std::string& names);
 
 /// The numbers of a comma-separated list, each even, at least 16 and larger than the one before. Refuses others.
 std::vector<std::int64_t> lengths_of(const CommandLine& line, const std::string& option, const std::string& list);

@@ -27,6 +27,7 @@ RandomKey dropout_key(double dropout, Generator* g) {
 
 }  // namespace
 
+AttentionMechanism::AttentionMechanism(const AttentionPattern& p) : AttentionMechanism(Kind::pattern, p) {}
 AttentionMechanism::AttentionMechanism(const LocalOptions& o) : AttentionMechanism(Kind::local, o) {}
 AttentionMechanism::AttentionMechanism(const LshOptions& o) : AttentionMechanism(Kind::lsh, o) {}
 AttentionMechanism::AttentionMechanism(const LinearAttentionOptions& o) : AttentionMechanism(Kind::linear, o) {}
@@ -34,7 +35,7 @@ AttentionMechanism::AttentionMechanism(const PerformerOptions& o) : AttentionMec
 AttentionMechanism::AttentionMechanism(const LinformerOptions& o) : AttentionMechanism(Kind::linformer, o) {}
 
 const char* AttentionMechanism::name() const {
-  constexpr const char* names[] = {"exact", "local", "lsh", "linear", "performer", "linformer"};
+  constexpr const char* names[] = {"exact", "pattern", "local", "lsh", "linear", "performer", "linformer"};
   return names[static_cast<int>(kind_)];
 }
 
@@ -45,6 +46,7 @@ HeadsAttention::HeadsAttention(std::int64_t heads, std::int64_t head_dim, const 
   check.at_least(1, heads, "heads");
   check.at_least(1, head_dim, "head_dim");
   check.probability(o.dropout, "dropout");
+  if (m.pattern()) detail::check_heads(check, *m.pattern(), heads);
   if (m.local()) detail::check_options(check, *m.local());
   if (m.lsh()) detail::check_options(check, *m.lsh());
   if (m.linear()) linear_ = &child<LinearAttention>("linear", *m.linear());
@@ -100,8 +102,10 @@ Tensor HeadsAttention::operator()(const Tensor& query, const Tensor& key, const 
       return scope.out((*linformer_)(q, k, v, padding));
     default: break;
   }
-  AttentionOptions o{
-      .causal = call.causal, .dropout = training() ? options_.dropout : 0, .generator = options_.generator};
+  AttentionOptions o{.causal = call.causal,
+                     .pattern = mechanism.pattern() ? *mechanism.pattern() : AttentionPattern(),
+                     .dropout = training() ? options_.dropout : 0,
+                     .generator = options_.generator};
   if (padding.defined()) {
     detail::check_mask(op, padding, "key_padding_mask");
     if (padding.shape() != Shape{k.size(0), k.size(1)})

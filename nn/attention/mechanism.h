@@ -8,6 +8,7 @@
 #include "nn/module.h"
 
 namespace attune {
+class AttentionPattern;
 struct LocalOptions;
 struct LshOptions;
 struct LinearAttentionOptions;
@@ -27,9 +28,10 @@ struct LinformerOptions;
 /// (but for a causal Linformer, which is refused at once).
 class AttentionMechanism {
  public:
-  enum class Kind : std::uint8_t { exact, local, lsh, linear, performer, linformer };
+  enum class Kind : std::uint8_t { exact, pattern, local, lsh, linear, performer, linformer };
 
   AttentionMechanism() = default;                             ///< exact attention
+  AttentionMechanism(const AttentionPattern& pattern);        ///< exact attention of the pairs that a pattern shows
   AttentionMechanism(const LocalOptions& options);            ///< windows of chunks
   AttentionMechanism(const LshOptions& options);              ///< hashing (Reformer): queries are keys
   AttentionMechanism(const LinearAttentionOptions& options);  ///< elu(x) + 1 (Linear Transformer)
@@ -37,11 +39,14 @@ class AttentionMechanism {
   AttentionMechanism(const LinformerOptions& options);        ///< keys and values projected along the sequence
 
   Kind kind() const { return kind_; }
-  /// "exact", "local", "lsh", "linear", "performer" or "linformer".
+  /// "exact", "pattern", "local", "lsh", "linear", "performer" or "linformer".
   const char* name() const;
   /// Whether one projection makes queries and keys.
   bool shares_keys() const { return kind_ == Kind::lsh; }
+  /// Whether it is exact attention of the pairs that it sees, which has scores, masks and weights.
+  bool has_scores() const { return kind_ == Kind::exact || kind_ == Kind::pattern; }
   /// The options it was made of, or null if they are of another type.
+  const AttentionPattern* pattern() const { return of<AttentionPattern>(Kind::pattern); }
   const LocalOptions* local() const { return of<LocalOptions>(Kind::local); }
   const LshOptions* lsh() const { return of<LshOptions>(Kind::lsh); }
   const LinearAttentionOptions* linear() const { return of<LinearAttentionOptions>(Kind::linear); }
@@ -86,9 +91,9 @@ class HeadsAttention : public Module {
   HeadsAttention(std::int64_t heads, std::int64_t head_dim, const AttentionMechanism& mechanism = {},
                  const HeadsOptions& options = {}, Here here = Here::current());
   /// q [b, t, h, d], k and v [b, s, h, d] to [b, t, h, d]. Local and LSH attention and what is causal, but for exact
-  /// attention, need t = s; LSH attention's keys are its queries, normalised, and k is not looked at. Inside a
-  /// recomputed block (checkpoint, reversible) the buckets of the first run are used again. Throws ShapeError and
-  /// DTypeError for what does not fit, ValueError for a causal Linformer.
+  /// attention (also of a pattern), need t = s; LSH attention's keys are its queries, normalised, and k is not looked
+  /// at. Inside a recomputed block (checkpoint, reversible) the buckets of the first run are used again. Throws
+  /// ShapeError and DTypeError for what does not fit, ValueError for a causal Linformer.
   Tensor operator()(const Tensor& q, const Tensor& k, const Tensor& v, const HeadsCall& call = {},
                     Here here = Here::current()) const;
 

@@ -6,6 +6,7 @@
 #include "autograd/ops/reduce.h"
 #include "autograd/tape/modes.h"
 #include "autograd/tape/op.h"
+#include "nn/attention/internal/options.h"
 #include "nn/attention/internal/projections.h"
 #include "nn/init.h"
 #include "nn/internal/check.h"
@@ -24,7 +25,8 @@ std::int64_t checked(const detail::Check& check, std::int64_t d, std::int64_t he
   if (check.at_least(0, o.key_heads, "key_heads") > 0 && heads % o.key_heads != 0)
     check.fail("key_heads = " + std::to_string(o.key_heads) + " does not divide heads = " + std::to_string(heads));
   const std::string what = std::string(" does not go with ") + o.mechanism.name() + " attention";
-  if (o.mechanism.kind() != AttentionMechanism::Kind::exact) {
+  if (o.mechanism.pattern()) detail::check_heads(check, *o.mechanism.pattern(), heads);
+  if (!o.mechanism.has_scores()) {
     if (o.key_heads != 0 && o.key_heads != heads) check.fail("key_heads = " + std::to_string(o.key_heads) + what);
     if (o.bias_kv || o.zero_attention) check.fail((o.bias_kv ? "bias_kv" : "zero_attention") + what);
     if (o.mechanism.shares_keys() && o.key_dim != 0 && o.key_dim != d)
@@ -105,7 +107,8 @@ MultiheadAttention::MultiheadAttention(std::int64_t d, std::int64_t heads, const
     bias_ = &parameter("in_proj_bias", zeros({rows}));
     init::zeros_(out_.bias());
   }
-  if (o.mechanism.kind() != AttentionMechanism::Kind::exact)
+  if (o.mechanism.pattern()) pattern_ = *o.mechanism.pattern();
+  if (!o.mechanism.has_scores())
     mechanism_ = &child<HeadsAttention>("mechanism", heads, d / heads, o.mechanism,
                                         HeadsOptions{.dropout = o.dropout, .generator = o.generator});
   if (!o.bias_kv) return;
@@ -159,6 +162,7 @@ Tensor MultiheadAttention::by_mechanism(const Tensors& qkv, const MultiheadCall&
   };
   if (call.attention_mask.defined()) refuse("attention_mask");
   if (call.attention_bias.defined()) refuse("attention_bias");
+  if (!call.pattern.sees_all()) refuse("pattern");
   if (call.need_weights) refuse("need_weights");
   const auto heads_of = [&](const Tensor& x) { return detail::split_heads(x, heads_, x.size(2) / heads_); };
   return flatten((*mechanism_)(heads_of(qkv[0]), heads_of(qkv[1]), heads_of(qkv[2]),
@@ -169,8 +173,9 @@ Tensor MultiheadAttention::by_mechanism(const Tensors& qkv, const MultiheadCall&
 void MultiheadAttention::append(const Tensor& key, const Tensor& value, KeyValueCache& cache, Here here) const {
   const Scope scope(*this, "MultiheadAttention", here, Scope::no_call);
   const NoGrad off;
-  if (mechanism_)
-    throw ValueError(std::string("MultiheadAttention: no cache with ") + mechanism_->mechanism.name() + " attention",
+  if (mechanism_ || !pattern_.sees_all())
+    throw ValueError(std::string("MultiheadAttention: no cache with ") +
+                         (mechanism_ ? mechanism_->mechanism.name() : "pattern") + " attention",
                      here);
   if (bias_k_ || zero_attention_) throw ValueError("MultiheadAttention: no cache with bias_kv or zero_attention", here);
   cache.append(project(key, 1), project(value, 2));
@@ -207,7 +212,7 @@ AttentionResult MultiheadAttention::attend(const Tensors& inputs, const Multihea
   AttentionOptions o{.attention_mask = call.attention_mask,
                      .bias = call.attention_bias,
                      .causal = call.causal,
-                     .pattern = call.pattern,
+                     .pattern = pattern_ & call.pattern,
                      .dropout = training() ? dropout_ : 0,
                      .generator = generator_};
   if (o.attention_mask.defined()) detail::check_mask(op, o.attention_mask, "attention_mask");

@@ -17,9 +17,9 @@ struct MultiheadOptions {
   bool bias_kv = false;            ///< one learned key and value more, after the given ones, which no mask hides
   bool zero_attention = false;     ///< a key and value of zeros more, at the very end, which no mask hides
   Generator* generator = nullptr;  ///< of the dropout; null: the default one
-  /// What is done between the projections. All but exact attention give every query head keys and values of its own and
-  /// take neither extra keys nor attention masks, biases or weights; linear attention and Performers have no
-  /// probabilities for the dropout.
+  /// What is done between the projections. All but exact attention and its patterns give every query head keys and
+  /// values of its own and take neither extra keys nor attention masks, biases or weights; linear attention and
+  /// Performers have no probabilities for the dropout.
   AttentionMechanism mechanism{};
 };
 
@@ -84,7 +84,8 @@ class MultiheadAttention : public Module {
   Parameter *in_ = nullptr, *q_ = nullptr, *k_ = nullptr, *v_ = nullptr, *bias_ = nullptr, *bias_k_ = nullptr,
             *bias_v_ = nullptr;
   Linear& out_;
-  HeadsAttention* mechanism_ = nullptr;  // null: exact
+  AttentionPattern pattern_;
+  HeadsAttention* mechanism_ = nullptr;  // null: exact, of what the pattern shows
 };
 
 /// Attention in `heads` heads at once: q [b, t, h d], k [b, s, h d], v [b, s, h d'] to the output [b, t, h d'] and, if

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "autograd/ops/attention/local_attention.h"
+#include "autograd/ops/attention/pattern.h"
 #include "nn/attention/lsh.h"
 #include "nn/internal/check.h"
 
@@ -10,6 +11,12 @@ namespace attune::nn::detail {
 /// Throws ValueError for options out of range.
 const LocalOptions& check_options(const Check& check, const LocalOptions& o);
 const LshOptions& check_options(const Check& check, const LshOptions& o);
+
+/// Throws ValueError for a pattern that was made for another number of heads.
+inline void check_heads(const Check& check, const AttentionPattern& p, std::int64_t heads) {
+  if (p.heads() != 1 && p.heads() != heads)
+    check.fail("the pattern is made for " + std::to_string(p.heads()) + " heads, not for " + std::to_string(heads));
+}
 
 /// The buckets of qk [b, n, h, d], by the call's or by fresh rotations, or those of the first run in a block that runs
 /// again; undefined if attention is full.

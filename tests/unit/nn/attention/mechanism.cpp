@@ -12,6 +12,7 @@ constexpr std::int64_t n = 12, heads = 2, d = 3;
 
 std::vector<nn::AttentionMechanism> mechanisms() {
   return {{},
+          AttentionPattern::sliding_window(4),
           LocalOptions{.chunk = 4},
           LshOptions{.hashes = 2, .chunk = 4},
           LinearAttentionOptions{},
@@ -43,9 +44,11 @@ Tensor directly(nn::HeadsAttention& m, const Tensor& q, const Tensor& k, const T
     if (auto* l = dynamic_cast<nn::LinformerAttention*>(child)) return (*l)(q, k, v, hidden);
   }
   const Tensor mask = hidden.defined() ? reshape(hidden, {q.size(0), 1, 1, n}) : Tensor();
-  return swapped(
-      scaled_dot_product_attention(swapped(q), swapped(k), swapped(v), {.attention_mask = mask, .causal = causal})
-          .output);
+  return swapped(scaled_dot_product_attention(swapped(q), swapped(k), swapped(v),
+                                              {.attention_mask = mask,
+                                               .causal = causal,
+                                               .pattern = given.pattern() ? *given.pattern() : AttentionPattern()})
+                     .output);
 }
 
 }  // namespace
@@ -155,6 +158,8 @@ TEST_CASE("mechanisms: errors, at construction where they can be known") {
         "ValueError: MultiheadAttention: key_heads = 2 does not go with linear attention");
   CHECK(thrown([] { nn::MultiheadAttention m(8, 4, {.zero_attention = true, .mechanism = LocalOptions{}}); }) ==
         "ValueError: MultiheadAttention: zero_attention does not go with local attention");
+  const AttentionPattern three = AttentionPattern::chosen_blocks(zeros({3, 2, 1}, int64), 2, 4);
+  CHECK(made(three) == "ValueError: MultiheadAttention: the pattern is made for 3 heads, not for 2");
   nn::MultiheadAttention m(6, 2, {.mechanism = LinearAttentionOptions{}});
   const Tensor x = zeros({1, 4, 6});
   CHECK(thrown([&] {
