@@ -110,25 +110,25 @@ int train(const examples::CommandLine& line, const Options& o) {
   optim::AdamW optimizer(elmo.parameters(), {.lr = o.lr, .schedule = optim::cosine(o.steps + 100, 100, 0.05)});
   const auto loss_of = [&](const Batch& b) { return elmo.loss(b.first, b.second); };
   const Batch fresh = batch_of(held_out, tokenizer);
-  nn::Run run(o.out, examples::run_options(line, o));
-  run.track("model", elmo);
-  run.track("optimizer", optimizer);
-  run.track("data", batches);
-  while (run.next()) {
+  const auto run = line.or_refuse([&] { return std::make_unique<nn::Run>(o.out, examples::run_options(line, o)); });
+  run->track("model", elmo);
+  run->track("optimizer", optimizer);
+  run->track("data", batches);
+  while (run->next()) {
     const Tensor loss = loss_of(batches.next());
     loss.backward();
     optim::clip_grad_norm(elmo.parameters(), 1);
     optimizer.step();
-    run.log({{"loss", loss.item()}});
-    if (!run.every(250)) continue;
+    run->log({{"loss", loss.item()}});
+    if (!run->every(250)) continue;
     const NoGrad off;
     elmo.eval();
-    run.log({{"validation", loss_of(fresh).item()}});
+    run->log({{"validation", loss_of(fresh).item()}});
     elmo.train();
   }
-  if (run.interrupted()) return run.exit_code();
+  if (run->interrupted()) return run->exit_code();
   judge(elmo, asked, o.out);
-  const examples::Axis axis{"loss", {{"training", run.history("loss")}, {"validation", run.history("validation")}}};
+  const examples::Axis axis{"loss", {{"training", run->history("loss")}, {"validation", run->history("validation")}}};
   if (examples::draw_curves(o.out + "/loss.png", "ELMo: nats a word", axis)) print("Losses: {}/loss.png\n", o.out);
   return 0;
 }

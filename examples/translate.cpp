@@ -8,7 +8,7 @@
 //
 // Expect: each run ends with BLEU by the length of the source, of all models trained so far into --out, as a picture
 // beside the others: the vanilla model falls with length, attention does not. Alignments are drawn, words on both axes.
-#include <filesystem>
+#include <tuple>
 
 #include "examples/support/command_line.h"
 #include "examples/support/curves.h"
@@ -32,7 +32,10 @@ struct Options : examples::RunFlags {
   double dropout = 0.1, lr = 2e-3, clip = 1, length_penalty = 1;
   bool reverse_source = false, published_start = false, pre_norm = false;
 
-  std::string name() const { return model + (reverse_source ? "_reversed" : ""); }
+  std::string name() const {
+    return model + (reverse_source ? "_reversed" : "") + (published_start ? "_published" : "") +
+           (pre_norm ? "_pre_norm" : "");
+  }
   std::string folder() const { return out + "/" + name(); }
 };
 
@@ -59,7 +62,7 @@ std::unique_ptr<examples::Translator> make_model(const Options& o, const example
 
 examples::Texts read_texts(const Options& o) {
   if (!o.data.empty()) return examples::read_texts(o.data, o.source, o.target);
-  const auto seed = static_cast<std::uint64_t>(3 * o.seed);
+  const auto seed = 3 * static_cast<std::uint64_t>(o.seed);
   return {examples::written_dates(20'000, o.dates, seed),
           examples::written_dates(500, o.dates, seed + 1),
           {examples::written_dates(1000, o.dates, seed + 2)}};
@@ -90,7 +93,6 @@ int train(const examples::CommandLine& line, const Options& o) {
                          .beta2 = noam ? 0.98 : 0.999,
                          .schedule = noam ? optim::noam(o.width, o.warmup) : optim::cosine(o.steps, o.warmup, 0.05)});
 
-  std::filesystem::create_directories(o.out);
   nn::RunOptions options = examples::run_options(line, o);
   options.best = "bleu";
   options.larger_is_better = true;
@@ -114,13 +116,13 @@ int train(const examples::CommandLine& line, const Options& o) {
                                                 texts.validation.target.begin() + std::ssize(said)})}});
   }
   if (run->interrupted()) return run->exit_code();
-  const double seconds = run->seconds();
+  print("{:.0f} s; the best of its checkpoints:\n", run->seconds());
   nn::load_from_checkpoint(o.folder(), "model", module);
-  print("{:.0f} s; the best of its checkpoints:\n", seconds);
   examples::report(*model, languages, texts.tests, o.out, o.name(), search_of(o, o.beam));
   const auto curve = [&](const std::string& of) { return examples::Curve{of, run->history(of)}; };
   if (examples::draw_curves(o.folder() + "/curves.png", o.name(),
-                            {"loss (nats a token)", {curve("loss"), curve("validation")}},
+                            {noam ? "loss (nats a token; training: smoothed labels)" : "loss (nats a token)",
+                             {curve("loss"), curve("validation")}},
                             {"BLEU of validation, greedy", {curve("bleu")}, "[0:100]"}))
     print("Losses and BLEU: {}/curves.png\n", o.folder());
   return 0;
@@ -139,8 +141,11 @@ int translate(examples::CommandLine& line, Options& o) {
   for (const std::string& word : examples::words_of(text))
     if (const auto ids = languages.source->encode(word); ids.size() == 1 && ids[0] == languages.source->special().unk)
       fmt::print(stderr, "translate: the model does not know the word \"{}\"\n", word);
-  const auto model = make_model(o, languages);
-  nn::load_from_checkpoint(checkpoint, "model", model->module());
+  const auto model = line.or_refuse([&] {
+    auto made = make_model(o, languages);
+    nn::load_from_checkpoint(checkpoint, "model", made->module());
+    return made;
+  });
   const std::string said = examples::translations(*model, languages, {source}, search_of(o, o.beam))[0];
   print("{}\n", said);
   examples::draw_alignments(*model, languages, o.folder() + "/translated", text, said);
@@ -184,8 +189,12 @@ int main(int argc, char** argv) {
   Options o;
   add_options(line, o);
   return line.run(argc, argv, [&] {
+    for (const auto& [flag, set, model] : {std::tuple{"--reverse-source", o.reverse_source, "vanilla"},
+                                           {"--published-start", o.published_start, "additive"},
+                                           {"--pre-norm", o.pre_norm, "transformer"}})
+      if (set && o.model != model) line.refuse(fmt::format("{} is for --model {}", flag, model));
     if (!line.given("--lr") && o.model == "transformer") o.lr = 1;
-    if (o.warmup >= o.steps) o.warmup = std::max<std::int64_t>(1, o.steps / 2);
+    if (!line.given("--warmup") && o.warmup >= o.steps) o.warmup = std::max<std::int64_t>(1, o.steps / 2);
     return line.given("--translate") ? translate(line, o) : train(line, o);
   });
 }

@@ -147,6 +147,8 @@ std::shared_ptr<const nn::Tokenizer> loaded(const std::string& stem) {
 }
 
 void save_one(const nn::Tokenizer& tokenizer, const std::string& stem) {
+  for (const char* file : {"_vocab.json", "_merges.txt", "_words.txt"})  // of a run before, perhaps of the other kind
+    std::filesystem::remove(stem + file);
   if (const auto* bpe = dynamic_cast<const nn::BpeTokenizer*>(&tokenizer))
     bpe->save(stem + "_vocab.json", stem + "_merges.txt");
   else

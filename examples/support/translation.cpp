@@ -203,7 +203,10 @@ void draw_alignments(Translator& model, const Languages& languages, const std::s
   const auto all =
       model.alignments(attune::tensor(read, {1, std::ssize(read)}), attune::tensor(said, {1, std::ssize(said)}));
   if (all.empty()) return;
-  const std::vector<std::string> from = spelled(*languages.source, read), to = spelled(*languages.target, said);
+  std::vector<std::string> from = spelled(*languages.source, read);
+  const std::vector<std::string> to = spelled(*languages.target, said);
+  if (std::vector<std::string> words = words_of(source); words.size() + 1 == from.size())  // those unknown, too
+    std::copy(words.begin(), words.end(), from.begin());
   bool drawn = true;
   for (const auto& [name, weights] : all)
     for (const char* kind : {".png", ".svg"})

@@ -80,7 +80,8 @@ struct Search {
   std::int64_t tokens = 1500;  ///< in a batch of sources, padding included
 };
 
-/// The translations of sources, in their order; each at most twice as long as its source and ten tokens more.
+/// The translations of sources, in their order; each at most twice as long as the longest source of
+/// its batch and nine tokens more.
 std::vector<std::string> translations(Translator& model, const Languages& languages,
                                       const std::vector<attune::nn::Sequence>& sources, const Search& search);
 /// The mean loss in nats a token over a text.
