@@ -136,9 +136,12 @@ inline std::string plain_name(std::string name) {
 /// alike, and softmax does not see that.
 inline bool is_without_gradient(const std::string& plain) { return plain.ends_with("self_key_bias"); }
 
-/// A parameter's start, by its plain name: matrices scaled by their inputs, the weights of norms about 1.
+/// A parameter's start, by its plain name: matrices scaled by their inputs, the weights of norms about 1. The keys of
+/// additive attention are larger: along the straight part of tanh all scores of a query move alike with it, and its
+/// gradient is 0 but for rounding.
 inline std::vector<float> start_of(const std::string& name, std::int64_t count, int rank, std::int64_t last_size) {
-  if (rank > 1) return numbers(name, count, 1 / std::sqrt(static_cast<double>(last_size)));
+  const double most = name.ends_with("attention_key_weight") ? 16 : 1;
+  if (rank > 1) return numbers(name, count, most / std::sqrt(static_cast<double>(last_size)));
   std::vector<float> v = numbers(name, count, 0.1);
   const bool norm = name.find("norm") != std::string::npos || name.find("Norm") != std::string::npos ||
                     name.find("_ln_") != std::string::npos;
