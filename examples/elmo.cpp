@@ -23,7 +23,7 @@ namespace {
 
 struct Options : examples::RunFlags {
   Options() : RunFlags{.out = "elmo_out", .steps = 1500, .save_every = 500} {}
-  std::int64_t batch = 32, width = 64, cells = 128, vocabulary = 1000, questions = 600;
+  std::int64_t batch = 32, width = 64, cells = 128, vocabulary = 1000, questions = 1500;
   double lr = 5e-3;
   std::string data;
 };
@@ -50,8 +50,8 @@ Tensor features(const nn::Elmo& elmo, const Questions& q) {
 struct Probe : nn::Module {
   Probe(const Tensor& x, const Tensor& answers)
       : mix(child<nn::ScalarMix>("mix", x.size(0))), out(child<nn::Linear>("out", x.size(2), examples::sense_count)) {
-    optim::AdamW optimizer(parameters(), {.lr = 0.02});
-    for (int i = 0; i < 300; ++i, optimizer.step()) cross_entropy(out(mix(x)), answers).backward();
+    optim::AdamW optimizer(parameters(), {.lr = 0.05, .weight_decay = 0});
+    for (int i = 0; i < 1000; ++i, optimizer.step()) cross_entropy(out(mix(x)), answers).backward();
   }
   nn::ScalarMix& mix;
   nn::Linear& out;
