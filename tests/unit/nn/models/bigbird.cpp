@@ -163,7 +163,9 @@ TEST_CASE("BigBird: errors") {
   const Tensor few = zeros({3, 7, 1}, int64);
   CHECK(thrown([&] {
           model(random_tokens(1, 40), {.random_blocks = {few, few}});
-        }).starts_with("ShapeError: AttentionPattern::bigbird: chosen [3, 7, 1] must be [h, 8, r]"));
+        })
+            .starts_with("ShapeError: bert.encoder.layer.0.attention.self: AttentionPattern::bigbird: chosen [3, 7, 1] "
+                         "must be [h, 8, r]"));
   nn::BigBirdConfig c = small(BertHeads::next_word);
   c.causal = true;
   const nn::BigBird causal(c);
