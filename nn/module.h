@@ -188,9 +188,10 @@ class Module {
   template <class M, class... Args>
   M& made(const ChildName& name, Here line, Args&&... args) {
     const Frame frame("module", line, Frame::Kind::module);
-    M* const module = new M(std::forward<Args>(args)...);
-    adopt(name.name, std::unique_ptr<Module>(module));  // one type of pointer for all: scripts compile faster
-    return *module;
+    auto module = std::make_unique<M>(std::forward<Args>(args)...);  // through which debuggers know M's members
+    M& m = *module;
+    adopt(name.name, std::move(module));
+    return m;
   }
   void adopt(std::string name, std::unique_ptr<Module> module);
   Here line_of(const ChildName& name) const { return site_.line != 0 ? site_ : name.here; }

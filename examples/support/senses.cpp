@@ -13,13 +13,12 @@ namespace {
 using Words = std::vector<std::string>;
 
 /// Words of two senses, and what is met beside each.
-const std::array<std::array<std::string, 3>, 6> senses{
-    {{"bank", "loan cash debt money savings credit", "boat mud reeds shore stream fish"},
-     {"bat", "ball glove pitcher inning team game", "cave wings insect night claws owl"},
-     {"bass", "guitar drum song band chord tune", "lake hook trout pond river angler"},
-     {"crane", "steel crew tower truck cable lift", "marsh nest heron feather egg bird"},
-     {"seal", "wax letter stamp ink royal envelope", "ice whale harbour penguin flipper sea"},
-     {"spring", "coil metal bolt clock lever wire", "april bloom rain garden summer lamb"}}};
+const std::array<std::array<std::string, 3>, 6> senses{{{"bank", "loan cash debt", "boat mud reeds"},
+                                                        {"bat", "ball glove pitcher", "cave wings insect"},
+                                                        {"bass", "guitar drum song", "lake hook trout"},
+                                                        {"crane", "steel crew tower", "marsh nest heron"},
+                                                        {"seal", "wax letter stamp", "ice whale harbour"},
+                                                        {"spring", "coil metal bolt", "april bloom rain"}}};
 /// The word W between two hints, so that a reader in either direction needs its sense beyond it.
 const Words patterns{"the C by the W was near a D",   "we saw the C at the W and the D",
                      "there is a C in the W for a D", "a C on this W has its D",
@@ -28,7 +27,7 @@ const Words patterns{"the C by the W was near a D",   "we saw the C at the W and
 
 }  // namespace
 
-Questions ask(std::int64_t n, std::int64_t first, std::int64_t hints) {
+Questions ask(std::int64_t n) {
   const auto draw = [](std::int64_t below) { return attune::randint(0, below, {}).item<std::int64_t>(); };
   Questions all;
   for (std::int64_t i = 0; i < n; ++i) {
@@ -40,7 +39,7 @@ Questions ask(std::int64_t n, std::int64_t first, std::int64_t hints) {
     all.answers.push_back(2 * word + sense);
     for (std::string& w : sentence) {
       if (w == "W") w = entry[0];
-      if (w == "C" || w == "D") w = beside[static_cast<std::size_t>(first + draw(hints))];
+      if (w == "C" || w == "D") w = beside[static_cast<std::size_t>(draw(std::ssize(beside)))];
     }
     all.sentences.push_back(std::move(sentence));
   }
