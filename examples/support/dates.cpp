@@ -82,7 +82,7 @@ std::string written(const std::chrono::year_month_day& date, Random& random) {
 
 ParallelText written_dates(std::int64_t n, std::int64_t most_dates, std::uint64_t seed) {
   Random random{std::mt19937_64(seed)};
-  ParallelText text{"written dates", {}, {}};
+  ParallelText text{fmt::format("written dates, up to {} (seed {})", most_dates, seed), {}, {}};
   for (std::int64_t i = 0; i < n; ++i) {
     std::string source = random.of(before);
     std::vector<std::string> told;

@@ -78,6 +78,23 @@ std::vector<std::string> translations(Translator& model, const Languages& langua
   return said;
 }
 
+namespace {
+
+/// Draws a picture as PNG and as SVG. One that cannot be drawn or written does not end a run that has done its work.
+template <class F>
+bool both_kinds(F&& draw) {
+  try {
+    for (const char* kind : {".png", ".svg"})
+      if (!draw(kind)) return false;
+    return true;
+  } catch (const attune::Error& e) {
+    fmt::print(stderr, "{}\n", e.what());
+    return false;
+  }
+}
+
+}  // namespace
+
 double mean_loss(Translator& model, nn::Batches<nn::PairBatch>& text) {
   const Evaluating evaluating(model.module());
   double sum = 0, count = 0;
@@ -153,11 +170,11 @@ void compare_by_length(const std::string& out, const std::string& text) {
     for (std::size_t i = 0; i < curve.x.size(); ++i) print(" {:4.0f}:{:5.1f}", curve.x[i], curve.y[i]);
     print("\n");
   }
-  bool drawn = true;
-  for (const char* kind : {".png", ".svg"})
-    drawn &= attune::picture::curve(
+  const bool drawn = both_kinds([&](const char* kind) {
+    return attune::picture::curve(
         out + "/lengths" + kind, curves,
         {.title = "BLEU of " + text + " by length of the source", .x_label = "words of the source", .y_label = "BLEU"});
+  });
   if (drawn) print("{} of them in one picture: {}/lengths.png and .svg\n", curves.size(), out);
 }
 
@@ -209,8 +226,9 @@ void draw_alignments(Translator& model, const Languages& languages, const std::s
     std::copy(words.begin(), words.end(), from.begin());
   bool drawn = true;
   for (const auto& [name, weights] : all)
-    for (const char* kind : {".png", ".svg"})
-      drawn = drawn && attune::picture::alignment(stem + name + kind, weights, from, to);
+    drawn = drawn && both_kinds([&](const char* kind) {
+              return attune::picture::alignment(stem + name + kind, weights, from, to);
+            });
   const std::string last = all.back().first.substr(0, all.back().first.find("_head"));
   Tensor mean;
   double heads = 0;
@@ -225,16 +243,18 @@ void draw_alignments(Translator& model, const Languages& languages, const std::s
 void report(Translator& model, const Languages& languages, const std::vector<ParallelText>& tests,
             const std::string& out, const std::string& name, const Search& search) {
   const std::string folder = out + "/" + name;
+  std::vector<std::string> shown;  // of the first test
   for (const ParallelText& test : tests) {
     const auto said = translations(model, languages, languages.pairs(test, search.most).first, search);
     print("{}, {}: BLEU {:.2f}, {:.1f} % of {} lines without a mistake ({} beams)\n", name, test.name,
           bleu_of(said, test.target), whole_of(said, test.target), said.size(), search.beams);
     if (&test != &tests.front()) continue;
     save_by_length(folder, name, test.name, test.source, said, test.target);
-    for (std::size_t line = 0; line < std::min<std::size_t>(2, said.size()); ++line)
-      draw_alignments(model, languages, folder + "/alignment" + std::to_string(line + 1), test.source[line],
-                      said[line]);
+    shown.assign(said.begin(), said.begin() + std::min<std::ptrdiff_t>(2, std::ssize(said)));
   }
+  for (std::size_t line = 0; line < shown.size(); ++line)
+    draw_alignments(model, languages, folder + "/alignment" + std::to_string(line + 1), tests.front().source[line],
+                    shown[line]);
   compare_by_length(out, tests.front().name);
 }
 

@@ -45,7 +45,11 @@ Tensor boundary(std::int64_t mark, std::int64_t width) {
 Tensor word_counts(const char* type, const Tensor& characters, Here here) {
   if (characters.rank() != 3 || characters.size(2) < 3)
     throw ShapeError(std::string(type) + ": characters " + characters.shape().str() + " must be [b, t, W >= 3]", here);
-  return sum(to(gt(amax(characters, {2}), 0), DType::int64), {1}, true);
+  const NoGrad off;
+  const Tensor present = gt(amax(characters, {2}), 0), counts = sum(to(present, DType::int64), {1}, true);
+  if (any(ne(present, lt(unsqueeze(arange(characters.size(1)), 0), counts))))
+    throw ValueError(std::string(type) + ": a row has a word of zeros before another word; words come first", here);
+  return counts;
 }
 
 }  // namespace

@@ -28,8 +28,8 @@ struct Seq2SeqResult {
 
 /// What both models share: the decoder's side of the targets.
 struct Seq2Seq : Module {
-  /// What the decoder is to see where it shall say `labels` [b, t]: the start token, then the labels but the last, with
-  /// padding where they are -100. Throws ShapeError.
+  /// What the decoder is to see where it shall say `labels` [b, t], whose padding of -100 is at their end: the start
+  /// token, then the labels but the last, with padding where they are -100. Throws ShapeError.
   Tensor shift_right(const Tensor& labels, Here here = Here::current()) const;
   /// Cross-entropy of the label [b, t] at each position; -100 is ignored. Reduction::none gives [b, t]. Over batches of
   /// unequal counts, the gradient of the mean over all targets is that of loss(..., Reduction::sum) / (the sum of

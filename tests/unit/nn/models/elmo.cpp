@@ -75,6 +75,14 @@ TEST_CASE("ELMo's layers: words twice, then both directions with a residual; pad
   CHECK(close(m(alone).layers, Plain(slice(stack({cat({x, x}, 2), cat({f0, b0}, 2), cat({f1, b1}, 2)}), 2, 1, 2))));
 }
 
+TEST_CASE("ELMo refuses rows whose words do not come first") {
+  nn::Elmo m({.filters = {{1, 2}}, .projection = 4, .cells = 4});
+  const Tensor characters = nn::elmo_characters({{"one", "two"}, {"three"}}, 8);
+  CHECK(m(characters).layers.size(1) == 2);
+  CHECK(thrown([&] { m(flip(characters, {1})); }) ==
+        "ValueError: ElmoCharacterEncoder: a row has a word of zeros before another word; words come first");
+}
+
 TEST_CASE("ElmoLstm: gradients, empty sequences, initial states") {
   nn::ElmoLstm m(3, 2, 3, 2, 0.9, 0.8);
   randomize(m);
