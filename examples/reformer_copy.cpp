@@ -12,6 +12,7 @@
 #include "examples/support/command_line.h"
 #include "examples/support/curves.h"
 #include "examples/support/language.h"
+#include "examples/support/long_tasks.h"
 #include "nn/nn.h"
 #include "optim/optim.h"
 
@@ -84,10 +85,7 @@ void settle(const examples::CommandLine& line, Options& o) {
 /// Fresh sequences `0 w 0 w` [b, n] without end; other streams draw others.
 struct Task {
   Task(const Options& o, std::uint64_t stream) : o(o), random(static_cast<std::uint64_t>(o.seed) + stream) {}
-  Tensor batch(std::int64_t b) {
-    const Tensor w = randint(1, o.symbols + 1, {b, o.length / 2 - 1}, random), zero = zeros({b, 1}, int64);
-    return cat({zero, w, zero, w}, 1);
-  }
+  Tensor batch(std::int64_t b) { return examples::twice(b, o.length, o.symbols, random); }
   /// The tokens where they count, in the second w; -100 elsewhere.
   Tensor labels(const Tensor& tokens) const {
     const std::int64_t second = o.length / 2 + 1;

@@ -12,11 +12,16 @@ namespace examples {
 
 using namespace attune;
 
+Tensor twice(std::int64_t b, std::int64_t n, std::int64_t symbols, Generator& g) {
+  const Tensor w = randint(1, symbols + 1, {b, n / 2 - 1}, g), zero = zeros({b, 1}, int64);
+  return cat({zero, w, zero, w}, 1);
+}
+
 namespace {
 
 TaskBatch duplication(std::int64_t b, std::int64_t n, Generator& g) {
-  const Tensor w = randint(1, 33, {b, n / 2 - 1}, g), zero = zeros({b, 1}, int64);
-  return {cat({zero, w, zero, w}, 1), cat({full({b, n / 2}, -100, int64), w, full({b, 1}, -100, int64)}, 1), {}};
+  const Tensor tokens = twice(b, n, 32, g);
+  return {tokens, cat({full({b, n / 2}, -100, int64), slice(tokens, 1, n / 2 + 1), full({b, 1}, -100, int64)}, 1), {}};
 }
 
 /// Appends an expression of at most `most` tokens: digits 0 .. 9, MAX, MIN, MED and SM (the sum modulo 10) from 10 on,

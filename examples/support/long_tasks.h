@@ -11,6 +11,9 @@ class Generator;
 
 namespace examples {
 
+/// The duplication task's `0 w 0 w` [b, n] int64 (Kitaev et al. 2020): each w drawn from 1..symbols.
+attune::Tensor twice(std::int64_t b, std::int64_t n, std::int64_t symbols, attune::Generator& g);
+
 /// Sequences and what is asked of them.
 struct TaskBatch {
   attune::Tensor tokens;   ///< [b, n] int64
@@ -25,7 +28,7 @@ struct LongTask {
   TaskBatch (*draw)(std::int64_t b, std::int64_t n, attune::Generator& g);
 };
 
-/// duplication  `0 w 0 w` (Kitaev et al. 2020): the second w, a symbol at a time
+/// duplication  the second w of twice(), a symbol at a time
 /// listops      the value of a nested expression such as [MAX 2 [MIN 4 7 ] 0 ] (Nangia and Bowman 2018), seen whole
 /// retrieval    four marked symbols, somewhere in noise, are to be copied at the end, in an order that is asked for
 const std::vector<LongTask>& long_tasks();
