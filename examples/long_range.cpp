@@ -3,8 +3,9 @@
 // retrieval at growing ones. It prints accuracies, and time a token and peak memory of a training step at each length,
 // and draws them and each mechanism's pattern. With --resume it goes on where it was stopped.
 //
-// Expect: time a token of exact attention grows with the length, of all others it does not; what looks at everything
-// (exact, hashing) still finds a symbol where a window has lost sight of it. docs/attention.md has a run.
+// Expect: time a token of exact attention grows with the length, of the others it hardly does (hashing grows a little);
+// what looks at everything (exact, hashing) still finds a symbol where a window has lost sight of it. docs/attention.md
+// has a run.
 #include <algorithm>
 
 #include "examples/support/command_line.h"

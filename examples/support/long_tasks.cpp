@@ -27,7 +27,8 @@ TaskBatch duplication(std::int64_t b, std::int64_t n, Generator& g) {
 /// Appends an expression of at most `most` tokens: digits 0 .. 9, MAX, MIN, MED and SM (the sum modulo 10) from 10 on,
 /// 14 its end. Returns its value.
 int expression(std::mt19937_64& random, std::size_t most, int depth, std::vector<std::int64_t>& to) {
-  if (most < 6 || depth == 0) return static_cast<int>(to.emplace_back(static_cast<std::int64_t>(random() % 10)));
+  if (most < 7 || depth == 0)  // of five operands
+    return static_cast<int>(to.emplace_back(static_cast<std::int64_t>(random() % 10)));
   const std::size_t f = random() % 4, count = 2 + random() % 4;
   to.push_back(10 + static_cast<std::int64_t>(f));
   std::vector<int> values;

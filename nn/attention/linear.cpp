@@ -25,7 +25,7 @@ Tensor after_sums(const Tensor& q, const Tensor& k, const Tensor& v, const Tenso
   const Tensor sums = cat({s, unsqueeze(z + o.key_sum_epsilon, -1)}, -1);  // [b, h, f, m + 1]
   const Tensor both =
       causal_product(q, k, cat({v, one}, -1)) + permute(matmul(permute(q, {0, 2, 1, 3}), sums), {0, 2, 1, 3});
-  const Tensor denominator = slice(both, 3, m, m + 1) + o.epsilon, none = eq(denominator, 0);
+  const Tensor denominator = slice(both, 3, m, m + 1) + o.epsilon, none = attune::detail::next_to_zero(denominator);
   return masked_fill(slice(both, 3, 0, m) / masked_fill(denominator, none, 1), none, 0);
 }
 

@@ -16,7 +16,8 @@ namespace attune::nn {
 
 namespace {
 
-const LinformerOptions& checked(const detail::Check& check, const LinformerOptions& o) {
+const LinformerOptions& checked(const detail::Check& check, std::int64_t heads, const LinformerOptions& o) {
+  check.at_least(1, heads, "heads");
   check.at_least(1, o.length, "length");
   check.at_least(1, o.projected, "projected");
   check.probability(o.dropout, "dropout");
@@ -44,11 +45,11 @@ Tensor project(const Tensor& x, const Tensor& projection) {
 
 LinformerAttention::LinformerAttention(std::int64_t heads, const LinformerOptions& o, Here here)
     : Module(here),
-      options(checked({"LinformerAttention", *this}, o)),
+      options(checked({"LinformerAttention", *this}, heads, o)),
       proj_k(parameter("proj_k", drawn_projection(heads, o))),
       proj_v(o.sharing == LinformerSharing::key_value ? absent("proj_v")
                                                       : parameter("proj_v", drawn_projection(heads, o))),
-      heads_(detail::Check("LinformerAttention", *this).at_least(1, heads, "heads")) {}
+      heads_(heads) {}
 
 Tensor LinformerAttention::operator()(const Tensor& query, const Tensor& key, const Tensor& value,
                                       const Tensor& key_padding_mask, Here here) const {

@@ -16,7 +16,7 @@ namespace {
 
 LinformerOptions with_dropout(LinformerOptions o, const HeadsOptions& heads) {
   o.dropout = heads.dropout;
-  o.generator = heads.generator;
+  if (heads.generator) o.generator = heads.generator;
   return o;
 }
 
@@ -41,7 +41,7 @@ const char* AttentionMechanism::name() const {
 
 HeadsAttention::HeadsAttention(std::int64_t heads, std::int64_t head_dim, const AttentionMechanism& m,
                                const HeadsOptions& o, Here here)
-    : Module(here), mechanism(m), options_(o) {
+    : Module(here), mechanism(m), heads_(heads), head_dim_(head_dim), options_(o) {
   const detail::Check check("HeadsAttention", *this);
   check.at_least(1, heads, "heads");
   check.at_least(1, head_dim, "head_dim");
@@ -80,6 +80,10 @@ Tensor HeadsAttention::operator()(const Tensor& query, const Tensor& key, const 
   for (const auto& [name, x] : {std::pair{"q", &q}, {"k", &k}, {"v", &v}}) {
     op.check_floating(*x);
     if (x->rank() != 4) op.fail_shape(name + (" must be [batch, length, heads, head size], got " + x->shape().str()));
+    if (x == &k && mechanism.kind() == Kind::lsh) continue;  // its keys are its queries
+    if (x->size(2) != heads_ || (x != &v && x->size(3) != head_dim_))
+      op.fail_shape(name + (" " + x->shape().str()) + " must be [batch, length, " + std::to_string(heads_) + ", " +
+                    (x == &v ? "any" : std::to_string(head_dim_)) + "]");
   }
   switch (mechanism.kind()) {
     case Kind::local: return scope.out(windows(q, k, v, call));

@@ -90,10 +90,10 @@ class HeadsAttention : public Module {
   /// Throws ValueError for options of the mechanism that are out of range, and for a causal Linformer.
   HeadsAttention(std::int64_t heads, std::int64_t head_dim, const AttentionMechanism& mechanism = {},
                  const HeadsOptions& options = {}, Here here = Here::current());
-  /// q [b, t, h, d], k and v [b, s, h, d] to [b, t, h, d]. Local and LSH attention and what is causal, but for exact
-  /// attention (also of a pattern), need t = s; LSH attention's keys are its queries, normalised, and k is not looked
-  /// at. Inside a recomputed block (checkpoint, reversible) the buckets of the first run are used again. Throws
-  /// ShapeError and DTypeError for what does not fit, ValueError for a causal Linformer.
+  /// q [b, t, h, d], k [b, s, h, d] and v [b, s, h, m] to [b, t, h, m]. Local and LSH attention and what is causal, but
+  /// for exact attention (also of a pattern), need t = s; LSH attention's keys are its queries, normalised, and k is
+  /// not looked at. Inside a recomputed block (checkpoint, reversible) the buckets of the first run are used again.
+  /// Throws ShapeError and DTypeError for what does not fit, ValueError for a causal Linformer.
   Tensor operator()(const Tensor& q, const Tensor& k, const Tensor& v, const HeadsCall& call = {},
                     Here here = Here::current()) const;
 
@@ -103,6 +103,7 @@ class HeadsAttention : public Module {
   Tensor windows(const Tensor& q, const Tensor& k, const Tensor& v, const HeadsCall& call) const;
   Tensor buckets(const Tensor& q, const Tensor& v, const HeadsCall& call) const;
 
+  std::int64_t heads_, head_dim_;
   HeadsOptions options_;
   LinearAttention* linear_ = nullptr;
   PerformerAttention* performer_ = nullptr;

@@ -170,14 +170,19 @@ Tensor MultiheadAttention::by_mechanism(const Tensors& qkv, const MultiheadCall&
                  2, 3);
 }
 
-void MultiheadAttention::append(const Tensor& key, const Tensor& value, KeyValueCache& cache, Here here) const {
-  const Scope scope(*this, "MultiheadAttention", here, Scope::no_call);
-  const NoGrad off;
+/// Throws ValueError unless steps from a cache are what this module's call is.
+void MultiheadAttention::check_cached(Here here) const {
   if (mechanism_ || !pattern_.sees_all())
     throw ValueError(std::string("MultiheadAttention: no cache with ") +
                          (mechanism_ ? mechanism_->mechanism.name() : "pattern") + " attention",
                      here);
   if (bias_k_ || zero_attention_) throw ValueError("MultiheadAttention: no cache with bias_kv or zero_attention", here);
+}
+
+void MultiheadAttention::append(const Tensor& key, const Tensor& value, KeyValueCache& cache, Here here) const {
+  const Scope scope(*this, "MultiheadAttention", here, Scope::no_call);
+  const NoGrad off;
+  check_cached(here);
   cache.append(project(key, 1), project(value, 2));
 }
 
@@ -185,6 +190,7 @@ Tensor MultiheadAttention::step(const Tensor& query, const KeyValueCache& cache,
                                 Here here) const {
   const Scope scope(*this, "MultiheadAttention", here, Scope::no_call);
   const NoGrad off;
+  check_cached(here);
   return out_(cached_attention(project(query, 0), cache, heads_, options));
 }
 

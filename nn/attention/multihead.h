@@ -73,6 +73,7 @@ class MultiheadAttention : public Module {
   /// Of all three.
   Tensors project(const Tensors& inputs) const;
   AttentionResult attend(const Tensors& inputs, const MultiheadCall& call, Here here) const;
+  void check_cached(Here here) const;
   Tensor by_mechanism(const Tensors& qkv, const MultiheadCall& call, Here here) const;
 
   std::int64_t d_, heads_, key_heads_, key_size_;  // key_size_: of all key heads together

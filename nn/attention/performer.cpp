@@ -55,6 +55,12 @@ Tensor exponentials(const Tensor& directions, const Tensor& x, const Tensor& lar
   return exp(directions - (half_squares(x) + largest.detach()));
 }
 
+/// What keeps the keys' exponentials in range is the largest w k, as published; without an epsilon, which alone tells
+/// one such constant from another, it is the largest exponent, so that long keys do not all vanish.
+Tensor stabilised(const Tensor& directions, const Tensor& k, const PerformerOptions& o) {
+  return o.softmax_epsilon == 0 ? directions - half_squares(k) : directions;
+}
+
 /// The largest of all positions and features [b, 1, h, 1]; 0 where nothing is seen.
 Tensor largest_of_keys(const Tensor& directions, const Tensor& hidden) {
   const NoGrad off;
@@ -106,13 +112,15 @@ Tensor PerformerAttention::query_features(const Tensor& q, const PerformerOption
   const Tensor x = directions(q);
   if (o.kernel == PerformerKernel::generalized) return activate(x, o.activation) + o.generalized_epsilon;
   if (x.numel() == 0) return x;
-  return (exponentials(x, q, amax(x.detach(), {-1}, true)) + o.softmax_epsilon) * normalizer(o);
+  const Tensor largest = amax(x.detach(), {-1}, true);
+  if (o.softmax_epsilon == 0) return exp(x - largest) * normalizer(o);  // |q|^2 / 2 is the same for all of a row
+  return (exponentials(x, q, largest) + o.softmax_epsilon) * normalizer(o);
 }
 
 Tensor PerformerAttention::key_features(const Tensor& k, const PerformerOptions& o, const Tensor& hidden) const {
   const Tensor x = directions(k);
   if (o.kernel == PerformerKernel::generalized) return activate(x, o.activation) + o.generalized_epsilon;
-  return (exponentials(x, k, largest_of_keys(x, hidden)) + o.softmax_epsilon) * normalizer(o);
+  return (exponentials(x, k, largest_of_keys(stabilised(x, k, o), hidden)) + o.softmax_epsilon) * normalizer(o);
 }
 
 Tensor PerformerAttention::operator()(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& key_padding_mask,
@@ -170,7 +178,7 @@ Tensor PerformerAttention::step(const Tensor& q, const Tensor& k, const Tensor& 
     detail::add_keys(keys, v, next.sums.s, next.sums.z);
   } else {
     // What epsilon adds is not scaled when the largest changes, and so is kept by itself.
-    const Tensor x = directions(k), top = largest_of_keys(x, {});
+    const Tensor x = directions(k), top = largest_of_keys(stabilised(x, k, options), {});
     const Tensor largest = next.length == 0 ? top : maximum(next.largest, top);
     if (next.length > 0) {
       const Tensor factor = reshape(exp(next.largest - largest), {b, h, 1});

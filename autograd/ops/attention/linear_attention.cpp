@@ -38,7 +38,33 @@ Tensor hidden_keys(const Op& op, const Tensor& key_padding_mask, const Tensor& k
   return reshape(key_padding_mask, {k.size(0), k.size(1), 1, 1});
 }
 
+/// numerator [b, t, h, m] / denominator [b, t, h, 1]. What a query is that nothing is asked of has no influence on the
+/// gradients, not even if it is NaN.
+Tensor quotient(const Tensor& numerator, const Tensor& denominator, Here here) {
+  const Op op{"linear_attention", here};
+  Tensor y;
+  {
+    const NoGrad off;
+    y = numerator / denominator;
+  }
+  const auto unasked = [](const Tensor& dy) { return eq(sum(abs(dy.detach()), {-1}, true), 0); };
+  return op.record(
+      std::move(y), of<quotient>(numerator, denominator),
+      "dnumerator = dy / denominator, ddenominator = -sum(dy y) / denominator",
+      [d = Saved(denominator), unasked](const Tensor& dy) { return dy / masked_fill(Tensor(d), unasked(dy), 1); },
+      [n = Saved(numerator), d = Saved(denominator), unasked](const Tensor& dy) {
+        const Tensor rows = unasked(dy), safe = masked_fill(Tensor(d), rows, 1);
+        return -(sum(dy * masked_fill(Tensor(n), rows, 0) / safe, {-1}, true) / safe);
+      });
+}
+
 }  // namespace
+
+Tensor detail::next_to_zero(const Tensor& denominator) {
+  const double least =
+      denominator.dtype() == DType::float64 ? 1e-300 : 1e-35;  // some thousand of the least normal ones
+  return lt(abs(denominator.detach()), least);
+}
 
 Tensor causal_product(const Tensor& q, const Tensor& k, const Tensor& v, bool reverse, Here here) {
   const Op op{"causal_product", here};
@@ -89,9 +115,10 @@ Tensor linear_attention(const Tensor& q, const Tensor& keys, const Tensor& value
     numerator = permute(matmul(in_heads, together), {0, 2, 1, 3});
     denominator = permute(matmul(in_heads, all), {0, 2, 1, 3});
   }
-  if (o.epsilon > 0) return numerator / (denominator + o.epsilon);
-  const Tensor none = eq(denominator.detach(), 0);
-  return any(none) ? masked_fill(numerator, none, 0) / masked_fill(denominator, none, 1) : numerator / denominator;
+  if (o.epsilon > 0) return quotient(numerator, denominator + o.epsilon, here);
+  const Tensor none = detail::next_to_zero(denominator);
+  if (!any(none)) return quotient(numerator, denominator, here);
+  return quotient(masked_fill(numerator, none, 0), masked_fill(denominator, none, 1), here);
 }
 
 }  // namespace attune

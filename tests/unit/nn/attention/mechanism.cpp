@@ -167,4 +167,17 @@ TEST_CASE("mechanisms: errors, at construction where they can be known") {
         }) == "ValueError: multihead_attention: linear attention has no scores of pairs: it takes no attention_mask");
   CHECK(thrown([&] { m(x, {.need_weights = true}); }) ==
         "ValueError: multihead_attention: linear attention has no scores of pairs: it takes no need_weights");
+  nn::KeyValueCache cache;
+  nn::MultiheadAttention(6, 2).append(x, x, cache);
+  CHECK(thrown([&] { m.append(x, x, cache); }) == "ValueError: MultiheadAttention: no cache with linear attention");
+  CHECK(thrown([&] { m.step(x, cache, {}); }) == "ValueError: MultiheadAttention: no cache with linear attention");
+  const nn::HeadsAttention heads(2, 4, LinearAttentionOptions{});
+  const Tensor four = zeros({1, 5, 2, 4}), three_heads = zeros({1, 5, 3, 4}), wider = zeros({1, 5, 2, 5});
+  CHECK(thrown([&] { heads(three_heads, three_heads, three_heads); }) ==
+        "ShapeError: heads_attention: q [1, 5, 3, 4] must be [batch, length, 2, 4]");
+  CHECK(thrown([&] { heads(four, wider, four); }) ==
+        "ShapeError: heads_attention: k [1, 5, 2, 5] must be [batch, length, 2, 4]");
+  CHECK(thrown([] {
+          nn::LinformerAttention bad(-1, {.length = 8, .projected = 4, .sharing = nn::LinformerSharing::none});
+        }) == "ValueError: LinformerAttention: heads = -1 must be at least 1");
 }

@@ -126,6 +126,22 @@ TEST_CASE("linear_attention: nothing comes from the future, nor from what is hid
   }
 }
 
+TEST_CASE("linear_attention: what nothing is asked of has no influence, not even if it is NaN") {
+  for (const bool causal : {false, true}) {
+    const LinearAttentionOptions o{.causal = causal};
+    const auto gradients = [&](double value) {
+      const Tensor late = ge(reshape(arange(70), {1, 70, 1, 1}), 40);
+      Tensors xs{masked_fill(positive({1, 70, 2, 3}, 1), late, value), positive({1, 70, 2, 3}, 2),
+                 positive({1, 70, 2, 4}, 3)};
+      for (std::size_t i = 1; causal && i < 3; ++i) xs[i] = masked_fill(xs[i], late, value);
+      for (Tensor& x : xs) x.requires_grad_();
+      return grad({sum(square(slice(linear_attention(xs[0], xs[1], xs[2], o), 1, 0, 40)))}, xs);
+    };
+    const Tensors plain = gradients(1), other = gradients(not_a_number);
+    for (std::size_t i = 0; i < 3; ++i) CHECK(same(slice(other[i], 1, 0, 40), Plain(slice(plain[i], 1, 0, 40))));
+  }
+}
+
 TEST_CASE("linear_attention: queries that see nothing give zeros with zero gradients") {
   const Tensor hidden = flags({1, 1, 1, 0, 0, 0}, {2, 3});
   for (const bool causal : {false, true})
