@@ -80,7 +80,8 @@ TEST_CASE("ELMo refuses rows whose words do not come first") {
   const Tensor characters = nn::elmo_characters({{"one", "two"}, {"three"}}, 8);
   CHECK(m(characters).layers.size(1) == 2);
   CHECK(thrown([&] { m(flip(characters, {1})); }) ==
-        "ValueError: ElmoCharacterEncoder: a row has a word of zeros before another word; words come first");
+        "ValueError: token_embedder: ElmoCharacterEncoder: a row has a word of zeros before another word; words come "
+        "first");
 }
 
 TEST_CASE("ElmoLstm: gradients, empty sequences, initial states") {
