@@ -51,9 +51,7 @@ struct Model : nn::Module {
   }
   double accuracy(const examples::TaskBatch& x) const {
     const NoGrad off;
-    const Tensor asked = attune::to(ne(x.labels, -100), float32),
-                 right = attune::to(eq(argmax((*this)(x)), x.labels), float32);
-    return 100 * (sum(asked * right) / sum(asked)).item();
+    return 100 * examples::accuracy((*this)(x), x);
   }
 
   const bool causal;

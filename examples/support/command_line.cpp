@@ -5,7 +5,9 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
+#include <stdexcept>
 
 #include "autograd/runtime/error.h"
 #include "autograd/runtime/parallel.h"
@@ -15,6 +17,12 @@ namespace examples {
 
 namespace {
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+/// The end of what is said of an unfinished run or table: how its settings differ from those here, what can be done.
+std::string way_out(const std::string& difference) {
+  return difference.empty() ? "; --resume continues it, another --out leaves it alone"
+                            : " under other options (" + difference + "); another --out leaves it alone";
+}
 }  // namespace
 
 CommandLine::CommandLine(const char* program, const std::string& description)
@@ -85,10 +93,8 @@ std::string CommandLine::explained(const attune::nn::RunError& e) {
   if (e.reason == Reason::other_settings) return e.file + ": was written under other options: " + e.difference;
   if (e.reason == Reason::nothing_to_resume) return first_line(e.what()) + "; without --resume a run begins";
   if (e.reason != Reason::unfinished) return e.what();
-  return fmt::format("{}: is of an unfinished run (step {} of {}){}; {}another --out leaves it alone", e.file,
-                     e.info.step, e.info.steps,
-                     e.difference.empty() ? "" : " under other options (" + e.difference + ")",
-                     e.difference.empty() ? "--resume continues it, " : "");
+  return fmt::format("{}: is of an unfinished run (step {} of {}){}", e.file, e.info.step, e.info.steps,
+                     way_out(e.difference));
 }
 
 void CommandLine::require_memory(double bytes) const {
@@ -150,6 +156,28 @@ attune::nn::RunOptions run_options(const CommandLine& line, const RunFlags& flag
   o.settings = line.settings();
   o.hint = "The same command with --resume continues.";
   return o;
+}
+
+void require_all_or_none(const std::string& directory,
+                         const std::vector<std::pair<std::string, attune::nn::Settings>>& rows) {
+  std::size_t there = 0;
+  std::string others;
+  for (const auto& [name, settings] : rows)
+    if (attune::nn::Run::exists(directory, name)) {
+      ++there;
+      const std::string checkpoint = directory + "/" + name + ".safetensors";
+      others = attune::nn::difference(attune::nn::checkpoint_info(checkpoint).settings, settings);
+    }
+  if (there > 0 && there < rows.size())
+    throw attune::ValueError(
+        fmt::format("{}: has an unfinished table ({} of {} rows){}", directory, there, rows.size(), way_out(others)));
+}
+
+void require_finite(const attune::nn::Run& run, const attune::nn::Metrics& values) {
+  for (const auto& [what, value] : values)
+    if (!std::isfinite(value))
+      throw std::runtime_error(fmt::format("{} is {} in step {}; a smaller --lr may help", what,
+                                           std::isnan(value) ? "not a number" : "infinite", run.step()));
 }
 
 }  // namespace examples

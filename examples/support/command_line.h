@@ -91,4 +91,13 @@ class CommandLine {
 /// RunOptions of these flags and options.
 attune::nn::RunOptions run_options(const CommandLine& line, const RunFlags& flags);
 
+/// For runs that make up the rows of a table, by their names and settings, and are not to be resumed. Throws ValueError
+/// if some of them are in the directory, but not all: the table is unfinished.
+void require_all_or_none(const std::string& directory,
+                         const std::vector<std::pair<std::string, attune::nn::Settings>>& rows);
+
+/// Throws std::runtime_error, which names --lr, for the first of a step's values (as {"the loss", loss}) that is not
+/// finite.
+void require_finite(const attune::nn::Run& run, const attune::nn::Metrics& values);
+
 }  // namespace examples

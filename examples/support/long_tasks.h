@@ -11,15 +11,19 @@ class Generator;
 
 namespace examples {
 
-/// The duplication task's `0 w 0 w` [b, n] int64 (Kitaev et al. 2020): each w drawn from 1..symbols.
-attune::Tensor twice(std::int64_t b, std::int64_t n, std::int64_t symbols, attune::Generator& g);
-
 /// Sequences and what is asked of them.
 struct TaskBatch {
   attune::Tensor tokens;   ///< [b, n] int64
   attune::Tensor labels;   ///< [b, n] int64: what each position is to give; -100 where nothing is asked
   attune::Tensor padding;  ///< [b, n] bool, true hides; undefined without padding
 };
+
+/// The duplication task's `0 w 0 w` (Kitaev et al. 2020), n even, with each symbol of w drawn from 1..symbols: the
+/// second w is asked for, a symbol at a time, each of the position before it.
+TaskBatch twice(std::int64_t b, std::int64_t n, std::int64_t symbols, attune::Generator& g);
+
+/// The share of the labels that logits [b, n, vocabulary] have right, off the tape.
+double accuracy(const attune::Tensor& logits, const TaskBatch& x);
 
 struct LongTask {
   const char* name;
