@@ -53,6 +53,10 @@ run_gdb() {
       echo "left out: gdb may not trace here"
       exit 77
       ;;
+    *"extended state"*)
+      echo "left out: gdb cannot call a program's functions on this processor"
+      exit 77
+      ;;
   esac
 }
 expect() {

@@ -27,6 +27,8 @@ def called(function, address):
     except gdb.error as e:
         if "process" in str(e) or "thread" in str(e):
             return NOT_ALIVE
+        if "extended state" in str(e):  # gdb 13 and a processor with AMX: its register file is larger than gdb knows
+            return f"(gdb cannot call a program's functions on this machine: {e})"
         return f"(not made yet, or gone: {e})"
     finally:
         gdb.execute(f"set unwindonsignal {'on' if on_signal else 'off'}")
