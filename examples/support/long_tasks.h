@@ -33,8 +33,9 @@ struct LongTask {
 };
 
 /// duplication  the second w of twice(), a symbol at a time
-/// listops      the value of a nested expression such as [MAX 2 [MIN 4 7 ] 0 ] (Nangia and Bowman 2018), seen whole
-/// retrieval    four marked symbols, somewhere in noise, are to be copied at the end, in an order that is asked for
+/// listops      the values of nested expressions such as [MAX 2 [MIN 4 7 ] 0 ] (Nangia and Bowman 2018), each at its
+///              end; the outermost one takes half of the sequence at least
+/// retrieval    four marked symbols, somewhere in noise; the last eighth of the sequence asks for them, at random
 const std::vector<LongTask>& long_tasks();
 
 }  // namespace examples
