@@ -27,7 +27,7 @@ namespace {
 struct Options : examples::RunFlags {
   Options() : RunFlags{.out = "translate_out", .steps = 3000, .save_every = 500} {}
   std::string model = "additive", data, source = "de", target = "en", tokenizer = "word", translate;
-  std::int64_t vocabulary = 8000, dates = 6, batch_tokens = 2000, positions = 256, evaluate = 500, warmup = 200;
+  std::int64_t vocabulary = 8000, dates = 3, batch_tokens = 2000, positions = 256, evaluate = 500, warmup = 200;
   std::int64_t width = 128, embedding = 64, layers = 2, heads = 4, beam = 5;
   double dropout = 0.1, lr = 2e-3, clip = 1, length_penalty = 1;
   bool reverse_source = false, published_start = false, pre_norm = false;
@@ -193,7 +193,12 @@ int main(int argc, char** argv) {
                                            {"--published-start", o.published_start, "additive"},
                                            {"--pre-norm", o.pre_norm, "transformer"}})
       if (set && o.model != model) line.refuse(fmt::format("{} is for --model {}", flag, model));
-    if (!line.given("--lr") && o.model == "transformer") o.lr = 1;
+    if (o.data.empty())  // dates: much to be learned by heart, of which there is no end
+      examples::unless_given(line, {{"--layers", o.layers, 1},
+                                    {"--batch-tokens", o.batch_tokens, 1000},
+                                    {"--steps", o.steps, o.model == "vanilla" ? 6000 : 2000}});
+    if (o.data.empty() && !line.given("--dropout")) o.dropout = 0;
+    if (!line.given("--lr")) o.lr = o.model == "transformer" ? 1 : o.data.empty() ? 5e-3 : 2e-3;
     if (!line.given("--warmup") && o.warmup >= o.steps) o.warmup = std::max<std::int64_t>(1, o.steps / 2);
     return line.given("--translate") ? translate(line, o) : train(line, o);
   });

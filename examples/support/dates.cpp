@@ -29,6 +29,16 @@ const std::vector<std::string> months{"january", "february", "march",     "april
            "as everybody knows it began on",
            "that was a long time ago , on",
            "on or about"},
+    behind{"",
+           "it was",
+           "they met",
+           "is what the letter says",
+           ", if i remember well",
+           "he left",
+           "she came",
+           "is when it began , as everybody knows",
+           ", and that was a long time ago",
+           "or about"},
     same_order{"and then", ", later", "until", ", followed by", "and after that", ", and some time later ,"},
     other_order{", preceded by", "and before that ,", ", but earlier ,"};
 
@@ -65,7 +75,7 @@ std::string written(const std::chrono::year_month_day& date, Random& random) {
   const unsigned m = unsigned{date.month()};
   const std::string& month = months[m - 1];
   const std::string& weekday = weekdays[std::chrono::weekday(std::chrono::sys_days(date)).c_encoding()];
-  switch (random.below(9)) {
+  switch (random.below(12)) {
     case 0: return fmt::format("{} {} {}", d, month, y);
     case 1: return fmt::format("{} {} , {}", month, d, y);
     case 2: return fmt::format("the {} of {} {}", ordinal(d), month, y);
@@ -74,6 +84,9 @@ std::string written(const std::chrono::year_month_day& date, Random& random) {
     case 5: return fmt::format("{} the {} of {} , {}", weekday, ordinal(d), month, year_in_words(y));
     case 6: return fmt::format("the {} day of {} in the year {}", ordinal(d), month, year_in_words(y));
     case 7: return fmt::format("{} {} , {}", month, ordinal(d), year_in_words(y));
+    case 8: return fmt::format("in {} , on {} {}", y, month, d);
+    case 9: return fmt::format("{} / {} / {}", y, m, d);
+    case 10: return fmt::format("{} , {} the {}", year_in_words(y), month, ordinal(d));
     default: return fmt::format("{} , in the year {} , on the {} of {}", weekday, y, ordinal(d), month);
   }
 }
@@ -84,7 +97,8 @@ ParallelText written_dates(std::int64_t n, std::int64_t most_dates, std::uint64_
   Random random{std::mt19937_64(seed)};
   ParallelText text{fmt::format("written dates, up to {} (seed {})", most_dates, seed), {}, {}};
   for (std::int64_t i = 0; i < n; ++i) {
-    std::string source = random.of(before);
+    const bool first = random.below(2) == 0;  // neither reading direction comes to the dates sooner
+    std::string source = first ? random.of(before) : "";
     std::vector<std::string> told;
     std::ptrdiff_t last = 0;  // the place of the date before
     const std::int64_t dates = 1 + random.below(static_cast<std::size_t>(most_dates));
@@ -99,6 +113,7 @@ ParallelText written_dates(std::int64_t n, std::int64_t most_dates, std::uint64_
       told.insert(told.begin() + last,
                   fmt::format("{} -{:02} -{:02}", int{date.year()}, unsigned{date.month()}, unsigned{date.day()}));
     }
+    if (const std::string& words = random.of(behind); !first && !words.empty()) source += " " + words;
     text.source.push_back(source);
     std::string target;
     for (const std::string& iso : told) target += (target.empty() ? "" : " ") + iso;
