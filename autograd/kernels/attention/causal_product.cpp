@@ -83,10 +83,11 @@ class CausalHead {
     return finite;
   }
 
-  /// y += factor x, unless the factor is 0.
+  /// y += factor x, without the terms that have a factor of 0.
   void add_row(T factor, const T* x, T* y) const {
     if (factor == 0) return;
-    for (Size c = 0; c < p_.values; ++c) y[c] += factor * x[c];
+    for (Size c = 0; c < p_.values; ++c)
+      if (x[c] != 0) y[c] += factor * x[c];
   }
 
   /// Without the terms that have a factor of 0.
