@@ -26,8 +26,6 @@ constexpr Size few_columns = 4096;                       // a few rows of more a
 constexpr Size few_slice = 96;                           // at the least: a slice of k has sums of its own to write
 constexpr Size epilogue_elements = 16384;                // stay in cache between the bias and the activation
 
-Size pieces(Size n, Size of) { return (n + of - 1) / of; }
-
 template <class T>
 void by_loops(const Gemm<T>& g) {
   scale(g);

@@ -24,11 +24,7 @@ Tensor weight(const detail::Check& check, std::int64_t hidden, const char* what,
 void check_keys(const Op& op, const Tensor& keys, const Tensor& key_padding_mask) {
   op.check_floating(keys);
   if (keys.rank() != 3) op.fail_shape("keys " + keys.shape().str() + " must be [b, n, k]");
-  if (!key_padding_mask.defined()) return;
-  detail::check_mask(op, key_padding_mask, "key_padding_mask");
-  if (key_padding_mask.shape() != Shape{keys.size(0), keys.size(1)})
-    op.fail_shape("key_padding_mask " + key_padding_mask.shape().str() + " does not fit the keys " +
-                  keys.shape().str());
+  detail::check_padding(op, key_padding_mask, keys);
 }
 
 void check_query(const Op& op, const Tensor& query, const Tensor& keys) {

@@ -9,6 +9,7 @@
 #include "autograd/ops/inplace.h"
 #include "autograd/ops/movement.h"
 #include "autograd/tape/op.h"
+#include "nn/attention/internal/projections.h"
 #include "nn/attention/multihead.h"
 
 namespace attune::nn {
@@ -132,12 +133,7 @@ Tensor cached_attention(const Tensor& q, const KeyValueCache& cache, std::int64_
     op.fail_shape("q " + q.shape().str() + " has more tokens than the " + std::to_string(n) + " of the cache");
   if (o.window < 0 || (o.window > 0 && !o.causal))
     op.fail_value("window = " + std::to_string(o.window) + " must be at least 0, and 0 unless causal");
-  if (padding.defined()) {
-    op.check_dtype(padding, DType::boolean);
-    if (padding.shape() != Shape{b, n})
-      op.fail_shape("key_padding_mask " + padding.shape().str() + " must be [" + std::to_string(b) + ", " +
-                    std::to_string(n) + "]");
-  }
+  detail::check_padding(op, padding, k);
   const NoGrad off;
   if (o.window > 0 && n > o.window + t - 1) {  // what no query sees is not read
     const std::int64_t first = n - (o.window + t - 1);

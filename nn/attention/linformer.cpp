@@ -69,12 +69,7 @@ Tensor LinformerAttention::operator()(const Tensor& query, const Tensor& key, co
   if (k.size(1) > options.length)
     op.fail_shape("keys of " + std::to_string(k.size(1)) + " positions are longer than the projections' length " +
                   std::to_string(options.length));
-  if (key_padding_mask.defined()) {
-    detail::check_mask(op, key_padding_mask, "key_padding_mask");
-    if (key_padding_mask.shape() != Shape{k.size(0), k.size(1)})
-      op.fail_shape("key_padding_mask " + key_padding_mask.shape().str() + " must be [batch, keys] of " +
-                    k.shape().str());
-  }
+  detail::check_padding(op, key_padding_mask, k);
   // One projection for both makes one of keys that are values too.
   const Tensor keys = project(detail::without_hidden(k, key_padding_mask), proj_k);
   const Tensor values =

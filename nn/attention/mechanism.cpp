@@ -110,12 +110,8 @@ Tensor HeadsAttention::operator()(const Tensor& query, const Tensor& key, const 
                      .pattern = mechanism.pattern() ? *mechanism.pattern() : AttentionPattern(),
                      .dropout = training() ? options_.dropout : 0,
                      .generator = options_.generator};
-  if (padding.defined()) {
-    detail::check_mask(op, padding, "key_padding_mask");
-    if (padding.shape() != Shape{k.size(0), k.size(1)})
-      op.fail_shape("key_padding_mask " + padding.shape().str() + " must be [batch, keys] of " + k.shape().str());
-    o.attention_mask = reshape(padding, {k.size(0), 1, 1, k.size(1)});
-  }
+  detail::check_padding(op, padding, k);
+  if (padding.defined()) o.attention_mask = reshape(padding, {k.size(0), 1, 1, k.size(1)});
   const auto in_heads = [](const Tensor& x) { return permute(x, {0, 2, 1, 3}); };
   return scope.out(in_heads(scaled_dot_product_attention(in_heads(q), in_heads(k), in_heads(v), o).output));
 }

@@ -205,12 +205,7 @@ AttentionResult MultiheadAttention::attend(const Tensors& inputs, const Multihea
     op.fail_shape("query " + query.shape().str() + ", key " + key.shape().str() + " and value " + value.shape().str() +
                   " do not fit [b, t, " + std::to_string(d_) + "], [b, s, ..], [b, s, ..]");
   const std::int64_t b = query.size(0), t = query.size(1), s = key.size(1);
-  if (call.key_padding_mask.defined()) {
-    detail::check_mask(op, call.key_padding_mask, "key_padding_mask");
-    if (call.key_padding_mask.shape() != Shape{b, s})
-      op.fail_shape("key_padding_mask " + call.key_padding_mask.shape().str() + " must be [" + std::to_string(b) +
-                    ", " + std::to_string(s) + "]");
-  }
+  detail::check_padding(op, call.key_padding_mask, key);
   const Tensors qkv = project(inputs);
   if (mechanism_) return {out_(by_mechanism(qkv, call, here)), Tensor()};
   const Tensor& q = qkv[0];

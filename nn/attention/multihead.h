@@ -29,8 +29,10 @@ struct MultiheadCall {
   /// bool, true hides: [t, s] for all, [b, t, s] one an example (1 for b: for all), or four axes that broadcast to
   /// [b, h, t, s]. One a head is [1, h, t, s]: three axes are never read as heads.
   Tensor attention_mask{};
-  Tensor attention_bias{};     ///< floating, added to the scores, of such a shape; -inf hides
-  AttentionPattern pattern{};  ///< which keys a query sees at all; tiles that nobody sees cost nothing
+  Tensor attention_bias{};  ///< floating, added to the scores, of such a shape; -inf hides
+  /// Which keys a query sees at all; tiles that nobody sees cost nothing. With bias_kv or zero_attention it is taken as
+  /// a matrix.
+  AttentionPattern pattern{};
   bool need_weights = false;
   bool average_weights = true;  ///< over the heads
 };

@@ -16,6 +16,7 @@
 #include "autograd/tape/op.h"
 #include "autograd/tape/replay.h"
 #include "nn/attention/internal/features.h"
+#include "nn/attention/internal/projections.h"
 #include "nn/attention/internal/recurrence.h"
 #include "nn/init.h"
 #include "nn/internal/check.h"
@@ -141,21 +142,15 @@ Tensor PerformerAttention::attend(const Tensor& query, const Tensor& key, const 
       op.fail_shape(name + (" " + x->shape().str()) + " must be [batch, length, heads, " + std::to_string(d) + "]");
   }
   const PerformerOptions o = ReplayLog::setting(given);
+  detail::check_padding(op, key_padding_mask, k);
+  if (key_padding_mask.defined() && o.mask_values_only)
+    return scope.out(linear_attention(query_features(q, o), key_features(k, o, {}),
+                                      detail::without_hidden(v, key_padding_mask), sums_options(o), {}, here));
   Tensor hidden;
-  if (key_padding_mask.defined()) {
-    if (key_padding_mask.dtype() != DType::boolean)
-      op.fail_dtype(std::string("key_padding_mask needs bool, got ") + name_of(key_padding_mask.dtype()));
-    if (key_padding_mask.shape() != Shape{k.size(0), k.size(1)})
-      op.fail_shape("key_padding_mask " + key_padding_mask.shape().str() + " must be [batch, keys] of " +
-                    k.shape().str());
-    hidden = reshape(key_padding_mask, {k.size(0), k.size(1), 1, 1});
-  }
-  if (hidden.defined() && o.mask_values_only)
-    return scope.out(linear_attention(query_features(q, o), key_features(k, o, {}), masked_fill(v, hidden, 0),
-                                      sums_options(o), {}, here));
-  const Tensor seen = hidden.defined() ? masked_fill(k, hidden, 0) : k;
-  return scope.out(linear_attention(query_features(q, o), key_features(seen, o, hidden), v, sums_options(o),
-                                    key_padding_mask, here));
+  if (key_padding_mask.defined()) hidden = reshape(key_padding_mask, {k.size(0), k.size(1), 1, 1});
+  return scope.out(linear_attention(query_features(q, o),
+                                    key_features(detail::without_hidden(k, key_padding_mask), o, hidden), v,
+                                    sums_options(o), key_padding_mask, here));
 }
 
 Tensor PerformerAttention::step(const Tensor& q, const Tensor& k, const Tensor& v, PerformerState& state,

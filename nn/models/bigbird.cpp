@@ -2,7 +2,6 @@
 
 #include <cmath>
 
-#include "autograd/ops/attention/pattern.h"
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/movement.h"
@@ -64,6 +63,13 @@ Tensor BigBird::Embeddings::operator()(const Tensor& input, const Tensor& types,
   return scope.out(norm(dropout(x)));
 }
 
+BigBird::Sight::Sight(const Tensor& padding, bool sparse_blocks, std::vector<Tensor> blocks)
+    : sparse(sparse_blocks), random(std::move(blocks)) {
+  if (!padding.defined()) return;
+  unpadded = AttentionPattern::padding(padding);
+  if (sparse) unpadded = unpadded & AttentionPattern::seeing_queries(padding);
+}
+
 BigBird::SelfAttention::SelfAttention(const BigBirdConfig& c, std::int64_t i, Here here)
     : Module(here),
       config(c),
@@ -84,10 +90,7 @@ Tensor BigBird::SelfAttention::operator()(const Tensor& input, const Sight& sigh
                              : sight.random[static_cast<std::size_t>(layer)];
     o.pattern = AttentionPattern::bigbird(chosen, config.block, n);
   }
-  if (sight.padding.defined()) {
-    o.pattern = o.pattern & AttentionPattern::padding(sight.padding);
-    if (sight.sparse) o.pattern = o.pattern & AttentionPattern::seeing_queries(sight.padding);
-  }
+  o.pattern = o.pattern & sight.unpadded;
   return scope.out(multihead_attention(query(x), key(x), value(x), config.heads, o).output);
 }
 
@@ -169,21 +172,21 @@ BertResult BigBird::operator()(const Tensor& input, const BigBirdCall& call, Her
     question = le(arange(n), last);
     if (!types.defined() && config.token_types > 1) types = attune::to(logical_not(question), DType::int64);
   }
-  Sight sight{call.key_padding_mask,
-              config.block_sparse && n / config.block >= 5 + 2 * config.random_blocks &&
-                  n > (5 + 2 * config.random_blocks) * config.block,
-              call.random_blocks};
-  if (sight.sparse && config.causal)
+  Tensor padding = call.key_padding_mask;
+  // More than (5 + 2 random_blocks) block tokens, without their product, which may overflow.
+  const std::int64_t before_last = (n - 1) / config.block;
+  const bool sparse = config.block_sparse && before_last >= 5 && (before_last - 5) / 2 >= config.random_blocks;
+  if (sparse && config.causal)
     throw ValueError("BigBird: a causal model has full attention alone; set block_sparse = false", here);
-  if (const std::int64_t rest = n % config.block; sight.sparse && rest > 0) {
+  if (const std::int64_t rest = n % config.block; sparse && rest > 0) {
     const std::int64_t length = n + config.block - rest;
-    if (!sight.padding.defined()) sight.padding = zeros(tokens.shape(), DType::boolean);
-    sight.padding = padded(sight.padding, length, 1);
+    padding = padded(padding.defined() ? padding : zeros(tokens.shape(), DType::boolean), length, 1);
     types = padded(types, length, 0);
     tokens = padded(tokens, length, static_cast<double>(std::max<std::int64_t>(config.padding_token, 0)));
   }
+  if (padding.defined() && !any(padding)) padding = {};
   BertResult r;
-  r.hidden = bert(tokens, types, sight);
+  r.hidden = bert(tokens, types, Sight(padding, sparse, call.random_blocks));
   if (r.hidden.size(1) != n) r.hidden = slice(r.hidden, 1, 0, n);
   const BertHeads on_top = config.heads_on_top;
   if (on_top == BertHeads::none || on_top == BertHeads::pretraining || on_top == BertHeads::choices)

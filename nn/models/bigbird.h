@@ -2,6 +2,7 @@
 // the others see their neighbours and a few drawn at random. Children carry Hugging Face's names.
 #pragma once
 
+#include "autograd/ops/attention/pattern.h"
 #include "nn/layers/containers.h"
 #include "nn/layers/embedding.h"
 #include "nn/models/bert.h"
@@ -85,11 +86,14 @@ struct BigBird : Module {
     Dropout& dropout;
   };
 
-  /// What the layers of a call see.
+  /// What the layers of a call see, but for their random blocks: made once for all of them.
   struct Sight {
-    Tensor padding;              ///< [b, n] bool; undefined: there is none
-    bool sparse = false;         ///< n is whole blocks then
-    std::vector<Tensor> random;  ///< for each layer, or empty
+    /// padding [b, n] bool; undefined: there is none. random: for each layer, or empty. If `sparse`, n is whole blocks.
+    explicit Sight(const Tensor& padding = {}, bool sparse = false, std::vector<Tensor> random = {});
+
+    AttentionPattern unpadded;  ///< what is no padding
+    bool sparse = false;
+    std::vector<Tensor> random;
   };
 
   struct SelfAttention : Module {

@@ -36,12 +36,6 @@ LongformerConfig checked(const detail::Check& check, const LongformerConfig& con
   return c;
 }
 
-/// Marks or hides: what both say.
-Tensor either(const Tensor& a, const Tensor& b) {
-  if (!a.defined() || !b.defined()) return a.defined() ? a : b;
-  return logical_or(a, b);
-}
-
 }  // namespace
 
 Longformer::Embeddings::Embeddings(const LongformerConfig& c, Here here)
@@ -63,6 +57,15 @@ Tensor Longformer::Embeddings::operator()(const Tensor& input, const Tensor& typ
   return scope.out(dropout(norm(x)));
 }
 
+Longformer::Sight::Sight(const Tensor& padding, const Tensor& global) : has_global(global.defined()) {
+  if (padding.defined())
+    by_ordinary = AttentionPattern::padding(padding) & AttentionPattern::seeing_queries(padding);  // which gives zeros
+  if (!has_global) return;
+  global_keys = AttentionPattern::global_keys(global);
+  by_global = by_ordinary & AttentionPattern::seeing_queries(logical_not(global));
+  by_ordinary = by_ordinary & AttentionPattern::seeing_queries(global);
+}
+
 Longformer::SelfAttention::SelfAttention(const LongformerConfig& c, std::int64_t layer, Here here)
     : Module(here),
       config(c),
@@ -77,17 +80,12 @@ Longformer::SelfAttention::SelfAttention(const LongformerConfig& c, std::int64_t
 Tensor Longformer::SelfAttention::operator()(const Tensor& input, const Sight& sight, Here here) const {
   const Scope scope(*this, "SelfAttention", here);
   const Tensor& x = scope.in(input);
-  AttentionOptions o{.pattern = window, .dropout = training() ? config.attention_dropout : 0};
-  if (sight.global.defined()) o.pattern = o.pattern | AttentionPattern::global_keys(sight.global);
-  AttentionPattern rest;  // what is no padding
-  if (sight.padding.defined()) rest = AttentionPattern::padding(sight.padding);
-  o.pattern = o.pattern & rest;
-  // Global tokens are answered below; padding gives zeros.
-  const Tensor blind = either(sight.padding, sight.global);
-  if (blind.defined()) o.pattern = o.pattern & AttentionPattern::seeing_queries(blind);
+  AttentionOptions o{.pattern = sight.has_global ? window | sight.global_keys : window,
+                     .dropout = training() ? config.attention_dropout : 0};
+  o.pattern = o.pattern & sight.by_ordinary;
   const Tensor y = multihead_attention(query(x), key(x), value(x), config.heads, o).output;
-  if (!sight.global.defined()) return scope.out(y);
-  o.pattern = rest & AttentionPattern::seeing_queries(logical_not(sight.global));
+  if (!sight.has_global) return scope.out(y);
+  o.pattern = sight.by_global;
   return scope.out(y + multihead_attention(query_global(x), key_global(x), value_global(x), config.heads, o).output);
 }
 
@@ -148,11 +146,18 @@ Longformer::Longformer(const LongformerConfig& c, Here here)
 }
 
 /// Undefined: none.
-Tensor Longformer::usual_global(const Tensor& tokens) const {
+Tensor Longformer::usual_global(const Tensor& tokens, Here here) const {
   const Tensor places = arange(tokens.size(1));
   if (config.heads_on_top == BertHeads::sequence_labels) return expand(unsqueeze(eq(places, 0), 0), tokens.shape());
   if (config.heads_on_top != BertHeads::spans && config.heads_on_top != BertHeads::choices) return {};
   const Tensor separators = eq(tokens, config.separator), passed = cumsum(attune::to(separators, DType::int64), 1);
+  // Otherwise all tokens would be global, unnoticed.
+  if (const Tensor without = eq(sum(attune::to(separators, DType::int64), {1}), 0); any(without))
+    throw ValueError("Longformer: sequence " +
+                         std::to_string(argmax(attune::to(without, DType::int64)).item<std::int64_t>()) +
+                         " has no separator " + std::to_string(config.separator) +
+                         ", by which its global tokens are found; give global_tokens",
+                     here);
   if (config.heads_on_top == BertHeads::spans) return eq(passed, 0);
   // Two separators stand side by side between the parts.
   const Tensor first = argmax(attune::to(separators, DType::int64), 1, true);
@@ -170,16 +175,15 @@ BertResult Longformer::operator()(const Tensor& input, const LongformerCall& cal
                      here);
   detail::check_beside_tokens("Longformer", "token_types", call.token_types, tokens, here);
   detail::check_beside_tokens("Longformer", "global_tokens", call.global_tokens, tokens, here);
-  Sight sight{call.key_padding_mask, call.global_tokens};
-  if (sight.global.defined() && sight.global.dtype() != DType::boolean)
-    throw DTypeError(std::string("Longformer: global_tokens must be bool, got ") + name_of(sight.global.dtype()), here);
-  if (!sight.global.defined()) sight.global = usual_global(tokens);
-  if (sight.padding.defined() && !any(sight.padding)) sight.padding = {};
-  if (sight.global.defined() && sight.padding.defined())
-    sight.global = logical_and(sight.global, logical_not(sight.padding));
-  if (sight.global.defined() && !any(sight.global)) sight.global = {};
+  Tensor padding = call.key_padding_mask, global = call.global_tokens;
+  if (global.defined() && global.dtype() != DType::boolean)
+    throw DTypeError(std::string("Longformer: global_tokens must be bool, got ") + name_of(global.dtype()), here);
+  if (!global.defined()) global = usual_global(tokens, here);
+  if (padding.defined() && !any(padding)) padding = {};
+  if (global.defined() && padding.defined()) global = logical_and(global, logical_not(padding));
+  if (global.defined() && !any(global)) global = {};
   BertResult r;
-  r.hidden = longformer(tokens, call.token_types, sight);
+  r.hidden = longformer(tokens, call.token_types, Sight(padding, global));
   if (longformer.pooler) r.pooled = (*longformer.pooler)(select(r.hidden, 1, 0));
   if (words) r.words = (*words)(r.hidden, longformer.embeddings.words.weight);
   if (sequence_classifier) r.labels = (*sequence_classifier)(select(r.hidden, 1, 0));

@@ -41,7 +41,8 @@ struct LongformerCall {
   Tensor token_types{};       ///< [b, n] int64; undefined: all of the first
   Tensor key_padding_mask{};  ///< [b, n] bool: true hides
   /// [b, n] bool: true marks the global tokens; those of padding are none. Undefined: none; but for sequence_labels the
-  /// first token, for spans those before the first separator, for choices those behind the second.
+  /// first token, for spans those before the first separator, for choices those behind it and its neighbour; these two
+  /// refuse a sequence without a separator.
   Tensor global_tokens{};
 };
 
@@ -58,7 +59,8 @@ struct Longformer : Module {
   explicit Longformer(const LongformerConfig& config, Here here = Here::current());
 
   /// Of tokens [b, n] int64, which need not be padded to the window. Throws as Bert does; ShapeError for more tokens
-  /// than positions - padding_token - 1.
+  /// than positions - padding_token - 1; ValueError for spans and choices without a separator unless global_tokens are
+  /// given.
   BertResult operator()(const Tensor& tokens, const LongformerCall& call = {}, Here here = Here::current()) const;
   /// As Bert::loss().
   Tensor loss(const BertResult& result, const BertTargets& targets, Reduction reduction = Reduction::mean,
@@ -82,9 +84,16 @@ struct Longformer : Module {
     Dropout& dropout;
   };
 
-  /// What the layers of a call see: where `padding` and `global` [b, n] bool are undefined there is none.
+  /// What the layers of a call see, but for their windows: made once for all of them.
   struct Sight {
-    Tensor padding, global;
+    Sight() = default;
+    /// [b, n] bool; undefined: there is none.
+    Sight(const Tensor& padding, const Tensor& global);
+
+    bool has_global = false;
+    AttentionPattern global_keys;  ///< if there are any
+    AttentionPattern by_ordinary;  ///< keys that are no padding, for queries that are neither padding nor global
+    AttentionPattern by_global;    ///< the same for global queries
   };
 
   struct SelfAttention : Module {
@@ -135,7 +144,7 @@ struct Longformer : Module {
   Dropout* dropout = nullptr;                      ///< before the classifier
 
  private:
-  Tensor usual_global(const Tensor& tokens) const;
+  Tensor usual_global(const Tensor& tokens, Here here) const;
 };
 
 }  // namespace attune::nn

@@ -266,8 +266,6 @@ const AttentionKernels<T>& kernels() {
 constexpr double worth_sharing = 1 << 20;  // multiplications
 constexpr Size least_tasks = 8;
 
-Size pieces(Size n, Size of) { return (n + of - 1) / of; }
-
 /// Multiplications of `queries` queries of one head with all keys.
 template <class T>
 double work_of(const AttentionPlan<T>& p, Size queries) {

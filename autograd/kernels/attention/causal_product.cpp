@@ -83,10 +83,11 @@ class CausalHead {
     return finite;
   }
 
-  /// y += factor x, unless the factor is 0.
+  /// y += factor x, without the terms that have a factor of 0.
   void add_row(T factor, const T* x, T* y) const {
     if (factor == 0) return;
-    for (Size c = 0; c < p_.values; ++c) y[c] += factor * x[c];
+    for (Size c = 0; c < p_.values; ++c)
+      if (x[c] != 0) y[c] += factor * x[c];
   }
 
   /// Without the terms that have a factor of 0.
@@ -115,7 +116,7 @@ class CausalHead {
 /// Calls body(begin, end) for the chunks of [begin, end) in the order in which queries see them.
 template <class F>
 void each_chunk(Size begin, Size end, bool reverse, F&& body) {
-  const Size chunks = (end - begin + chunk - 1) / chunk;
+  const Size chunks = pieces(end - begin, chunk);
   for (Size i = 0; i < chunks; ++i) {
     const Size at = begin + (reverse ? chunks - 1 - i : i) * chunk;
     body(at, std::min(at + chunk, end));
@@ -128,10 +129,10 @@ template <class T>
 void causal_product(const CausalPlan& p, Heads<const T> q, Heads<const T> k, Heads<const T> v, Heads<T> out) {
   const Size tasks = p.batch * p.heads, state_size = p.features * p.values;
   if (tasks == 0 || p.length == 0 || p.values == 0) return;
-  const Size wanted = tasks >= enough_tasks ? 1 : (enough_tasks + tasks - 1) / tasks;
+  const Size wanted = tasks >= enough_tasks ? 1 : pieces(enough_tasks, tasks);
   const Size parts = std::max<Size>(std::min(wanted, p.length / least_segment), 1);
-  const Size length = ((p.length + parts - 1) / parts + chunk - 1) / chunk * chunk;  // of a segment
-  const Size segments = (p.length + length - 1) / length;
+  const Size length = pieces(pieces(p.length, parts), chunk) * chunk;  // of a segment
+  const Size segments = pieces(p.length, length);
   const Buffer<T> states(tasks * segments * state_size);
   const auto state_of = [&](Size task, Size segment) {
     return states.data() + (task * segments + segment) * state_size;

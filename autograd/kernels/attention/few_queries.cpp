@@ -306,8 +306,6 @@ constexpr Size wanted_tasks = 8;
 constexpr Size least_keys = 64;            // of a part
 constexpr double worth_sharing = 1 << 17;  // multiplications: these wait for memory
 
-Size pieces(Size n, Size of) { return (n + of - 1) / of; }
-
 }  // namespace
 
 template <class T>

@@ -51,7 +51,7 @@ bool is_seen_anyway(std::int64_t row, std::int64_t block, std::int64_t blocks) {
 std::int64_t blocks_in(const Op& op, std::int64_t block, std::int64_t n) {
   check_size(op, "block", block, 1);
   check_size(op, "n", n, 1);
-  return (n + block - 1) / block;
+  return kernels::pieces(n, block);
 }
 
 kernels::PatternPtr block_lists(const Op& op, const Tensor& chosen, std::int64_t block, std::int64_t n,
@@ -189,6 +189,12 @@ Tensor AttentionPattern::draw_blocks(std::int64_t heads, std::int64_t count, std
   check_size(op, "heads", heads, 1);
   check_size(op, "count", count, 0);
   const std::int64_t blocks = blocks_in(op, block, n), rows = std::max<std::int64_t>(blocks - 2, 0);
+  for (std::int64_t row = 1; row <= rows; ++row) {
+    const std::int64_t have = blocks - 5 + (row == 1 ? 1 : 0) + (row == rows ? 1 : 0);  // a neighbour may be an end
+    if (have < count)
+      op.fail_value("count = " + number(count) + ": block " + number(row) + " of " + number(blocks) + " has only " +
+                    number(have) + " that it does not see anyway");
+  }
   Tensor chosen = op.empty({heads, rows, count}, DType::int64);
   auto* to = detail::elements<std::int64_t>(chosen);
   const RandomKey key = g.next();
@@ -198,9 +204,6 @@ Tensor AttentionPattern::draw_blocks(std::int64_t heads, std::int64_t count, std
       for (std::int64_t b = 0; b < blocks; ++b)
         if (!is_seen_anyway(row, b, blocks)) others.push_back(b);
       const auto have = static_cast<std::int64_t>(others.size());
-      if (have < count)
-        op.fail_value("count = " + number(count) + ": block " + number(row) + " of " + number(blocks) + " has only " +
-                      number(have) + " that it does not see anyway");
       for (std::int64_t i = 0; i < count; ++i, ++to) {  // the first places of a shuffle
         const auto words = philox(key, static_cast<std::uint64_t>((h * blocks + row) * count + i));
         const auto at = i + static_cast<std::int64_t>(((std::uint64_t{words[0]} << 32) | words[1]) %
@@ -212,15 +215,17 @@ Tensor AttentionPattern::draw_blocks(std::int64_t heads, std::int64_t count, std
   return chosen;
 }
 
-AttentionPattern operator&(const AttentionPattern& a, const AttentionPattern& b) {
+AttentionPattern operator&(const AttentionPattern::Operand& left, const AttentionPattern::Operand& right) {
+  const AttentionPattern &a = left.pattern(), &b = right.pattern();
   if (a.sees_all() || b.sees_all()) return a.sees_all() ? b : a;
-  check_agree({"AttentionPattern &", {}}, *a.pattern_, *b.pattern_);
+  check_agree({"AttentionPattern &", left.here()}, *a.pattern_, *b.pattern_);
   return AttentionPattern(kernels::both_patterns(a.pattern_, b.pattern_));
 }
 
-AttentionPattern operator|(const AttentionPattern& a, const AttentionPattern& b) {
+AttentionPattern operator|(const AttentionPattern::Operand& left, const AttentionPattern::Operand& right) {
+  const AttentionPattern &a = left.pattern(), &b = right.pattern();
   if (a.sees_all() || b.sees_all()) return {};
-  check_agree({"AttentionPattern |", {}}, *a.pattern_, *b.pattern_);
+  check_agree({"AttentionPattern |", left.here()}, *a.pattern_, *b.pattern_);
   return AttentionPattern(kernels::either_pattern(a.pattern_, b.pattern_));
 }
 

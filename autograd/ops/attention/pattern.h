@@ -21,7 +21,8 @@ class Pattern;
 
 /// A value: what is seen, by a rule and not by a matrix. Memory is linear in the length, and so is the time of what
 /// sees a bounded number of keys. Of the matrix of scores only tiles are computed in which something is seen, 16 keys
-/// wide at the least and 64 queries high. Patterns are combined by `&` (what both show) and `|` (what either shows).
+/// wide at the least and 64 queries high, forward and backward; AttentionOptions::pattern says when the whole matrix
+/// is. Patterns are combined by `&` (what both show) and `|` (what either shows).
 /// Those that hold tokens or blocks of a sequence fit that length alone; what is made of [b, n] masks may differ by
 /// example, blocks by head.
 class AttentionPattern {
@@ -73,9 +74,20 @@ class AttentionPattern {
   static Tensor draw_blocks(std::int64_t heads, std::int64_t count, std::int64_t block, std::int64_t n, Generator& g,
                             Here here = Here::current());
 
+  /// One side of an operator. It brings the call site along, which an operator cannot take as a default argument.
+  class Operand {
+   public:
+    Operand(const AttentionPattern& pattern, Here here = Here::current()) : pattern_(pattern), here_(here) {}
+    const AttentionPattern& pattern() const { return pattern_; }
+    Here here() const { return here_; }
+
+   private:
+    const AttentionPattern& pattern_;
+    Here here_;
+  };
   /// Throws ShapeError for patterns of different lengths, examples or heads.
-  friend AttentionPattern operator&(const AttentionPattern& a, const AttentionPattern& b);
-  friend AttentionPattern operator|(const AttentionPattern& a, const AttentionPattern& b);
+  friend AttentionPattern operator&(const Operand& a, const Operand& b);
+  friend AttentionPattern operator|(const Operand& a, const Operand& b);
 
   /// Whether it is the pattern of no restriction.
   bool sees_all() const { return pattern_ == nullptr; }

@@ -15,12 +15,11 @@ namespace attune {
 namespace {
 
 using kernels::Pattern;
+using kernels::pieces;
 using kernels::Seen;
 using kernels::Span;
 
 constexpr std::int64_t queries_a_time = kernels::tile_queries, keys_a_time = kernels::key_granule;
-
-std::int64_t pieces(std::int64_t n, std::int64_t of) { return (n + of - 1) / of; }
 
 bool sees(std::uint64_t bits, std::int64_t i) { return ((bits >> i) & 1) != 0; }
 

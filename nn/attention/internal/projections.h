@@ -31,6 +31,15 @@ inline void check_mask(const Op& op, const Tensor& mask, const char* name) {
     op.fail_dtype(std::string(name) + " needs bool, got " + name_of(mask.dtype()) + " " + mask.shape().str());
 }
 
+/// Throws DTypeError and ShapeError unless key_padding_mask is undefined or bool [b, s] for keys [b, s, ..].
+inline void check_padding(const Op& op, const Tensor& key_padding_mask, const Tensor& keys) {
+  if (!key_padding_mask.defined()) return;
+  check_mask(op, key_padding_mask, "key_padding_mask");
+  if (key_padding_mask.shape() != Shape{keys.size(0), keys.size(1)})
+    op.fail_shape("key_padding_mask " + key_padding_mask.shape().str() + " must be " +
+                  Shape{keys.size(0), keys.size(1)}.str());
+}
+
 /// Throws ShapeError unless x is [b, n, d].
 inline void check_input(const char* type, const Tensor& x, std::int64_t d, Here here) {
   if (x.rank() != 3 || x.size(2) != d)

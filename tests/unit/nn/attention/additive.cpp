@@ -76,7 +76,7 @@ TEST_CASE("AdditiveAttention") {
         "ShapeError: additive_attention: query [3, 3] and keys [2, 6, 4] do not fit [b, q] or [b, t, q] and [b, n, k]");
   CHECK(thrown([&] {
           m(queries, keys, {}, flags({1, 1}, {2, 1}));
-        }) == "ShapeError: additive_attention: key_padding_mask [2, 1] does not fit the keys [2, 6, 4]");
+        }) == "ShapeError: additive_attention: key_padding_mask [2, 1] must be [2, 6]");
   CHECK(thrown([&] { m(queries, keys, keys); }) ==
         "ShapeError: additive_attention: precomputed [2, 6, 4] must be [2, 6, 5]");
   CHECK(thrown([&] { m(queries, keys, {}, zeros({2, 6})); }).starts_with("DTypeError: additive_attention: "));

@@ -84,6 +84,29 @@ TEST_CASE("HeadsAttention: each mechanism is what it is by itself") {
       }
 }
 
+TEST_CASE("HeadsAttention: no examples and no tokens give empty results; masks that do not fit are refused alike") {
+  for (const nn::AttentionMechanism& given : mechanisms()) {
+    INFO(given.name());
+    const nn::HeadsAttention m(heads, d, given);
+    for (const auto& [b, length] : {std::pair{0, 5}, {2, 0}, {0, 0}})
+      for (const bool causal : {false, true})
+        for (const bool masked : {false, true}) {
+          if (causal && !can_be_causal(given)) continue;
+          Tensors xs;
+          for (int i = 0; i < 3; ++i) xs.push_back(zeros({b, length, heads, d}).requires_grad_());
+          const Tensor hidden = masked ? zeros({b, length}, boolean) : Tensor();
+          const Tensor y = m(xs[0], xs[1], xs[2], {.causal = causal, .key_padding_mask = hidden});
+          CHECK(y.shape() == Shape{b, length, heads, d});
+          sum(y).backward();
+        }
+    const Tensor x = zeros({2, 5, heads, d});
+    CHECK(thrown([&] {
+            m(x, x, x, {.key_padding_mask = zeros({2, 4}, boolean)});
+          }).find(": key_padding_mask [2, 4] must be ") != std::string::npos);
+    CHECK(thrown([&] { m(x, x, x, {.key_padding_mask = zeros({2, 5})}); }).starts_with("DTypeError: "));
+  }
+}
+
 TEST_CASE("MultiheadAttention and Transformer blocks take a mechanism as an option") {
   const Tensor x = normal({2, n, 6}, 1);
   for (const auto& given : mechanisms()) {

@@ -55,7 +55,7 @@ TEST_CASE("BigBird: self-attention is its formula over whole matrices") {
     const Tensor expected =
         nn::multihead_attention(m.query(x), m.key(x), m.value(x), 3, {.attention_mask = flags(mask, {2, 3, n, n})})
             .output;
-    CHECK(close(m(x, {flags(hidden, {2, n}), true, chosen}), Plain(expected), 1e-12));
+    CHECK(close(m(x, nn::BigBird::Sight(flags(hidden, {2, n}), true, chosen)), Plain(expected), 1e-12));
   }
 }
 
@@ -143,6 +143,28 @@ TEST_CASE("BigBird: files come back as they were") {
     for (const auto& [name, value] : saved.state_dict())
       CHECK_MESSAGE(same_bits(value, loaded.state_dict().at(name)), name);
   }
+}
+
+TEST_CASE("BigBird: without examples or tokens, and with more random blocks than there can be") {
+  const nn::BigBird model(small());
+  for (const auto& [b, n] : {std::pair{0, 8}, {0, 40}, {0, 41}, {2, 0}, {0, 0}})
+    for (const bool masked : {false, true}) {
+      INFO(b, " ", n, " ", masked);
+      const nn::BertResult y =
+          model(zeros({b, n}, int64), {.key_padding_mask = masked ? zeros({b, n}, boolean) : Tensor()});
+      CHECK(y.words.shape() == Shape{b, n, 23});
+      sum(y.words).backward();
+    }
+  CHECK(thrown([&] {
+          nn::BigBird(small(BertHeads::none))(zeros({2, 0}, int64));
+        }) == "IndexError: select: index 0 is out of range for axis 1 of [2, 0, 12]");
+  nn::BigBirdConfig c = small();
+  manual_seed(2);
+  c.random_blocks = std::numeric_limits<std::int64_t>::max();
+  const nn::BigBird many(c);
+  manual_seed(2);
+  c.block_sparse = false;
+  CHECK(same(many(random_tokens(2, 60)).words, nn::BigBird(c)(random_tokens(2, 60)).words));
 }
 
 TEST_CASE("BigBird: errors") {

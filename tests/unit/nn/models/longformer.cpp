@@ -57,7 +57,7 @@ TEST_CASE("Longformer: self-attention is its formula over whole matrices") {
     const Tensor ordinary = by(m.query, m.key, m.value, local),
                  globals = by(m.query_global, m.key_global, m.value_global, full);
     const Tensor expected = where(unsqueeze(padding, 2), 0, where(unsqueeze(global, 2), globals, ordinary));
-    CHECK(close(m(x, {padding, global}), Plain(expected), 1e-12));
+    CHECK(close(m(x, nn::Longformer::Sight(padding, global)), Plain(expected), 1e-12));
     const Tensor alone = by(m.query, m.key, m.value, [&] {
       Values v = local;
       for (std::int64_t i = 0; i < 2 * n * n; ++i)
@@ -143,6 +143,21 @@ TEST_CASE("Longformer: files come back as they were") {
   }
 }
 
+TEST_CASE("Longformer: without examples or tokens") {
+  const nn::Longformer model(small());
+  for (const auto& [b, n] : {std::pair{0, 8}, {2, 0}, {0, 0}})
+    for (const bool masked : {false, true}) {
+      const Tensor mask = masked ? zeros({b, n}, boolean) : Tensor();
+      const nn::BertResult y = model(zeros({b, n}, int64), {.key_padding_mask = mask, .global_tokens = mask});
+      CHECK(y.words.shape() == Shape{b, n, 23});
+      sum(y.words).backward();
+    }
+  CHECK(nn::Longformer(small(BertHeads::spans))(zeros({0, 8}, int64)).spans.shape() == Shape{0, 8, 2});
+  CHECK(thrown([&] {
+          nn::Longformer(small(BertHeads::sequence_labels))(zeros({2, 0}, int64));
+        }) == "IndexError: select: index 0 is out of range for axis 1 of [2, 0, 12]");
+}
+
 TEST_CASE("Longformer: errors") {
   const auto refused = [](auto change) {
     nn::LongformerConfig c = small();
@@ -163,6 +178,14 @@ TEST_CASE("Longformer: errors") {
   CHECK(thrown([&] {
           model(random_tokens(1, 8), {.global_tokens = zeros({1, 8}, int64)});
         }) == "DTypeError: Longformer: global_tokens must be bool, got int64");
+  const Tensor one_has = cat({where(eq(arange(8), 3), 2, random_tokens(1, 8)), random_tokens(1, 8)}, 0);
+  for (const BertHeads heads : {BertHeads::spans, BertHeads::choices}) {
+    const nn::Longformer separated(small(heads));
+    CHECK(thrown([&] { separated(one_has); }) ==
+          "ValueError: Longformer: sequence 1 has no separator 2, by which its global tokens are found; give "
+          "global_tokens");
+    CHECK(separated(one_has, {.global_tokens = zeros({2, 8}, boolean)}).hidden.defined());
+  }
 }
 
 }  // namespace

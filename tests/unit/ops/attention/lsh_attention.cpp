@@ -182,6 +182,33 @@ TEST_CASE("local: equals its definition, and dense attention under the matching 
   CHECK(difference(heads(local_attention(q, k, v, o)), dense) < 1e-12);
 }
 
+TEST_CASE("local: without a ring it is exact attention by a pattern, in values and gradients") {
+  Generator g(4);
+  const auto swapped = [](const Tensor& x) { return permute(x, {0, 2, 1, 3}); };
+  for (const auto& [n, chunk, before, after] :
+       {std::tuple{150, 16, 1, 0}, {150, 20, 2, 1}, {64, 64, 1, 1}, {9, 4, 0, 0}})
+    for (const bool causal : {true, false})
+      for (const bool masked : {true, false}) {
+        INFO(n, " ", chunk, " ", causal, " ", masked);
+        Tensors xs;
+        for (int i = 0; i < 3; ++i) xs.push_back(randn({2, n, 2, 5}, float64, g).requires_grad_());
+        const Tensor hidden = masked ? gt(randn({2, n}, float64, g), 0.5) : Tensor();
+        const Tensor dy = randn({2, n, 2, 5}, float64, g);
+        auto pattern = AttentionPattern::local_blocks(chunk, before, after);
+        if (masked) pattern = pattern & AttentionPattern::padding(hidden);
+        const Tensor y =
+            local_attention(xs[0], xs[1], xs[2],
+                            {.chunk = chunk, .chunks_before = before, .chunks_after = after, .causal = causal}, hidden);
+        const Tensor z = swapped(scaled_dot_product_attention(swapped(xs[0]), swapped(xs[1]), swapped(xs[2]),
+                                                              {.causal = causal, .pattern = pattern})
+                                     .output);
+        CHECK(difference(y, z) < 1e-12);
+        const Tensors dys = grad({y}, xs, {.cotangents = {dy}});
+        const Tensors dzs = grad({z}, xs, {.cotangents = {dy}});
+        for (std::size_t i = 0; i < 3; ++i) CHECK(difference(dys[i], dzs[i]) < 1e-12);
+      }
+}
+
 TEST_CASE("lsh: wrong calls") {
   const Sample s({1, 8, 1, 2});
   LshOptions o;

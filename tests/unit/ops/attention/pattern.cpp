@@ -329,10 +329,33 @@ TEST_CASE("AttentionPattern: errors") {
   CHECK(message([&] {
           P::draw_blocks(1, 2, 2, 10, g);
         }).starts_with("AttentionPattern::draw_blocks: count = 2: block 1 of 5 has only 1"));
+  // Huge numbers ask for no memory first.
+  CHECK(message([&] {
+          P::draw_blocks(1, std::int64_t{1} << 39, 2, 14, g);
+        }).starts_with("AttentionPattern::draw_blocks: count = 549755813888: block 1 of 7 has only 3"));
+  CHECK(message([&] {
+          P::draw_blocks(1, 3, 2, 14, g);
+        }).starts_with("AttentionPattern::draw_blocks: count = 3: block 2 of 7 has only 2"));
+  CHECK(P::draw_blocks(1, 2, 2, 14, g).shape() == Shape{1, 5, 2});
+  CHECK(P::draw_blocks(3, std::int64_t{1} << 39, 8, 15, g).numel() == 0);  // no block that would draw
+  CHECK(message([] { P::bigbird(zeros({0, 1}, int64), 4, 0); }).starts_with("AttentionPattern::bigbird: n = 0"));
   CHECK(message([&] {
           P::padding(mask) & P::documents(zeros({5}, int64));
         }).starts_with("AttentionPattern &: `padding` is for 4 tokens and `documents` for 5"));
   CHECK_THROWS_AS(P::padding(flags({0, 1, 1, 0}, {2, 2})) | P::padding(flags({0, 1, 1, 0, 1, 1}, {3, 2})), ShapeError);
+  const auto line_of = [&](const std::function<void()>& f) {
+    try {
+      f();
+    } catch (const ShapeError& e) {
+      return e.where().str();
+    }
+    return std::string();
+  };
+  const P other = P::documents(zeros({5}, int64));
+  const std::string next = "pattern.cpp:" + std::to_string(__LINE__ + 1);
+  CHECK(line_of([&] { P::padding(mask) & other; }) == next);
+  const std::string later = "pattern.cpp:" + std::to_string(__LINE__ + 1);
+  CHECK(line_of([&] { P::padding(mask) | other; }) == later);
   const Tensor x = zeros({1, 2, 5, 3});
   const auto attend_by = [&](const P& p) {
     return message([&] { scaled_dot_product_attention(x, x, x, {.pattern = p}); });
