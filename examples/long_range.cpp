@@ -98,7 +98,7 @@ double trained(const examples::CommandLine& line, const Options& o, const Mechan
   run.load();
   if (!run.finished()) print("{} on {}, length {}, {} parameters\n", m.name, task.name, n, model.parameter_count());
   while (run.next()) {
-    if (run.every(100)) nn::redraw_features(model);
+    if (run.step() % 1000 == 999) nn::redraw_features(model);  // as often as published programs do
     const std::int64_t length = length_at(run.step(), o.steps, n);
     const examples::TaskBatch x = task.draw(std::max<std::int64_t>(o.tokens / length, 1), length, data);
     const Tensor loss = cross_entropy(model(x), x.labels);
