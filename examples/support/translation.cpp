@@ -225,9 +225,9 @@ void draw_alignments(Translator& model, const Languages& languages, const std::s
   if (std::vector<std::string> words = words_of(source); words.size() + 1 == from.size())  // those unknown, too
     std::copy(words.begin(), words.end(), from.begin());
   bool drawn = true;
-  for (const auto& [name, weights] : all)
+  for (const auto& head : all)
     drawn = drawn && both_kinds([&](const char* kind) {
-              return attune::picture::alignment(stem + name + kind, weights, from, to);
+              return attune::picture::alignment(stem + head.first + kind, head.second, from, to);
             });
   const std::string last = all.back().first.substr(0, all.back().first.find("_head"));
   Tensor mean;

@@ -25,8 +25,12 @@ def write_texts(folder):
 def models(folder):
     data, out = write_texts(folder / "texts"), folder / "out"
     common = ["--data", data, *SMALL, "--steps", 30, "--out", out]
-    for name, options in {"vanilla": [], "vanilla_reversed": ["--reverse-source"], "additive": [],
-                          "transformer": ["--heads", 2, "--layers", 1]}.items():
+    for name, options in {
+        "vanilla": [],
+        "vanilla_reversed": ["--reverse-source"],
+        "additive": [],
+        "transformer": ["--heads", 2, "--layers", 1],
+    }.items():
         done = run(*common, "--model", name.split("_")[0], *options)
         scored = done.says(f"{name}, test_1: BLEU", f"{name}, test_2: BLEU", "of 60 lines")
         check(f"{name} trains and is scored on all tests", done.code == 0 and scored, done)

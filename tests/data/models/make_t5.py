@@ -198,9 +198,7 @@ def main():
     if sys.argv[1:2] == ["--check"]:
         folder = Path(sys.argv[2])
         case = load(folder / "case.safetensors")
-        loss, logits = run(
-            json.loads((folder / "config.json").read_text()), load(folder / "model.safetensors"), case
-        )
+        loss, logits = run(json.loads((folder / "config.json").read_text()), load(folder / "model.safetensors"), case)
         print((loss - case["output.loss"]).abs().item(), (logits - case["output.logits"]).abs().max().item())
         return
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent)

@@ -81,7 +81,8 @@ TEST_CASE("parameter: assigning gives values, and the member is trained on") {
       {"initialiser", [](Model& m) { nn::init::xavier_uniform_(m.a.weight); }}};
   for (const auto& [name, assign] : cases)
     for (const bool before : {true, false}) {
-      CAPTURE(name);
+      const std::string which = name;  // clang 14 captures no binding
+      CAPTURE(which);
       CAPTURE(before);
       manual_seed(3);
       Model m;

@@ -31,7 +31,8 @@ struct TokenFile {
 
 TEST_CASE("a stream of ids through a file, in as few bytes as the vocabulary takes") {
   for (const auto& [vocabulary, width] : {std::pair{200, 1}, {256, 1}, {257, 2}, {65536, 2}, {65537, 4}}) {
-    CAPTURE(vocabulary);
+    const int size = vocabulary;  // clang 14 captures no binding
+    CAPTURE(size);
     const TokenFile file;
     const std::vector<std::int64_t> ids{0, vocabulary - 1, 3, 17, 199};
     Tokens(ids, vocabulary).save(file.path);

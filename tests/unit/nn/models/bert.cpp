@@ -102,7 +102,8 @@ TEST_CASE("BERT's heads: what there is of a result, and which targets have a los
                                                                {BertHeads::next_sentence, true, false, true, false},
                                                                {BertHeads::sequence_labels, true, false, false, true},
                                                                {BertHeads::token_labels, false, false, false, true}}) {
-    CAPTURE(static_cast<int>(heads));
+    const int kind = static_cast<int>(heads);  // clang 14 captures no binding
+    CAPTURE(kind);
     const nn::Bert model(small(heads));
     const nn::BertResult y = model(tokens());
     CHECK(y.hidden.shape() == Shape{2, 6, 12});
@@ -191,8 +192,10 @@ TEST_CASE("BERT learns masked words and pairs") {
     if (step == 0) first = last;
     loss.backward();
     if (step == 0)
-      for (const auto& [name, p] : model.named_parameters())
-        CHECK_MESSAGE((p.grad().defined() && amax(abs(p.grad())).item() > 0), name);
+      for (const auto& [name, p] : model.named_parameters()) {
+        const std::string which = name;  // clang 14 captures no binding
+        CHECK_MESSAGE((p.grad().defined() && amax(abs(p.grad())).item() > 0), which);
+      }
     opt.step();
   }
   CHECK(first > 2);

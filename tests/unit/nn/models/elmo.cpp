@@ -172,7 +172,8 @@ TEST_CASE("ELMo: gradients reach every parameter; what does not fit is refused")
                words = index_tensor({3, 4, 5, 6, 0, 0, 0, 0, 0}, {3, 3});
   m.loss(characters, words).backward();
   for (const auto& [name, p] : m.named_parameters()) {
-    CAPTURE(name);
+    const std::string which = name;  // clang 14 captures no binding
+    CAPTURE(which);
     CHECK(amax(abs(p.grad())).item() > 0);
   }
   CHECK(thrown([&] { m(zeros({2, 3}, int64)); }).starts_with("ShapeError: "));

@@ -12,7 +12,8 @@ namespace {
 /// name (within five standard errors), 0 for zeros and 1 for ones of norms.
 void check_law(const nn::Module& model, const std::function<double(const std::string& name)>& std_of) {
   for (const auto& [name, p] : model.named_parameters()) {
-    CAPTURE(name);
+    const std::string which = name;  // clang 14 captures no binding
+    CAPTURE(which);
     const Values v = values(p);
     const auto all_are = [&](double x) { return std::all_of(v.begin(), v.end(), [&](double y) { return x == y; }); };
     if (name.ends_with("bias")) {

@@ -40,13 +40,15 @@ void check_both_ways(const std::string& name, ReadConfig&& read_config, const st
                         saved = load_safetensors(folder / "model.safetensors");
   CHECK(get(folder / "model.safetensors").find("\"format\":\"pt\"") != std::string::npos);
   for (const auto& [key, value] : saved.tensors) {
-    REQUIRE_MESSAGE(reference.tensors.contains(key), key);
-    CHECK_MESSAGE(same_bits(value, reference.tensors.at(key)), key);
+    const std::string which = key;  // clang 14 captures no binding
+    REQUIRE_MESSAGE(reference.tensors.contains(key), which);
+    CHECK_MESSAGE(same_bits(value, reference.tensors.at(key)), which);
   }
   for (const auto& [key, value] : reference.tensors) {
     bool constant = false;
     for (const std::string& ending : constants) constant |= key.ends_with(ending);
-    CHECK_MESSAGE(constant != saved.tensors.contains(key), key);
+    const std::string which = key;  // clang 14 captures no binding
+    CHECK_MESSAGE(constant != saved.tensors.contains(key), which);
   }
   nn::save_config(folder / "config.json", first.config);
   Model second(read_config(folder / "config.json"));

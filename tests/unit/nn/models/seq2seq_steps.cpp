@@ -128,7 +128,8 @@ TEST_CASE("Seq2Seq begins as published") {
   manual_seed(5);
   const nn::VanillaSeq2Seq v({.source_vocabulary = 50, .vocabulary = 40, .d_embedding = 30, .d_hidden = 20});
   for (const auto& [name, p] : v.named_parameters()) {
-    CAPTURE(name);
+    const std::string which = name;  // clang 14 captures no binding
+    CAPTURE(which);
     CHECK(amax(abs(p)).item() <= 0.08);
     CHECK(amax(abs(p)).item() > 0.07);
   }
@@ -136,7 +137,8 @@ TEST_CASE("Seq2Seq begins as published") {
   c.start = nn::Seq2SeqStart::published;
   const nn::AdditiveSeq2Seq a(c);
   for (const auto& [name, p] : a.named_parameters()) {
-    CAPTURE(name);
+    const std::string which = name;  // clang 14 captures no binding
+    CAPTURE(which);
     const double std = std::sqrt(mean(square(p)).item());
     if (p.rank() == 1)  // biases and v_a
       CHECK(std == 0);

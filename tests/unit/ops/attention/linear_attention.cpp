@@ -62,7 +62,8 @@ TEST_CASE("causal_product: chunks are the quadratic form, to second order") {
                                 {1, 1153, 1},
                                 {3, 190, 3}})
     for (const bool reverse : {false, true}) {
-      INFO(b, " ", n, " ", h, " ", reverse);
+      const Shape shape{b, n, h};  // clang 14 captures no binding
+      INFO(shape.str(), " ", reverse);
       const Tensors xs{normal({b, n, h, 3}, 1), normal({b, n, h, 3}, 2), normal({b, n, h, 5}, 3)};
       check_same(all_orders([&](const Tensors& x) { return causal_product(x[0], x[1], x[2], reverse); }, xs),
                  all_orders([&](const Tensors& x) { return quadratic_product(x[0], x[1], x[2], reverse); }, xs));

@@ -189,7 +189,8 @@ TEST_CASE("local: without a ring it is exact attention by a pattern, in values a
        {std::tuple{150, 16, 1, 0}, {150, 20, 2, 1}, {64, 64, 1, 1}, {9, 4, 0, 0}})
     for (const bool causal : {true, false})
       for (const bool masked : {true, false}) {
-        INFO(n, " ", chunk, " ", causal, " ", masked);
+        const Shape sizes{n, chunk};  // clang 14 captures no binding
+        INFO(sizes.str(), " ", causal, " ", masked);
         Tensors xs;
         for (int i = 0; i < 3; ++i) xs.push_back(randn({2, n, 2, 5}, float64, g).requires_grad_());
         const Tensor hidden = masked ? gt(randn({2, n}, float64, g), 0.5) : Tensor();
