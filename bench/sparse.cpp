@@ -1,13 +1,13 @@
 // What sparse attention costs: patterns beside exact attention, forward and backward. For each the share of tiles that
 // it computes, its time over exact attention's, and that ratio over the share, which is 1 if time follows what is seen;
-// then a sliding window at growing lengths, in time a token. Times are the process's own of all threads, so that
-// programs beside it count little.
+// then a sliding window at growing lengths, in time a token. Times are medians, exact attention and a pattern in turn.
 
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <ctime>
+#include <chrono>
+#include <vector>
 
 #include "autograd/autograd.h"
 
@@ -15,31 +15,31 @@ using namespace attune;
 
 namespace {
 
-double processor_seconds() {
-  timespec t{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-}
-
 struct Sizes {
   std::int64_t heads = 2, d = 64;
-  int repeats = 3;
+  int repeats = 7;
 };
 
-/// The quickest of some runs after a first one.
-double seconds(const Sizes& s, std::int64_t n, const AttentionPattern& pattern) {
+/// Seconds of a forward and backward pass with each pattern: medians of passes in turn, after a first one of each.
+std::vector<double> seconds(const Sizes& s, std::int64_t n, const std::vector<AttentionPattern>& patterns) {
   Generator g(1);
   const auto draw = [&] { return permute(randn({1, n, s.heads, s.d}, float32, g), {0, 2, 1, 3}); };
   Tensor q = draw().requires_grad_(), k = draw().requires_grad_(), v = draw().requires_grad_();
   const Tensor dy = draw();
-  double best = 1e30;
-  for (int i = 0; i <= s.repeats; ++i) {
-    const double begin = processor_seconds();
-    scaled_dot_product_attention(q, k, v, {.pattern = pattern}).output.backward({.gradient = dy});
-    for (Tensor* x : {&q, &k, &v}) x->zero_grad();
-    if (i > 0) best = std::min(best, processor_seconds() - begin);
+  std::vector<std::vector<double>> times(patterns.size());
+  for (int i = 0; i <= s.repeats; ++i)
+    for (std::size_t j = 0; j < patterns.size(); ++j) {
+      const auto begin = std::chrono::steady_clock::now();
+      scaled_dot_product_attention(q, k, v, {.pattern = patterns[j]}).output.backward({.gradient = dy});
+      for (Tensor* x : {&q, &k, &v}) x->zero_grad();
+      if (i > 0) times[j].push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    }
+  std::vector<double> medians;
+  for (auto& t : times) {
+    std::ranges::nth_element(t, t.begin() + std::ssize(t) / 2);
+    medians.push_back(t[t.size() / 2]);
   }
-  return best;
+  return medians;
 }
 
 /// `count` blocks a block of queries, drawn.
@@ -51,16 +51,26 @@ AttentionPattern drawn_blocks(std::int64_t count, std::int64_t block, std::int64
 void compare(const Sizes& s, std::int64_t n) {
   using P = AttentionPattern;
   Generator g(3);
-  const double exact = seconds(s, n, {});
+  const std::vector<P> patterns{
+      {},
+      P::causal(),
+      P::sliding_window(512),
+      P::sliding_window(2048),
+      P::band(512),
+      P::bigbird(P::draw_blocks(s.heads, 3, 64, n, g), 64, n),
+      drawn_blocks(7, 64, n),
+      drawn_blocks(16, 64, n),
+      drawn_blocks(64, 64, n),
+      (P::band(128) | P::strided(128)) & P::causal(),
+      P::fixed(128, 8) & P::causal(),
+  };
+  const std::vector<double> times = seconds(s, n, patterns);
+  const double exact = times[0];
   fmt::print("{} tokens, {} heads of {}: exact attention {:.3f} s\n", n, s.heads, s.d, exact);
   fmt::print("{:44} {:>8} {:>8} {:>8}\n", "pattern", "density", "time", "ratio");
-  for (const P& p :
-       {P::causal(), P::sliding_window(512), P::sliding_window(2048), P::band(512),
-        P::bigbird(P::draw_blocks(s.heads, 3, 64, n, g), 64, n), drawn_blocks(7, 64, n), drawn_blocks(16, 64, n),
-        drawn_blocks(64, 64, n), (P::band(128) | P::strided(128)) & P::causal(), P::fixed(128, 8) & P::causal()}) {
-    const double share = p.density(n, n), time = seconds(s, n, p) / exact;
-    fmt::print("{:44} {:8.4f} {:8.4f} {:8.3f}\n", p.str(), share, time, time / share);
-    std::fflush(stdout);
+  for (std::size_t i = 1; i < patterns.size(); ++i) {
+    const double share = patterns[i].density(n, n), time = times[i] / exact;
+    fmt::print("{:44} {:8.4f} {:8.4f} {:8.3f}\n", patterns[i].str(), share, time, time / share);
   }
 }
 
@@ -83,10 +93,11 @@ int main(int argc, char** argv) {
   const auto pattern = AttentionPattern::sliding_window(window);
   for (std::int64_t length = 1024; length <= longest; length *= 2)
     fmt::print("{} at {:6} tokens: {:8.3f} us a token and head\n", pattern.str(), length,
-               1e6 * seconds(s, length, pattern) / static_cast<double>(length * s.heads));
+               1e6 * seconds(s, length, {pattern})[0] / static_cast<double>(length * s.heads));
   if (beside > 0) {
     const Sizes one{.heads = 1, .repeats = 1};
-    const double exact = seconds(one, beside, {}), sparse = seconds(one, beside, pattern);
+    const std::vector<double> times = seconds(one, beside, {AttentionPattern{}, pattern});
+    const double exact = times[0], sparse = times[1];
     fmt::print("at {} tokens: exact attention {:.2f} s, the window {:.3f} s, {:.1f} times as fast\n", beside, exact,
                sparse, exact / sparse);
   }

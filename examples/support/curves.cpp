@@ -12,7 +12,8 @@ namespace examples {
 namespace {
 
 constexpr std::size_t points = 100;
-constexpr const char* colours[] = {"#b03060", "#206080", "#228833", "#ccbb44", "#aa3377", "#4477aa"};
+constexpr const char* colours[] = {"#b03060", "#206080", "#228833", "#ccaa22",
+                                   "#7a3fb0", "#33aabb", "#e07020", "#555555"};
 
 }  // namespace
 
@@ -41,8 +42,12 @@ bool draw_panels(const std::string& path, const std::vector<Panel>& panels) {
   std::string data, plots;
   std::size_t n = 0;
   for (const Panel& panel : panels) {
-    plots += fmt::format("set title '{}'\nset xlabel '{}'\n{}\n", panel.title, panel.x_label,
-                         panel.doubling ? "set logscale x 2\nset key top left" : "unset logscale x\nset key top right");
+    const bool many = panel.curves.size() > 4;  // whose names would cover them
+    plots += fmt::format("set title '{}'\nset xlabel '{}' offset 0,0.6\n{} logscale x 2\nset key {}\n", panel.title,
+                         panel.x_label, panel.doubling ? "set" : "unset",
+                         many             ? "outside below"
+                         : panel.doubling ? "inside top left"
+                                          : "inside top right");
     plots += panel.logarithmic ? "set logscale y 2\nset yrange [*:*]\n" : "unset logscale y\nset yrange [0:*]\n";
     for (std::size_t i = 0; i < panel.curves.size(); ++i, ++n) {
       const Curve& curve = panel.curves[i];
