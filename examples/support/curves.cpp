@@ -43,8 +43,8 @@ bool draw_panels(const std::string& path, const std::vector<Panel>& panels) {
   std::size_t n = 0;
   for (const Panel& panel : panels) {
     const bool many = panel.curves.size() > 4;  // whose names would cover them
-    plots += fmt::format("set title '{}'\nset xlabel '{}' offset 0,0.6\n{} logscale x 2\nset key {}\n", panel.title,
-                         panel.x_label, panel.doubling ? "set" : "unset",
+    plots += fmt::format("set title '{}'\nset xlabel '{}' offset 0,0.6\n{}\nset key {}\n", panel.title, panel.x_label,
+                         panel.doubling ? "set logscale x 2" : "unset logscale x",
                          many             ? "outside below"
                          : panel.doubling ? "inside top left"
                                           : "inside top right");
