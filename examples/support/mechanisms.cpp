@@ -80,7 +80,8 @@ std::vector<const LongTask*> tasks_of(const CommandLine& line, const std::string
 std::vector<std::int64_t> lengths_of(const CommandLine& line, const std::string& option, const std::string& list) {
   std::vector<std::int64_t> all;
   for (const std::string& part : parts_of(list)) {
-    const std::int64_t n = part.find_first_not_of("0123456789") == part.npos && part.size() < 8 ? std::stoll(part) : 0;
+    const bool is_number = !part.empty() && part.size() < 8 && part.find_first_not_of("0123456789") == part.npos;
+    const std::int64_t n = is_number ? std::stoll(part) : 0;
     if (n < 16 || n % 2 != 0 || (!all.empty() && n <= all.back()))
       line.refuse(
           fmt::format("{} {}: \"{}\" is no even number of 16 or more, above the one before", option, list, part));

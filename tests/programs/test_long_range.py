@@ -40,6 +40,7 @@ def refusals(folder):
     refused("an unknown task", ["--tasks", "chess", *out], "chess", "listops")
     refused("lengths that do not grow", ["--lengths", "64,64", *out], "--lengths")
     refused("an odd length", ["--lengths", "33", *out], "--lengths")
+    refused("a length that is left out", ["--lengths", "32,,64", *out], "--lengths")
     refused("heads that do not divide the width", ["--width", 10, "--heads", 4, *out], "--heads")
 
 
