@@ -86,7 +86,11 @@ def refusals(folder):
         done = run("--data", data, *SMALL, "--steps", 3, "--out", folder / "refused")
         refused = done.code == 2 and done.complains(*words) and not (folder / "refused").exists()
         check(f"texts: {name}: refused", refused, done)
-    for args, words in [(["--model", "rnn"], "rnn"), (["--heads", 5, "--model", "transformer"], "heads")]:
+    for args, words in [
+        (["--model", "rnn"], "rnn"),
+        (["--heads", 5, "--model", "transformer"], "heads"),
+        (["--dates", 2], "--data"),
+    ]:
         done = run("--data", folder / "texts", *SMALL, "--out", folder / "refused", *args)
         check(f"{args[0]} {args[1]} is refused", done.code == 2 and words in done.err, done)
 
