@@ -6,7 +6,7 @@
 // Words see their two neighbours on the left through a convolution before the blocks, so that a place can be found by
 // what stands there.
 //
-// Expect: a quarter of an hour for all. Time a token of exact attention grows with the length, of the others it hardly
+// Expect: some twenty minutes for all. Time a token of exact attention grows with the length, of the others it hardly
 // does (hashing grows a little); what looks at everything finds a symbol where a window has lost sight of it.
 // docs/attention.md has a run.
 #include <algorithm>
@@ -68,8 +68,8 @@ struct Model : nn::Module {
   nn::Linear& head;
 };
 
-/// Sequences grow while a model learns, since at once long ones teach little: from some 32 tokens they double, and have
-/// all n in the last third of the steps.
+/// Sequences grow while a model learns, since long ones teach little at first: from 32 to 62 tokens they double, and
+/// have all n for the last third of the steps and more. Lengths are even; n below 64 stays as it is.
 std::int64_t length_at(std::int64_t step, std::int64_t steps, std::int64_t n) {
   std::int64_t doublings = 0;
   while (n >> (doublings + 1) >= 32) ++doublings;
@@ -98,7 +98,8 @@ double trained(const examples::CommandLine& line, const Options& o, const Mechan
   run.load();
   if (!run.finished()) print("{} on {}, length {}, {} parameters\n", m.name, task.name, n, model.parameter_count());
   while (run.next()) {
-    if (run.step() % 1000 == 999) nn::redraw_features(model);  // as often as published programs do
+    // Every 1,000 steps, as published programs do, and not in a round number's last ones: a model has to adapt to them.
+    if (run.step() > 1 && run.step() % 1000 == 1) nn::redraw_features(model);
     const std::int64_t length = length_at(run.step(), o.steps, n);
     const examples::TaskBatch x = task.draw(std::max<std::int64_t>(o.tokens / length, 1), length, data);
     const Tensor loss = cross_entropy(model(x), x.labels);

@@ -73,11 +73,11 @@ TaskBatch listops(std::int64_t b, std::int64_t n, Generator& g) {
 }
 
 TaskBatch retrieval(std::int64_t b, std::int64_t n, Generator& g) {
-  constexpr std::int64_t keys = 4, symbols = 8, noise = 1;
+  constexpr std::int64_t keys = 4, symbols = 8, blanks = 1;
   const std::int64_t questions = n / 8, part = (n - questions) / keys;
   const auto draw = [&](std::int64_t most, std::int64_t count) { return randint(0, most, {b, count}, g); };
   const Tensor asked = draw(keys, questions), symbol = draw(symbols, keys);
-  Tensor tokens = cat({draw(noise, n - questions), asked + (noise + keys * symbols)}, 1);
+  Tensor tokens = cat({draw(blanks, n - questions), asked + (blanks + keys * symbols)}, 1);
   const auto at = draw(part, keys).to_vector<std::int64_t>(), turn = draw(keys, 1).to_vector<std::int64_t>(),
              what = symbol.to_vector<std::int64_t>();
   auto* const t = tokens.mutable_data<std::int64_t>();
@@ -85,7 +85,7 @@ TaskBatch retrieval(std::int64_t b, std::int64_t n, Generator& g) {
     for (std::int64_t key = 0; key < keys; ++key) {
       const auto own = static_cast<std::size_t>(i * keys + key);
       const std::int64_t place = (key + turn[static_cast<std::size_t>(i)]) % keys;
-      t[i * n + place * part + at[own]] = noise + key * symbols + what[own];
+      t[i * n + place * part + at[own]] = blanks + key * symbols + what[own];
     }
   return {tokens, cat({full({b, n - questions}, -100, int64), gather(symbol, 1, asked)}, 1), {}};
 }

@@ -34,8 +34,10 @@ struct LongTask {
 
 /// duplication  the second w of twice(), a symbol at a time
 /// listops      the values of nested expressions such as [MAX 2 [MIN 4 7 ] 0 ] (Nangia and Bowman 2018), each at its
-///              end; the outermost one takes half of the sequence at least
-/// retrieval    four marked symbols, somewhere in noise; the last eighth of the sequence asks for them, at random
+///              end; the outermost one has room in at least half of the sequence, which it need not fill
+/// retrieval    four marked symbols, somewhere among blanks; the last eighth of the sequence asks for them, at random
+///
+/// n is even and at least 16.
 const std::vector<LongTask>& long_tasks();
 
 }  // namespace examples
