@@ -1,6 +1,6 @@
 // What sparse attention costs: patterns beside exact attention, forward and backward. For each the share of tiles that
 // it computes, its time over exact attention's, and that ratio over the share, which is 1 if time follows what is seen;
-// then a sliding window at growing lengths, in time a token. Times are medians, exact attention and a pattern in turn.
+// then a sliding window at growing lengths, in time a token. Times are medians of passes in turn.
 
 #include <fmt/format.h>
 
@@ -81,7 +81,7 @@ int main(int argc, char** argv) {
   Sizes s;
   std::int64_t n = 8192, window = 512, longest = 65536, beside = 32768;
   app.add_option("--heads", s.heads)->capture_default_str();
-  app.add_option("--repeats", s.repeats)->capture_default_str();
+  app.add_option("--repeats", s.repeats)->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--length", n, "of the patterns, a multiple of 64; 0: none")->capture_default_str();
   app.add_option("--window", window, "even")->capture_default_str();
   app.add_option("--longest", longest, "of the window")->capture_default_str();
