@@ -1,5 +1,7 @@
 #include "nn/module.h"
 
+#include <fmt/format.h>
+
 #include <unordered_map>
 #include <unordered_set>
 
@@ -24,7 +26,7 @@ void Module::check_name(const std::string& name) const {
     if (other == name) throw ValueError("module: the name \"" + name + "\" is taken");
     for (const auto& [above, below] : {std::pair{other, name}, std::pair{name, other}})
       if (below.starts_with(above + "."))
-        throw ValueError("module: the name \"" + below + "\" lies below \"" + above + "\"");
+        throw ValueError(fmt::format("module: the name \"{}\" lies below \"{}\"", below, above));
   };
   for (const auto& e : entries_) check(e->name_);
   for (const auto& c : children_) check(c->name_);

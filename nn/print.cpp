@@ -41,7 +41,7 @@ std::string short_name(const std::string& full) {
 std::string type_of(const Module& m) {
   int failed = 0;
   char* const demangled = abi::__cxa_demangle(typeid(m).name(), nullptr, nullptr, &failed);
-  const std::string name = failed == 0 ? short_name(demangled) : typeid(m).name();
+  std::string name = failed == 0 ? short_name(demangled) : typeid(m).name();
   std::free(demangled);
   return name;
 }

@@ -107,6 +107,7 @@ std::vector<std::string> Optimizer::names() const {
 
 void Optimizer::check_finite(const std::vector<Update>& updates, Here here) const {
   std::vector<Tensor> gradients;
+  gradients.reserve(updates.size());
   for (const Update& u : updates) gradients.push_back(u.gradient);
   const std::size_t at = detail::first_nonfinite(gradients);
   if (at == gradients.size()) return;

@@ -27,6 +27,7 @@ NameTest::NameTest(const std::string& expression) : text_(expression) {
 
 std::vector<Group> groups_by_name(const NamedTensors& parameters, const std::vector<GroupRule>& rules, Here here) {
   std::vector<Group> groups;
+  groups.reserve(rules.size() + 1);
   for (const GroupRule& rule : rules) groups.push_back({{}, rule.lr, rule.weight_decay, {}});
   groups.emplace_back();
   for (const auto& [name, value] : parameters) {

@@ -80,7 +80,7 @@ class PickleMachine {
   }
   PickleRef pop() {
     if (stack_.size() <= bottom()) malformed();
-    const PickleRef v = stack_.back();
+    PickleRef v = stack_.back();
     stack_.pop_back();
     return v;
   }
@@ -157,7 +157,7 @@ class PickleMachine {
       case 'a': return append({pop()});    // APPEND
       case 'e': return append(to_mark());  // APPENDS
       case 's': {                          // SETITEM
-        const PickleRef value = pop(), key = pop();
+        PickleRef value = pop(), key = pop();
         return set({key, value});
       }
       case 'u': return set(to_mark());  // SETITEMS
@@ -212,12 +212,12 @@ class PickleMachine {
         return global(std::string(module) + "." + std::string(name));
       }
       case 0x93: {  // STACK_GLOBAL
-        const PickleRef name = pop(), module = pop();
+        PickleRef name = pop(), module = pop();
         return global(as<std::string>(module) + "." + as<std::string>(name));
       }
       case 'Q': return persistent(as<PickleTuple>(pop()).items);  // BINPERSID
       case 'R': {                                                 // REDUCE
-        const PickleRef arguments = pop();
+        PickleRef arguments = pop();
         return reduce(as<PickleGlobal>(pop()).name, as<PickleTuple>(arguments).items);
       }
       case 'b': {  // BUILD
@@ -287,7 +287,7 @@ class PickleMachine {
   }
   std::vector<std::int64_t> sizes(PickleRef tuple) const {
     std::vector<std::int64_t> result;
-    for (const PickleRef v : few(tuple)) result.push_back(as<std::int64_t>(v));
+    for (PickleRef v : few(tuple)) result.push_back(as<std::int64_t>(v));
     return result;
   }
 

@@ -189,10 +189,9 @@ void check_places(const io::Input& file, std::vector<Entry>& entries, std::int64
 
 std::uint32_t checksum_of(const std::map<std::string, std::string>& metadata, const std::string& marks) {
   std::uint32_t sum = io::crc32(0, marks.data(), static_cast<std::int64_t>(marks.size()));
-  for (const auto& [key, value] : metadata) {
-    const std::string pair = key + '\0' + value + '\0';
-    sum = io::crc32(sum, pair.data(), static_cast<std::int64_t>(pair.size()));
-  }
+  for (const auto& [key, value] : metadata)
+    for (const std::string* text : {&key, &value})  // with the zero behind it
+      sum = io::crc32(sum, text->c_str(), static_cast<std::int64_t>(text->size()) + 1);
   return sum;
 }
 

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -89,15 +91,16 @@ void check_relative(const io::Input& index, const std::string& file) {
 
 /// Adds what a shard holds to the whole.
 void merge(const std::string& path, const std::string& file, TensorFile&& shard, TensorFile& whole) {
+  const auto fail = [&](const std::string& name) {
+    throw FileError(path + ": tensor \"" + name + "\" is in another file of the model, too");
+  };
   for (auto& [name, tensor] : shard.tensors)
-    if (whole.unreadable.count(name) != 0 || !whole.tensors.emplace(name, std::move(tensor)).second)
-      throw FileError(path + ": tensor \"" + name + "\" is in another file of the model, too");
+    if (whole.unreadable.count(name) != 0 || !whole.tensors.emplace(name, std::move(tensor)).second) fail(name);
   for (auto& [name, dtype] : shard.unreadable)
-    if (whole.tensors.count(name) != 0 || !whole.unreadable.emplace(name, std::move(dtype)).second)
-      throw FileError(path + ": tensor \"" + name + "\" is in another file of the model, too");
+    if (whole.tensors.count(name) != 0 || !whole.unreadable.emplace(name, std::move(dtype)).second) fail(name);
   for (auto& [key, value] : shard.metadata) {
     const auto [at, fresh] = whole.metadata.emplace(key, value);
-    if (!fresh && at->second != value) whole.metadata[file + ": " + key] = std::move(value);
+    if (!fresh && at->second != value) whole.metadata[fmt::format("{}: {}", file, key)] = std::move(value);
   }
 }
 
@@ -123,7 +126,7 @@ TensorFile load_sharded_safetensors(const std::string& index_path, Here here) {
     TensorFile part = load_safetensors(path, here);
     for (const auto& [name, place] : index.places)
       if (place == shard && part.tensors.count(name) == 0 && part.unreadable.count(name) == 0)
-        file.fail("places tensor \"" + name + "\" in " + shard + ", which does not have it");
+        file.fail(fmt::format("places tensor \"{}\" in {}, which does not have it", name, shard));
     merge(path, shard, std::move(part), whole);
   }
   return whole;

@@ -6,8 +6,6 @@
 #define HWY_BROKEN_EMU128 \
   1  // its MaskedLoad reads whole vectors, beyond the end of an array; HWY_SCALAR takes its place
 
-#if defined(__clang__)
-#pragma clang diagnostic ignored "-Wpass-failed"  // loops under `omp simd` that stay scalar, as all do with sanitizers
-#elif defined(__GNUC__)
+#if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // g++ 12's own AVX-512 header (_mm512_undefined_ps)
 #endif

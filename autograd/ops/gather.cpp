@@ -16,7 +16,6 @@ using detail::dense;
 using detail::elements;
 using detail::row_axis;
 using detail::split_at;
-using detail::with_any;
 using detail::with_floating;
 
 namespace {

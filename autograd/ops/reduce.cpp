@@ -170,7 +170,7 @@ Tensor mean(const Tensor& x, const Dims& axes, bool keep_axes, Here here) {
   const double n = static_cast<double>(r.n);
   const auto value = [&] {
     const NoGrad off;
-    const Tensor y = reduce_axes(op, kernels::Reduce::sum, x, r, keep_axes) / n;
+    Tensor y = reduce_axes(op, kernels::Reduce::sum, x, r, keep_axes) / n;
     if (r.n == 0 || !detail::has_non_finite(y)) return y;
     // The sum may have overflowed where the mean does not: again with elements that are small enough.
     const Tensor small = reduce_axes(op, kernels::Reduce::sum, 0x1p-64 * x.detach(), r, keep_axes) / n * 0x1p64;
@@ -192,7 +192,7 @@ Tensor product_of_earlier(const Tensor& x) {
 
 /// The product of all elements but one in each row of x [m, n]: no division, so it is exact with zeros.
 Tensor product_of_others(const Tensor& x) {
-  const Tensor y = product_of_earlier(x) * flip(product_of_earlier(flip(x, {1})), {1});
+  Tensor y = product_of_earlier(x) * flip(product_of_earlier(flip(x, {1})), {1});
   if (!detail::leaves_range(y) || detail::has_non_finite(x)) return y;
   const Tensor e = detail::exponents_of(x), near_one = detail::times_power_of_two(x, 0 - e);
   return detail::times_power_of_two(product_of_earlier(near_one) * flip(product_of_earlier(flip(near_one, {1})), {1}),
@@ -202,7 +202,7 @@ Tensor product_of_others(const Tensor& x) {
 /// The product along the axes. What left the range of the dtype is computed again from elements near 1: a zero or a
 /// small element may bring an overflow back.
 Tensor product_along(const Op& op, const Tensor& x, const Axes& r, bool keep_axes) {
-  const Tensor y = reduce_axes(op, kernels::Reduce::prod, x, r, keep_axes);
+  Tensor y = reduce_axes(op, kernels::Reduce::prod, x, r, keep_axes);
   if (!is_floating(x.dtype()) || !detail::leaves_range(y) || detail::has_non_finite(x)) return y;
   const NoGrad off;
   const Tensor e = detail::exponents_of(x), near_one = detail::times_power_of_two(x.detach(), 0 - e);

@@ -122,7 +122,7 @@ Tensor cumprod(const Tensor& x, std::int64_t axis, Here here) {
     for (std::int64_t reach = 1; reach < x.shape()[a]; reach *= 2) y = y * pad(y, a, reach, -reach, 1);
     return y;
   };
-  const Tensor y = running(clone(x));
+  Tensor y = running(clone(x));
   if (!detail::leaves_range(y) || detail::has_non_finite(x)) return y;
   const Tensor e = detail::exponents_of(x);
   return detail::times_power_of_two(running(detail::times_power_of_two(x, 0 - e)), cumsum(e, a));

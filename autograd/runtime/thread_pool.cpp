@@ -22,7 +22,6 @@ namespace {
 // between loops are, an owner for as long as a chunk takes. Sleeping and being woken costs tens of microseconds.
 constexpr Nanoseconds helper_spins = 200'000, owner_spins = 100'000;
 constexpr Nanoseconds usual_wake = 50'000;  // at the most, of two helpers
-constexpr int turns_between_looks = 32;     // at the clock
 
 constinit std::atomic<const CarriedModes*> carried_modes{nullptr};
 

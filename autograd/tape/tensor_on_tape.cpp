@@ -82,7 +82,7 @@ Tensor Tensor::detach() const {
 namespace {
 
 Tensor cast(const Tensor& x, DType to) {
-  const Tensor y = empty(x.shape(), to);
+  Tensor y = empty(x.shape(), to);
   kernels::cast(x.shape(), x.dtype(), x.raw(), x.strides(), to, y.unsafe_data());
   return y;
 }

@@ -1,5 +1,7 @@
 // What a program's environment asks for, without a change to the program: ATTUNE_STEP=1 steps through its backward
 // passes, ATTUNE_TRACE=page.html (or .safetensors) records them. docs/trace.md lists the variables.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -80,7 +82,7 @@ void write(const std::string& path, const Recording& recording) {
 std::string unused(const std::string& name, const std::string& ending) {
   std::string path = name + ending;
   for (int n = 2; std::filesystem::symlink_status(path).type() != std::filesystem::file_type::not_found; ++n)
-    path = name + "-" + std::to_string(n) + ending;
+    path = fmt::format("{}-{}{}", name, n, ending);
   return path;
 }
 

@@ -46,7 +46,7 @@ std::int64_t place_of(const Dims& element, const Shape& shape, const char* what,
 std::string index_text(std::int64_t place, const Shape& shape) {
   std::string s;
   for (int a = shape.rank(); a-- > 0; place /= shape[a])
-    s = std::to_string(place % shape[a]) + (s.empty() ? "" : ",") + s;
+    s = fmt::format("{}{}{}", place % shape[a], s.empty() ? "" : ",", s);
   return shape.rank() == 0 ? "" : "[" + s + "]";
 }
 

@@ -237,7 +237,9 @@ std::string Labels::call(std::size_t position, bool values) const {
     s += shown;
   }
   for (const auto& [parameter, value] : arguments(position, false)) {
-    s += (first ? "" : ", ") + (parameter.empty() ? "" : parameter + " = ") + value;
+    s += first ? "" : ", ";
+    if (!parameter.empty()) s += parameter + " = ";
+    s += value;
     first = false;
   }
   return s + ")";

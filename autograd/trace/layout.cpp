@@ -19,7 +19,7 @@ namespace {
 /// The modules of a pass as a tree.
 class Modules {
  public:
-  explicit Modules(const RecordedPass& pass) : pass_(pass) {
+  explicit Modules(const RecordedPass& pass) {
     id("");
     for (const RecordedNode& node : pass.nodes)
       if (!node.leaf) own(id(node.module));
@@ -35,12 +35,6 @@ class Modules {
   int find(const std::string& path) const {
     const auto at = ids_.find(path);
     return at == ids_.end() ? -1 : at->second;
-  }
-  /// The module in which a closed `module` is seen: its parent, or what lies around a parent that is seen through.
-  int around(int module) const {
-    int outer = parent(module);
-    while (outer > 0 && transparent(outer)) outer = parent(outer);
-    return outer;
   }
 
  private:
@@ -80,7 +74,6 @@ class Modules {
       if (!has_parts[m] || m == 0) transparent_[m] = false;
   }
 
-  const RecordedPass& pass_;
   std::vector<std::string> paths_;
   std::vector<int> parents_, of_;
   std::vector<bool> owns_, transparent_;

@@ -184,6 +184,7 @@ class PassRecorder {
     const NodeCheck check = check_node(n, {.elements = 8, .seconds = std::min(check_seconds_, 0.1)});  // throws nothing
     check_seconds_ -= std::chrono::duration<double>(Clock::now() - begin).count();
     std::vector<std::string> names;
+    names.reserve(inputs.size());
     for (const InputLabel& i : inputs) names.push_back(i.parameter);
     return check.verdict == NodeCheck::Verdict::not_checked ? "" : to_string(check, names);
   }

@@ -123,7 +123,7 @@ std::vector<std::string> assigned_variables(const std::string& line) {
   using Matches = std::sregex_iterator;
   for (Matches at(code.begin(), code.end(), declared), end; at != end; ++at)
     if (const std::string value = at->suffix().str();
-        value.find_first_not_of(" ") == std::string::npos || value[value.find_first_not_of(" ")] != '[')  // a lambda
+        value.find_first_not_of(' ') == std::string::npos || value[value.find_first_not_of(' ')] != '[')  // a lambda
       if (may_hold_tensor(code.substr(0, static_cast<std::size_t>(at->position(1))))) names.push_back((*at)[1].str());
   for (Matches at(code.begin(), code.end(), constructed), end; at != end; ++at) names.push_back((*at)[1].str());
   return names;

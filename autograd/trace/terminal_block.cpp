@@ -53,8 +53,8 @@ std::string gradient_text(Session& s, std::size_t position, std::size_t input, c
   if (head.empty()) head = label.parameter.empty() ? fmt::format("d input {}", input) : "d" + label.parameter;
   const bool scalar = sent.numel() == 1 && trace->step.received.size() == 1 && trace->step.received[0].numel() == 1;
   if (scalar && trace->replay) try {
-      const std::string with_numbers = formula_text(p.labels, position, input, {});
-      if (columns(with_numbers) < static_cast<std::size_t>(2 * width)) return with_numbers;
+      std::string with_numbers = formula_text(p.labels, position, input, {});
+      if (static_cast<int>(columns(with_numbers)) < 2 * width) return with_numbers;
     } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): then without numbers
     }
   return head + " = " + brief(sent, width - static_cast<int>(columns(head)) - 20);

@@ -101,7 +101,7 @@ Tensor LinearAttention::step(const Tensor& q, const Tensor& k, const Tensor& v, 
     next.s = zeros({q.size(0), q.size(2), q.size(3), v.size(3)}, q.dtype());
     next.z = zeros({q.size(0), q.size(2), q.size(3)}, q.dtype());
   }
-  const Tensor y = detail::after_sums(features, keys, v, next.s, next.z, options);
+  Tensor y = detail::after_sums(features, keys, v, next.s, next.z, options);
   detail::add_keys(keys, v, next.s, next.z);
   state = next;
   return y;

@@ -110,7 +110,7 @@ Tensor PerformerAttention::directions(const Tensor& x) const {
 }
 
 Tensor PerformerAttention::query_features(const Tensor& q, const PerformerOptions& o) const {
-  const Tensor x = directions(q);
+  Tensor x = directions(q);
   if (o.kernel == PerformerKernel::generalized) return activate(x, o.activation) + o.generalized_epsilon;
   if (x.numel() == 0) return x;
   const Tensor largest = amax(x.detach(), {-1}, true);

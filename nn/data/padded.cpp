@@ -13,6 +13,7 @@ namespace {
 
 std::vector<std::int64_t> lengths_of(const std::vector<Sequence>& samples) {
   std::vector<std::int64_t> lengths;
+  lengths.reserve(samples.size());
   for (const Sequence& s : samples) lengths.push_back(static_cast<std::int64_t>(s.size()));
   return lengths;
 }
@@ -26,6 +27,7 @@ std::uint32_t checksum_of(std::uint32_t before, const std::vector<Sequence>& sam
 
 std::vector<Sequence> chosen(const std::vector<Sequence>& samples, const std::vector<std::int64_t>& rows) {
   std::vector<Sequence> some;
+  some.reserve(rows.size());
   for (const std::int64_t r : rows) some.push_back(samples[static_cast<std::size_t>(r)]);
   return some;
 }

@@ -31,6 +31,7 @@ Batches<PretrainingBatch> pretraining_batches(std::vector<SentencePair> pairs, c
   masking.special.clear();
   for (const auto& each : tokenizer.special_tokens()) masking.special.push_back(each.second);
   std::vector<std::int64_t> lengths;
+  lengths.reserve(pairs.size());
   for (const SentencePair& pair : pairs)
     lengths.push_back(static_cast<std::int64_t>(pair.first.size() + pair.second.size()) + 3);
   const auto collate = [special, masking, pairs = std::move(pairs)](const std::vector<std::int64_t>& rows,

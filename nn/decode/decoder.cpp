@@ -19,7 +19,7 @@ Tensor PrefixDecoder::step(const Tensor& tokens) {
   tokens_ = first ? clone(tokens) : cat({tokens_, tokens}, 1);
   if (first) rows_ = arange(tokens.size(0));
   const std::int64_t n = tokens_.size(1);
-  const Tensor y = logits_({tokens_, mask_.defined() ? slice(mask_, 1, 0, n) : Tensor(), rows_});
+  Tensor y = logits_({tokens_, mask_.defined() ? slice(mask_, 1, 0, n) : Tensor(), rows_});
   if (y.rank() == 2) return y;
   if (y.rank() != 3 || y.size(1) != n)
     throw ShapeError("PrefixDecoder: logits " + y.shape().str() + " must be [b, V] or [b, " + std::to_string(n) +

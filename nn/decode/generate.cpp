@@ -122,7 +122,7 @@ Tensor Search::step(bool first) {
   if (first) {
     constexpr std::int64_t most_in_advance = 4096;  // an end may come long before
     decoder.reserve(std::min(options.max_length, static_cast<std::int64_t>(sequences[0].size()) + most_in_advance));
-    const Tensor logits = decoder.step(as_tensor(sequences));
+    Tensor logits = decoder.step(as_tensor(sequences));
     op.check_floating(logits);
     if (logits.rank() != 2 || logits.size(0) != static_cast<std::int64_t>(sequences.size()))
       op.fail_shape("the decoder's logits " + logits.shape().str() + " must be [" + std::to_string(sequences.size()) +

@@ -117,7 +117,7 @@ Tensors run_stack(const Tensors& inputs, const std::vector<ReversibleBlock>& blo
   for (ReversibleBlock& block : stack->blocks)
     for (std::vector<Tensor>* parameters : {&block.f_parameters, &block.g_parameters})
       for (Tensor& p : *parameters) p = Saved(p);
-  const Tensors results =
+  Tensors results =
       op.record_joint(Tensors{y.first, y.second}, of<run_stack>(inputs, stack->blocks),
                       "block by block from the last: x2 = y2 - G(y1), x1 = y1 - F(x2), and their gradients",
                       [stack](const Tensors& dys, const Needs&, const Tensors& ys) {

@@ -27,7 +27,7 @@ const detail::Names<BertHeads> heads{{"BigBirdModel", BertHeads::none},
                                      {"BigBirdForMultipleChoice", BertHeads::choices}};
 
 BigBirdConfig checked(const detail::Check& check, const BigBirdConfig& config) {
-  const BigBirdConfig c = detail::checked_sizes(check, config);
+  BigBirdConfig c = detail::checked_sizes(check, config);
   check.at_least(1, c.block, "block");
   check.at_least(0, c.random_blocks, "random_blocks");
   if (detail::name_of(heads, c.heads_on_top).empty()) check.fail("has no such heads_on_top");

@@ -46,7 +46,8 @@ Tensor word_counts(const char* type, const Tensor& characters, Here here) {
   if (characters.rank() != 3 || characters.size(2) < 3)
     throw ShapeError(std::string(type) + ": characters " + characters.shape().str() + " must be [b, t, W >= 3]", here);
   const NoGrad off;
-  const Tensor present = gt(amax(characters, {2}), 0), counts = sum(to(present, DType::int64), {1}, true);
+  const Tensor present = gt(amax(characters, {2}), 0);
+  Tensor counts = sum(to(present, DType::int64), {1}, true);
   if (any(ne(present, lt(unsqueeze(arange(characters.size(1)), 0), counts))))
     throw ValueError(std::string(type) + ": a row has a word of zeros before another word; words come first", here);
   return counts;

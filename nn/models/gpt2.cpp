@@ -35,7 +35,8 @@ Gpt2Config checked(const detail::Check& check, Gpt2Config c) {
 }
 
 double attention_scale(const Gpt2Config& c, std::int64_t layer) {
-  const double scale = c.scale_by_head_dim ? 1 / std::sqrt(static_cast<double>(c.d_model / c.heads)) : 1;
+  const std::int64_t head_dim = c.d_model / c.heads;
+  const double scale = c.scale_by_head_dim ? 1 / std::sqrt(static_cast<double>(head_dim)) : 1;
   return c.scale_by_inverse_layer ? scale / static_cast<double>(layer + 1) : scale;
 }
 

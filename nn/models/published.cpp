@@ -1,5 +1,7 @@
 #include "nn/models/internal/published.h"
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <unordered_set>
 
@@ -117,7 +119,7 @@ void Published::load_into(Module& module, const std::string& words) const {
   for (const auto& entry : state_)
     if (!own.contains(entry.first)) report.unexpected.push_back(entry.first);
   for (const auto& [name, dtype] : unreadable_)
-    faults.push_back("\"" + name + "\" is of " + dtype + ", which cannot be read");
+    faults.push_back(fmt::format("\"{}\" is of {}, which cannot be read", name, dtype));
   if (report.complete() && faults.size() == 1) throw FileError(path_ + ": " + faults.front(), here_);
   if (!report.complete() || !faults.empty()) {
     std::string message = path_ + ": does not fit the model";

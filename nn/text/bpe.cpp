@@ -1,5 +1,7 @@
 #include "nn/text/bpe.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <mutex>
@@ -276,13 +278,14 @@ BpeTokenizer BpeTokenizer::load(const std::string& vocab_json, const std::string
   model->vocabulary = detail::read_vocabulary_json(vocab_json, here);
   for (const std::string& spelling : byte_spellings())
     if (model->vocabulary.id_of(spelling) < 0)
-      throw FileError(vocab_json + ": lacks the byte \"" + spelling + "\": not a byte-level vocabulary", here);
+      throw FileError(fmt::format("{}: lacks the byte \"{}\": not a byte-level vocabulary", vocab_json, spelling),
+                      here);
   const std::vector<std::string> lines = detail::read_lines(merges_txt, here);
   for (std::size_t i = 0; i < lines.size(); ++i) {
     const std::string& line = lines[i];
     if (line.empty() || (i == 0 && line.starts_with("#version"))) continue;
     const auto fail = [&](const std::string& what) {
-      throw FileError(merges_txt + ": line " + std::to_string(i + 1) + ": " + what, here);
+      throw FileError(fmt::format("{}: line {}: {}", merges_txt, i + 1, what), here);
     };
     const std::size_t space = line.find(' ');
     if (space == std::string::npos || space == 0 || line.find(' ', space + 1) != std::string::npos ||
@@ -293,7 +296,7 @@ BpeTokenizer BpeTokenizer::load(const std::string& vocab_json, const std::string
     for (int j = 0; j < 3; ++j) {
       const std::string& token = j == 0 ? left : j == 1 ? right : left + right;
       ids[j] = model->vocabulary.id_of(token);
-      if (ids[j] < 0) fail("\"" + token + "\" is not in " + vocab_json);
+      if (ids[j] < 0) fail(fmt::format("\"{}\" is not in {}", token, vocab_json));
     }
     model->add_merge({static_cast<std::int32_t>(ids[0]), static_cast<std::int32_t>(ids[1])}, ids[2]);
   }
@@ -304,10 +307,11 @@ BpeTokenizer BpeTokenizer::load(const std::string& vocab_json, const std::string
     const std::string& token = model->vocabulary.token_of(static_cast<std::int64_t>(id));
     if (token.empty()) throw FileError(vocab_json + ": a token is empty", here);
     if (model->is_lost(token, made))
-      throw FileError(merges_txt + ": its " + std::to_string(model->merges.size()) + " merges do not make \"" + token +
-                          "\", one of the " + std::to_string(model->vocabulary.size()) + " tokens of " + vocab_json +
-                          ": the file is cut off, or another vocabulary's",
-                      here);
+      throw FileError(
+          fmt::format("{}: its {} merges do not make \"{}\", one of the {} tokens of {}: the file is cut off, or "
+                      "another vocabulary's",
+                      merges_txt, model->merges.size(), token, model->vocabulary.size(), vocab_json),
+          here);
     model->special.push_back(token);
   }
   model->finish();

@@ -1,5 +1,7 @@
 #include "nn/text/internal/vocabulary.h"
 
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -43,7 +45,7 @@ void check_special_tokens(const std::vector<std::string>& special, const std::st
     if (token.empty()) throw ValueError(what + ": a special token is empty", here);
     check_utf8(token, what + ": a special token", here);
     if (!seen.insert(token).second)
-      throw ValueError(what + ": the special token \"" + token + "\" is there twice", here);
+      throw ValueError(fmt::format("{}: the special token \"{}\" is there twice", what, token), here);
   }
 }
 
@@ -70,9 +72,9 @@ Vocabulary read_vocabulary_json(const std::string& path, Here here) {
     const std::int64_t at = whole ? id.get<std::int64_t>() : -1;
     if (at < 0 || at >= static_cast<std::int64_t>(tokens.size()) || tokens[static_cast<std::size_t>(at)] != nullptr)
       throw FileError(
-          path + ": the id " + (id.is_structured() ? "[...]" : id.dump()) + " of \"" + token + "\" is " +
-              (at >= 0 && at < static_cast<std::int64_t>(tokens.size()) ? "there twice"
-                                                                        : "none of 0, 1, ... of its tokens"),
+          fmt::format("{}: the id {} of \"{}\" is {}", path, id.is_structured() ? "[...]" : id.dump(), token,
+                      at >= 0 && at < static_cast<std::int64_t>(tokens.size()) ? "there twice"
+                                                                               : "none of 0, 1, ... of its tokens"),
           here);
     tokens[static_cast<std::size_t>(at)] = &json.find(token).key();
   }

@@ -1,5 +1,7 @@
 #include "nn/text/word_piece.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 #include <mutex>
@@ -119,7 +121,7 @@ WordPieceTokenizer WordPieceTokenizer::load(const std::string& vocab_txt, const 
   const std::vector<std::string> lines = detail::read_lines(vocab_txt, here);
   for (std::size_t i = 0; i < lines.size(); ++i) {
     const auto fail = [&](const std::string& what) {
-      throw FileError(vocab_txt + ": line " + std::to_string(i + 1) + ": " + what, here);
+      throw FileError(fmt::format("{}: line {}: {}", vocab_txt, i + 1, what), here);
     };
     if (lines[i].empty()) fail("is empty");
     if (model->vocabulary.add(lines[i]) != static_cast<std::int64_t>(i)) fail("\"" + lines[i] + "\" is there twice");

@@ -1,5 +1,7 @@
 #include "nn/training/checkpoint.h"
 
+#include <fmt/format.h>
+
 #include <bit>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -80,12 +82,12 @@ std::string difference(const Settings& there, const Settings& here) {
   for (const auto& [name, value] : there) {
     const std::string* own = find(here, name);
     if (!own)
-      say(name + " " + value + " there and none here");
+      say(fmt::format("{} {} there and none here", name, value));
     else if (*own != value)
-      say(name + " " + value + " there and " + *own + " here");
+      say(fmt::format("{} {} there and {} here", name, value, *own));
   }
   for (const auto& [name, value] : here)
-    if (!find(there, name)) say(name + " none there and " + value + " here");
+    if (!find(there, name)) say(fmt::format("{} none there and {} here", name, value));
   return text;
 }
 
@@ -165,7 +167,7 @@ CheckpointInfo detail::load_part(const std::string& path, const CheckpointPart& 
 std::string checkpoint_path(const std::string& path, Here here) {
   if (!std::filesystem::is_directory(path)) return path;
   for (const char* name : {"best.safetensors", "checkpoint.safetensors"})
-    if (const std::string file = path + "/" + name; std::filesystem::exists(file)) return file;
+    if (std::string file = path + "/" + name; std::filesystem::exists(file)) return file;
   throw FileError(path + ": has no checkpoint in it (best.safetensors, checkpoint.safetensors)", here);
 }
 

@@ -67,7 +67,7 @@ std::vector<std::pair<std::int64_t, std::string>> earlier_in(const std::string& 
 
 /// The checkpoint that a run resumes from, if it is there.
 std::string last_in(const std::string& directory, const std::string& name) {
-  const std::string path = file_of(directory, name, "");
+  std::string path = file_of(directory, name, "");
   if (fs::exists(path)) return path;
   const auto before = earlier_in(directory, name);
   return before.empty() ? path : before.back().second;

@@ -118,8 +118,8 @@ Dims power_of_two_factors(const LshOptions& o, std::int64_t length, std::int64_t
   int power = 0;
   while ((std::int64_t{2} << power) <= 2 * chunks) ++power;  // of the padded length, as published
   power = std::max(power, 1);
-  const std::int64_t longest = o.max_length > 0 ? o.max_length : length;
-  const auto root = static_cast<std::int64_t>(std::sqrt(static_cast<double>(longest / o.chunk)));
+  const std::int64_t most_chunks = (o.max_length > 0 ? o.max_length : length) / o.chunk;
+  const auto root = static_cast<std::int64_t>(std::sqrt(static_cast<double>(most_chunks)));
   const std::int64_t limit = 2 * std::max(root, std::min(o.chunk, most_positions));
   if ((std::int64_t{1} << power) <= limit) return {std::int64_t{1} << power};
   return {std::int64_t{1} << (power / 2), std::int64_t{1} << (power - power / 2)};
