@@ -16,7 +16,7 @@ using namespace attune;
 namespace {
 
 struct Sizes {
-  std::int64_t heads = 2, d = 64;
+  std::int64_t heads = 8, d = 64;
   int repeats = 7;
 };
 
