@@ -6,9 +6,8 @@
 //     translate --model additive --translate "they met on march 3 , 1984"
 //     translate --model transformer --data multi30k --width 256    # train.de, train.en, val.de, ..., line by line
 //
-// Expect: one or two minutes a model on the dates. Each run ends with BLEU by the length of the source, of all models
-// trained so far into --out, in one picture: the vanilla model falls with length, less if the source is reversed;
-// attention does not. Alignments are drawn, words on both axes.
+// Expect: one or two minutes a model on the dates, then BLEU by the length of the source of all models trained into
+// --out: the vanilla model falls with length, less if the source is reversed. Alignments are drawn, words on both axes.
 #include <tuple>
 
 #include "examples/support/command_line.h"
@@ -93,10 +92,8 @@ int train(const examples::CommandLine& line, const Options& o) {
                         {.lr = o.lr,
                          .beta2 = noam ? 0.98 : 0.999,
                          .schedule = noam ? optim::noam(o.width, o.warmup) : optim::cosine(o.steps, o.warmup, 0.05)});
-
   nn::RunOptions options = examples::run_options(line, o);
-  options.best = "bleu";
-  options.larger_is_better = true;
+  options.best = "bleu", options.larger_is_better = true;
   const auto run = line.or_refuse([&] { return std::make_unique<nn::Run>(o.folder(), options); });
   run->track("model", module);
   run->track("optimizer", optimizer);
@@ -158,8 +155,7 @@ void add_options(examples::CommandLine& line, Options& o) {
   line.add("--tokenizer", o.tokenizer, "`word`: between spaces; `bpe`: byte-pair encoding", {"word", "bpe"});
   line.add("--vocabulary", o.vocabulary, 260, most, "tokens of each side, the most frequent");
   line.add("--dates", o.dates, 1, 20, "dates in a sentence at the most, without --data");
-  line.add("--batch-tokens", o.batch_tokens, 1, most,
-           "tokens of a batch of similar lengths, padding included; dates: 1,000");
+  line.add("--batch-tokens", o.batch_tokens, 1, most, "tokens of a batch, padding included; dates: 1,000");
   line.add("--positions", o.positions, 4, most, "tokens of the longest line");
   line.add("--evaluate", o.evaluate, 1, most, "steps between validations");
   line.add("--width", o.width, 2, most, "of hidden states");
@@ -182,10 +178,9 @@ void add_options(examples::CommandLine& line, Options& o) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  examples::CommandLine line(
-      "translate",
-      "Trains a model of translation, and compares it with the others. Values after `dates:` are the defaults without "
-      "--data; --steps is then 2,000, for the vanilla model 6,000.");
+  examples::CommandLine line("translate",
+                             "Trains a model of translation. `dates: x`: without --data x is the default; "
+                             "--steps are then 2,000, of the vanilla model 6,000.");
   Options o;
   add_options(line, o);
   return line.run(argc, argv, [&] {
@@ -194,13 +189,10 @@ int main(int argc, char** argv) {
                                            {"--pre-norm", o.pre_norm, "transformer"}})
       if (set && o.model != model) line.refuse(fmt::format("{} is for --model {}", flag, model));
     const bool dates = o.data.empty();
-    if (dates) {
-      examples::unless_given(line, {{"--layers", o.layers, 1}, {"--batch-tokens", o.batch_tokens, 1000}});
-      examples::unless_given(line, {{"--steps", o.steps, o.model == "vanilla" ? 6000 : 2000}});
-      if (!line.given("--dropout")) o.dropout = 0;
-    } else if (line.given("--dates")) {
-      line.refuse("--dates does not go with --data");
-    }
+    if (!dates && line.given("--dates")) line.refuse("--dates does not go with --data");
+    if (dates) examples::unless_given(line, {{"--layers", o.layers, 1}, {"--batch-tokens", o.batch_tokens, 1000}});
+    if (dates) examples::unless_given(line, {{"--steps", o.steps, o.model == "vanilla" ? 6000 : 2000}});
+    if (dates && !line.given("--dropout")) o.dropout = 0;
     if (!line.given("--lr")) o.lr = o.model == "transformer" ? 0.3 : dates ? 5e-3 : 2e-3;
     if (!line.given("--warmup") && o.warmup >= o.steps) o.warmup = std::max<std::int64_t>(1, o.steps / 2);
     return line.given("--translate") ? translate(line, o) : train(line, o);
