@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <utility>
 #include <vector>
 
 #include "autograd/kernels/attention/attention_tile.h"
@@ -14,7 +13,6 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "autograd/kernels/attention/attention.cpp"
-#include "hwy/cache_control.h"
 #include "hwy/foreach_target.h"
 // After foreach_target.h:
 #include "autograd/kernels/attention/query_tile-inl.h"
@@ -54,14 +52,6 @@ void finish_queries(const Queries<T>& x, const RunningSoftmax<T>& softmax, const
   }
 }
 
-/// Asks for rows ahead of their use: where keys do not follow those of the tile before, no hardware does.
-template <class T>
-void fetch(const T* row, Size stride, Size rows, Size width) {
-  constexpr Size line = 64 / sizeof(T);
-  for (Size r = 0; r < rows; ++r)
-    for (Size i = 0; i < width; i += line) hwy::Prefetch(row + r * stride + i);
-}
-
 /// False if an output is not finite.
 template <class T>
 bool attend(const Queries<T>& x, bool careful, Heads<T> out, AttentionSums<T> sums) {
@@ -74,14 +64,9 @@ bool attend(const Queries<T>& x, bool careful, Heads<T> out, AttentionSums<T> su
   transpose_rows([&](Size i) { return p.q.row(x.b, x.h, x.first + i); }, x.count, d, x.score_unit(), q_columns);
   RunningSoftmax<T> softmax;
   KeyTiles tiles = x.tiles(0, p.keys);
-  KeyTile at, following;
+  KeyTile at;
   bool first = true;
-  for (bool any = tiles.next(at), more = false; any; first = false, any = more, std::swap(at, following)) {
-    more = tiles.next(following);
-    if (more && following.key != at.key + at.keys) {
-      fetch(p.k.row(x.b, x.key_head, following.key), p.k.row_stride, following.keys, d);
-      fetch(p.v.row(x.b, x.key_head, following.key), p.v.row_stride, following.keys, e);
-    }
+  for (; tiles.next(at); first = false) {
     scores_of(x, q_columns, at, s);
     softmax.take(s, at.keys, x.width());
     for (Size i = 0; i < x.count; ++i) {
@@ -193,16 +178,9 @@ bool backward_queries(BackwardTile<T>& w, const Queries<T>& x, KeyTiles& tiles, 
   const AttentionPlan<T>& p = x.p;
   const Size d = p.head_dim, e = p.value_dim;
   const T scale = static_cast<T>(p.settings.scale);
-  bool first = true, more = true;
-  for (KeyTile following; more; std::swap(at, following)) {
+  bool first = true;
+  do {
     const Size key = at.key, keys = at.keys;
-    more = tiles.next(following);
-    if (more && following.key != key + keys) {
-      fetch(p.k.row(x.b, x.key_head, following.key), p.k.row_stride, following.keys, d);
-      fetch(p.v.row(x.b, x.key_head, following.key), p.v.row_stride, following.keys, e);
-      fetch(to.dk.row(x.b, x.key_head, following.key), to.dk.row_stride, following.keys, d);
-      fetch(to.dv.row(x.b, x.key_head, following.key), to.dv.row_stride, following.keys, e);
-    }
     w.take_keys(x, at);
     if (to.dbias)
       for (Size i = 0; i < x.count; ++i)
@@ -214,7 +192,7 @@ bool backward_queries(BackwardTile<T>& w, const Queries<T>& x, KeyTiles& tiles, 
     product_of_tile(careful, Left::columns, x.count, d, keys, w.g, p.k.row(x.b, x.key_head, key), p.k.row_stride, w.gq,
                     d, !first);
     first = false;
-  }
+  } while (tiles.next(at));
   for (Size i = 0; i < x.count; ++i) {
     T* y = to.dq.row(x.b, x.h, x.first + i);
     for (Size j = 0; j < d; ++j) y[j] = w.gq[i * d + j] * scale;
