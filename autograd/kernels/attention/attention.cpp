@@ -5,7 +5,6 @@
 #include <limits>
 #include <vector>
 
-#include "autograd/kernels/attention/attention_tile.h"
 #include "autograd/kernels/attention/few_queries.h"
 #include "autograd/kernels/buffer.h"
 #include "autograd/kernels/simd_targets.h"
@@ -15,6 +14,7 @@
 #define HWY_TARGET_INCLUDE "autograd/kernels/attention/attention.cpp"
 #include "hwy/foreach_target.h"
 // After foreach_target.h:
+#include "autograd/kernels/attention/backward_tile-inl.h"
 #include "autograd/kernels/attention/query_tile-inl.h"
 
 #ifndef ATTUNE_KERNELS_ATTENTION_ONCE_
@@ -58,16 +58,18 @@ bool attend(const Queries<T>& x, bool careful, Heads<T> out, AttentionSums<T> su
   const AttentionPlan<T>& p = x.p;
   const Size d = p.head_dim, e = p.value_dim, tile = tile_keys * tile_queries;
   const bool drops = p.settings.dropout > 0;
-  Workspace<T> w{d * tile_queries, tile, tile_queries * e, drops ? tile : 0};
+  const Size gathered = p.settings.pattern ? tile_keys : 0;
+  Workspace<T> w{d * tile_queries, tile, tile_queries * e, drops ? tile : 0, gathered * d, gathered * e};
   T *q_columns = w.take(d * tile_queries), *s = w.take(tile), *o = w.take(tile_queries * e);
   T* factor = drops ? w.take(tile) : nullptr;
+  T *k_space = w.take(gathered * d), *v_space = w.take(gathered * e);
   transpose_rows([&](Size i) { return p.q.row(x.b, x.h, x.first + i); }, x.count, d, x.score_unit(), q_columns);
   RunningSoftmax<T> softmax;
   KeyTiles tiles = x.tiles(0, p.keys);
   KeyTile at;
   bool first = true;
   for (; tiles.next(at); first = false) {
-    scores_of(x, q_columns, at, s);
+    scores_of(x, q_columns, at, gather_rows(p.k, x.b, x.key_head, at, d, k_space), s);
     softmax.take(s, at.keys, x.width());
     for (Size i = 0; i < x.count; ++i) {
       const T fade = softmax.fade[i];
@@ -75,11 +77,11 @@ bool attend(const Queries<T>& x, bool careful, Heads<T> out, AttentionSums<T> su
       for (Size j = 0; j < e; ++j) o[i * e + j] = careful && fade == 0 ? T{0} : o[i * e + j] * fade;
     }
     if (factor) {
-      draw_factors(x, at.key, at.keys, factor);
+      draw_factors(x, at, factor);
       for (Size i = 0; i < at.keys * tile_queries; ++i) s[i] *= factor[i];
     }
-    product_of_tile(careful, Left::columns, x.count, e, at.keys, s, p.v.row(x.b, x.key_head, at.key), p.v.row_stride, o,
-                    e, !first);
+    const TileRows<T> v = gather_rows(p.v, x.b, x.key_head, at, e, v_space);
+    product_of_tile(careful, Left::columns, x.count, e, at.keys, s, v.data, v.stride, o, e, !first);
   }
   finish_queries(x, softmax, o, out, sums);
   return first || all_finite(o, x.count * e);
@@ -93,83 +95,6 @@ void forward_queries(const AttentionPlan<T>& p, Size b, Size h, Size first, Head
 
 // ---- backward
 
-/// Queries as the backward pass takes them, and the arrays of a tile.
-template <class T>
-class BackwardTile {
- public:
-  BackwardTile(const AttentionPlan<T>& p, bool careful)
-      : careful_(careful),
-        d_(p.head_dim),
-        e_(p.value_dim),
-        work_{d_ * tile_queries,
-              d_ * tile_queries,
-              d_ * tile_queries,
-              e_ * tile_queries,
-              e_ * tile_queries,
-              tile_,
-              tile_,
-              p.settings.dropout > 0 ? tile_ : 0},
-        q_columns(work_.take(d_ * tile_queries)),
-        q(work_.take(d_ * tile_queries)),
-        gq(work_.take(d_ * tile_queries)),
-        dy_columns(work_.take(e_ * tile_queries)),
-        dy(work_.take(e_ * tile_queries)),
-        s(work_.take(tile_)),
-        g(work_.take(tile_)),
-        factor(p.settings.dropout > 0 ? work_.take(tile_) : nullptr) {}
-
-  void take_queries(const Queries<T>& x, Heads<const T> out, AttentionSums<const T> sums, Heads<const T> dout) {
-    const T scale = static_cast<T>(x.p.settings.scale);
-    std::fill_n(shift, tile_queries, T{0});
-    std::fill_n(mean, tile_queries, T{0});
-    for (Size i = 0; i < x.count; ++i) {
-      const T *from = dout.row(x.b, x.h, x.first + i), *y = out.row(x.b, x.h, x.first + i);
-      const T *query = x.p.q.row(x.b, x.h, x.first + i), inverse = sums.inverse[x.row() + i];
-      T* to = dy + i * e_;
-      for (Size j = 0; j < e_; ++j) to[j] = inverse == 0 ? T{0} : from[j] * inverse;
-      for (Size j = 0; j < d_; ++j) q[i * d_ + j] = query[j] * scale;
-      shift[i] = sums.largest[x.row() + i];
-      if (careful_) unasked_.find(i, from, e_);
-      mean[i] = static_cast<T>(sum<4>(hn::ScalableTag<T>(), e_, [=](auto step, Size j) ATTUNE_SIMD {
-        return hn::Mul(step.load(to + j), step.load(y + j));
-      }));
-    }
-    transpose_rows([&](Size i) { return x.p.q.row(x.b, x.h, x.first + i); }, x.count, d_, x.score_unit(), q_columns);
-    transpose_rows([&](Size i) { return dy + i * e_; }, x.count, e_, T{1}, dy_columns);
-  }
-
-  /// s = the probabilities of the tile's keys, after dropout, and g = the gradients of their scores; both for the sums
-  /// that dy was divided by.
-  void take_keys(const Queries<T>& x, const KeyTile& at) {
-    const Size key = at.key, keys = at.keys;
-    scores_of(x, q_columns, at, s);
-    tile_product(Left::rows, keys, x.width(), e_, x.p.v.row(x.b, x.key_head, key), x.p.v.row_stride, dy_columns,
-                 tile_queries, g, tile_queries, false);
-    if (factor) draw_factors(x, key, keys, factor);
-    if (!careful_) return take_gradients<false>(s, g, factor, keys, x.width(), shift, mean);
-    take_gradients<true>(s, g, factor, keys, x.width(), shift, mean);
-    unasked_.clear_columns(s, keys, x.count);
-    unasked_.clear_columns(g, keys, x.count);
-  }
-
- private:
-  static constexpr Size tile_ = tile_keys * tile_queries;
-  const bool careful_;
-  Unasked unasked_;
-  const Size d_, e_;
-  Workspace<T> work_;
-
- public:
-  T* const q_columns;  ///< [d][tile_queries], in units of the scores
-  T* const q;          ///< [tile_queries][d], scaled
-  T* const gq;         ///< [tile_queries][d], the sums of dq
-  /// dy [tile_queries][e] comes divided by the sums, so that powers of 2 can stand for the probabilities.
-  T *const dy_columns, *const dy;
-  T *const s, *const g;  ///< [tile_keys][tile_queries]
-  T* const factor;       ///< of dropout, or null
-  alignas(64) T shift[tile_queries], mean[tile_queries];
-};
-
 /// What one block of queries adds to the gradients of the keys from the tile `at` on, and its own gradient; false if
 /// that is not finite.
 template <class T>
@@ -180,17 +105,15 @@ bool backward_queries(BackwardTile<T>& w, const Queries<T>& x, KeyTiles& tiles, 
   const T scale = static_cast<T>(p.settings.scale);
   bool first = true;
   do {
-    const Size key = at.key, keys = at.keys;
     w.take_keys(x, at);
     if (to.dbias)
-      for (Size i = 0; i < x.count; ++i)
-        for (Size r = 0; r < keys; ++r) to.dbias[(x.row() + i) * p.keys + key + r] = w.g[r * tile_queries + i];
-    product_of_tile(careful, Left::rows, keys, e, x.count, w.s, w.dy, e, to.dv.row(x.b, x.key_head, key),
-                    to.dv.row_stride, true);
-    product_of_tile(careful, Left::rows, keys, d, x.count, w.g, w.q, d, to.dk.row(x.b, x.key_head, key),
-                    to.dk.row_stride, true);
-    product_of_tile(careful, Left::columns, x.count, d, keys, w.g, p.k.row(x.b, x.key_head, key), p.k.row_stride, w.gq,
-                    d, !first);
+      for (const KeyRun& run : at)
+        for (Size i = 0; i < x.count; ++i)
+          for (Size r = 0; r < run.keys; ++r)
+            to.dbias[(x.row() + i) * p.keys + run.key + r] = w.g[(run.at + r) * tile_queries + i];
+    w.add_to_keys(x, at, w.s, w.dy, e, to.dv);
+    w.add_to_keys(x, at, w.g, w.q, d, to.dk);
+    product_of_tile(careful, Left::columns, x.count, d, at.keys, w.g, w.k.data, w.k.stride, w.gq, d, !first);
     first = false;
   } while (tiles.next(at));
   for (Size i = 0; i < x.count; ++i) {

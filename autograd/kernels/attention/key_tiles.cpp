@@ -4,17 +4,31 @@
 
 namespace attune::kernels {
 
+namespace {
+
+/// A run at the end of the tile, or a longer last one.
+void append(KeyTile& tile, const KeyRun& run) {
+  KeyRun* last = tile.count > 0 ? tile.runs + tile.count - 1 : nullptr;
+  if (last && last->key + last->keys == run.key && last->partial == run.partial)
+    last->keys += run.keys;
+  else
+    tile.runs[tile.count++] = run;
+  tile.keys += run.keys;
+}
+
+}  // namespace
+
 bool KeyTiles::next(KeyTile& tile) {
+  tile.keys = 0;
+  tile.count = 0;
   if (pattern_ == nullptr) {
-    tile.key = at_;
-    tile.keys = std::min(tile_keys, end_ - at_);
-    tile.partial = false;
-    at_ += tile_keys;
-    return tile.keys > 0;
+    const Size keys = std::min(tile_keys, end_ - at_);
+    if (keys > 0) append(tile, {at_, keys, 0});
+    at_ += keys;
+  } else {
+    while (tile.keys + key_granule <= tile_keys && skip_unseen()) take(tile);
   }
-  while (skip_unseen())
-    if (take(tile)) return true;
-  return false;
+  return tile.keys > 0;
 }
 
 /// To the next granule that may be seen, in steps that double and then halve; false at the end.
@@ -35,36 +49,28 @@ bool KeyTiles::skip_unseen() {
   return false;
 }
 
-/// Granules in a row that are seen; false if the first one, looked at closely, is not.
-bool KeyTiles::take(KeyTile& tile) {
-  tile.key = at_;
-  tile.keys = std::min(tile_keys, end_ - at_);
-  tile.partial = false;
-  if (seen(at_, at_ + tile.keys) == Seen::all) {
-    at_ += tile.keys;
-    return true;
+/// The granules that come next, as far as they are seen and have room.
+void KeyTiles::take(KeyTile& tile) {
+  const Size room = std::min(tile_keys - tile.keys, end_ - at_);
+  if (seen(at_, at_ + room) == Seen::all) {
+    append(tile, {at_, room, tile.keys});
+    at_ += room;
+    return;
   }
-  tile.keys = 0;
   while (at_ < end_ && tile.keys + key_granule <= tile_keys) {
     const Size keys = std::min(key_granule, end_ - at_);
     const Seen s = take_granule(tile, keys);
+    if (s != Seen::none) append(tile, {at_, keys, tile.keys, s == Seen::some});
     at_ += keys;
-    if (s == Seen::none) break;
-    tile.partial |= s == Seen::some;
-    tile.keys += keys;
+    if (s == Seen::none) return;
   }
-  return tile.keys > 0;
 }
 
 /// Of the `keys` keys that would come next in the tile, exactly.
 Seen KeyTiles::take_granule(KeyTile& tile, Size keys) const {
   std::uint64_t* bits = tile.seen + tile.keys;
   const Seen quick = seen(at_, at_ + keys);
-  if (quick == Seen::none) return quick;
-  if (quick == Seen::all) {
-    std::fill_n(bits, keys, ~std::uint64_t{0});
-    return quick;
-  }
+  if (quick != Seen::some) return quick;
   pattern_->look(b_, h_, queries_, {at_, at_ + keys}, bits);
   const std::uint64_t count = ~std::uint64_t{0} >> (64 - queries_.size());
   std::uint64_t any = 0, all = count;

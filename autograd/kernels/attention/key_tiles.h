@@ -11,14 +11,26 @@ namespace attune::kernels {
 /// What a pattern shows or hides at once: a tile begins and ends at whole ones.
 inline constexpr Size key_granule = 16;
 
+/// Keys [key, key + keys), rows [at, at + keys) of a tile.
+struct KeyRun {
+  Size key = 0, keys = 0, at = 0;
+  bool partial = false;  ///< some of its pairs are hidden
+};
+
+/// Keys in ascending order, in as few runs as can be.
 struct KeyTile {
-  Size key = 0, keys = 0;         ///< keys [key, key + keys)
-  bool partial = false;           ///< some pairs are hidden:
-  std::uint64_t seen[tile_keys];  ///< by key, bit i: query i sees it
+  Size keys = 0;
+  int count = 0;
+  KeyRun runs[tile_keys / key_granule];
+  std::uint64_t seen[tile_keys];  ///< by row of a partial run, bit i: query i sees the key
+
+  const KeyRun* begin() const { return runs; }
+  const KeyRun* end() const { return runs + count; }
 };
 
 /// Up to 64 queries of one head with keys [begin, end), `begin` a multiple of key_granule. Keys that none of them sees
-/// are in no tile, so that the cost follows what is seen.
+/// are in no tile, so that the cost follows what is seen; those that are seen fill tiles wherever they lie, so that
+/// what a tile costs beside its products does not grow as runs get shorter.
 class KeyTiles {
  public:
   /// `queries` are positions, as patterns take them; without a pattern all keys are seen.
@@ -30,7 +42,7 @@ class KeyTiles {
  private:
   Seen seen(Size begin, Size end) const { return pattern_->seen(b_, h_, queries_, {begin, end}); }
   bool skip_unseen();
-  bool take(KeyTile& tile);
+  void take(KeyTile& tile);
   Seen take_granule(KeyTile& tile, Size keys) const;
 
   const Pattern* pattern_;

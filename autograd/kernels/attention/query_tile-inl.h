@@ -38,6 +38,22 @@ struct Queries {
   T score_unit() const { return static_cast<T>(p.settings.scale * std::numbers::log2e); }
 };
 
+/// Rows of a tile's keys, `stride` apart.
+template <class T>
+struct TileRows {
+  const T* data = nullptr;
+  Size stride = 0;
+};
+
+/// The tile's rows of x: where they are if its keys are one run, else copied to `space` [tile_keys][n].
+template <class T>
+TileRows<T> gather_rows(Heads<const T> x, Size b, Size h, const KeyTile& tile, Size n, T* space) {
+  if (tile.count == 1) return {x.row(b, h, tile.runs[0].key), x.row_stride};
+  for (const KeyRun& run : tile)
+    for (Size r = 0; r < run.keys; ++r) std::copy_n(x.row(b, h, run.key + r), n, space + (run.at + r) * n);
+  return {space, n};
+}
+
 // Below s[r][i] is the score of key key + r with query first + i.
 
 /// A score with its bias. The least finite number, a usual mask, must stay finite.
@@ -87,15 +103,15 @@ void hide_future(const Queries<T>& x, Size key, Size keys, T* s) {
     std::fill_n(s + r * tile_queries, std::min(offset + r, x.count), hidden<T>);
 }
 
-/// By the bits of a partial tile.
+/// By the bits of a run's keys.
 template <class T>
-void hide_unseen(const Queries<T>& x, const KeyTile& tile, T* s) {
+void hide_unseen(const Queries<T>& x, const std::uint64_t* seen, Size keys, T* s) {
   const hn::ScalableTag<T> d;
   const auto nothing = hn::Set(d, hidden<T>);
-  for (Size r = 0; r < tile.keys; ++r) {
-    if (tile.seen[r] == ~std::uint64_t{0}) continue;
+  for (Size r = 0; r < keys; ++r) {
+    if (seen[r] == ~std::uint64_t{0}) continue;
     for (Size i = 0; i < x.width(); i += lanes(d)) {
-      const std::uint64_t bits = tile.seen[r] >> i;
+      const std::uint64_t bits = seen[r] >> i;
       std::uint8_t bytes[sizeof bits];
       std::memcpy(bytes, &bits, sizeof bits);
       T* at = s + r * tile_queries + i;
@@ -104,27 +120,31 @@ void hide_unseen(const Queries<T>& x, const KeyTile& tile, T* s) {
   }
 }
 
-/// From the queries' transpose; hidden ones are -inf.
+/// From the queries' transpose and the keys' rows; hidden ones are -inf.
 template <class T>
-void scores_of(const Queries<T>& x, const T* q_columns, const KeyTile& tile, T* s) {
-  const Size key = tile.key, keys = tile.keys;
-  tile_product(Left::rows, keys, x.width(), x.p.head_dim, x.p.k.row(x.b, x.key_head, key), x.p.k.row_stride, q_columns,
-               tile_queries, s, tile_queries, false);
-  if (x.p.bias.data) add_bias(x, key, keys, s);
-  if (x.p.attention_mask.data) hide_masked(x, key, keys, s);
-  if (x.p.settings.causal) hide_future(x, key, keys, s);
-  if (tile.partial) hide_unseen(x, tile, s);
+void scores_of(const Queries<T>& x, const T* q_columns, const KeyTile& tile, TileRows<T> k, T* s) {
+  tile_product(Left::rows, tile.keys, x.width(), x.p.head_dim, k.data, k.stride, q_columns, tile_queries, s,
+               tile_queries, false);
+  for (const KeyRun& run : tile) {
+    T* at = s + run.at * tile_queries;
+    if (x.p.bias.data) add_bias(x, run.key, run.keys, at);
+    if (x.p.attention_mask.data) hide_masked(x, run.key, run.keys, at);
+    if (x.p.settings.causal) hide_future(x, run.key, run.keys, at);
+    if (run.partial) hide_unseen(x, tile.seen + run.at, run.keys, at);
+  }
 }
 
 /// factor[r][i] = 0 or 1 / (1 - p), as kernels::dropout draws them.
 template <class T>
-void draw_factors(const Queries<T>& x, Size key, Size keys, T* factor) {
+void draw_factors(const Queries<T>& x, const KeyTile& tile, T* factor) {
   const DropoutFactor<T> rule(x.p.settings.dropout);
   alignas(64) std::uint32_t words[4][tile_queries];
-  for (Size r = 0; r < keys; r += 4) {
-    draw_words(x.p.settings.dropout_key, x.row(), (x.p.keys + 3) / 4, (key + r) / 4, words);
-    for (Size w = 0; w < std::min(Size{4}, keys - r); ++w) rule.apply(words[w], factor + (r + w) * tile_queries);
-  }
+  for (const KeyRun& run : tile)
+    for (Size r = 0; r < run.keys; r += 4) {
+      draw_words(x.p.settings.dropout_key, x.row(), (x.p.keys + 3) / 4, (run.key + r) / 4, words);
+      for (Size w = 0; w < std::min(Size{4}, run.keys - r); ++w)
+        rule.apply(words[w], factor + (run.at + r + w) * tile_queries);
+    }
 }
 
 /// A softmax over keys that come a tile at a time: each query's largest score so far, and the sum of powers of 2
