@@ -10,6 +10,7 @@ template <class T>
 struct Heads {
   T* data = nullptr;
   Size batch_stride = 0, head_stride = 0, row_stride = 0;
+  operator Heads<const T>() const { return {data, batch_stride, head_stride, row_stride}; }
   T* row(Size b, Size h, Size i) const { return data + b * batch_stride + h * head_stride + i * row_stride; }
 };
 

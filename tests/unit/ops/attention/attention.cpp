@@ -203,3 +203,27 @@ TEST_CASE("scaled_dot_product_attention: grouped heads are repeated heads") {
           scaled_dot_product_attention(zeros({6, 3, 2}), zeros({4, 3, 2}), zeros({4, 3, 2}), {.grouped_heads = true});
         }).find("with g dividing h") != std::string::npos);
 }
+
+TEST_CASE("scaled_dot_product_attention: heads side by side give the bits of heads each by itself") {
+  const std::int64_t b = 2, heads = 6, key_heads = 3, t = 300, s = 340, d = 100, e = 120;
+  const Tensor dy = normal({b, heads, t, e}, 4);
+  for (const bool causal : {false, true})
+    for (const auto& pattern : {AttentionPattern(), AttentionPattern::strided(40)}) {
+      INFO(causal, " ", pattern.str());
+      const auto run = [&](bool side_by_side) {
+        const auto draw = [&](std::int64_t h, std::int64_t n, std::int64_t size, std::uint64_t seed) {
+          Tensor x = normal({b, h, n, size}, seed);
+          return (side_by_side ? permute(contiguous(permute(x, {0, 2, 1, 3})), {0, 2, 1, 3}) : x).requires_grad_();
+        };
+        Tensors all{draw(heads, t, d, 1), draw(key_heads, s, d, 2), draw(key_heads, s, e, 3)};
+        CHECK(all[1].is_contiguous() != side_by_side);
+        const AttentionOptions o{.causal = causal, .pattern = pattern, .grouped_heads = true};
+        const Tensor y = scaled_dot_product_attention(all[0], all[1], all[2], o).output;
+        all = grad({y}, all, {.cotangents = {dy}});
+        all.push_back(y.detach());
+        return all;
+      };
+      const Tensors found = run(true), expected = run(false);
+      for (std::size_t i = 0; i < found.size(); ++i) CHECK(same(found[i], expected[i]));
+    }
+}
