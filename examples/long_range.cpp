@@ -77,6 +77,9 @@ std::int64_t length_at(std::int64_t step, std::int64_t steps, std::int64_t n) {
   return (n >> (doublings - done)) / 2 * 2;
 }
 
+/// The task that is trained at every length: what is asked for is as far off as the sequence is long.
+bool grows(const LongTask& task) { return std::string_view(task.name) == "retrieval"; }
+
 /// Per cent right on fresh sequences after training; negative if interrupted.
 double trained(const examples::CommandLine& line, const Options& o, const Mechanism& m, const LongTask& task,
                std::int64_t n) {
@@ -85,11 +88,11 @@ double trained(const examples::CommandLine& line, const Options& o, const Mechan
   optim::AdamW optimizer(model.parameters(),
                          {.lr = o.lr, .weight_decay = 0, .schedule = optim::cosine(o.steps, o.steps / 10, 0.1)});
   Generator data(static_cast<std::uint64_t>(o.seed) + 1'000'003), fresh(static_cast<std::uint64_t>(o.seed) + 2'000'003);
-  const std::int64_t batch = std::max<std::int64_t>(o.tokens / n, 1);
+  const std::int64_t tokens = std::max(o.tokens, n);  // of every step, however short its sequences
   nn::RunOptions r = examples::run_options(line, o);
   r.name = fmt::format("{}-{}-{}", m.name, task.name, n);
   r.resume = o.resume && nn::Run::exists(o.out, r.name);
-  r.unit = "tokens", r.units_per_step = static_cast<double>(batch * n);
+  r.unit = "tokens", r.units_per_step = static_cast<double>(tokens);
   const auto made = line.or_refuse([&] { return std::make_unique<nn::Run>(o.out, r); });
   nn::Run& run = *made;
   run.track("model", model);
@@ -101,7 +104,7 @@ double trained(const examples::CommandLine& line, const Options& o, const Mechan
     // Every 1,000 steps, as published programs do, and not in a round number's last ones: a model has to adapt to them.
     if (run.step() > 1 && run.step() % 1000 == 1) nn::redraw_features(model);
     const std::int64_t length = length_at(run.step(), o.steps, n);
-    const examples::TaskBatch x = task.draw(std::max<std::int64_t>(o.tokens / length, 1), length, data);
+    const examples::TaskBatch x = task.draw(tokens / length, length, data);
     const Tensor loss = cross_entropy(model(x), x.labels);
     loss.backward();
     optim::clip_grad_norm(model.parameters(), 1);
@@ -111,7 +114,7 @@ double trained(const examples::CommandLine& line, const Options& o, const Mechan
   if (run.interrupted()) return -run.exit_code();
   model.eval();
   double sum = 0;
-  for (int i = 0; i < 8; ++i) sum += model.accuracy(task.draw(std::max<std::int64_t>(batch, 4), n, fresh)) / 8;
+  for (int i = 0; i < 8; ++i) sum += model.accuracy(task.draw(std::max<std::int64_t>(tokens / n, 4), n, fresh)) / 8;
   return sum;
 }
 
@@ -139,7 +142,7 @@ int compare(const examples::CommandLine& line, const Options& o) {
               costs = fmt::format("\n{:12}", "us, MiB");
   for (const LongTask* task : examples::tasks_of(line, "--tasks", o.tasks))
     for (const std::int64_t n : lengths)
-      if (n == lengths[0] || (std::string(task->name) == "retrieval" && n <= o.longest)) {
+      if (n == lengths[0] || (grows(*task) && n <= o.longest)) {
         columns.emplace_back(task, n);
         accuracies += fmt::format("{:>18}", fmt::format("{} {}", task->name, n));
       }
@@ -156,7 +159,7 @@ int compare(const examples::CommandLine& line, const Options& o) {
       const double right = can ? trained(line, o, *m, *task, n) : 0;
       if (right < 0) return static_cast<int>(-right);
       accuracies += can ? fmt::format("{:18.1f}", right) : fmt::format("{:>18}", "not causal");
-      if (task == &examples::long_tasks().back()) panels[2].curves.back().values.emplace_back(n, right);
+      if (grows(*task)) panels[2].curves.back().values.emplace_back(n, right);
     }
     for (const std::int64_t n : lengths) {
       const examples::Cost c = step_cost(o, *m, n);
