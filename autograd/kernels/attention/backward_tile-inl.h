@@ -77,7 +77,7 @@ class BackwardTile {
 
   /// The tile's keys' rows of `to` += weights rows, of rows [x.count][n].
   void add_to_keys(const Queries<T>& x, const KeyTile& at, const T* weights, const T* rows, Size n, Heads<T> to) {
-    if (at.count == 1) {
+    if (at.in_one_piece()) {
       product_of_tile(careful_, Left::rows, at.keys, n, x.count, weights, rows, n,
                       to.row(x.b, x.key_head, at.runs[0].key), to.row_stride, true);
       return;

@@ -1,4 +1,4 @@
-// The tiles of scores that some queries need: which keys they meet, a run of keys at a time.
+// The tiles of scores that some queries need: which keys they meet, wherever these lie.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +8,9 @@
 
 namespace attune::kernels {
 
-/// What a pattern shows or hides at once: a tile begins and ends at whole ones.
+/// What a pattern shows or hides at once: runs of keys begin and end at whole ones, or at the last key.
 inline constexpr Size key_granule = 16;
+static_assert(tile_keys % key_granule == 0);
 
 /// Keys [key, key + keys), rows [at, at + keys) of a tile.
 struct KeyRun {
@@ -17,7 +18,7 @@ struct KeyRun {
   bool partial = false;  ///< some of its pairs are hidden
 };
 
-/// Keys in ascending order, in as few runs as can be.
+/// Keys in ascending order.
 struct KeyTile {
   Size keys = 0;
   int count = 0;
@@ -26,6 +27,8 @@ struct KeyTile {
 
   const KeyRun* begin() const { return runs; }
   const KeyRun* end() const { return runs + count; }
+  /// Whether its keys follow each other: runs end where pairs begin or cease to be hidden, too.
+  bool in_one_piece() const { return runs[0].key + keys == runs[count - 1].key + runs[count - 1].keys; }
 };
 
 /// Up to 64 queries of one head with keys [begin, end), `begin` a multiple of key_granule. Keys that none of them sees

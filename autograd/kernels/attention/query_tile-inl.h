@@ -45,16 +45,16 @@ struct TileRows {
   Size stride = 0;
 };
 
-/// The tile's rows of x: where they are if its keys are one run, else copied to `space` [tile_keys][n].
+/// The tile's rows of x: where they are if its keys follow each other, else copied to `space` [tile_keys][n].
 template <class T>
 TileRows<T> gather_rows(Heads<const T> x, Size b, Size h, const KeyTile& tile, Size n, T* space) {
-  if (tile.count == 1) return {x.row(b, h, tile.runs[0].key), x.row_stride};
+  if (tile.in_one_piece()) return {x.row(b, h, tile.runs[0].key), x.row_stride};
   for (const KeyRun& run : tile)
     for (Size r = 0; r < run.keys; ++r) std::copy_n(x.row(b, h, run.key + r), n, space + (run.at + r) * n);
   return {space, n};
 }
 
-// Below s[r][i] is the score of key key + r with query first + i.
+// Below s[r][i] is the score of the key of row r, key + r in a run, with query first + i.
 
 /// A score with its bias. The least finite number, a usual mask, must stay finite.
 template <class T>
