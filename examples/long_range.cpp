@@ -10,6 +10,9 @@
 // does (hashing grows a little); what looks at everything finds a symbol where a window has lost sight of it.
 // docs/attention.md has a run.
 #include <algorithm>
+#include <memory>
+#include <string_view>
+#include <vector>
 
 #include "examples/support/command_line.h"
 #include "examples/support/cost.h"
@@ -77,8 +80,8 @@ std::int64_t length_at(std::int64_t step, std::int64_t steps, std::int64_t n) {
   return (n >> (doublings - done)) / 2 * 2;
 }
 
-/// The task that is trained at every length: what is asked for is as far off as the sequence is long.
-bool grows(const LongTask& task) { return std::string_view(task.name) == "retrieval"; }
+/// The task that is trained at several lengths: what is asked for is as far off as the sequence is long.
+bool at_all_lengths(const LongTask& task) { return std::string_view(task.name) == "retrieval"; }
 
 /// Per cent right on fresh sequences after training; negative if interrupted.
 double trained(const examples::CommandLine& line, const Options& o, const Mechanism& m, const LongTask& task,
@@ -88,7 +91,8 @@ double trained(const examples::CommandLine& line, const Options& o, const Mechan
   optim::AdamW optimizer(model.parameters(),
                          {.lr = o.lr, .weight_decay = 0, .schedule = optim::cosine(o.steps, o.steps / 10, 0.1)});
   Generator data(static_cast<std::uint64_t>(o.seed) + 1'000'003), fresh(static_cast<std::uint64_t>(o.seed) + 2'000'003);
-  const std::int64_t tokens = std::max(o.tokens, n);  // of every step, however short its sequences
+  const std::int64_t tokens =
+      std::max<std::int64_t>(o.tokens / n, 1) * n;  // of every step, however short its sequences
   nn::RunOptions r = examples::run_options(line, o);
   r.name = fmt::format("{}-{}-{}", m.name, task.name, n);
   r.resume = o.resume && nn::Run::exists(o.out, r.name);
@@ -142,7 +146,7 @@ int compare(const examples::CommandLine& line, const Options& o) {
               costs = fmt::format("\n{:12}", "us, MiB");
   for (const LongTask* task : examples::tasks_of(line, "--tasks", o.tasks))
     for (const std::int64_t n : lengths)
-      if (n == lengths[0] || (grows(*task) && n <= o.longest)) {
+      if (n == lengths[0] || (at_all_lengths(*task) && n <= o.longest)) {
         columns.emplace_back(task, n);
         accuracies += fmt::format("{:>18}", fmt::format("{} {}", task->name, n));
       }
@@ -159,7 +163,7 @@ int compare(const examples::CommandLine& line, const Options& o) {
       const double right = can ? trained(line, o, *m, *task, n) : 0;
       if (right < 0) return static_cast<int>(-right);
       accuracies += can ? fmt::format("{:18.1f}", right) : fmt::format("{:>18}", "not causal");
-      if (grows(*task)) panels[2].curves.back().values.emplace_back(n, right);
+      if (at_all_lengths(*task)) panels[2].curves.back().values.emplace_back(n, right);
     }
     for (const std::int64_t n : lengths) {
       const examples::Cost c = step_cost(o, *m, n);
@@ -189,7 +193,7 @@ int main(int argc, char** argv) {
   line.add("--width", o.width, 2, most, "model width");
   line.add("--heads", o.heads, 1, most, "attention heads");
   line.add("--layers", o.layers, 1, most, "blocks");
-  line.add("--tokens", o.tokens, 1, most, "tokens a step");
+  line.add("--tokens", o.tokens, 1, most, "tokens a step, but at least one sequence");
   line.add("--lr", o.lr, 1e-12, 1e3, "learning rate");
   line.add_run(o);
   return line.run(argc, argv, [&] { return compare(line, o); });
