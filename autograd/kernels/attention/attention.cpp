@@ -1,8 +1,6 @@
 #include "autograd/kernels/attention/attention.h"
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 #include <vector>
 
 #include "autograd/kernels/attention/few_queries.h"
@@ -225,22 +223,21 @@ void recompute(const AttentionPlan<T>& p, Size head, const std::vector<bool>& fi
   }
 }
 
-/// Blocks [begin, end) of the queries of the heads that share a head of keys.
+/// The queries in blocks, in parallel.
 template <class T>
-void attend_blocks(const AttentionPlan<T>& p, Size b, Size key_head, Size begin, Size end, Heads<T> out,
-                   AttentionSums<T> sums) {
-  const auto attend = [&](const AttentionPlan<T>& plan) {
-    for (Size h = key_head * p.sharing; h < (key_head + 1) * p.sharing; ++h)
-      for (Size block = begin; block < end; ++block) kernels<T>().forward(plan, b, h, block * tile_queries, out, sums);
-  };
-  if (!worth_packing(p)) return attend(p);
-  const PackedRows<T> k({0, p.keys}, p.head_dim, p.k, b, key_head), v({0, p.keys}, p.value_dim, p.v, b, key_head);
-  AttentionPlan<T> packed = p;
-  packed.k = k.get(), packed.v = v.get();
-  attend(packed);
+void attend_blocks(const AttentionPlan<T>& p, Heads<T> out, AttentionSums<T> sums) {
+  const Size blocks = pieces(p.queries, tile_queries);
+  const double work = work_of(p, tile_queries);
+  const Size grain = work >= worth_sharing ? 1 : static_cast<Size>(worth_sharing / std::max(work, 1.0));
+  parallel_for(p.batch * p.heads * blocks, grain, [&](Size begin, Size end) {
+    for (Size task = begin; task < end; ++task) {
+      const Size head = task / blocks, block = blocks - 1 - task % blocks;  // causal: those who see most come first
+      kernels<T>().forward(p, head / p.heads, head % p.heads, block * tile_queries, out, sums);
+    }
+  });
 }
 
-/// Keys of a head with the queries of all heads that share it, as the kernel takes them.
+/// Keys of a head with the queries of all heads that share it.
 template <class T>
 void differentiate_keys(const AttentionPlan<T>& p, Size b, Size h, Span keys, Heads<const T> out,
                         AttentionSums<const T> sums, Heads<const T> dout, const AttentionGradients<T>& to) {
@@ -263,19 +260,12 @@ void attention(const AttentionPlan<T>& p, Heads<T> out, AttentionSums<T> sums) {
     for (Size head = 0; head < p.batch * p.heads; ++head) recompute(p, head, finite, out, sums);
     return;
   }
-  const Size key_heads = p.heads / p.sharing, blocks = std::max<Size>(pieces(p.queries, tile_queries), 1);
-  // A part packs all keys of its head: then as few as keep the threads busy, of four blocks or more.
-  const Size busy = pieces(4 * num_threads(), std::max<Size>(p.batch * key_heads, 1));
-  const Size parts = worth_packing(p) ? std::clamp(busy, Size{1}, pieces(blocks, 4)) : blocks;
-  const double work = work_of(p, pieces(p.queries * p.sharing, parts));
-  const Size grain = work >= worth_sharing ? 1 : static_cast<Size>(worth_sharing / std::max(work, 1.0));
-  parallel_for(p.batch * key_heads * parts, grain, [&](Size first, Size last) {
-    for (Size task = first; task < last; ++task) {
-      const Size head = task / parts, part = parts - 1 - task % parts;  // causal: those who see most come first
-      attend_blocks(p, head / key_heads, head % key_heads, part * blocks / parts, (part + 1) * blocks / parts, out,
-                    sums);
-    }
-  });
+  if (!worth_packing(p)) return attend_blocks(p, out, sums);
+  const Size key_heads = p.heads / p.sharing;
+  const PackedHeads<T> k(p.k, p.batch, key_heads, p.keys, p.head_dim), v(p.v, p.batch, key_heads, p.keys, p.value_dim);
+  AttentionPlan<T> packed = p;
+  packed.k = k.get(), packed.v = v.get();
+  attend_blocks(packed, out, sums);
 }
 
 template <class T>

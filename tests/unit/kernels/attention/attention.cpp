@@ -156,6 +156,16 @@ const std::vector<Case> cases{
     {.t = 1, .s = 300, .d = 1, .e = 1, .causal = true},
     {.t = 300, .s = 1, .d = 1, .e = 1},
     {.t = 300, .s = 300, .d = 64, .e = 64, .causal = true, .dropout = 0.1},  // keys in four groups
+    // Packed, in groups:
+    {.heads = 2,
+     .t = 300,
+     .s = 340,
+     .d = 40,
+     .e = 24,
+     .causal = true,
+     .mask = Mask::pairs,
+     .biased = true,
+     .dropout = 0.1},
     {.t = 3, .s = 4, .d = 0, .e = 2},
     {.t = 3, .s = 4, .d = 2, .e = 0},
     {.t = 3, .s = 0, .d = 2, .e = 2},
@@ -204,22 +214,25 @@ TEST_CASE("attention in tiles: the same bits at any number of threads") {
 
 TEST_CASE("attention in tiles: NaN and infinities reach those who see them") {
   const Case c{.t = 100, .s = 100, .d = 4, .e = 4, .causal = true};
-  for (const float poison : {nan_of<float>, inf_of<float>})
-    for_each_target([&] {
-      Problem<float> x(c), clean(c);
-      clean.run();
-      std::fill_n(x.k.begin() + 40 * 4, 4, poison);  // key 40
-      x.run();
-      for (std::size_t i = 0; i < x.out.size(); ++i) {
-        const std::size_t query = i / 4;
-        if (query < 40)
-          CHECK(x.out[i] == clean.out[i]);
-        else if (std::isnan(poison))
-          CHECK(std::isnan(x.out[i]));
-        else  // a score of inf or -inf, or NaN between them
-          CHECK(!std::isinf(x.out[i]));
-      }
-    });
+  const Case packed{.heads = 2, .t = 300, .s = 300, .d = 4, .e = 4, .causal = true};
+  for (const Case& of : {c, packed})
+    for (const float poison : {nan_of<float>, inf_of<float>})
+      for_each_target([&] {
+        Problem<float> x(of), clean(of);
+        clean.run();
+        const Size row = of.heads * 4;
+        std::fill_n(x.k.begin() + 40 * row, row, poison);  // key 40
+        x.run();
+        for (std::size_t i = 0; i < x.out.size(); ++i) {
+          const std::size_t query = i / static_cast<std::size_t>(row);
+          if (query < 40)
+            CHECK(x.out[i] == clean.out[i]);
+          else if (std::isnan(poison))
+            CHECK(std::isnan(x.out[i]));
+          else  // a score of inf or -inf, or NaN between them
+            CHECK(!std::isinf(x.out[i]));
+        }
+      });
   // Large scores: the largest wins, without overflow.
   Problem<float> large(c);
   for (float& q : large.q) q *= 1e4F;
