@@ -6,6 +6,7 @@
 #include "autograd/kernels/attention/few_queries.h"
 #include "autograd/kernels/attention/packed_rows.h"
 #include "autograd/kernels/buffer.h"
+#include "autograd/kernels/flush_subnormals.h"
 #include "autograd/kernels/simd_targets.h"
 #include "autograd/runtime/parallel.h"
 
@@ -230,6 +231,7 @@ void attend_blocks(const AttentionPlan<T>& p, Heads<T> out, AttentionSums<T> sum
   const double work = work_of(p, tile_queries);
   const Size grain = work >= worth_sharing ? 1 : static_cast<Size>(worth_sharing / std::max(work, 1.0));
   parallel_for(p.batch * p.heads * blocks, grain, [&](Size begin, Size end) {
+    const FlushSubnormals flush;
     for (Size task = begin; task < end; ++task) {
       const Size head = task / blocks, block = blocks - 1 - task % blocks;  // causal: those who see most come first
       kernels<T>().forward(p, head / p.heads, head % p.heads, block * tile_queries, out, sums);
@@ -286,6 +288,7 @@ void attention_grad(const AttentionPlan<T>& p, Heads<const T> out, AttentionSums
   const double work = work_of(p, p.queries * p.sharing);
   const Size grain = work >= worth_sharing ? 1 : static_cast<Size>(worth_sharing / std::max(work, 1.0));
   parallel_for(groups * p.batch * key_heads, grain, [&](Size first, Size last) {
+    const FlushSubnormals flush;
     for (Size task = first; task < last; ++task) {
       // Causal: the first keys are seen most. Those and the last in turns, so that threads have the same to do.
       const Size head = task / groups, turn = task % groups, group = turn % 2 == 0 ? turn / 2 : groups - 1 - turn / 2;

@@ -1,6 +1,6 @@
-// Copies of keys and values in which the rows of one head follow each other. Where heads lie side by side, a head's rows
-// are as far apart as a position's heads are long, mostly a power of 2: they share few of a cache's sets and lie few to
-// a page. On the machine where it was measured, attention of 8,192 tokens took 1.6 times as long then.
+// Copies of keys and values in which the rows of one head follow each other. Where heads lie side by side, a head's
+// rows are as far apart as a position's heads are long, mostly a power of 2: they share few of a cache's sets and lie
+// few to a page. On the machine where it was measured, attention of 8,192 tokens took 1.6 times as long then.
 #pragma once
 
 #include <algorithm>

@@ -241,4 +241,16 @@ TEST_CASE("attention in tiles: NaN and infinities reach those who see them") {
     CHECK(std::all_of(y->begin(), y->end(), [](float f) { return std::isfinite(f); }));
 }
 
+#if defined(__SSE__)
+TEST_CASE("attention in tiles: subnormal numbers count as 0, there alone") {
+  const Case c{.heads = 2, .t = 300, .s = 300, .d = 64, .e = 64};
+  Problem<float> x(c);
+  std::ranges::fill(x.dout, 1e-40F);
+  x.run();
+  for (const auto* y : {&x.dq, &x.dk, &x.dv}) CHECK(std::ranges::all_of(*y, [](float f) { return f == 0; }));
+  const volatile float small = 1e-40F;
+  CHECK(small * 0.5F > 0);
+}
+#endif
+
 }  // namespace attune::tests
