@@ -123,6 +123,16 @@ bool backward_queries(BackwardTile<T>& w, const Queries<T>& x, KeyTiles& tiles, 
   return all_finite(w.gq, x.count * d);
 }
 
+/// Whether a query's cotangent is not 0: where losses leave positions out, whole blocks have none.
+template <class T>
+bool asked(const Queries<T>& x, Heads<const T> dout) {
+  for (Size i = 0; i < x.count; ++i) {
+    const T* row = dout.row(x.b, x.h, x.first + i);
+    if (!std::all_of(row, row + x.p.value_dim, [](T v) { return v == 0; })) return true;
+  }
+  return false;
+}
+
 /// Keys [begin, end) of a head with the queries of all heads that share it. False, at once unless `careful`, if a
 /// gradient is not finite.
 template <class T>
@@ -141,8 +151,10 @@ bool differentiate(const AttentionPlan<T>& p, Size b, Size key_head, Size begin,
     for (Size first = 0; first < p.queries; first += tile_queries) {
       const Queries<T> x(p, b, h, first);
       KeyTiles tiles = x.tiles(begin, end);
-      if (!tiles.next(at)) {  // nobody asks the later groups then
-        for (Size i = 0; i < x.count && begin == 0; ++i) std::fill_n(to.dq.row(b, h, first + i), d, T{0});
+      const bool sees = tiles.next(at);
+      if (!sees || !asked(x, dout)) {
+        // Of queries that see none of these keys, nobody asks the later groups.
+        for (Size i = 0; i < x.count && (sees || begin == 0); ++i) std::fill_n(to.dq.row(b, h, first + i), d, T{0});
         continue;
       }
       w.take_queries(x, out, sums, dout);

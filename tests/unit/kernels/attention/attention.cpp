@@ -21,6 +21,7 @@ struct Case {
   Mask mask = Mask::none;
   bool biased = false;
   double dropout = 0;
+  Size unasked = 0;  ///< the first queries of each example have the cotangent 0
 };
 
 /// Operands laid out as a projection makes them, [b, n, h, d], and results.
@@ -39,6 +40,8 @@ struct Problem {
     k = random_values<T>(rows * c.s * c.d, 1, 2);
     v = random_values<T>(rows * c.s * c.e, 1, 3);
     dout = random_values<T>(rows * c.t * c.e, 1, 4);
+    for (Size b = 0; b < c.batch; ++b)
+      std::fill_n(dout.begin() + b * c.t * c.heads * c.e, c.unasked * c.heads * c.e, T{0});
     bias = random_values<T>(c.biased ? rows * c.t * c.s : 0, 1, 5);
     if (c.biased)
       for (std::size_t i = 0; i < bias.size(); i += 7) bias[i] = -inf_of<T>;
@@ -166,6 +169,8 @@ const std::vector<Case> cases{
      .mask = Mask::pairs,
      .biased = true,
      .dropout = 0.1},
+    {.batch = 2, .t = 200, .s = 100, .d = 8, .e = 8, .biased = true, .unasked = 150},
+    {.heads = 2, .t = 300, .s = 340, .d = 40, .e = 24, .causal = true, .unasked = 130},
     {.t = 3, .s = 4, .d = 0, .e = 2},
     {.t = 3, .s = 4, .d = 2, .e = 0},
     {.t = 3, .s = 0, .d = 2, .e = 2},
