@@ -91,8 +91,7 @@ double trained(const examples::CommandLine& line, const Options& o, const Mechan
   optim::AdamW optimizer(model.parameters(),
                          {.lr = o.lr, .weight_decay = 0, .schedule = optim::cosine(o.steps, o.steps / 10, 0.1)});
   Generator data(static_cast<std::uint64_t>(o.seed) + 1'000'003), fresh(static_cast<std::uint64_t>(o.seed) + 2'000'003);
-  const std::int64_t tokens =
-      std::max<std::int64_t>(o.tokens / n, 1) * n;  // of every step, however short its sequences
+  const std::int64_t tokens = std::max<std::int64_t>(o.tokens / n, 1) * n;  // of a step, however short its sequences
   nn::RunOptions r = examples::run_options(line, o);
   r.name = fmt::format("{}-{}-{}", m.name, task.name, n);
   r.resume = o.resume && nn::Run::exists(o.out, r.name);

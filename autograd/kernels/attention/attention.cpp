@@ -153,7 +153,7 @@ bool differentiate(const AttentionPlan<T>& p, Size b, Size key_head, Size begin,
       KeyTiles tiles = x.tiles(begin, end);
       const bool sees = tiles.next(at);
       if (!sees || !asked(x, dout)) {
-        // Of queries that see none of these keys, nobody asks the later groups.
+        // The sum over groups reads dq of the first one, and of those of which the queries see a key.
         for (Size i = 0; i < x.count && (sees || begin == 0); ++i) std::fill_n(to.dq.row(b, h, first + i), d, T{0});
         continue;
       }

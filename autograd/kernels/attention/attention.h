@@ -4,6 +4,8 @@
 // What no query sees, or sees with a weight of 0, has no influence, forward or backward, whatever it holds; neither has
 // a query whose cotangent is 0. A tile in which something is not finite is computed again with that in mind.
 //
+// On x86 subnormal numbers count as 0 within the tiles.
+//
 // Letters: b batch, h heads, t queries, s keys, d size of queries and keys, e size of values.
 #pragma once
 
