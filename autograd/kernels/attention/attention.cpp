@@ -126,10 +126,8 @@ bool backward_queries(BackwardTile<T>& w, const Queries<T>& x, KeyTiles& tiles, 
 /// Whether a query's cotangent is not 0: where losses leave positions out, whole blocks have none.
 template <class T>
 bool asked(const Queries<T>& x, Heads<const T> dout) {
-  for (Size i = 0; i < x.count; ++i) {
-    const T* row = dout.row(x.b, x.h, x.first + i);
-    if (!std::all_of(row, row + x.p.value_dim, [](T v) { return v == 0; })) return true;
-  }
+  for (Size i = 0; i < x.count; ++i)
+    if (!all_zero(dout.row(x.b, x.h, x.first + i), x.p.value_dim)) return true;
   return false;
 }
 

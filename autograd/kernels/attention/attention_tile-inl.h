@@ -135,6 +135,11 @@ bool all_finite(const T* x, Size n) {
   return true;
 }
 
+template <class T>
+bool all_zero(const T* x, Size n) {
+  return std::all_of(x, x + n, [](T v) { return v == 0; });
+}
+
 /// tile_product for weights in a tile [..][tile_queries], where a weight of exactly 0 leaves its row of B out, whatever
 /// that holds: 0 times NaN is 0. For tiles in which something is not finite; the others are spared the search.
 template <class T>
@@ -245,7 +250,7 @@ struct Unasked {
 
   template <class T>
   void find(Size i, const T* dout, Size n) {
-    query[i] = std::all_of(dout, dout + n, [](T v) { return v == 0; });
+    query[i] = all_zero(dout, n);
   }
   template <class T>
   void clear_columns(T* tile, Size keys, Size count) const {
