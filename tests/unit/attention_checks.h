@@ -40,4 +40,19 @@ inline Tensor upper_triangle(std::int64_t t, std::int64_t s) {
   return flags(v, {t, s});
 }
 
+/// Of attention: y, first gradients, and gradients of a function of these.
+inline Tensors all_orders(const Tensors& xs, const AttentionOptions& o, const Tensor& dy) {
+  Tensors in;
+  for (const Tensor& x : xs) in.push_back(clone(x).requires_grad_());
+  const Tensor y = scaled_dot_product_attention(in[0], in[1], in[2], o).output;
+  Tensors first = grad({y}, in, {.cotangents = {dy}, .create_graph = true}), all{y.detach()};
+  Tensor penalty = zeros({}, float64);
+  for (std::size_t i = 0; i < first.size(); ++i) {
+    penalty = penalty + sum(first[i] * normal(first[i].shape(), 90 + i));
+    all.push_back(first[i].detach());
+  }
+  for (const Tensor& g : grad({penalty}, in)) all.push_back(g);
+  return all;
+}
+
 }  // namespace attune::tests

@@ -49,12 +49,16 @@ struct AttentionPlan {
   ScoreTerm<T> bias{};               ///< added to the scores
 };
 
-/// The tiles of queries [first, first + count) with keys [begin, end).
+/// The tiles of queries [first, first + count) of `queries` with those keys [begin, end) of `keys` that they may see.
+inline KeyTiles tiles_of(const AttentionSettings& o, Size queries, Size keys, Size b, Size h, Size first, Size count,
+                         Size begin, Size end) {
+  const Size shift = keys - queries;  // from a query to its position among the keys
+  if (o.causal) end = std::min(end, std::max(first + count + shift, begin));
+  return {o.pattern.get(), b, h, {first + shift, first + count + shift}, {begin, end}};
+}
 template <class T>
 KeyTiles tiles_of(const AttentionPlan<T>& p, Size b, Size h, Size first, Size count, Size begin, Size end) {
-  const Size shift = p.keys - p.queries;  // from a query to its position among the keys
-  if (p.settings.causal) end = std::min(end, std::max(first + count + shift, begin));
-  return {p.settings.pattern.get(), b, h, {first + shift, first + count + shift}, {begin, end}};
+  return tiles_of(p.settings, p.queries, p.keys, b, h, first, count, begin, end);
 }
 
 /// out = softmax(scale q k^T + bias) v; a query that sees nothing gives zeros. Queries are computed in parallel.

@@ -15,8 +15,8 @@ struct AttentionOptions {
   Tensor bias{};        ///< added to the scores, of such a shape; -inf hides
   bool causal = false;  ///< query i sees keys up to i + s - t
   /// Which keys a query sees at all. Tiles are skipped where nobody sees anything, forward and backward, with dropout
-  /// and masks too. Whole matrices [..., t, s] are taken by weights, by more than four axes and by second derivatives,
-  /// with a pattern or without; a bias's gradient is one.
+  /// and masks too. Whole matrices [..., t, s] are taken by weights, by more than four axes, and by second derivatives
+  /// without a pattern or beside dropout or a bias, whose gradient is one.
   AttentionPattern pattern{};
   double scale = 0;    ///< of the scores; 0: 1 / sqrt(d)
   double dropout = 0;  ///< of the probabilities

@@ -14,9 +14,13 @@ using kernels::AttentionSettings;
 /// [..., t, s].
 Tensor fused_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& attention_mask,
                        const Tensor& bias, const AttentionSettings& settings, Here here);
-/// Its composition from dense matrices; leading axes broadcast.
+/// Its composition from dense matrices, or from what a pattern shows; leading axes broadcast but beside a pattern.
 Tensor fused_attention_composed(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& attention_mask,
                                 const Tensor& bias, const AttentionSettings& settings, Here here);
+/// The composition beside a pattern, without bias and dropout: in time and memory for what is seen. There is something
+/// of each of q, k and v.
+Tensor gathered_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& attention_mask,
+                          const AttentionSettings& settings);
 /// [..., g, s, d] with each head `heads` / g times: [..., heads, s, d].
 Tensor repeat_heads(const Tensor& x, std::int64_t heads);
 /// The probabilities [..., t, s] before dropout, and the output made of them.
