@@ -62,6 +62,7 @@ void KeyValueCache::reserve(std::int64_t tokens) {
 
 void KeyValueCache::append(const Tensor& k, const Tensor& v, Here here) {
   const Op op{"KeyValueCache::append", here};
+  if (sums_.length > 0) op.fail_value("the cache holds sums, not keys and values");
   op.check_floating(k);
   op.check_same_dtype(k, v);
   if (k.rank() != 3 || v.rank() != 3 || k.size(0) != v.size(0) || k.size(1) != v.size(1))
@@ -91,6 +92,11 @@ void KeyValueCache::append(const Tensor& k, const Tensor& v, Here here) {
 void KeyValueCache::reorder(const Tensor& rows, Here here) {
   const Op op{"KeyValueCache::reorder", here};
   if (rows.rank() != 1) op.fail_shape("rows " + rows.shape().str() + " must be [b']");
+  if (sums_.length > 0) {
+    sums_.reorder(rows, here);
+    sums_before_ = {};
+    return;
+  }
   if (!keys_.defined()) return;
   const auto at = op.checked_index(rows, keys_.shape(), 0).to_vector<std::int64_t>();
   if (in_place(at, keys_.size(0))) return;
@@ -105,7 +111,24 @@ void KeyValueCache::truncate(std::int64_t tokens, Here here) {
   if (tokens < 0 || tokens > length_)
     Op("KeyValueCache::truncate", here)
         .fail_value("tokens = " + std::to_string(tokens) + " is not in [0, " + std::to_string(length_) + "]");
+  if (sums_.length > 0 && tokens != length_) {
+    if (tokens != 0 && tokens != sums_before_.length)
+      Op("KeyValueCache::truncate", here)
+          .fail_value("sums of " + std::to_string(length_) + " tokens cannot become those of " +
+                      std::to_string(tokens));
+    sums_ = tokens == 0 ? PerformerState() : sums_before_;
+    sums_before_ = {};
+  }
   length_ = tokens;
+}
+
+void KeyValueCache::advance(const PerformerState& next, Here here) {
+  const Op op{"KeyValueCache::advance", here};
+  if (keys_.defined()) op.fail_value("the cache holds keys and values, not sums");
+  if (next.length < length_)
+    op.fail_value("sums of " + std::to_string(next.length) + " tokens after those of " + std::to_string(length_));
+  sums_before_ = std::exchange(sums_, next);
+  length_ = next.length;
 }
 
 Tensor KeyValueCache::keys() const { return keys_.defined() ? slice(keys_, 1, 0, length_) : Tensor(); }
@@ -133,6 +156,8 @@ Tensor cached_attention(const Tensor& q, const KeyValueCache& cache, std::int64_
     op.fail_shape("q " + q.shape().str() + " has more tokens than the " + std::to_string(n) + " of the cache");
   if (o.window < 0 || (o.window > 0 && !o.causal))
     op.fail_value("window = " + std::to_string(o.window) + " must be at least 0, and 0 unless causal");
+  if (o.window > 0 && !o.pattern.sees_all())
+    op.fail_value("window = " + std::to_string(o.window) + " beside the pattern `" + o.pattern.str() + "`");
   detail::check_padding(op, padding, k);
   const NoGrad off;
   if (o.window > 0 && n > o.window + t - 1) {  // what no query sees is not read
@@ -142,8 +167,11 @@ Tensor cached_attention(const Tensor& q, const KeyValueCache& cache, std::int64_
     if (bias.defined()) bias = slice(bias, -1, first);
   }
   const std::int64_t s = k.size(1);
-  AttentionOptions all{
-      .bias = bias, .causal = o.causal && t > 1, .scale = o.scale, .grouped_heads = k.size(2) != q.size(2)};
+  AttentionOptions all{.bias = bias,
+                       .causal = o.causal && t > 1,
+                       .pattern = o.pattern,
+                       .scale = o.scale,
+                       .grouped_heads = k.size(2) != q.size(2)};
   if (padding.defined()) all.attention_mask = reshape(padding, {b, 1, 1, s});
   if (o.window > 0 && t > 1 && s > o.window) {
     const Tensor band = reshape(outside_window(t, s, o.window), {1, 1, t, s});

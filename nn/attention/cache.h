@@ -1,9 +1,10 @@
-// Keys and values of earlier tokens, and attention over them: what a decoder keeps from step to step.
+// Keys and values of earlier tokens, or sums of them, and attention over them: what a decoder keeps from step to step.
 //
 // Letters: b rows of the batch, t new tokens, n tokens in the cache, h heads of queries, g heads of keys and values.
 #pragma once
 
 #include "autograd/ops/attention/attention.h"
+#include "nn/attention/performer.h"
 
 namespace attune::nn {
 
@@ -13,6 +14,8 @@ namespace attune::nn {
 ///     nn::KeyValueCache cache;
 ///     cache.append(k, v);                                                   // [b, t, g d], [b, t, g d']
 ///     Tensor y = nn::cached_attention(q, cache, heads, {.causal = true});   // q [b, t, h d] of the last t tokens
+///
+/// Linear attention and Performers keep sums of one size instead, however many tokens there were.
 class KeyValueCache {
  public:
   std::int64_t length() const { return length_; }      ///< n
@@ -25,7 +28,8 @@ class KeyValueCache {
   /// Row i becomes what row rows[i] was: rows [b'] int64, any number of them. Rows that stay where they are cost
   /// nothing. Throws IndexError for a row that is not there. An empty cache has no rows and stays as it is.
   void reorder(const Tensor& rows, Here here = Here::current());
-  /// Keeps the first `tokens` only. Throws ValueError outside [0, length()].
+  /// Keeps the first `tokens` only. Throws ValueError outside [0, length()]; where there are sums, which know of the last
+  /// step alone, for others than 0, length() and what that was before it.
   void truncate(std::int64_t tokens, Here here = Here::current());
 
   /// [b, n, g d] and [b, n, g d']: views, which the next change may overwrite. Undefined before the first append().
@@ -35,10 +39,16 @@ class KeyValueCache {
   const Tensor& key_memory() const { return keys_; }
   const Tensor& value_memory() const { return values_; }
 
+  /// The sums in the place of keys and values, and how many tokens they are of; linear attention has `sums` alone.
+  const PerformerState& sums() const { return sums_; }
+  /// The sums after a step. Throws ValueError for fewer tokens than before, or beside keys and values.
+  void advance(const PerformerState& next, Here here = Here::current());
+
  private:
   Tensor keys_, values_;              // [b, capacity, ..]
   Tensor spare_keys_, spare_values_;  // of the same shape, which reorder() fills and exchanges
   std::int64_t length_ = 0, capacity_ = 0, reserved_ = 0;
+  PerformerState sums_, sums_before_;  // before_: the last step
 };
 
 struct CachedAttentionOptions {
@@ -46,8 +56,9 @@ struct CachedAttentionOptions {
   bool causal = false;  ///< the queries are of the last t tokens of the cache, and see none after their own
   /// Only with `causal`: a query sees this many tokens up to and with its own; 0: all.
   std::int64_t window = 0;
-  Tensor key_padding_mask{};  ///< [b, n] bool: true hides
-  Tensor bias{};              ///< added to the scores: [1 or b, h, t, n]
+  AttentionPattern pattern{};  ///< which keys a query sees, by their positions in the cache; not beside a window
+  Tensor key_padding_mask{};   ///< [b, n] bool: true hides
+  Tensor bias{};               ///< added to the scores: [1 or b, h, t, n]
 };
 
 /// Attention of q [b, t, h d] over what the cache holds, in `heads` heads, of which those of keys and values may be

@@ -20,6 +20,13 @@ LinformerOptions with_dropout(LinformerOptions o, const HeadsOptions& heads) {
   return o;
 }
 
+/// The call says whether attention is causal; steps are.
+template <class O>
+O causal(O o) {
+  o.causal = true;
+  return o;
+}
+
 /// Of the dropout of a call, if there is any.
 RandomKey dropout_key(double dropout, Generator* g) {
   return dropout > 0 ? (g ? *g : default_generator()).next() : RandomKey{};
@@ -49,8 +56,8 @@ HeadsAttention::HeadsAttention(std::int64_t heads, std::int64_t head_dim, const 
   if (m.pattern()) detail::check_heads(check, *m.pattern(), heads);
   if (m.local()) detail::check_options(check, *m.local());
   if (m.lsh()) detail::check_options(check, *m.lsh());
-  if (m.linear()) linear_ = &child<LinearAttention>("linear", *m.linear());
-  if (m.performer()) performer_ = &child<PerformerAttention>("performer", head_dim, *m.performer());
+  if (m.linear()) linear_ = &child<LinearAttention>("linear", causal(*m.linear()));
+  if (m.performer()) performer_ = &child<PerformerAttention>("performer", head_dim, causal(*m.performer()));
   if (m.linformer()) linformer_ = &child<LinformerAttention>("linformer", heads, with_dropout(*m.linformer(), o));
 }
 
@@ -114,6 +121,16 @@ Tensor HeadsAttention::operator()(const Tensor& query, const Tensor& key, const 
   if (padding.defined()) o.attention_mask = reshape(padding, {k.size(0), 1, 1, k.size(1)});
   const auto in_heads = [](const Tensor& x) { return permute(x, {0, 2, 1, 3}); };
   return scope.out(in_heads(scaled_dot_product_attention(in_heads(q), in_heads(k), in_heads(v), o).output));
+}
+
+Tensor HeadsAttention::step(const Tensor& q, const Tensor& k, const Tensor& v, PerformerState& state, Here here) const {
+  if (performer_) return performer_->step(q, k, v, state, here);
+  if (!linear_)
+    throw ValueError(std::string("HeadsAttention: ") + mechanism.name() + " attention keeps no sums from step to step",
+                     here);
+  Tensor y = linear_->step(q, k, v, state.sums, here);
+  state.length += q.size(1);
+  return y;
 }
 
 }  // namespace attune::nn

@@ -17,6 +17,7 @@ struct LinearAttentionOptions;
 namespace attune::nn {
 
 struct PerformerOptions;
+struct PerformerState;
 struct LinformerOptions;
 
 /// A mechanism with its options, which stands for them wherever one is asked for:
@@ -96,6 +97,10 @@ class HeadsAttention : public Module {
   /// Throws ShapeError and DTypeError for what does not fit, ValueError for a causal Linformer.
   Tensor operator()(const Tensor& q, const Tensor& k, const Tensor& v, const HeadsCall& call = {},
                     Here here = Here::current()) const;
+  /// The causal outputs [b, n, h, m] of the next n >= 1 tokens, from sums of all earlier ones. Off the tape. Throws
+  /// ValueError for mechanisms other than linear attention and Performers, and as their step() does.
+  Tensor step(const Tensor& q, const Tensor& k, const Tensor& v, PerformerState& state,
+              Here here = Here::current()) const;
 
   const AttentionMechanism mechanism;
 

@@ -176,6 +176,10 @@ void MultiheadAttention::check_cached(Here here) const {
     throw ValueError(std::string("MultiheadAttention: no cache with ") +
                          (mechanism_ ? mechanism_->mechanism.name() : "pattern") + " attention",
                      here);
+  check_extra_keys(here);
+}
+
+void MultiheadAttention::check_extra_keys(Here here) const {
   if (bias_k_ || zero_attention_) throw ValueError("MultiheadAttention: no cache with bias_kv or zero_attention", here);
 }
 
@@ -192,6 +196,30 @@ Tensor MultiheadAttention::step(const Tensor& query, const KeyValueCache& cache,
   const NoGrad off;
   check_cached(here);
   return out_(cached_attention(project(query, 0), cache, heads_, options));
+}
+
+Tensor MultiheadAttention::extend(const Tensor& x, KeyValueCache& cache, Here here) const {
+  const Scope scope(*this, "MultiheadAttention", here, Scope::no_call);
+  const NoGrad off;
+  check_extra_keys(here);
+  detail::check_input("MultiheadAttention", x, d_, here);
+  const AttentionMechanism exact, &mechanism = mechanism_ ? mechanism_->mechanism : exact;
+  using Kind = AttentionMechanism::Kind;
+  if (mechanism.kind() == Kind::lsh || mechanism.kind() == Kind::linformer)
+    throw ValueError(std::string("MultiheadAttention: no steps with ") + mechanism.name() + " attention", here);
+  const Tensors qkv = project({x, x, x});
+  if (mechanism.kind() == Kind::linear || mechanism.kind() == Kind::performer) {
+    const auto heads_of = [&](const Tensor& y) { return detail::split_heads(y, heads_, y.size(2) / heads_); };
+    PerformerState next = cache.sums();
+    const Tensor y = mechanism_->step(heads_of(qkv[0]), heads_of(qkv[1]), heads_of(qkv[2]), next, here);
+    cache.advance(next, here);
+    return out_(flatten(y, 2, 3));
+  }
+  cache.append(qkv[1], qkv[2], here);
+  const LocalOptions* local = mechanism.local();
+  const AttentionPattern seen =
+      local ? AttentionPattern::local_blocks(local->chunk, local->chunks_before, local->chunks_after) : pattern_;
+  return out_(cached_attention(qkv[0], cache, heads_, {.causal = true, .pattern = seen}, here));
 }
 
 AttentionResult MultiheadAttention::attend(const Tensors& inputs, const MultiheadCall& call, Here here) const {

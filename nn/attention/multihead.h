@@ -68,6 +68,12 @@ class MultiheadAttention : public Module {
   /// What the next queries [b, t, d_model] see in a cache that append() filled: [b, t, d_model]. Off the tape.
   Tensor step(const Tensor& query, const KeyValueCache& cache, const CachedAttentionOptions& options,
               Here here = Here::current()) const;
+  /// Self-attention of the next tokens x [b, n, d_model], causal; the cache then has them: [b, n, d_model], that of the
+  /// full pass over all tokens so far, up to rounding (of a Performer with an epsilon, for the last token). Linear
+  /// attention and Performers keep sums, so that time and memory do not grow. Off the tape, without dropout. Throws
+  /// ValueError with bias_kv or zero_attention, and for LSH attention, whose buckets need a cache of their own
+  /// (LshSelfAttention::step), and Linformers.
+  Tensor extend(const Tensor& x, KeyValueCache& cache, Here here = Here::current()) const;
 
  private:
   /// Of queries, keys or values (part 0, 1, 2).
@@ -76,6 +82,7 @@ class MultiheadAttention : public Module {
   Tensors project(const Tensors& inputs) const;
   AttentionResult attend(const Tensors& inputs, const MultiheadCall& call, Here here) const;
   void check_cached(Here here) const;
+  void check_extra_keys(Here here) const;
   Tensor by_mechanism(const Tensors& qkv, const MultiheadCall& call, Here here) const;
 
   std::int64_t d_, heads_, key_heads_, key_size_;  // key_size_: of all key heads together

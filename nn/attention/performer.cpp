@@ -198,7 +198,7 @@ void PerformerState::reorder(const Tensor& rows, Here here) {
   const NoGrad off;
   sums.reorder(rows, here);
   if (largest.defined()) largest = index_select(largest, 0, rows, here);
-  values = index_select(values, 0, rows, here);
+  if (values.defined()) values = index_select(values, 0, rows, here);
 }
 
 std::int64_t redraw_features(Module& module, Generator& g) {

@@ -114,11 +114,7 @@ Tensor TransformerDecoderLayer::step(const Tensor& x, KeyValueCache& own, const 
   const Scope scope(*this, "TransformerDecoderLayer", here, Scope::no_call);
   const NoGrad off;
   return through(
-      x,
-      [&](const Tensor& t) {
-        self_attn_.append(t, t, own);
-        return self_attn_.step(t, own, {.causal = true});
-      },
+      x, [&](const Tensor& t) { return self_attn_.extend(t, own); },
       [&](const Tensor& t) { return multihead_attn_.step(t, source, {.key_padding_mask = source_padding}); });
 }
 

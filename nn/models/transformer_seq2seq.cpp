@@ -42,14 +42,22 @@ TransformerConfig checked(const detail::Check& check, TransformerConfig c) {
   return c;
 }
 
-TransformerOptions of_layers(const TransformerConfig& c) {
-  return {.d_ff = c.d_ff, .dropout = c.dropout, .activation = c.activation, .pre_norm = c.pre_norm, .eps = c.eps};
+TransformerOptions of_layers(const TransformerConfig& c, const AttentionMechanism& mechanism) {
+  return {.d_ff = c.d_ff,
+          .dropout = c.dropout,
+          .activation = c.activation,
+          .pre_norm = c.pre_norm,
+          .eps = c.eps,
+          .mechanism = mechanism};
 }
 
+/// All but what a mechanism has of its own.
 void initialise(Module& stack) {
   for (const auto& [name, p] : stack.named_parameters())
     if (name.ends_with("in_proj_weight"))
-      for (const Tensor& part : chunk(p.detach(), 3, 0)) init::xavier_uniform_(part);
+      for (const Tensor& part : chunk(p.detach(), p.size(0) / p.size(1), 0)) init::xavier_uniform_(part);
+    else if (name.find(".mechanism.") != name.npos)
+      continue;
     else if (p.rank() == 2)
       init::xavier_uniform_(p);
     else if (name.ends_with("bias"))
@@ -75,9 +83,10 @@ Transformer::Transformer(const TransformerConfig& c, Here here)
                            ? source_embedding
                            : child<Embedding>("target_embedding", config.target_vocabulary, config.d_model)),
       positions(child<SinusoidalPositionEmbedding>("positions", config.positions, config.d_model)),
-      encoder(child<TransformerEncoder>("encoder", config.layers, config.d_model, config.heads, of_layers(config))),
-      decoder(
-          child<TransformerDecoder>("decoder", config.decoder_layers, config.d_model, config.heads, of_layers(config))),
+      encoder(child<TransformerEncoder>("encoder", config.layers, config.d_model, config.heads,
+                                        of_layers(config, config.mechanism))),
+      decoder(child<TransformerDecoder>("decoder", config.decoder_layers, config.d_model, config.heads,
+                                        of_layers(config, config.decoder_mechanism))),
       dropout(child<Dropout>("dropout", config.dropout)) {
   for (Embedding* table : {&source_embedding, &target_embedding})
     init::normal_(table->weight, 0, 1 / root(config.d_model));

@@ -28,6 +28,9 @@ struct TransformerConfig {
   double eps = 1e-5;
   std::int64_t padding_token = 0;  ///< in the decoder's input where a label is -100
   std::int64_t start_token = 1;    ///< the first that the decoder sees
+  AttentionMechanism mechanism{};  ///< of the encoder's self-attention; attention to its output is exact
+  /// Of the decoder's, which is causal. Steps need one that MultiheadAttention::extend() goes by.
+  AttentionMechanism decoder_mechanism{};
 };
 
 /// What a Transformer keeps from step to step.
