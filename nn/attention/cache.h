@@ -28,8 +28,8 @@ class KeyValueCache {
   /// Row i becomes what row rows[i] was: rows [b'] int64, any number of them. Rows that stay where they are cost
   /// nothing. Throws IndexError for a row that is not there. An empty cache has no rows and stays as it is.
   void reorder(const Tensor& rows, Here here = Here::current());
-  /// Keeps the first `tokens` only. Throws ValueError outside [0, length()]; where there are sums, which know of the last
-  /// step alone, for others than 0, length() and what that was before it.
+  /// Keeps the first `tokens` only. Throws ValueError outside [0, length()]; where there are sums, which know of the
+  /// last step alone, for others than 0, length() and what that was before it.
   void truncate(std::int64_t tokens, Here here = Here::current());
 
   /// [b, n, g d] and [b, n, g d']: views, which the next change may overwrite. Undefined before the first append().
