@@ -5,6 +5,7 @@
 #include "tests/ops/attention/attention.h"
 #include "tests/ops/attention/chunked_attention.h"
 #include "tests/ops/attention/linear_attention.h"
+#include "tests/ops/attention/local_attention.h"
 #include "tests/ops/attention/lsh_attention.h"
 #include "tests/ops/checkpoint.h"
 #include "tests/ops/convolution.h"
@@ -47,6 +48,7 @@ inline Rows all_rows() {
                              convolution_rows(),
                              recurrent_rows(),
                              attention_rows(),
+                             local_attention_rows(),
                              chunked_attention_rows(),
                              lsh_attention_rows(),
                              linear_attention_rows(),

@@ -1,4 +1,5 @@
-// Attention inside sorted chunks: the common core of LSH attention (Kitaev et al. 2020) and of local attention.
+// Attention inside sorted chunks: the core of LSH attention (Kitaev et al. 2020), and of local attention in a ring or
+// in short windows.
 //
 // What no query sees, or sees with a weight of 0, has no influence, forward or backward, whatever it holds; neither has
 // a query whose cotangent is 0.

@@ -3,6 +3,10 @@
 // What a query does not see, or sees with a weight of 0, has no influence on it, forward or backward, not even if it
 // holds NaN.
 //
+// It is exact attention by AttentionPattern::local_blocks, and recorded as that, where a window has at least 64 keys or
+// there is but one chunk. Shorter windows would leave most of that kernel's tiles, 64 queries high, hidden: these, and
+// a ring that is seen, take the kernel of LSH attention.
+//
 // Letters: b batch, n length, h heads, d head size, m chunk length. Time and memory are linear in n for a fixed m.
 #pragma once
 
@@ -12,11 +16,12 @@
 namespace attune {
 
 struct LocalOptions {
-  std::int64_t chunk = 64;         ///< m; a length that it does not divide is padded inside
+  std::int64_t chunk = 64;         ///< m; need not divide the length
   std::int64_t chunks_before = 1;  ///< chunks a query sees before its own ...
   std::int64_t chunks_after = 0;   ///< ... and after it
   bool causal = true;
-  /// The first chunk's predecessor is the last chunk (seen only if not causal), as Hugging Face has it.
+  /// The first chunk's predecessor is the last chunk, as Hugging Face has it. Causal attention sees what lies round the
+  /// ends only where that is past: with chunks after, or with as many before as there are.
   bool ring = false;
   double dropout = 0;  ///< of the attention probabilities
 };

@@ -1,4 +1,4 @@
-// A sample of ops/attention/internal/chunked_attention.h, which local attention is made of.
+// A sample of ops/attention/internal/chunked_attention.h, which local attention in a ring is made of.
 #pragma once
 
 #include "tests/ops/op_table.h"
@@ -9,8 +9,8 @@ inline Rows chunked_attention_rows() {
   return {
       {.name = "chunked_attention",
        .call = [](const Tensors& x) -> Tensors {
-         return {local_attention(x[0], x[1], x[2], {.chunk = 2}),
-                 local_attention(x[0], x[1], x[2], {.chunk = 3, .chunks_after = 1, .causal = false, .dropout = 0.3}, {},
+         return {local_attention(x[0], x[1], x[2], {.chunk = 2, .causal = false, .ring = true}),
+                 local_attention(x[0], x[1], x[2], {.chunk = 3, .chunks_after = 1, .ring = true, .dropout = 0.3}, {},
                                  {5, 9})};
        },
        .shapes = {{{1, 4, 2, 2}, {1, 4, 2, 2}, {1, 4, 2, 2}},

@@ -125,15 +125,18 @@ TEST_CASE("weightless: LSH and local attention") {
           const Tensor padding = contiguous(expand(at_positions({1, n - 2}, n, 2, 1), {2, n}));
           const RandomKey key{1, 2};
           for (const bool causal : {false, true}) {
-            const LocalOptions local{.chunk = 16, .chunks_after = causal ? 0 : 1, .causal = causal, .dropout = dropout};
-            const auto near = [&](const Tensor& mask) {
-              return [=](const Tensors& x) {
-                return composed ? local_attention_composed(x[0], x[1], x[2], local, mask, key)
-                                : local_attention(x[0], x[1], x[2], local, mask, key);
+            for (const std::int64_t chunk : {16, 32}) {  // the kernel of chunks, and a pattern
+              const LocalOptions local{
+                  .chunk = chunk, .chunks_after = causal ? 0 : 1, .causal = causal, .dropout = dropout};
+              const auto near = [&](const Tensor& mask) {
+                return [=](const Tensors& x) {
+                  return composed ? local_attention_composed(x[0], x[1], x[2], local, mask, key)
+                                  : local_attention(x[0], x[1], x[2], local, mask, key);
+                };
               };
-            };
-            check_unmoved(near(padding), {q, k, v}, {padded, padded, padded}, without(dy, padded), !composed);
-            if (causal) check_unmoved(near({}), {q, k, v}, {last, last, last}, without(dy, last), !composed);
+              check_unmoved(near(padding), {q, k, v}, {padded, padded, padded}, without(dy, padded), !composed);
+              if (causal) check_unmoved(near({}), {q, k, v}, {last, last, last}, without(dy, last), !composed);
+            }
             for (LshOptions o : {LshOptions::paper(), LshOptions::hugging_face(), LshOptions::lucidrains()}) {
               o.chunk = 16;
               o.hashes = 2;

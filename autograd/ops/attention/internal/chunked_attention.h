@@ -1,5 +1,5 @@
-// The recorded operation under lsh_attention and local_attention; kernels/attention/chunked_attention.h has its
-// letters. Internal to ops/attention/.
+// The recorded operation under lsh_attention, and under local_attention in a ring or in short windows;
+// kernels/attention/chunked_attention.h has its letters. Internal to ops/attention/.
 #pragma once
 
 #include "autograd/kernels/attention/chunked_attention.h"

@@ -1,5 +1,5 @@
-// The recorded operation under scaled_dot_product_attention; see kernels/attention/attention.h. Internal to
-// ops/attention/.
+// The recorded operation under scaled_dot_product_attention and most of local_attention; see
+// kernels/attention/attention.h. Internal to ops/attention/.
 #pragma once
 
 #include "autograd/kernels/attention/attention.h"

@@ -1,4 +1,4 @@
-// LSH and local attention.
+// LSH attention.
 
 #include <doctest/doctest.h>
 
@@ -160,54 +160,6 @@ TEST_CASE("lsh: float32 keeps its digits where a token sees only itself") {
   const Tensor v = ones({1, 8, 1, 4});
   for (double y : values(lsh_attention(to(s.qk.detach(), float32), v, buckets, o)))
     CHECK(y == doctest::Approx(1).epsilon(1e-6));
-}
-
-TEST_CASE("local: equals its definition, and dense attention under the matching mask") {
-  Generator g(2);
-  const auto draw = [&] { return randn({2, 10, 2, 4}, float64, g).requires_grad_(); };
-  const Tensor q = draw(), k = draw(), v = draw();
-  for (const bool causal : {true, false})
-    for (const bool ring : {true, false}) {
-      const LocalOptions o{
-          .chunk = 3, .chunks_before = 1, .chunks_after = causal ? 0 : 1, .causal = causal, .ring = ring};
-      CHECK(difference(local_attention(q, k, v, o), local_attention_composed(q, k, v, o)) < 1e-12);
-    }
-  const LocalOptions o{.chunk = 5};
-  const Tensor position = arange(10), chunk = to(tensor({0, 0, 0, 0, 0, 1, 1, 1, 1, 1}), int64);
-  const Tensor far = gt(abs(to(unsqueeze(chunk, 1) - chunk, float64)), 1.5),
-               future = gt(position, unsqueeze(position, 1));
-  const auto heads = [](const Tensor& x) { return permute(x, {0, 2, 1, 3}); };
-  const Tensor dense =
-      scaled_dot_product_attention(heads(q), heads(k), heads(v), {.attention_mask = logical_or(far, future)}).output;
-  CHECK(difference(heads(local_attention(q, k, v, o)), dense) < 1e-12);
-}
-
-TEST_CASE("local: without a ring it is exact attention by a pattern, in values and gradients") {
-  Generator g(4);
-  const auto swapped = [](const Tensor& x) { return permute(x, {0, 2, 1, 3}); };
-  for (const auto& [n, chunk, before, after] :
-       {std::tuple{150, 16, 1, 0}, {150, 20, 2, 1}, {64, 64, 1, 1}, {9, 4, 0, 0}})
-    for (const bool causal : {true, false})
-      for (const bool masked : {true, false}) {
-        const Shape sizes{n, chunk};  // clang 14 captures no binding
-        INFO(sizes.str(), " ", causal, " ", masked);
-        Tensors xs;
-        for (int i = 0; i < 3; ++i) xs.push_back(randn({2, n, 2, 5}, float64, g).requires_grad_());
-        const Tensor hidden = masked ? gt(randn({2, n}, float64, g), 0.5) : Tensor();
-        const Tensor dy = randn({2, n, 2, 5}, float64, g);
-        auto pattern = AttentionPattern::local_blocks(chunk, before, after);
-        if (masked) pattern = pattern & AttentionPattern::padding(hidden);
-        const Tensor y =
-            local_attention(xs[0], xs[1], xs[2],
-                            {.chunk = chunk, .chunks_before = before, .chunks_after = after, .causal = causal}, hidden);
-        const Tensor z = swapped(scaled_dot_product_attention(swapped(xs[0]), swapped(xs[1]), swapped(xs[2]),
-                                                              {.causal = causal, .pattern = pattern})
-                                     .output);
-        CHECK(difference(y, z) < 1e-12);
-        const Tensors dys = grad({y}, xs, {.cotangents = {dy}});
-        const Tensors dzs = grad({z}, xs, {.cotangents = {dy}});
-        for (std::size_t i = 0; i < 3; ++i) CHECK(difference(dys[i], dzs[i]) < 1e-12);
-      }
 }
 
 TEST_CASE("lsh: wrong calls") {
