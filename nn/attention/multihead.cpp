@@ -207,6 +207,9 @@ Tensor MultiheadAttention::extend(const Tensor& x, KeyValueCache& cache, Here he
   using Kind = AttentionMechanism::Kind;
   if (mechanism.kind() == Kind::lsh || mechanism.kind() == Kind::linformer)
     throw ValueError(std::string("MultiheadAttention: no steps with ") + mechanism.name() + " attention", here);
+  const LocalOptions* local = mechanism.local();
+  if (local && local->ring)
+    throw ValueError("MultiheadAttention: no steps with local attention in a ring, whose last chunk moves", here);
   const Tensors qkv = project({x, x, x});
   if (mechanism.kind() == Kind::linear || mechanism.kind() == Kind::performer) {
     const auto heads_of = [&](const Tensor& y) { return detail::split_heads(y, heads_, y.size(2) / heads_); };
@@ -216,7 +219,6 @@ Tensor MultiheadAttention::extend(const Tensor& x, KeyValueCache& cache, Here he
     return out_(flatten(y, 2, 3));
   }
   cache.append(qkv[1], qkv[2], here);
-  const LocalOptions* local = mechanism.local();
   const AttentionPattern seen =
       local ? AttentionPattern::local_blocks(local->chunk, local->chunks_before, local->chunks_after) : pattern_;
   return out_(cached_attention(qkv[0], cache, heads_, {.causal = true, .pattern = seen}, here));

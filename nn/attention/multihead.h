@@ -72,7 +72,7 @@ class MultiheadAttention : public Module {
   /// full pass over all tokens so far, up to rounding (of a Performer with an epsilon, for the last token). Linear
   /// attention and Performers keep sums, so that time and memory do not grow. Off the tape, without dropout. Throws
   /// ValueError with bias_kv or zero_attention, and for LSH attention, whose buckets need a cache of their own
-  /// (LshSelfAttention::step), and Linformers.
+  /// (LshSelfAttention::step), local attention in a ring, and Linformers.
   Tensor extend(const Tensor& x, KeyValueCache& cache, Here here = Here::current()) const;
 
  private:

@@ -65,6 +65,7 @@ TEST_CASE("MultiheadAttention: what cannot go step by step says so; sums and key
   nn::KeyValueCache cache;
   CHECK_THROWS_WITH_AS(made(LshOptions{}).extend(x, cache), doctest::Contains("no steps with lsh attention"),
                        ValueError);
+  CHECK_THROWS_WITH_AS(made(LocalOptions{.ring = true}).extend(x, cache), doctest::Contains("in a ring"), ValueError);
   CHECK_THROWS_WITH_AS(made(nn::LinformerOptions{.length = 8, .projected = 2}).extend(x, cache),
                        doctest::Contains("no steps with linformer attention"), ValueError);
   CHECK_THROWS_AS(made({}).extend(to(normal({2, 1, d + 1}), float32), cache), ShapeError);
