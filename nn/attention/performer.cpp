@@ -153,13 +153,8 @@ Tensor PerformerAttention::attend(const Tensor& query, const Tensor& key, const 
   const Op op{"performer_attention", here};
   const Tensors in = scope.in(Tensors{query, key, value});
   const Tensor &q = in[0], &k = in[1], &v = in[2];
-  const std::int64_t d = projection_matrix.size(1);
-  for (const auto& [name, x] : {std::pair{"q", &q}, {"k", &k}}) {
-    op.check_floating(*x);
-    if (x->rank() != 4 || x->size(3) != d)
-      op.fail_shape(name + (" " + x->shape().str()) + " must be [batch, length, heads, " + std::to_string(d) + "]");
-  }
   const PerformerOptions o = ReplayLog::setting(given);
+  detail::check_inputs(op, q, k, v, o.causal, projection_matrix.size(1));
   detail::check_padding(op, key_padding_mask, k);
   if (key_padding_mask.defined() && o.mask_values_only)
     return scope.out(linear_attention(query_features(q, o), key_features(k, o, {}),
@@ -174,7 +169,8 @@ Tensor PerformerAttention::attend(const Tensor& query, const Tensor& key, const 
 Tensor PerformerAttention::step(const Tensor& q, const Tensor& k, const Tensor& v, PerformerState& state,
                                 Here here) const {
   const Scope scope(*this, "PerformerAttention", here, Scope::no_call);
-  detail::check_step("PerformerAttention", options.causal, q, v, state.sums.s, options.features, here);
+  detail::check_step({"PerformerAttention: step()", here}, options.causal, q, k, v, state.sums.s,
+                     projection_matrix.size(1), options.features);
   const NoGrad off;
   const std::int64_t b = q.size(0), h = q.size(2), m = v.size(3);
   PerformerState next = state;

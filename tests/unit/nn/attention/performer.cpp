@@ -212,3 +212,35 @@ TEST_CASE("PerformerAttention: errors") {
           m(zeros({1, 2, 1, 3}), zeros({1, 2, 1, 3}), zeros({1, 2, 1, 3}));
         }) == "ShapeError: performer_attention: q [1, 2, 1, 3] must be [batch, length, heads, 4]");
 }
+
+TEST_CASE("PerformerAttention: what does not fit is named as it was given") {
+  const Tensor q = zeros({2, 3, 2, 5}), v = zeros({2, 3, 2, 4});
+  nn::PerformerAttention whole(5, {.features = 3}), m(5, {.features = 3, .causal = true});
+  nn::PerformerState state;
+  const std::string of_layer = "ShapeError: performer_attention: ",
+                    of_step = "ShapeError: PerformerAttention: step(): ";
+  const auto unfit = [](const Tensor& a, const Tensor& b, const Tensor& c) {
+    return "q " + a.shape().str() + ", k " + b.shape().str() + " and v " + c.shape().str() +
+           " do not fit [b, t, h, d], [b, s, h, d], [b, s, h, m]";
+  };
+  for (const Tensor& k : {zeros({1, 3, 2, 5}), zeros({2, 4, 2, 5}), zeros({2, 3, 1, 5})}) {
+    CHECK(thrown([&] { whole(q, k, v); }) == of_layer + unfit(q, k, v));
+    CHECK(thrown([&] { m.step(q, k, v, state); }) == of_step + unfit(q, k, v));
+  }
+  for (const Tensor& bad : {zeros({1, 3, 2, 4}), zeros({2, 4, 2, 4}), zeros({2, 3, 1, 4}), zeros({3, 2, 4})}) {
+    CHECK(thrown([&] { whole(q, q, bad); }) == of_layer + unfit(q, q, bad));
+    CHECK(thrown([&] { m.step(q, q, bad, state); }) == of_step + unfit(q, q, bad));
+  }
+  for (const Tensor& k : {zeros({2, 3, 2, 6}), zeros({2, 3, 5})}) {
+    const std::string text = "k " + k.shape().str() + " must be [batch, length, heads, 5]";
+    CHECK(thrown([&] { whole(q, k, v); }) == of_layer + text);
+    CHECK(thrown([&] { m.step(q, k, v, state); }) == of_step + text);
+  }
+  for (const auto& [a, b, c] : {std::tuple{Tensor(), q, v}, {q, Tensor(), v}, {q, q, Tensor()}}) {
+    CHECK(thrown([&] { whole(a, b, c); }) == "ValueError: performer_attention: an input is undefined");
+    CHECK(thrown([&] { m.step(a, b, c, state); }) == "ValueError: PerformerAttention: step(): an input is undefined");
+  }
+  CHECK(thrown([&] { m.step(q, to(q, float64), v, state); }) ==
+        "DTypeError: PerformerAttention: step(): dtypes differ: float32 [2, 3, 2, 5] and float64 [2, 3, 2, 5]");
+  CHECK(state.length == 0);
+}
