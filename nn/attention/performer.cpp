@@ -57,10 +57,11 @@ Tensor exponentials(const Tensor& directions, const Tensor& x, const Tensor& lar
   return exp(directions - (half_squares(x) + largest.detach()));
 }
 
-/// What keeps the keys' exponentials in range is the largest w k, as published; without an epsilon, which alone tells
-/// one such constant from another, it is the largest exponent, so that long keys do not all vanish.
+/// What keeps the keys' exponentials in range is the largest w k, as published. Where no epsilon tells one such
+/// constant from another it is the largest exponent, so that long keys do not all vanish.
 Tensor stabilised(const Tensor& directions, const Tensor& k, const PerformerOptions& o) {
-  return o.softmax_epsilon == 0 ? directions - half_squares(k) : directions;
+  const bool cancels = o.softmax_epsilon == 0 && sums_options(o).key_sum_epsilon == 0;
+  return cancels ? directions - half_squares(k) : directions;
 }
 
 /// The largest of all positions and features [b, 1, h, 1]; 0 where nothing is seen.

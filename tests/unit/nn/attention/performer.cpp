@@ -143,13 +143,58 @@ TEST_CASE("PerformerAttention: gradients, with the maxima as constants, and none
                 {normal_leaf({1, 4, 1, 3}, 4), normal_leaf({1, 4, 1, 3}, 5), normal_leaf({1, 4, 1, 2}, 6)},
                 kernel == nn::PerformerKernel::generalized) == "");
       if (!causal) continue;
-      m.options.softmax_epsilon = 1e-4;
-      Tensors xs{normal_leaf({1, 80, 1, 3}, 4), normal_leaf({1, 80, 1, 3}, 5), normal_leaf({1, 80, 1, 2}, 6)};
-      for (const Tensor& d : grad({sum(slice(m(xs[0], xs[1], xs[2]), 1, 0, 30))}, xs)) {
-        CHECK(same(slice(d, 1, 30), zeros_like(slice(d, 1, 30))));
-        CHECK(!same(slice(d, 1, 0, 30), zeros_like(slice(d, 1, 0, 30))));
+      for (const double epsilon : {0.0, 1e-4}) {
+        m.options.softmax_epsilon = epsilon;
+        Tensors xs{normal_leaf({1, 80, 1, 3}, 4), normal_leaf({1, 80, 1, 3}, 5), normal_leaf({1, 80, 1, 2}, 6)};
+        for (const Tensor& d : grad({sum(slice(m(xs[0], xs[1], xs[2]), 1, 0, 30))}, xs)) {
+          CHECK(same(slice(d, 1, 30), zeros_like(slice(d, 1, 30))));
+          CHECK(!same(slice(d, 1, 0, 30), zeros_like(slice(d, 1, 0, 30))));
+        }
       }
     }
+}
+
+TEST_CASE("PerformerAttention: later keys change earlier values through an epsilon, and not without one") {
+  Generator g(1);
+  const auto drawn = [&](std::int64_t n) { return randn({1, n, 4, 16}, float32, g); };
+  const Tensor q = drawn(512), k = drawn(512), v = drawn(512), others = cat({slice(k, 1, 0, 256), drawn(256)}, 1);
+  const auto change = [&](double epsilon) {
+    Generator features(9);
+    nn::PerformerAttention m(16, {.features = 64, .causal = true, .softmax_epsilon = epsilon});
+    m.redraw(features);
+    const Tensor y = slice(m(q, k, v), 1, 0, 256);
+    return root_mean_square(y - slice(m(q, others, v), 1, 0, 256)) / root_mean_square(y);
+  };
+  CHECK(change(1e-4) > 0.02);
+  CHECK(change(0) < 1e-5);
+}
+
+TEST_CASE("PerformerAttention: the published maximum wherever an epsilon tells it from another") {
+  const Tensor q = normal({1, 9, 1, 4}, 1), k = 3 * normal({1, 9, 1, 4}, 2), v = normal({1, 9, 1, 3}, 3);
+  for (const bool causal : {false, true}) {
+    nn::PerformerOptions o = nn::PerformerOptions::lucidrains();
+    o.features = 6;
+    o.causal = causal;
+    o.softmax_epsilon = 0;
+    o.causal_epsilon = 1e-2;
+    nn::PerformerAttention m(4, o);
+    m.to(float64);
+    const auto exponents = [&](const Tensor& x, const Dims& over) {
+      const Tensor along = matmul(reshape(x, {9, 4}) * std::pow(4.0, -0.25), transpose(m.projection_matrix.tensor()));
+      return exp(along - sum(square(reshape(x, {9, 4})), {1}, true) / 4 - amax(along, over, true)) / std::sqrt(6.0);
+    };
+    const Tensor queries = exponents(q, {1}), keys = exponents(k, {0, 1});
+    Tensor weights = matmul(queries, transpose(keys));
+    if (causal) weights = tril(weights);
+    const Tensor added = causal ? 1e-2 * sum(queries, {1}, true) : zeros({9, 1}, float64);
+    const Tensor y = matmul(weights, reshape(v, {9, 3})) / (sum(weights, {1}, true) + added);
+    CHECK(close(reshape(m(q, k, v), {9, 3}), Plain(y), 1e-12));
+    if (!causal) continue;
+    nn::PerformerState state;
+    m.step(slice(q, 1, 0, 5), slice(k, 1, 0, 5), slice(v, 1, 0, 5), state);
+    const Tensor last = m.step(slice(q, 1, 5), slice(k, 1, 5), slice(v, 1, 5), state);
+    CHECK(close(select(reshape(last, {4, 3}), 0, -1), Plain(select(y, 0, -1)), 1e-12));
+  }
 }
 
 TEST_CASE("PerformerAttention: masks") {
