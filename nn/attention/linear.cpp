@@ -35,19 +35,25 @@ void add_keys(const Tensor& k, const Tensor& v, Tensor& s, Tensor& z) {
   z = z + sum(k, {1});
 }
 
-void check_step(const char* type, bool causal, const Tensor& q, const Tensor& v, const Tensor& s, std::int64_t features,
-                Here here) {
-  const std::string who = type;
-  if (!causal) throw ValueError(who + ": step() needs causal attention", here);
-  if (q.rank() != 4 || v.rank() != 4 || q.size(1) < 1)
-    throw ShapeError(who + ": step() takes q [b, n, h, d] and v [b, n, h, m] of n >= 1 tokens, got " + q.shape().str() +
-                         " and " + v.shape().str(),
-                     here);
-  const Shape wanted{q.size(0), q.size(2), features, v.size(3)};
+void check_inputs(const Op& op, const Tensor& q, const Tensor& k, const Tensor& v, bool causal, std::int64_t d) {
+  for (const auto& [name, x] : {std::pair{"q", &q}, {"k", &k}}) {
+    if (d == 0) break;
+    op.check_floating(*x);
+    if (x->rank() != 4 || x->size(3) != d)
+      op.fail_shape(name + (" " + x->shape().str()) + " must be [batch, length, heads, " + std::to_string(d) + "]");
+  }
+  attune::detail::check_features(op, q, k, v, causal, 'd');
+}
+
+void check_step(const Op& op, bool causal, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& s,
+                std::int64_t d, std::int64_t f) {
+  if (!causal) throw ValueError(std::string(op.name()) + " needs causal attention", op.site());
+  check_inputs(op, q, k, v, true, d);
+  if (q.size(1) < 1) op.fail_shape("q " + q.shape().str() + " has no token");
+  const Shape wanted{q.size(0), q.size(2), f == 0 ? q.size(3) : f, v.size(3)};
   if (s.defined() && (s.shape() != wanted || s.dtype() != q.dtype()))
-    throw ShapeError(who + ": the state's s " + s.shape().str() + " " + name_of(s.dtype()) + " is not " + wanted.str() +
-                         " " + name_of(q.dtype()) + " of q " + q.shape().str() + " and v " + v.shape().str(),
-                     here);
+    op.fail_shape("the state's s " + s.shape().str() + " " + name_of(s.dtype()) + " is not " + wanted.str() + " " +
+                  name_of(q.dtype()) + " of q " + q.shape().str() + " and v " + v.shape().str());
 }
 
 const LinearAttentionOptions& checked(const Check& check, const LinearAttentionOptions& o) {
@@ -86,14 +92,17 @@ Tensor LinearAttention::attend(const Tensor& query, const Tensor& key, const Ten
                                const LinearAttentionOptions& o, const Tensor& key_padding_mask, Here here) const {
   const Scope scope(*this, "LinearAttention", here);
   const Tensors in = scope.in(Tensors{query, key, value});
-  return scope.out(linear_attention(elu_features(in[0]), elu_features(detail::without_hidden(in[1], key_padding_mask)),
-                                    in[2], ReplayLog::setting(o), key_padding_mask, here));
+  const Tensor &q = in[0], &k = in[1], &v = in[2];
+  const LinearAttentionOptions settings = ReplayLog::setting(o);
+  detail::check_inputs({"linear_attention", here}, q, k, v, settings.causal);
+  return scope.out(linear_attention(elu_features(q), elu_features(detail::without_hidden(k, key_padding_mask)), v,
+                                    settings, key_padding_mask, here));
 }
 
 Tensor LinearAttention::step(const Tensor& q, const Tensor& k, const Tensor& v, LinearAttentionState& state,
                              Here here) const {
   const Scope scope(*this, "LinearAttention", here, Scope::no_call);
-  detail::check_step("LinearAttention", options.causal, q, v, state.s, q.rank() == 4 ? q.size(3) : 0, here);
+  detail::check_step({"LinearAttention: step()", here}, options.causal, q, k, v, state.s);
   const NoGrad off;
   const Tensor features = elu_features(q), keys = elu_features(k);
   LinearAttentionState next = state;

@@ -8,6 +8,7 @@
 #include "autograd/ops/movement.h"
 #include "autograd/tape/op.h"
 #include "nn/attention/internal/features.h"
+#include "nn/attention/internal/options.h"
 #include "nn/attention/internal/projections.h"
 #include "nn/init.h"
 #include "nn/internal/check.h"
@@ -21,10 +22,7 @@ const LinformerOptions& checked(const detail::Check& check, std::int64_t heads, 
   check.at_least(1, o.length, "length");
   check.at_least(1, o.projected, "projected");
   check.probability(o.dropout, "dropout");
-  if (o.causal)
-    check.fail(
-        "attention cannot be causal: each projected key and value is a mixture of all positions, the future "
-        "among them");
+  if (o.causal) check.fail(std::string("attention cannot be causal: ") + detail::linformer_mixes);
   return o;
 }
 

@@ -46,6 +46,10 @@ const char* AttentionMechanism::name() const {
   return names[static_cast<int>(kind_)];
 }
 
+std::string AttentionMechanism::why_not_causal() const {
+  return linformer() ? std::string("a Linformer cannot be causal: ") + detail::linformer_mixes : "";
+}
+
 HeadsAttention::HeadsAttention(std::int64_t heads, std::int64_t head_dim, const AttentionMechanism& m,
                                const HeadsOptions& o, Here here)
     : Module(here), mechanism(m), heads_(heads), head_dim_(head_dim), options_(o) {
@@ -106,10 +110,7 @@ Tensor HeadsAttention::operator()(const Tensor& query, const Tensor& key, const 
       return scope.out(performer_->attend(q, k, v, o, padding, here));
     }
     case Kind::linformer:
-      if (call.causal)
-        op.fail_value(
-            "a Linformer cannot be causal: each projected key and value is a mixture of all positions, the "
-            "future among them");
+      if (call.causal) op.fail_value(mechanism.why_not_causal());
       return scope.out((*linformer_)(q, k, v, padding));
     default: break;
   }

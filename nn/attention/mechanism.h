@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "nn/module.h"
 
@@ -46,6 +47,8 @@ class AttentionMechanism {
   bool shares_keys() const { return kind_ == Kind::lsh; }
   /// Whether it is exact attention of the pairs that it sees, which has scores, masks and weights.
   bool has_scores() const { return kind_ == Kind::exact || kind_ == Kind::pattern; }
+  /// Why it cannot be causal, as a part of an error's sentence; empty if it can.
+  std::string why_not_causal() const;
   /// The options it was made of, or null if they are of another type.
   const AttentionPattern* pattern() const { return of<AttentionPattern>(Kind::pattern); }
   const LocalOptions* local() const { return of<LocalOptions>(Kind::local); }

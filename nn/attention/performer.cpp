@@ -7,6 +7,7 @@
 #include "autograd/ops/create.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/gather.h"
+#include "autograd/ops/inplace.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/movement.h"
 #include "autograd/ops/operators.h"
@@ -32,7 +33,7 @@ PerformerOptions checked(const detail::Check& check, std::int64_t d, PerformerOp
   check.at_least(1, d, "head_dim");
   if (check.at_least(0, o.features, "features") == 0) {
     const auto size = static_cast<double>(d);
-    o.features = std::max<std::int64_t>(static_cast<std::int64_t>(size * std::log(size)), 1);
+    o.features = std::max<std::int64_t>(static_cast<std::int64_t>(std::min(size * std::log(size), 0x1p62)), 1);
   }
   check.finite(o.softmax_epsilon, "softmax_epsilon");
   check.finite(o.generalized_epsilon, "generalized_epsilon");
@@ -56,10 +57,11 @@ Tensor exponentials(const Tensor& directions, const Tensor& x, const Tensor& lar
   return exp(directions - (half_squares(x) + largest.detach()));
 }
 
-/// What keeps the keys' exponentials in range is the largest w k, as published; without an epsilon, which alone tells
-/// one such constant from another, it is the largest exponent, so that long keys do not all vanish.
+/// What keeps the keys' exponentials in range is the largest w k, as published. Where no epsilon tells one such
+/// constant from another it is the largest exponent, so that long keys do not all vanish.
 Tensor stabilised(const Tensor& directions, const Tensor& k, const PerformerOptions& o) {
-  return o.softmax_epsilon == 0 ? directions - half_squares(k) : directions;
+  const bool cancels = o.softmax_epsilon == 0 && sums_options(o).key_sum_epsilon == 0;
+  return cancels ? directions - half_squares(k) : directions;
 }
 
 /// The largest of all positions and features [b, 1, h, 1]; 0 where nothing is seen.
@@ -85,19 +87,36 @@ Tensor orthogonal_features(std::int64_t f, std::int64_t d, FeatureNorms norms, D
   const detail::Check check("orthogonal_features", here);
   check.at_least(1, f, "f");
   check.at_least(1, d, "d");
+  const Op op{"orthogonal_features", here};
   const NoGrad off;
-  Tensors blocks;
-  for (std::int64_t at = 0; at < f; at += d)
-    blocks.push_back(slice(init::orthogonal_(zeros({d, d}, DType::float64), 1, g), 0, 0, std::min(d, f - at)));
-  const Tensor rows = cat(blocks);
-  if (norms == FeatureNorms::sqrt_dim) return to(rows * std::sqrt(static_cast<double>(d)), dtype);
-  return to(rows * norm(randn({f, d}, DType::float64, g), {1}, true), dtype);
+  const Tensor features = op.empty({f, d}, dtype);  // first of all: what cannot be had is refused before it is drawn
+  const bool gaussian = norms == FeatureNorms::gaussian;
+  RandomKey lengths;
+  if (gaussian) {  // of all rows in one drawing, that after the blocks'
+    Generator later = g;
+    later.set_state({g.state().seed, g.state().counter + static_cast<std::uint64_t>((f - 1) / d + 1)});
+    lengths = later.next();
+  }
+  for (std::int64_t at = 0; at < f; at += d) {
+    const std::int64_t n = std::min(d, f - at);
+    const Tensor rows = slice(init::orthogonal_(zeros({d, d}, DType::float64), 1, g), 0, 0, n);
+    Tensor into = slice(features, 0, at, at + n);
+    if (gaussian)
+      copy_(into, rows * norm(reshape(attune::detail::normal_elements(lengths, at * d, n * d, DType::float64), {n, d}),
+                              {1}, true));
+    else
+      copy_(into, rows * std::sqrt(static_cast<double>(d)));
+  }
+  if (gaussian) g.next();  // the lengths'
+  return features;
 }
 
 PerformerAttention::PerformerAttention(std::int64_t head_dim, const PerformerOptions& o, Here here)
     : Module(here),
       options(checked({"PerformerAttention", *this}, head_dim, o)),
-      projection_matrix(buffer("projection_matrix", orthogonal_features(options.features, head_dim, options.norms))) {}
+      projection_matrix(buffer("projection_matrix", orthogonal_features(options.features, head_dim, options.norms,
+                                                                        DType::float32, default_generator(), site()))) {
+}
 
 void PerformerAttention::redraw(Generator& g) {
   projection_matrix = orthogonal_features(projection_matrix.size(0), projection_matrix.size(1), options.norms,
@@ -135,13 +154,8 @@ Tensor PerformerAttention::attend(const Tensor& query, const Tensor& key, const 
   const Op op{"performer_attention", here};
   const Tensors in = scope.in(Tensors{query, key, value});
   const Tensor &q = in[0], &k = in[1], &v = in[2];
-  const std::int64_t d = projection_matrix.size(1);
-  for (const auto& [name, x] : {std::pair{"q", &q}, {"k", &k}}) {
-    op.check_floating(*x);
-    if (x->rank() != 4 || x->size(3) != d)
-      op.fail_shape(name + (" " + x->shape().str()) + " must be [batch, length, heads, " + std::to_string(d) + "]");
-  }
   const PerformerOptions o = ReplayLog::setting(given);
+  detail::check_inputs(op, q, k, v, o.causal, projection_matrix.size(1));
   detail::check_padding(op, key_padding_mask, k);
   if (key_padding_mask.defined() && o.mask_values_only)
     return scope.out(linear_attention(query_features(q, o), key_features(k, o, {}),
@@ -156,7 +170,8 @@ Tensor PerformerAttention::attend(const Tensor& query, const Tensor& key, const 
 Tensor PerformerAttention::step(const Tensor& q, const Tensor& k, const Tensor& v, PerformerState& state,
                                 Here here) const {
   const Scope scope(*this, "PerformerAttention", here, Scope::no_call);
-  detail::check_step("PerformerAttention", options.causal, q, v, state.sums.s, options.features, here);
+  detail::check_step({"PerformerAttention: step()", here}, options.causal, q, k, v, state.sums.s,
+                     projection_matrix.size(1), options.features);
   const NoGrad off;
   const std::int64_t b = q.size(0), h = q.size(2), m = v.size(3);
   PerformerState next = state;

@@ -26,7 +26,7 @@ struct PerformerOptions {
   Activation activation = Activation::relu;  ///< of the generalised kernel
   FeatureNorms norms = FeatureNorms::gaussian;
   bool causal = false;
-  double softmax_epsilon = 1e-4;      ///< added to each stabilised exponential
+  double softmax_epsilon = 1e-4;      ///< added to each stabilised exponential; better 0 where steps are to decode
   double generalized_epsilon = 1e-3;  ///< added to each feature of the generalised kernel
   /// Added to each feature of the sum of keys in the denominator of causal attention.
   double causal_epsilon = 0;
@@ -49,9 +49,11 @@ struct PerformerState {
 
 /// FAVOR+ between projections. The features of x / d^(1/4) with the softmax kernel are (exp(w x - |x|^2 / 2 - c) +
 /// epsilon) / sqrt(f), where c keeps the exponentials below 1 and is a constant of the derivative: for each query its
-/// largest w x, for keys the largest of all positions and features of a head. But for epsilon c cancels in the
-/// quotient; through epsilon it is the one thing by which causal outputs know of later keys, at all of which it looks,
-/// as published.
+/// largest w x, for keys the largest of all positions and features of a head, later ones among them, as published. So
+/// the gradients of causal outputs for later keys are exactly 0, but c tells their values of them: it sets the weight
+/// of softmax_epsilon and causal_epsilon beside the exponentials, which is not little. Where both are 0, c is the
+/// largest exponent w x - |x|^2 / 2 instead and cancels in the quotient, up to underflow: keys whose exponents lie some
+/// 87 (float64: 708) below a later key's vanish, an output that sees no others is 0, and a later NaN makes it NaN.
 ///
 ///     nn::PerformerAttention attention(64, {.features = 256, .causal = true});
 ///     Tensor y = attention(q, k, v);      // [b, n, h, 64], [b, n, h, 64], [b, n, h, m] to [b, n, h, m]
@@ -89,7 +91,8 @@ class PerformerAttention : public Module {
 std::int64_t redraw_features(Module& module, Generator& g = default_generator());
 
 /// f orthogonal random features [f, d]: blocks of d rows of a random orthogonal matrix, with the given norms. Throws
-/// ValueError for sizes below 1.
+/// ValueError for sizes below 1, and MemoryError before it draws if there is no room for them. Takes that of the result
+/// and of some matrices [d, d].
 Tensor orthogonal_features(std::int64_t f, std::int64_t d, FeatureNorms norms = FeatureNorms::gaussian,
                            DType dtype = DType::float32, Generator& g = default_generator(),
                            Here here = Here::current());

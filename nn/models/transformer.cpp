@@ -32,6 +32,13 @@ TransformerOptions checked(const detail::Check& check, const TransformerOptions&
   return o;
 }
 
+/// A decoder's self-attention is causal, in a step always.
+const TransformerOptions& checked_causal(const detail::Check& check, const TransformerOptions& o) {
+  const std::string why = o.mechanism.why_not_causal();
+  if (!why.empty()) check.fail(why);
+  return o;
+}
+
 }  // namespace
 
 TransformerEncoderLayer::TransformerEncoderLayer(std::int64_t d, std::int64_t heads, const TransformerOptions& o,
@@ -58,7 +65,7 @@ Tensor TransformerEncoderLayer::operator()(const Tensor& x, const MultiheadCall&
 TransformerDecoderLayer::TransformerDecoderLayer(std::int64_t d, std::int64_t heads, const TransformerOptions& o,
                                                  Here here)
     : Module(here),
-      options_(checked({"TransformerDecoderLayer", *this}, o)),
+      options_(checked({"TransformerDecoderLayer", *this}, checked_causal({"TransformerDecoderLayer", *this}, o))),
       self_attn_(child<MultiheadAttention>("self_attn", d, heads, self_attention_options(o))),
       multihead_attn_(child<MultiheadAttention>("multihead_attn", d, heads, attention_options(o))),
       linear1_(child<Linear>("linear1", d, o.d_ff, LinearOptions{.activation = o.activation})),
@@ -136,7 +143,9 @@ Tensor TransformerEncoder::operator()(const Tensor& x, const MultiheadCall& call
 TransformerDecoder::TransformerDecoder(std::int64_t layers, std::int64_t d, std::int64_t heads,
                                        const TransformerOptions& o, Here here)
     : Module(here), layers_(child<ModuleList<TransformerDecoderLayer>>("layers")) {
-  detail::Check("TransformerDecoder", *this).at_least(0, layers, "layers");
+  const detail::Check check("TransformerDecoder", *this);
+  check.at_least(0, layers, "layers");
+  checked_causal(check, o);
   for (std::int64_t i = 0; i < layers; ++i) layers_.add(d, heads, o);
   if (o.final_norm.value_or(o.pre_norm)) norm_ = &child<LayerNorm>("norm", d, norm_options(o));
 }

@@ -42,7 +42,8 @@ class TransformerEncoderLayer : public Module {
   Dropout& dropout_;
 };
 
-/// The same with cross-attention to an encoder's output between the two.
+/// The same with cross-attention to an encoder's output between the two. Throws ValueError for a Linformer, which
+/// cannot be causal.
 class TransformerDecoderLayer : public Module {
  public:
   using Options = TransformerOptions;
@@ -90,7 +91,7 @@ class TransformerEncoder : public Module {
   LayerNorm* norm_ = nullptr;
 };
 
-/// The same of decoder layers.
+/// The same of decoder layers, also in what it refuses.
 ///
 ///     nn::TransformerDecoder decoder(6, 512, 8);
 ///     Tensor z = decoder(shifted, y, {.causal = true}, {.key_padding_mask = padding});

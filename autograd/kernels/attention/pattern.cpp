@@ -106,12 +106,12 @@ class BlockEnds final : public Pattern {
 
 class Marks final : public Pattern {
  public:
-  Marks(Size batch, Size tokens, const std::vector<signed char>& marked, Side side, std::string by_name)
+  Marks(Size batch, Size tokens, const bool* given, bool marking, Side side, std::string by_name)
       : Pattern({.batch = batch, .tokens = tokens}, std::move(by_name)), side_(side) {
+    below_.reserve(static_cast<std::size_t>(batch * (tokens + 1)));
     for (Size b = 0; b < batch; ++b) {
       below_.push_back(0);
-      for (Size i = 0; i < tokens; ++i)
-        below_.push_back(below_.back() + (marked[static_cast<std::size_t>(b * tokens + i)] != 0 ? 1 : 0));
+      for (Size i = 0; i < tokens; ++i) below_.push_back(below_.back() + (given[b * tokens + i] == marking ? 1 : 0));
     }
   }
   Seen seen(Size b, Size, Span q, Span k) const override {
@@ -134,7 +134,7 @@ class Marks final : public Pattern {
  private:
   const Size* row(Size b) const { return below_.data() + (size.batch == 1 ? 0 : b) * (size.tokens + 1); }
   Side side_;
-  std::vector<Size> below_;  // how many are marked before each position
+  pool::Vector<Size> below_;  // how many are marked before each position
 };
 
 class Documents final : public Pattern {
@@ -188,16 +188,13 @@ class Documents final : public Pattern {
 
 class BlockLists final : public Pattern {
  public:
-  BlockLists(Size heads, Size tokens, Size block, const std::vector<std::vector<Size>>& lists, std::string by_name)
+  BlockLists(Size heads, Size tokens, Size block, pool::Vector<Size> begins, pool::Vector<Size> blocks,
+             std::string by_name)
       : Pattern({.heads = heads, .tokens = tokens}, std::move(by_name)),
         block_(block),
-        rows_(static_cast<Size>(lists.size()) / heads) {
-    begins_.push_back(0);
-    for (const auto& list : lists) {
-      blocks_.insert(blocks_.end(), list.begin(), list.end());
-      begins_.push_back(blocks_.size());
-    }
-  }
+        rows_(pieces(tokens, block)),
+        begins_(std::move(begins)),
+        blocks_(std::move(blocks)) {}
   Seen seen(Size, Size h, Span q, Span k) const override {
     const Size first = k.begin / block_, last = (k.end - 1) / block_;
     bool any = false, all = true;
@@ -230,8 +227,7 @@ class BlockLists final : public Pattern {
     return std::lower_bound(begin, end, block) - begin;
   }
   Size block_, rows_;
-  std::vector<std::size_t> begins_;
-  std::vector<Size> blocks_;
+  pool::Vector<Size> begins_, blocks_;
 };
 
 PatternSize joint_size(const PatternSize& a, const PatternSize& b) {
@@ -284,15 +280,15 @@ PatternPtr near_blocks_pattern(Size block, Size before, Size after, std::string 
 PatternPtr block_ends_pattern(Size block, Size count, std::string name) {
   return std::make_shared<BlockEnds>(block, count, std::move(name));
 }
-PatternPtr marks_pattern(Size batch, Size tokens, const std::vector<signed char>& marked, Side side, std::string name) {
-  return std::make_shared<Marks>(batch, tokens, marked, side, std::move(name));
+PatternPtr marks_pattern(Size batch, Size tokens, const bool* given, bool marking, Side side, std::string name) {
+  return std::make_shared<Marks>(batch, tokens, given, marking, side, std::move(name));
 }
 PatternPtr documents_pattern(Size batch, Size tokens, std::vector<std::int64_t> ids, std::string name) {
   return std::make_shared<Documents>(batch, tokens, std::move(ids), std::move(name));
 }
-PatternPtr block_lists_pattern(Size heads, Size tokens, Size block, const std::vector<std::vector<Size>>& lists,
-                               std::string name) {
-  return std::make_shared<BlockLists>(heads, tokens, block, lists, std::move(name));
+PatternPtr block_lists_pattern(Size heads, Size tokens, Size block, pool::Vector<Size> begins,
+                               pool::Vector<Size> blocks, std::string name) {
+  return std::make_shared<BlockLists>(heads, tokens, block, std::move(begins), std::move(blocks), std::move(name));
 }
 PatternPtr both_patterns(PatternPtr a, PatternPtr b) {
   return std::make_shared<Combined<true>>(std::move(a), std::move(b));

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "autograd/kernels/size.h"
+#include "autograd/runtime/memory.h"
 
 namespace attune::kernels {
 
@@ -56,13 +57,14 @@ PatternPtr near_blocks_pattern(Size block, Size before, Size after, std::string 
 PatternPtr block_ends_pattern(Size block, Size count, std::string name);
 
 enum class Side : signed char { queries, keys };
-/// All pairs whose query (or key) is marked: `marked` [batch, tokens], not 0.
-PatternPtr marks_pattern(Size batch, Size tokens, const std::vector<signed char>& marked, Side side, std::string name);
+/// All pairs whose query (or key) is marked: that is `marking` in `given` [batch, tokens].
+PatternPtr marks_pattern(Size batch, Size tokens, const bool* given, bool marking, Side side, std::string name);
 /// Pairs of one document: `ids` [batch, tokens].
 PatternPtr documents_pattern(Size batch, Size tokens, std::vector<std::int64_t> ids, std::string name);
-/// Blocks that blocks of queries see: for each head, then block of queries, an ascending list without repetitions.
-PatternPtr block_lists_pattern(Size heads, Size tokens, Size block, const std::vector<std::vector<Size>>& lists,
-                               std::string name);
+/// Blocks that blocks of queries see: for each head, then block of queries, an ascending list without repetitions, one
+/// behind the other in `blocks`; list i is [begins[i], begins[i + 1]) of it.
+PatternPtr block_lists_pattern(Size heads, Size tokens, Size block, pool::Vector<Size> begins,
+                               pool::Vector<Size> blocks, std::string name);
 
 /// What both show, and what one of them shows. The sizes must agree where neither stands for any.
 PatternPtr both_patterns(PatternPtr a, PatternPtr b);

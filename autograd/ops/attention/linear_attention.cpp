@@ -15,19 +15,6 @@ namespace attune {
 
 namespace {
 
-/// Throws unless queries [b, t, h, f], keys [b, s, h, f] and values [b, s, h, m] fit; `causal`: t = s.
-void check_inputs(const Op& op, const Tensor& q, const Tensor& k, const Tensor& v, bool causal) {
-  op.check_floating(q);
-  op.check_same_dtype(q, k);
-  op.check_same_dtype(q, v);
-  const bool fit = q.rank() == 4 && k.rank() == 4 && v.rank() == 4 && q.size(0) == k.size(0) &&
-                   k.size(0) == v.size(0) && k.size(1) == v.size(1) && q.size(2) == k.size(2) &&
-                   k.size(2) == v.size(2) && q.size(3) == k.size(3);
-  const std::string given = "q " + q.shape().str() + ", k " + k.shape().str() + " and v " + v.shape().str();
-  if (!fit) op.fail_shape(given + " do not fit [b, t, h, f], [b, s, h, f], [b, s, h, m]");
-  if (causal && q.size(1) != k.size(1)) op.fail_shape(given + ": causal attention needs as many queries as keys");
-}
-
 /// [b, s, 1, 1], or undefined.
 Tensor hidden_keys(const Op& op, const Tensor& key_padding_mask, const Tensor& k) {
   if (!key_padding_mask.defined()) return {};
@@ -66,9 +53,21 @@ Tensor detail::next_to_zero(const Tensor& denominator) {
   return lt(abs(denominator.detach()), least);
 }
 
+void detail::check_features(const Op& op, const Tensor& q, const Tensor& k, const Tensor& v, bool causal, char size) {
+  op.check_floating(q);
+  op.check_same_dtype(q, k);
+  op.check_same_dtype(q, v);
+  const bool fit = q.rank() == 4 && k.rank() == 4 && v.rank() == 4 && q.size(0) == k.size(0) &&
+                   k.size(0) == v.size(0) && k.size(1) == v.size(1) && q.size(2) == k.size(2) &&
+                   k.size(2) == v.size(2) && q.size(3) == k.size(3);
+  const std::string given = "q " + q.shape().str() + ", k " + k.shape().str() + " and v " + v.shape().str(), f(1, size);
+  if (!fit) op.fail_shape(given + " do not fit [b, t, h, " + f + "], [b, s, h, " + f + "], [b, s, h, m]");
+  if (causal && q.size(1) != k.size(1)) op.fail_shape(given + ": causal attention needs as many queries as keys");
+}
+
 Tensor causal_product(const Tensor& q, const Tensor& k, const Tensor& v, bool reverse, Here here) {
   const Op op{"causal_product", here};
-  check_inputs(op, q, k, v, true);
+  detail::check_features(op, q, k, v, true);
   const Tensor qd = detail::with_dense_rows(q), kd = detail::with_dense_rows(k), vd = detail::with_dense_rows(v);
   Tensor out = op.empty(v.shape(), v.dtype());
   const kernels::CausalPlan plan{.batch = q.size(0),
@@ -93,7 +92,7 @@ Tensor causal_product(const Tensor& q, const Tensor& k, const Tensor& v, bool re
 Tensor linear_attention(const Tensor& q, const Tensor& keys, const Tensor& values, const LinearAttentionOptions& o,
                         const Tensor& key_padding_mask, Here here) {
   const Op op{"linear_attention", here};
-  check_inputs(op, q, keys, values, o.causal);
+  detail::check_features(op, q, keys, values, o.causal);
   for (const auto& [name, x] : {std::pair{"epsilon", o.epsilon}, {"key_sum_epsilon", o.key_sum_epsilon}})
     if (!(x >= 0 && std::isfinite(x)))
       op.fail_value(name + (" = " + detail::text(x)) + " must be finite and not negative");

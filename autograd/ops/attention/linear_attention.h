@@ -8,6 +8,8 @@
 
 namespace attune {
 
+class Op;
+
 struct LinearAttentionOptions {
   bool causal = false;
   double epsilon = 1e-6;       ///< added to the denominator
@@ -18,6 +20,9 @@ namespace detail {
 /// Where a denominator is so near to 0 that a gradient over it would overflow: its query sees nothing. Bool, off the
 /// tape.
 Tensor next_to_zero(const Tensor& denominator);
+/// Throws unless queries [b, t, h, f], keys [b, s, h, f] and values [b, s, h, m] fit; `causal`: t = s. `size` is the
+/// letter that errors have for f.
+void check_features(const Op& op, const Tensor& q, const Tensor& k, const Tensor& v, bool causal, char size = 'f');
 }  // namespace detail
 
 /// y_i = (sum_j (q_i . k_j) v_j) / (sum_j q_i . k_j + epsilon) over the keys j, if causal over j <= i: features of

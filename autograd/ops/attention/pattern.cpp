@@ -37,10 +37,8 @@ kernels::PatternPtr marks(const Op& op, const Tensor& mask, const char* what, bo
                           const char* name) {
   const Tensor m = checked_tokens(op, mask, what);
   detail::check_bool(op, m, what);
-  std::vector<signed char> marked;
-  const bool* from = detail::elements<const bool>(m);
-  for (std::int64_t i = 0; i < m.numel(); ++i) marked.push_back(from[i] == marking ? 1 : 0);
-  return kernels::marks_pattern(m.rank() == 2 ? m.size(0) : 1, m.size(-1), marked, side, name);
+  return kernels::marks_pattern(m.rank() == 2 ? m.size(0) : 1, m.size(-1), detail::elements<const bool>(m), marking,
+                                side, name);
 }
 
 /// What a block that is neither the first nor the last sees in any case.
@@ -66,19 +64,25 @@ kernels::PatternPtr block_lists(const Op& op, const Tensor& chosen, std::int64_t
   const std::int64_t heads = r == 3 ? chosen.size(0) : 1, count = chosen.size(-1);
   const Tensor dense = contiguous(chosen.detach());
   const auto* from = detail::elements<const std::int64_t>(dense);
-  std::vector<std::vector<std::int64_t>> lists;
+  pool::Vector<std::int64_t> begins, kept;
+  const Shape bytes{heads, blocks + 1, sizeof(std::int64_t)};  // lists of none are in `chosen` for nothing
+  begins.reserve(static_cast<std::size_t>(numel(bytes)) / sizeof(std::int64_t));
+  kept.reserve(static_cast<std::size_t>(dense.numel()));
+  begins.push_back(0);
   for (std::int64_t h = 0; h < heads; ++h)
     for (std::int64_t row = 0; row < blocks; ++row) {
-      auto& list = lists.emplace_back();
-      if (row < skipped || row >= blocks - skipped) continue;
-      list.assign(from, from + count);
-      from += count;
-      for (std::int64_t b : list)
-        if (b < 0 || b >= blocks) op.fail_index("block " + number(b) + " is not in [0, " + number(blocks) + ")");
-      std::sort(list.begin(), list.end());
-      list.erase(std::unique(list.begin(), list.end()), list.end());
+      if (row >= skipped && row < blocks - skipped) {
+        const auto list = kept.insert(kept.end(), from, from + count);
+        from += count;
+        for (auto b = list; b != kept.end(); ++b)
+          if (*b < 0 || *b >= blocks) op.fail_index("block " + number(*b) + " is not in [0, " + number(blocks) + ")");
+        std::sort(list, kept.end());
+        kept.erase(std::unique(list, kept.end()), kept.end());
+      }
+      begins.push_back(static_cast<std::int64_t>(kept.size()));
     }
-  return kernels::block_lists_pattern(heads, n, block, lists, name + ("(" + number(block) + ")"));
+  return kernels::block_lists_pattern(heads, n, block, std::move(begins), std::move(kept),
+                                      name + ("(" + number(block) + ")"));
 }
 
 /// Throws unless two patterns can be one.
@@ -176,8 +180,9 @@ AttentionPattern AttentionPattern::bigbird(const Tensor& chosen, std::int64_t bl
   const std::int64_t blocks = blocks_in(op, block, n);
   if (blocks < 2) op.fail_value(number(n) + " tokens are fewer than two blocks of " + number(block));
   const AttentionPattern random(block_lists(op, chosen, block, n, 1, "random_blocks"));
-  Tensor ends = zeros({n}, DType::boolean);
+  Tensor ends = op.empty({n}, DType::boolean);
   auto* end = detail::elements<bool>(ends);
+  std::fill_n(end, n, false);
   std::fill_n(end, block, true);
   std::fill(end + (blocks - 1) * block, end + n, true);
   return local_blocks(block, 1, 1, here) | global_tokens(ends, here) | random;
@@ -189,7 +194,7 @@ Tensor AttentionPattern::draw_blocks(std::int64_t heads, std::int64_t count, std
   check_size(op, "heads", heads, 1);
   check_size(op, "count", count, 0);
   const std::int64_t blocks = blocks_in(op, block, n), rows = std::max<std::int64_t>(blocks - 2, 0);
-  for (std::int64_t row = 1; row <= rows; ++row) {
+  for (std::int64_t row = 1; row <= std::min<std::int64_t>(rows, 2); ++row) {           // others have no fewer
     const std::int64_t have = blocks - 5 + (row == 1 ? 1 : 0) + (row == rows ? 1 : 0);  // a neighbour may be an end
     if (have < count)
       op.fail_value("count = " + number(count) + ": block " + number(row) + " of " + number(blocks) + " has only " +
@@ -198,6 +203,7 @@ Tensor AttentionPattern::draw_blocks(std::int64_t heads, std::int64_t count, std
   Tensor chosen = op.empty({heads, rows, count}, DType::int64);
   auto* to = detail::elements<std::int64_t>(chosen);
   const RandomKey key = g.next();
+  if (count == 0) return chosen;
   for (std::int64_t h = 0; h < heads; ++h)
     for (std::int64_t row = 1; row <= rows; ++row) {
       std::vector<std::int64_t> others;

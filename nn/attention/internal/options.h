@@ -1,4 +1,4 @@
-// What the modules of local and LSH attention share with attention by any mechanism. Internal to nn/attention/.
+// What the modules of some mechanisms share with attention by any mechanism. Internal to nn/attention/.
 #pragma once
 
 #include "autograd/ops/attention/local_attention.h"
@@ -7,6 +7,10 @@
 #include "nn/internal/check.h"
 
 namespace attune::nn::detail {
+
+/// Why a Linformer cannot be causal.
+inline constexpr const char* linformer_mixes =
+    "each projected key and value is a mixture of all positions, the future among them";
 
 /// Throws ValueError for options out of range.
 const LocalOptions& check_options(const Check& check, const LocalOptions& o);

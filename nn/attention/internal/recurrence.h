@@ -2,6 +2,7 @@
 #pragma once
 
 #include "autograd/ops/attention/linear_attention.h"
+#include "autograd/tape/op.h"
 
 namespace attune::nn::detail {
 
@@ -13,8 +14,10 @@ Tensor after_sums(const Tensor& q, const Tensor& k, const Tensor& v, const Tenso
 /// s += the sum of k_j^T v_j and z += that of k_j, in new tensors.
 void add_keys(const Tensor& k, const Tensor& v, Tensor& s, Tensor& z);
 
-/// Throws ValueError unless `causal`, ShapeError unless s is undefined or [b, h, f, m] of these features and values.
-void check_step(const char* type, bool causal, const Tensor& q, const Tensor& v, const Tensor& s, std::int64_t features,
-                Here here);
+/// Of "Module: step()" with q, k [b, n, h, d] and v [b, n, h, m]. Throws ValueError unless `causal` and for undefined
+/// tensors, DTypeError and ShapeError unless they fit each other, and unless s is undefined or [b, h, f, m] of theirs.
+/// d = 0: of any size; f = 0: that of d.
+void check_step(const Op& op, bool causal, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& s,
+                std::int64_t d = 0, std::int64_t f = 0);
 
 }  // namespace attune::nn::detail

@@ -71,8 +71,45 @@ TEST_CASE("LinearAttention: errors") {
         "ValueError: LinearAttention: step() needs causal attention");
   nn::LinearAttention m({.causal = true});
   m.step(x, x, x, state);
-  CHECK(thrown([&] {
-          m.step(zeros({2, 1, 2, 3}), x, x, state);
-        }).starts_with("ShapeError: LinearAttention: the state"));
+  const Tensor two = zeros({2, 1, 2, 3});
+  CHECK(thrown([&] { m.step(two, two, two, state); }).starts_with("ShapeError: LinearAttention: step(): the state"));
   CHECK(thrown([&] { state.reorder(tensor({1}, {1}, int64)); }).starts_with("IndexError"));
+}
+
+TEST_CASE("LinearAttention: what does not fit is named as it was given") {
+  const Tensor q = zeros({2, 3, 2, 5}), v = zeros({2, 3, 2, 4});
+  nn::LinearAttention whole, m({.causal = true});
+  nn::LinearAttentionState state;
+  const std::string of_layer = "ShapeError: linear_attention: ", of_step = "ShapeError: LinearAttention: step(): ";
+  const auto text = [](const Tensor& a, const Tensor& b, const Tensor& c) {
+    return "q " + a.shape().str() + ", k " + b.shape().str() + " and v " + c.shape().str();
+  };
+  const std::string unfit = " do not fit [b, t, h, d], [b, s, h, d], [b, s, h, m]";
+  for (const Tensor& k : {zeros({1, 3, 2, 5}), zeros({2, 4, 2, 5}), zeros({2, 3, 1, 5}), zeros({2, 3, 2, 6}),
+                          zeros({2, 3, 5}), zeros({2, 3, 2, 5, 1})}) {
+    CHECK(thrown([&] { whole(q, k, v); }) == of_layer + text(q, k, v) + unfit);
+    CHECK(thrown([&] { m.step(q, k, v, state); }) == of_step + text(q, k, v) + unfit);
+  }
+  for (const Tensor& bad : {zeros({1, 3, 2, 4}), zeros({2, 4, 2, 4}), zeros({2, 3, 1, 4}), zeros({3, 2, 4})}) {
+    CHECK(thrown([&] { whole(q, q, bad); }) == of_layer + text(q, q, bad) + unfit);
+    CHECK(thrown([&] { m.step(q, q, bad, state); }) == of_step + text(q, q, bad) + unfit);
+  }
+  const Tensor longer = zeros({2, 4, 2, 5}), longer_v = zeros({2, 4, 2, 4});
+  const std::string as_many = ": causal attention needs as many queries as keys";
+  CHECK(thrown([&] { m(q, longer, longer_v); }) == of_layer + text(q, longer, longer_v) + as_many);
+  CHECK(thrown([&] { m.step(q, longer, longer_v, state); }) == of_step + text(q, longer, longer_v) + as_many);
+  const Tensor none = zeros({2, 0, 2, 5});
+  CHECK(thrown([&] { m.step(none, none, none, state); }) == of_step + "q [2, 0, 2, 5] has no token");
+  for (const auto& [a, b, c] : {std::tuple{Tensor(), q, v}, {q, Tensor(), v}, {q, q, Tensor()}}) {
+    CHECK(thrown([&] { whole(a, b, c); }) == "ValueError: linear_attention: an input is undefined");
+    CHECK(thrown([&] { m.step(a, b, c, state); }) == "ValueError: LinearAttention: step(): an input is undefined");
+  }
+  CHECK(thrown([&] { whole(q, to(q, float64), v); }) ==
+        "DTypeError: linear_attention: dtypes differ: float32 [2, 3, 2, 5] and float64 [2, 3, 2, 5]");
+  CHECK(thrown([&] { m.step(q, q, to(v, float64), state); }) ==
+        "DTypeError: LinearAttention: step(): dtypes differ: float32 [2, 3, 2, 5] and float64 [2, 3, 2, 4]");
+  CHECK(thrown([&] {
+          whole(q, q, v, zeros({2, 4}, boolean));
+        }).starts_with("ShapeError: linear_attention: key_padding_mask [2, 4]"));
+  CHECK(!state.s.defined());
 }

@@ -63,6 +63,42 @@ TEST_CASE("orthogonal_features: blocks of orthogonal rows with the norms asked f
   CHECK(thrown([] { nn::orthogonal_features(0, 8); }) == "ValueError: orthogonal_features: f = 0 must be at least 1");
 }
 
+TEST_CASE("orthogonal_features: what a drawing of all at once would give") {
+  for (const auto& [f, d] : {std::pair<std::int64_t, std::int64_t>{50, 7}, {17, 1}, {5, 9}, {64, 16}})
+    for (const DType dtype : {float32, float64}) {
+      Generator g(3), again(3);
+      const Tensor w = nn::orthogonal_features(f, d, nn::FeatureNorms::gaussian, dtype, g);
+      Tensors blocks;
+      for (std::int64_t at = 0; at < f; at += d)
+        blocks.push_back(nn::init::orthogonal_(zeros({d, d}, float64), 1, again));
+      const Tensor rows = slice(cat(blocks), 0, 0, f);
+      CHECK(same(w, to(rows * norm(randn({f, d}, float64, again), {1}, true), dtype)));
+      CHECK(g.state().counter == again.state().counter);
+    }
+}
+
+TEST_CASE("orthogonal_features: takes little more than the result, and refuses too much of it before it draws") {
+  Generator g(4);
+  {
+    reset_peak_memory();
+    const Tensor w = nn::orthogonal_features(16'384, 16, nn::FeatureNorms::gaussian, float32, g);
+    CHECK(memory_stats().peak_bytes < memory_stats().live_bytes + 64 * 1024);
+  }
+  const std::uint64_t drawn = default_generator().state().counter;
+  constexpr std::int64_t most = 16 << 20;
+  set_memory_budget(memory_stats().live_bytes + most);
+  for (const std::int64_t features : {std::int64_t{most / 4}, std::int64_t{1} << 40}) {
+    CHECK(refusal<MemoryError>([&] {
+            nn::PerformerAttention m(4, {.features = features});
+          }).starts_with("orthogonal_features: memory: "));
+    CHECK(default_generator().state().counter == drawn);
+  }
+  set_memory_budget(0);
+  CHECK(thrown([&] { nn::PerformerAttention m(4, {.features = std::int64_t{1} << 62}); }) ==
+        "ShapeError: orthogonal_features: shape: the number of elements of [4611686018427387904, 4] overflows 64 bits");
+  CHECK(thrown([] { nn::PerformerAttention m(std::int64_t{1} << 60); }).starts_with("ShapeError: orthogonal_features"));
+}
+
 TEST_CASE("PerformerAttention: large vectors neither overflow nor lose everything") {
   for (const double scale : {30.0, 300.0}) {
     nn::PerformerAttention m(8, {.features = 64, .causal = true});
@@ -107,13 +143,58 @@ TEST_CASE("PerformerAttention: gradients, with the maxima as constants, and none
                 {normal_leaf({1, 4, 1, 3}, 4), normal_leaf({1, 4, 1, 3}, 5), normal_leaf({1, 4, 1, 2}, 6)},
                 kernel == nn::PerformerKernel::generalized) == "");
       if (!causal) continue;
-      m.options.softmax_epsilon = 1e-4;
-      Tensors xs{normal_leaf({1, 80, 1, 3}, 4), normal_leaf({1, 80, 1, 3}, 5), normal_leaf({1, 80, 1, 2}, 6)};
-      for (const Tensor& d : grad({sum(slice(m(xs[0], xs[1], xs[2]), 1, 0, 30))}, xs)) {
-        CHECK(same(slice(d, 1, 30), zeros_like(slice(d, 1, 30))));
-        CHECK(!same(slice(d, 1, 0, 30), zeros_like(slice(d, 1, 0, 30))));
+      for (const double epsilon : {0.0, 1e-4}) {
+        m.options.softmax_epsilon = epsilon;
+        Tensors xs{normal_leaf({1, 80, 1, 3}, 4), normal_leaf({1, 80, 1, 3}, 5), normal_leaf({1, 80, 1, 2}, 6)};
+        for (const Tensor& d : grad({sum(slice(m(xs[0], xs[1], xs[2]), 1, 0, 30))}, xs)) {
+          CHECK(same(slice(d, 1, 30), zeros_like(slice(d, 1, 30))));
+          CHECK(!same(slice(d, 1, 0, 30), zeros_like(slice(d, 1, 0, 30))));
+        }
       }
     }
+}
+
+TEST_CASE("PerformerAttention: later keys change earlier values through an epsilon, and not without one") {
+  Generator g(1);
+  const auto drawn = [&](std::int64_t n) { return randn({1, n, 4, 16}, float32, g); };
+  const Tensor q = drawn(512), k = drawn(512), v = drawn(512), others = cat({slice(k, 1, 0, 256), drawn(256)}, 1);
+  const auto change = [&](double epsilon) {
+    Generator features(9);
+    nn::PerformerAttention m(16, {.features = 64, .causal = true, .softmax_epsilon = epsilon});
+    m.redraw(features);
+    const Tensor y = slice(m(q, k, v), 1, 0, 256);
+    return root_mean_square(y - slice(m(q, others, v), 1, 0, 256)) / root_mean_square(y);
+  };
+  CHECK(change(1e-4) > 0.02);
+  CHECK(change(0) < 1e-5);
+}
+
+TEST_CASE("PerformerAttention: the published maximum wherever an epsilon tells it from another") {
+  const Tensor q = normal({1, 9, 1, 4}, 1), k = 3 * normal({1, 9, 1, 4}, 2), v = normal({1, 9, 1, 3}, 3);
+  for (const bool causal : {false, true}) {
+    nn::PerformerOptions o = nn::PerformerOptions::lucidrains();
+    o.features = 6;
+    o.causal = causal;
+    o.softmax_epsilon = 0;
+    o.causal_epsilon = 1e-2;
+    nn::PerformerAttention m(4, o);
+    m.to(float64);
+    const auto exponents = [&](const Tensor& x, const Dims& over) {
+      const Tensor along = matmul(reshape(x, {9, 4}) * std::pow(4.0, -0.25), transpose(m.projection_matrix.tensor()));
+      return exp(along - sum(square(reshape(x, {9, 4})), {1}, true) / 4 - amax(along, over, true)) / std::sqrt(6.0);
+    };
+    const Tensor queries = exponents(q, {1}), keys = exponents(k, {0, 1});
+    Tensor weights = matmul(queries, transpose(keys));
+    if (causal) weights = tril(weights);
+    const Tensor added = causal ? 1e-2 * sum(queries, {1}, true) : zeros({9, 1}, float64);
+    const Tensor y = matmul(weights, reshape(v, {9, 3})) / (sum(weights, {1}, true) + added);
+    CHECK(close(reshape(m(q, k, v), {9, 3}), Plain(y), 1e-12));
+    if (!causal) continue;
+    nn::PerformerState state;
+    m.step(slice(q, 1, 0, 5), slice(k, 1, 0, 5), slice(v, 1, 0, 5), state);
+    const Tensor last = m.step(slice(q, 1, 5), slice(k, 1, 5), slice(v, 1, 5), state);
+    CHECK(close(select(reshape(last, {4, 3}), 0, -1), Plain(select(y, 0, -1)), 1e-12));
+  }
 }
 
 TEST_CASE("PerformerAttention: masks") {
@@ -175,4 +256,36 @@ TEST_CASE("PerformerAttention: errors") {
   CHECK(thrown([&] {
           m(zeros({1, 2, 1, 3}), zeros({1, 2, 1, 3}), zeros({1, 2, 1, 3}));
         }) == "ShapeError: performer_attention: q [1, 2, 1, 3] must be [batch, length, heads, 4]");
+}
+
+TEST_CASE("PerformerAttention: what does not fit is named as it was given") {
+  const Tensor q = zeros({2, 3, 2, 5}), v = zeros({2, 3, 2, 4});
+  nn::PerformerAttention whole(5, {.features = 3}), m(5, {.features = 3, .causal = true});
+  nn::PerformerState state;
+  const std::string of_layer = "ShapeError: performer_attention: ",
+                    of_step = "ShapeError: PerformerAttention: step(): ";
+  const auto unfit = [](const Tensor& a, const Tensor& b, const Tensor& c) {
+    return "q " + a.shape().str() + ", k " + b.shape().str() + " and v " + c.shape().str() +
+           " do not fit [b, t, h, d], [b, s, h, d], [b, s, h, m]";
+  };
+  for (const Tensor& k : {zeros({1, 3, 2, 5}), zeros({2, 4, 2, 5}), zeros({2, 3, 1, 5})}) {
+    CHECK(thrown([&] { whole(q, k, v); }) == of_layer + unfit(q, k, v));
+    CHECK(thrown([&] { m.step(q, k, v, state); }) == of_step + unfit(q, k, v));
+  }
+  for (const Tensor& bad : {zeros({1, 3, 2, 4}), zeros({2, 4, 2, 4}), zeros({2, 3, 1, 4}), zeros({3, 2, 4})}) {
+    CHECK(thrown([&] { whole(q, q, bad); }) == of_layer + unfit(q, q, bad));
+    CHECK(thrown([&] { m.step(q, q, bad, state); }) == of_step + unfit(q, q, bad));
+  }
+  for (const Tensor& k : {zeros({2, 3, 2, 6}), zeros({2, 3, 5})}) {
+    const std::string text = "k " + k.shape().str() + " must be [batch, length, heads, 5]";
+    CHECK(thrown([&] { whole(q, k, v); }) == of_layer + text);
+    CHECK(thrown([&] { m.step(q, k, v, state); }) == of_step + text);
+  }
+  for (const auto& [a, b, c] : {std::tuple{Tensor(), q, v}, {q, Tensor(), v}, {q, q, Tensor()}}) {
+    CHECK(thrown([&] { whole(a, b, c); }) == "ValueError: performer_attention: an input is undefined");
+    CHECK(thrown([&] { m.step(a, b, c, state); }) == "ValueError: PerformerAttention: step(): an input is undefined");
+  }
+  CHECK(thrown([&] { m.step(q, to(q, float64), v, state); }) ==
+        "DTypeError: PerformerAttention: step(): dtypes differ: float32 [2, 3, 2, 5] and float64 [2, 3, 2, 5]");
+  CHECK(state.length == 0);
 }

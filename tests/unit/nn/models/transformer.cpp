@@ -200,6 +200,16 @@ TEST_CASE("transformer: names, modes, errors") {
   CHECK(thrown([] {
           nn::TransformerDecoderLayer(4, 2, {.dropout = 1.5});
         }).starts_with("ValueError: MultiheadAttention: dropout = 1.5"));
+  const nn::TransformerOptions mixing{.mechanism = nn::LinformerOptions{.length = 8}};
+  const std::string not_causal =
+      ": a Linformer cannot be causal: each projected key and value is a mixture of all positions, the future among "
+      "them";
+  CHECK(thrown([&] { nn::TransformerDecoderLayer(8, 2, mixing); }) ==
+        "ValueError: TransformerDecoderLayer" + not_causal);
+  for (const int layers : {0, 2})
+    CHECK(thrown([&] { nn::TransformerDecoder(layers, 8, 2, mixing); }) ==
+          "ValueError: TransformerDecoder" + not_causal);
+  CHECK(thrown([&] { nn::TransformerEncoder(2, 8, 2, mixing); }) == "");
   CHECK(thrown([] { nn::TransformerEncoder(-1, 4, 2); }) ==
         "ValueError: TransformerEncoder: layers = -1 must be at least 0");
   CHECK(thrown([&] {

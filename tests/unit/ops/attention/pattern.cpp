@@ -340,6 +340,20 @@ TEST_CASE("AttentionPattern: errors") {
         }).starts_with("AttentionPattern::draw_blocks: count = 3: block 2 of 7 has only 2"));
   CHECK(P::draw_blocks(1, 2, 2, 14, g).shape() == Shape{1, 5, 2});
   CHECK(P::draw_blocks(3, std::int64_t{1} << 39, 8, 15, g).numel() == 0);  // no block that would draw
+  const std::int64_t huge = std::int64_t{1} << 40;
+  CHECK(P::draw_blocks(huge, 0, 1, 100, g).numel() == 0);
+  for (const std::function<void()>& f :
+       std::initializer_list<std::function<void()>>{[&] { P::draw_blocks(1, 3, 1, huge, g); },
+                                                    [&] {
+                                                      P::chosen_blocks(zeros({huge, 0}, int64), 1, huge);
+                                                    },
+                                                    [&] {
+                                                      P::chosen_blocks(zeros({huge, 1, 0}, int64), 1, 1);
+                                                    },
+                                                    [&] {
+                                                      P::bigbird(zeros({0, 1}, int64), huge / 2, huge);
+                                                    }})
+    CHECK(refusal<MemoryError>(f).starts_with("AttentionPattern::"));
   CHECK(message([] { P::bigbird(zeros({0, 1}, int64), 4, 0); }).starts_with("AttentionPattern::bigbird: n = 0"));
   CHECK(message([&] {
           P::padding(mask) & P::documents(zeros({5}, int64));
