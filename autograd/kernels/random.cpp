@@ -100,16 +100,14 @@ T unit(const std::uint32_t* words, Size i) {
     return static_cast<double>(static_cast<Size>(join(words[2 * i], words[2 * i + 1]) >> 11)) * 0x1p-53;
 }
 
-/// body(words, begin, count) for runs of elements, `each` elements to a block of four words: begin counts from `first`,
-/// a multiple of `each`.
+/// body(words, begin, count) for runs of elements, `each` elements to a block of four words.
 template <class F>
-void over_words(RandomKey key, Size first, Size n, Size each, F&& body) {
+void over_words(RandomKey key, Size n, Size each, F&& body) {
   parallel_for(n, grain, [&](Size begin, Size end) {
     alignas(64) std::uint32_t words[4 * block_run];
     for (Size i = begin; i < end; i += each * block_run) {
       const Size count = std::min(each * block_run, end - i);
-      HWY_DYNAMIC_DISPATCH(philox_words)
-      (key, static_cast<std::uint64_t>((first + i) / each), (count + each - 1) / each, words);
+      HWY_DYNAMIC_DISPATCH(philox_words)(key, static_cast<std::uint64_t>(i / each), (count + each - 1) / each, words);
       body(words, i, count);
     }
   });
@@ -123,7 +121,7 @@ constexpr Size per_block = sizeof(T) == 4 ? 4 : 2;
 template <class T>
 void uniform(RandomKey key, T low, T high, T* y, Size n) {
   const T last = std::nextafter(high, low);  // rounding may reach the end that is not included
-  over_words(key, 0, n, per_block<T>, [=](const std::uint32_t* words, Size begin, Size count) {
+  over_words(key, n, per_block<T>, [=](const std::uint32_t* words, Size begin, Size count) {
     for (Size i = 0; i < count; ++i) {
       const T v = low + (high - low) * unit<T>(words, i);
       y[begin + i] = v < high ? v : last;
@@ -132,8 +130,8 @@ void uniform(RandomKey key, T low, T high, T* y, Size n) {
 }
 
 template <class T>
-void normal(RandomKey key, T mean, T std, T* y, Size n, Size first) {
-  over_words(key, first, n, per_block<T>, [=](const std::uint32_t* words, Size begin, Size count) {
+void normal(RandomKey key, T mean, T std, T* y, Size n) {
+  over_words(key, n, per_block<T>, [=](const std::uint32_t* words, Size begin, Size count) {
     for (Size i = 0; i < count; i += 2) {
       const T radius = std::sqrt(-2 * std::log(1 - unit<T>(words, i)));  // of (0, 1]
       const T angle = 2 * std::numbers::pi_v<T> * unit<T>(words, i + 1);
@@ -148,7 +146,7 @@ void random_integers(RandomKey key, Size low, Size high, Size* y, Size n) {
   // mod range values.
   const std::uint64_t range = static_cast<std::uint64_t>(high) - static_cast<std::uint64_t>(low);
   const std::uint64_t unfair = (0 - range) % range;
-  over_words(key, 0, n, 1, [=](const std::uint32_t* words, Size begin, Size count) {
+  over_words(key, n, 1, [=](const std::uint32_t* words, Size begin, Size count) {
     for (Size i = 0; i < count; ++i) {
       auto product = static_cast<unsigned __int128>(join(words[4 * i], words[4 * i + 1])) * range;
       // Element i owns the blocks i, i + 2^40, i + 2^41, ...: more of them only where a draw is refused.
@@ -170,7 +168,7 @@ void dropout(RandomKey key, double p, const T* x, T* y, Size n) {
   // A word below (1 - p) 2^32 keeps its element: the last one that does.
   const auto last = static_cast<std::uint32_t>(std::ceil((1 - p) * 0x1p32) - 1);
   const T factor = static_cast<T>(1 / (1 - p));
-  over_words(key, 0, n, 4, [=](const std::uint32_t* words, Size begin, Size count) {
+  over_words(key, n, 4, [=](const std::uint32_t* words, Size begin, Size count) {
     if constexpr (sizeof(T) == 4)
       HWY_DYNAMIC_DISPATCH(keep_words_f32)(words, last, factor, x + begin, y + begin, count);
     else
@@ -189,8 +187,8 @@ void permutation(RandomKey key, Size* y, Size n) {
 
 template void uniform<float>(RandomKey, float, float, float*, Size);
 template void uniform<double>(RandomKey, double, double, double*, Size);
-template void normal<float>(RandomKey, float, float, float*, Size, Size);
-template void normal<double>(RandomKey, double, double, double*, Size, Size);
+template void normal<float>(RandomKey, float, float, float*, Size);
+template void normal<double>(RandomKey, double, double, double*, Size);
 template void dropout<float>(RandomKey, double, const float*, float*, Size);
 template void dropout<double>(RandomKey, double, const double*, double*, Size);
 

@@ -10,9 +10,8 @@ namespace attune::kernels {
 
 template <class T>
 void uniform(RandomKey key, T low, T high, T* y, Size n);  ///< in [low, high)
-/// Box-Muller. y are the elements from `first` on, a multiple of 4.
 template <class T>
-void normal(RandomKey key, T mean, T std, T* y, Size n, Size first = 0);
+void normal(RandomKey key, T mean, T std, T* y, Size n);  ///< Box-Muller
 /// In [low, high), unbiased.
 void random_integers(RandomKey key, std::int64_t low, std::int64_t high, std::int64_t* y, Size n);
 

@@ -26,14 +26,6 @@ Tensor randn(const Shape& shape, DType dtype, Generator& g, Here here) {
   return y;
 }
 
-Tensor detail::normal_elements(RandomKey key, std::int64_t first, std::int64_t n, DType dtype) {
-  const Op op{"randn", {}};
-  const std::int64_t skipped = first % 4;  // the kernel begins with a whole block of words
-  Tensor y = fresh(op, {skipped + n}, dtype);
-  with_floating(dtype, [&]<class T>(T) { kernels::normal<T>(key, 0, 1, elements<T>(y), y.numel(), first - skipped); });
-  return slice(y, 0, skipped);
-}
-
 Tensor rand(const Shape& shape, DType dtype, Generator& g, Here here) {
   const Op op{"rand", here};
   Tensor y = fresh(op, shape, dtype);

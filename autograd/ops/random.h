@@ -8,10 +8,6 @@ namespace attune {
 
 Tensor randn(const Shape& shape, DType dtype = DType::float32, Generator& g = default_generator(),
              Here here = Here::current());
-namespace detail {
-/// n elements, from `first` on, of what randn() makes of a key.
-Tensor normal_elements(RandomKey key, std::int64_t first, std::int64_t n, DType dtype);
-}  // namespace detail
 /// In [0, 1).
 Tensor rand(const Shape& shape, DType dtype = DType::float32, Generator& g = default_generator(),
             Here here = Here::current());

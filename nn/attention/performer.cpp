@@ -87,28 +87,15 @@ Tensor orthogonal_features(std::int64_t f, std::int64_t d, FeatureNorms norms, D
   const detail::Check check("orthogonal_features", here);
   check.at_least(1, f, "f");
   check.at_least(1, d, "d");
-  const Op op{"orthogonal_features", here};
-  const NoGrad off;
-  const Tensor features = op.empty({f, d}, dtype);  // first of all: what cannot be had is refused before it is drawn
-  const bool gaussian = norms == FeatureNorms::gaussian;
-  RandomKey lengths;
-  if (gaussian) {  // of all rows in one drawing, that after the blocks'
-    Generator later = g;
-    later.set_state({g.state().seed, g.state().counter + static_cast<std::uint64_t>((f - 1) / d + 1)});
-    lengths = later.next();
-  }
+  // First of all: what cannot be had is refused before it is drawn.
+  const Tensor rows = Op("orthogonal_features", here).empty({f, d}, DType::float64);
   for (std::int64_t at = 0; at < f; at += d) {
     const std::int64_t n = std::min(d, f - at);
-    const Tensor rows = slice(init::orthogonal_(zeros({d, d}, DType::float64), 1, g), 0, 0, n);
-    Tensor into = slice(features, 0, at, at + n);
-    if (gaussian)
-      copy_(into, rows * norm(reshape(attune::detail::normal_elements(lengths, at * d, n * d, DType::float64), {n, d}),
-                              {1}, true));
-    else
-      copy_(into, rows * std::sqrt(static_cast<double>(d)));
+    Tensor into = slice(rows, 0, at, at + n);
+    copy_(into, slice(init::orthogonal_(zeros({d, d}, DType::float64), 1, g), 0, 0, n));
   }
-  if (gaussian) g.next();  // the lengths'
-  return features;
+  if (norms == FeatureNorms::sqrt_dim) return to(rows * std::sqrt(static_cast<double>(d)), dtype);
+  return to(rows * norm(randn({f, d}, DType::float64, g), {1}, true), dtype);
 }
 
 PerformerAttention::PerformerAttention(std::int64_t head_dim, const PerformerOptions& o, Here here)

@@ -35,24 +35,6 @@ TEST_CASE("random: element i depends on the key and i alone") {
   set_num_threads(before);
 }
 
-TEST_CASE("random: normal numbers from the middle of a drawing") {
-  const RandomKey key{3, 8};
-  std::vector<double> all(9000), part(5001);
-  kernels::normal<double>(key, 0, 1, all.data(), 9000);
-  std::vector<float> floats(9000), some(5001);
-  kernels::normal<float>(key, 0, 1, floats.data(), 9000);
-  for (const int first : {0, 4, 1000, 3996}) {
-    kernels::normal<double>(key, 0, 1, part.data(), 5001, first);
-    CHECK(std::equal(part.begin(), part.end(), all.begin() + first));
-    kernels::normal<float>(key, 0, 1, some.data(), 5001, first);
-    CHECK(std::equal(some.begin(), some.end(), floats.begin() + first));
-  }
-  for (const int first : {0, 1, 2, 3, 7, 998}) {
-    const Tensor x = detail::normal_elements(key, first, 50, float64);
-    CHECK(x.to_vector<double>() == std::vector<double>(all.begin() + first, all.begin() + first + 50));
-  }
-}
-
 TEST_CASE("random: the words of every instruction set are Philox's") {
   const RandomKey key{0x123456789abcdef0, 0xfedcba9876543210};
   constexpr std::size_t n = 4 * 301 + 1;
