@@ -92,15 +92,18 @@ void KeyValueCache::append(const Tensor& k, const Tensor& v, Here here) {
 void KeyValueCache::reorder(const Tensor& rows, Here here) {
   const Op op{"KeyValueCache::reorder", here};
   if (rows.rank() != 1) op.fail_shape("rows " + rows.shape().str() + " must be [b']");
+  if (length_ == 0 && !keys_.defined()) return;
+  const Tensor index = op.checked_index(rows, sums_.length > 0 ? sums_.sums.s.shape() : keys_.shape(), 0);
+  const auto at = index.to_vector<std::int64_t>();
+  if (in_place(at, sums_.length > 0 ? sums_.sums.s.size(0) : keys_.size(0))) return;
+  const NoGrad off;
   if (sums_.length > 0) {
-    sums_.reorder(rows, here);
-    sums_before_ = {};
+    PerformerState now = sums_, before = sums_before_;
+    now.reorder(index, here);
+    before.reorder(index, here);
+    sums_ = std::move(now), sums_before_ = std::move(before);
     return;
   }
-  if (!keys_.defined()) return;
-  const auto at = op.checked_index(rows, keys_.shape(), 0).to_vector<std::int64_t>();
-  if (in_place(at, keys_.size(0))) return;
-  const NoGrad off;
   spare_keys_ = taken(keys_, at, length_, std::move(spare_keys_));
   spare_values_ = taken(values_, at, length_, std::move(spare_values_));
   std::swap(keys_, spare_keys_);
@@ -124,7 +127,7 @@ void KeyValueCache::truncate(std::int64_t tokens, Here here) {
 
 void KeyValueCache::advance(const PerformerState& next, Here here) {
   const Op op{"KeyValueCache::advance", here};
-  if (keys_.defined()) op.fail_value("the cache holds keys and values, not sums");
+  if (length_ > 0 && sums_.length == 0) op.fail_value("the cache holds keys and values, not sums");
   if (next.length < length_)
     op.fail_value("sums of " + std::to_string(next.length) + " tokens after those of " + std::to_string(length_));
   sums_before_ = std::exchange(sums_, next);
@@ -147,6 +150,7 @@ Tensor cached_attention(const Tensor& q, const KeyValueCache& cache, std::int64_
                         const CachedAttentionOptions& o, Here here) {
   const Op op{"cached_attention", here};
   if (cache.length() == 0) op.fail_value("the cache is empty");
+  if (cache.sums().length > 0) op.fail_value("the cache holds sums, not keys and values");
   Tensor k = cache.keys(), v = cache.values(), padding = o.key_padding_mask, bias = o.bias;
   const std::int64_t b = k.size(0), n = k.size(1);
   if (q.rank() != 3 || q.size(0) != b)

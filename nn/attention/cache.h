@@ -3,6 +3,8 @@
 // Letters: b rows of the batch, t new tokens, n tokens in the cache, h heads of queries, g heads of keys and values.
 #pragma once
 
+#include <span>
+
 #include "autograd/ops/attention/attention.h"
 #include "nn/attention/performer.h"
 
@@ -15,7 +17,8 @@ namespace attune::nn {
 ///     cache.append(k, v);                                                   // [b, t, g d], [b, t, g d']
 ///     Tensor y = nn::cached_attention(q, cache, heads, {.causal = true});   // q [b, t, h d] of the last t tokens
 ///
-/// Linear attention and Performers keep sums of one size instead, however many tokens there were.
+/// Linear attention and Performers keep sums of one size instead, however many tokens there were: those of now, and
+/// those before the last step.
 class KeyValueCache {
  public:
   std::int64_t length() const { return length_; }      ///< n
@@ -25,11 +28,11 @@ class KeyValueCache {
   /// k [b, t, g d] and v [b, t, g d'] of the next t tokens. Throws ShapeError unless they fit each other and what is
   /// there, DTypeError unless all have one floating dtype.
   void append(const Tensor& k, const Tensor& v, Here here = Here::current());
-  /// Row i becomes what row rows[i] was: rows [b'] int64, any number of them. Rows that stay where they are cost
-  /// nothing. Throws IndexError for a row that is not there. An empty cache has no rows and stays as it is.
+  /// Row i becomes what row rows[i] was: rows [b'] int64, any number of them. If all stay where they are, it
+  /// costs nothing. Throws IndexError for a row that is not there. An empty cache has no rows and stays as it is.
   void reorder(const Tensor& rows, Here here = Here::current());
-  /// Keeps the first `tokens` only. Throws ValueError outside [0, length()]; where there are sums, which know of the
-  /// last step alone, for others than 0, length() and what that was before it.
+  /// Keeps the first `tokens` only. Throws ValueError outside [0, length()]. Sums can become those of 0 tokens, and
+  /// once those before the last step; it throws ValueError for others.
   void truncate(std::int64_t tokens, Here here = Here::current());
 
   /// [b, n, g d] and [b, n, g d']: views, which the next change may overwrite. Undefined before the first append().
@@ -41,7 +44,7 @@ class KeyValueCache {
 
   /// The sums in the place of keys and values, and how many tokens they are of; linear attention has `sums` alone.
   const PerformerState& sums() const { return sums_; }
-  /// The sums after a step. Throws ValueError for fewer tokens than before, or beside keys and values.
+  /// The sums after a step. Throws ValueError for fewer tokens than before, or where there are keys and values.
   void advance(const PerformerState& next, Here here = Here::current());
 
  private:
@@ -50,6 +53,21 @@ class KeyValueCache {
   std::int64_t length_ = 0, capacity_ = 0, reserved_ = 0;
   PerformerState sums_, sums_before_;  // before_: the last step
 };
+
+/// What `step` gives; if it throws, the caches are again of as many tokens as before: of each it is the last step that
+/// is undone.
+template <class F>
+Tensor or_back_to_before(std::span<KeyValueCache> caches, F step) {
+  std::vector<std::int64_t> before;
+  for (const KeyValueCache& cache : caches) before.push_back(cache.length());
+  try {
+    return step();
+  } catch (...) {
+    for (std::size_t i = 0; i < caches.size(); ++i)
+      if (caches[i].length() > before[i]) caches[i].truncate(before[i]);
+    throw;
+  }
+}
 
 struct CachedAttentionOptions {
   double scale = 0;     ///< of the scores; 0: 1 / sqrt(d)

@@ -74,8 +74,9 @@ Tensor without_hidden(const Tensor& x, const Tensor& key_padding_mask) {
 void LinearAttentionState::reorder(const Tensor& rows, Here here) {
   if (!s.defined()) return;
   const NoGrad off;
-  s = index_select(s, 0, rows, here);
+  const Tensor taken = index_select(s, 0, rows, here);
   z = index_select(z, 0, rows, here);
+  s = taken;
 }
 
 Tensor elu_features(const Tensor& x, Here here) { return elu(x, 1, here) + 1; }

@@ -80,6 +80,17 @@ Tensor HeadsAttention::buckets(const Tensor& q, const Tensor& v, const HeadsCall
   return lsh_attention(q, v, found, o, call.key_padding_mask, dropout_key(o.dropout, options_.generator));
 }
 
+void HeadsAttention::check(const Op& op, const Tensor& q, const Tensor& k, const Tensor& v) const {
+  for (const auto& [name, x] : {std::pair{"q", &q}, {"k", &k}, {"v", &v}}) {
+    op.check_floating(*x);
+    if (x->rank() != 4) op.fail_shape(name + (" must be [batch, length, heads, head size], got " + x->shape().str()));
+    if (x == &k && mechanism.kind() == AttentionMechanism::Kind::lsh) continue;  // its keys are its queries
+    if (x->size(2) != heads_ || (x != &v && x->size(3) != head_dim_))
+      op.fail_shape(name + (" " + x->shape().str()) + " must be [batch, length, " + std::to_string(heads_) + ", " +
+                    (x == &v ? "any" : std::to_string(head_dim_)) + "]");
+  }
+}
+
 Tensor HeadsAttention::operator()(const Tensor& query, const Tensor& key, const Tensor& value, const HeadsCall& call,
                                   Here here) const {
   using Kind = AttentionMechanism::Kind;
@@ -88,14 +99,7 @@ Tensor HeadsAttention::operator()(const Tensor& query, const Tensor& key, const 
   const Tensors in = scope.in(Tensors{query, key, value});
   const Tensor &q = in[0], &k = in[1], &v = in[2];
   const Tensor& padding = call.key_padding_mask;
-  for (const auto& [name, x] : {std::pair{"q", &q}, {"k", &k}, {"v", &v}}) {
-    op.check_floating(*x);
-    if (x->rank() != 4) op.fail_shape(name + (" must be [batch, length, heads, head size], got " + x->shape().str()));
-    if (x == &k && mechanism.kind() == Kind::lsh) continue;  // its keys are its queries
-    if (x->size(2) != heads_ || (x != &v && x->size(3) != head_dim_))
-      op.fail_shape(name + (" " + x->shape().str()) + " must be [batch, length, " + std::to_string(heads_) + ", " +
-                    (x == &v ? "any" : std::to_string(head_dim_)) + "]");
-  }
+  check(op, q, k, v);
   switch (mechanism.kind()) {
     case Kind::local: return scope.out(windows(q, k, v, call));
     case Kind::lsh: return scope.out(buckets(q, v, call));
@@ -125,6 +129,7 @@ Tensor HeadsAttention::operator()(const Tensor& query, const Tensor& key, const 
 }
 
 Tensor HeadsAttention::step(const Tensor& q, const Tensor& k, const Tensor& v, PerformerState& state, Here here) const {
+  check({"heads_attention", here}, q, k, v);
   if (performer_) return performer_->step(q, k, v, state, here);
   if (!linear_)
     throw ValueError(std::string("HeadsAttention: ") + mechanism.name() + " attention keeps no sums from step to step",

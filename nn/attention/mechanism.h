@@ -10,6 +10,7 @@
 
 namespace attune {
 class AttentionPattern;
+class Op;
 struct LocalOptions;
 struct LshOptions;
 struct LinearAttentionOptions;
@@ -108,6 +109,8 @@ class HeadsAttention : public Module {
   const AttentionMechanism mechanism;
 
  private:
+  /// Throws ShapeError and DTypeError unless these are heads of this module.
+  void check(const Op& op, const Tensor& q, const Tensor& k, const Tensor& v) const;
   Tensor windows(const Tensor& q, const Tensor& k, const Tensor& v, const HeadsCall& call) const;
   Tensor buckets(const Tensor& q, const Tensor& v, const HeadsCall& call) const;
 

@@ -208,20 +208,27 @@ Tensor MultiheadAttention::extend(const Tensor& x, KeyValueCache& cache, Here he
   if (mechanism.kind() == Kind::lsh || mechanism.kind() == Kind::linformer)
     throw ValueError(std::string("MultiheadAttention: no steps with ") + mechanism.name() + " attention", here);
   const LocalOptions* local = mechanism.local();
-  if (local && local->ring)
-    throw ValueError("MultiheadAttention: no steps with local attention in a ring, whose last chunk moves", here);
+  if (local && local->ring && (local->chunks_before > 1 || local->chunks_after > 0))
+    throw ValueError("MultiheadAttention: no steps with local attention that may see round a ring's ends", here);
+  if (x.size(1) < 1) throw ShapeError("MultiheadAttention: x " + x.shape().str() + " has no token", here);
   const Tensors qkv = project({x, x, x});
   if (mechanism.kind() == Kind::linear || mechanism.kind() == Kind::performer) {
     const auto heads_of = [&](const Tensor& y) { return detail::split_heads(y, heads_, y.size(2) / heads_); };
     PerformerState next = cache.sums();
-    const Tensor y = mechanism_->step(heads_of(qkv[0]), heads_of(qkv[1]), heads_of(qkv[2]), next, here);
+    Tensor y = out_(flatten(mechanism_->step(heads_of(qkv[0]), heads_of(qkv[1]), heads_of(qkv[2]), next, here), 2, 3));
     cache.advance(next, here);
-    return out_(flatten(y, 2, 3));
+    return y;
   }
-  cache.append(qkv[1], qkv[2], here);
-  const AttentionPattern seen =
+  const std::int64_t before = cache.length(), n = before + x.size(1);
+  AttentionPattern seen =
       local ? AttentionPattern::local_blocks(local->chunk, local->chunks_before, local->chunks_after) : pattern_;
-  return out_(cached_attention(qkv[0], cache, heads_, {.causal = true, .pattern = seen}, here));
+  if (seen.tokens() > n) seen = seen.first(n);
+  if (const std::string misfit = seen.misfit(x.size(0), heads_, x.size(1), n); !misfit.empty())
+    throw ShapeError("MultiheadAttention: " + misfit, here);
+  return or_back_to_before({&cache, 1}, [&] {
+    cache.append(qkv[1], qkv[2], here);
+    return out_(cached_attention(qkv[0], cache, heads_, {.causal = true, .pattern = seen}, here));
+  });
 }
 
 AttentionResult MultiheadAttention::attend(const Tensors& inputs, const MultiheadCall& call, Here here) const {

@@ -68,11 +68,13 @@ class MultiheadAttention : public Module {
   /// What the next queries [b, t, d_model] see in a cache that append() filled: [b, t, d_model]. Off the tape.
   Tensor step(const Tensor& query, const KeyValueCache& cache, const CachedAttentionOptions& options,
               Here here = Here::current()) const;
-  /// Self-attention of the next tokens x [b, n, d_model], causal; the cache then has them: [b, n, d_model], that of the
-  /// full pass over all tokens so far, up to rounding (of a Performer with an epsilon, for the last token). Linear
-  /// attention and Performers keep sums, so that time and memory do not grow. Off the tape, without dropout. Throws
-  /// ValueError with bias_kv or zero_attention, and for LSH attention, whose buckets need a cache of their own
-  /// (LshSelfAttention::step), local attention in a ring, and Linformers.
+  /// Self-attention of the next n >= 1 tokens x [b, n, d_model], causal; the cache then has them: [b, n, d_model], that
+  /// of the full pass over all tokens so far, up to rounding (of a Performer with an epsilon, for the last token).
+  /// Linear attention and Performers keep sums, so that time and memory do not grow. A pattern that is made for some
+  /// number of tokens shows the first of them. Off the tape, without dropout. Throws ValueError with bias_kv or
+  /// zero_attention, for LSH attention, whose buckets need a cache of their own (LshSelfAttention::step), for
+  /// Linformers and for local attention that may see round a ring's ends; ShapeError for what does not fit and more
+  /// tokens than the pattern's. The cache is then as it was.
   Tensor extend(const Tensor& x, KeyValueCache& cache, Here here = Here::current()) const;
 
  private:

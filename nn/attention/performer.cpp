@@ -198,9 +198,11 @@ Tensor PerformerAttention::step(const Tensor& q, const Tensor& k, const Tensor& 
 void PerformerState::reorder(const Tensor& rows, Here here) {
   if (length == 0) return;
   const NoGrad off;
-  sums.reorder(rows, here);
-  if (largest.defined()) largest = index_select(largest, 0, rows, here);
-  if (values.defined()) values = index_select(values, 0, rows, here);
+  PerformerState next = *this;
+  next.sums.reorder(rows, here);
+  if (largest.defined()) next.largest = index_select(largest, 0, rows, here);
+  if (values.defined()) next.values = index_select(values, 0, rows, here);
+  *this = next;
 }
 
 std::int64_t redraw_features(Module& module, Generator& g) {

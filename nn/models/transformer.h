@@ -58,7 +58,8 @@ class TransformerDecoderLayer : public Module {
   /// What cross-attention sees of memory [b, s, d_model], once and for all steps.
   void read(const Tensor& memory, KeyValueCache& source, Here here = Here::current()) const;
   /// The next tokens x [b, n, d_model], causal, of a sequence whose caches these are; `own` then includes them.
-  /// source_padding [b, s] bool: true hides. Off the tape.
+  /// source_padding [b, s] bool: true hides. Off the tape. Throws as MultiheadAttention::extend() and step() do;
+  /// `own` is then as it was.
   Tensor step(const Tensor& x, KeyValueCache& own, const KeyValueCache& source, const Tensor& source_padding = {},
               Here here = Here::current()) const;
 
@@ -108,7 +109,7 @@ class TransformerDecoder : public Module {
   /// What each layer's cross-attention sees of memory [b, s, d_model].
   std::vector<KeyValueCache> read(const Tensor& memory, Here here = Here::current()) const;
   /// The next tokens x [b, n, d_model], by caches of `own` tokens (empty ones before the first) and of the `source`,
-  /// one a layer. Off the tape.
+  /// one a layer. Off the tape. Throws as a layer's step() does; `own` is then as it was.
   Tensor step(const Tensor& x, std::vector<KeyValueCache>& own, const std::vector<KeyValueCache>& source,
               const Tensor& source_padding = {}, Here here = Here::current()) const;
 

@@ -268,6 +268,18 @@ class Combined final : public Pattern {
   PatternPtr a_, b_;
 };
 
+class First final : public Pattern {
+ public:
+  First(PatternPtr of, Size tokens)
+      : Pattern({of->size.batch, of->size.heads, tokens}, "the first " + std::to_string(tokens) + " of " + of->name),
+        of_(std::move(of)) {}
+  Seen seen(Size b, Size h, Span q, Span k) const override { return of_->seen(b, h, q, k); }
+  void look(Size b, Size h, Span q, Span k, std::uint64_t* bits) const override { of_->look(b, h, q, k, bits); }
+
+ private:
+  PatternPtr of_;
+};
+
 }  // namespace
 
 PatternPtr band_pattern(Size low, Size high, std::string name) {
@@ -296,5 +308,7 @@ PatternPtr both_patterns(PatternPtr a, PatternPtr b) {
 PatternPtr either_pattern(PatternPtr a, PatternPtr b) {
   return std::make_shared<Combined<false>>(std::move(a), std::move(b));
 }
+
+PatternPtr first_positions(PatternPtr of, Size tokens) { return std::make_shared<First>(std::move(of), tokens); }
 
 }  // namespace attune::kernels

@@ -69,5 +69,7 @@ PatternPtr block_lists_pattern(Size heads, Size tokens, Size block, pool::Vector
 /// What both show, and what one of them shows. The sizes must agree where neither stands for any.
 PatternPtr both_patterns(PatternPtr a, PatternPtr b);
 PatternPtr either_pattern(PatternPtr a, PatternPtr b);
+/// The first of the positions that a pattern was made for.
+PatternPtr first_positions(PatternPtr of, Size tokens);
 
 }  // namespace attune::kernels

@@ -198,6 +198,11 @@ Tensor fused_attention_composed(const Tensor& q, const Tensor& k, const Tensor& 
   // Beside a bias, which is a matrix, and dropout, which numbers its elements, nothing is gained.
   const bool gathers = o.pattern && !bias.defined() && o.dropout == 0;
   if (gathers && q.numel() > 0 && k.numel() > 0 && v.numel() > 0) return gathered_attention(q, k, v, attention_mask, o);
+  return dense_attention(q, k, v, attention_mask, bias, o);
+}
+
+Tensor dense_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& attention_mask,
+                       const Tensor& bias, const AttentionSettings& o) {
   if (q.rank() < 3) return attention_output(attention_weights(q, k, attention_mask, bias, o), v, o);
   const std::int64_t heads = q.size(-3);
   return attention_output(attention_weights(q, repeat_heads(k, heads), attention_mask, bias, o), repeat_heads(v, heads),

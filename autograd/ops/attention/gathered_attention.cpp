@@ -116,6 +116,12 @@ Tensor gathered_attention(const Tensor& q, const Tensor& k, const Tensor& v, con
     while (tiles.next(tile)) keys += tile.keys;
     groups[keys == 0 ? 0 : places_for(keys)].push_back(i);
   }
+  // Numbers that are taken: scores of all places, and copies of their keys and values.
+  double taken = 0;
+  for (const auto& [places, units] : groups)
+    taken += static_cast<double>(units.size()) * static_cast<double>(places * (tile_queries + d + e));
+  if (taken > static_cast<double>(n.units()) * static_cast<double>(tile_queries * n.keys))
+    return dense_attention(q, k, v, attention_mask, {}, o);
   const Tensor queries = reshape(pad(by_head(q), 1, 0, n.blocks * tile_queries - n.queries), {-1, tile_queries, d});
   const Tensor keys = reshape(k, {-1, d}), values = reshape(v, {-1, e});
   AttentionSettings plain = o;

@@ -3,11 +3,12 @@
 // What a query does not see, or sees with a weight of 0, has no influence on it, forward or backward, not even if it
 // holds NaN.
 //
-// It is exact attention by AttentionPattern::local_blocks, and recorded as that, where a window has at least 64 keys or
-// there is but one chunk. Shorter windows would leave most of that kernel's tiles, 64 queries high, hidden: these, and
-// a ring that is seen, take the kernel of LSH attention.
+// Where a window has at least 64 keys or there is but one chunk, and no ring is seen, it is exact attention by
+// AttentionPattern::local_blocks, and recorded as that. Shorter windows would leave most of that kernel's tiles, 64
+// queries high, hidden: these, and a ring that is seen, take the kernel of LSH attention.
 //
-// Letters: b batch, n length, h heads, d head size, m chunk length. Time and memory are linear in n for a fixed m.
+// Letters: b batch, n length, h heads, d head size, m chunk length. Time and memory are linear in n for a fixed m,
+// but for second derivatives beside dropout or by the kernel of LSH attention.
 #pragma once
 
 #include "autograd/runtime/philox.h"

@@ -94,6 +94,9 @@ class AttentionPattern {
   std::int64_t batch() const;   ///< examples it was made for; 1: any number
   std::int64_t heads() const;   ///< 1: any number
   std::int64_t tokens() const;  ///< 0: any length
+  /// Of the first n tokens of those that it was made for; a pattern of any length is that already. Throws ValueError if
+  /// it was made for fewer.
+  AttentionPattern first(std::int64_t n, Here here = Here::current()) const;
   /// Why it does not fit scores [b, h, t, s], as a part of an error's sentence; empty if it does.
   std::string misfit(std::int64_t b, std::int64_t h, std::int64_t t, std::int64_t s) const;
 

@@ -73,6 +73,15 @@ std::int64_t AttentionPattern::heads() const { return pattern_ ? pattern_->size.
 std::int64_t AttentionPattern::tokens() const { return pattern_ ? pattern_->size.tokens : 0; }
 std::string AttentionPattern::str() const { return pattern_ ? pattern_->name : "all"; }
 
+AttentionPattern AttentionPattern::first(std::int64_t n, Here here) const {
+  if (tokens() == 0 || tokens() == n) return *this;
+  if (n < 1 || n > tokens())
+    throw ValueError("AttentionPattern::first: n = " + std::to_string(n) + " is not in [1, " +
+                         std::to_string(tokens()) + "], the tokens of `" + str() + "`",
+                     here);
+  return AttentionPattern(kernels::first_positions(pattern_, n));
+}
+
 std::string AttentionPattern::misfit(std::int64_t b, std::int64_t h, std::int64_t t, std::int64_t s) const {
   const auto text = [&](std::int64_t own, const char* of, std::int64_t given, const char* things) {
     return "the pattern `" + str() + "` is for " + std::to_string(own) + of + ", not for " + std::to_string(given) +

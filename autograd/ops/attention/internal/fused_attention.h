@@ -17,8 +17,11 @@ Tensor fused_attention(const Tensor& q, const Tensor& k, const Tensor& v, const 
 /// Its composition from dense matrices, or from what a pattern shows; leading axes broadcast but beside a pattern.
 Tensor fused_attention_composed(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& attention_mask,
                                 const Tensor& bias, const AttentionSettings& settings, Here here);
-/// The composition beside a pattern, without bias and dropout: in time and memory for what is seen. There is something
-/// of each of q, k and v.
+/// The composition from dense matrices.
+Tensor dense_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& attention_mask,
+                       const Tensor& bias, const AttentionSettings& settings);
+/// The composition beside a pattern, without bias and dropout: in time and memory for what is seen, or from dense
+/// matrices where those are less. There is something of each of q, k and v.
 Tensor gathered_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& attention_mask,
                           const AttentionSettings& settings);
 /// [..., g, s, d] with each head `heads` / g times: [..., heads, s, d].

@@ -1,4 +1,5 @@
 // Decoding by every mechanism that can be causal and keeps something of fixed meaning from step to step.
+#include "autograd/runtime/internal/failing_memory.h"
 #include "tests/unit/attention_checks.h"
 
 using namespace attune;
@@ -12,7 +13,11 @@ std::vector<nn::AttentionMechanism> steppable() {
   return {{},
           AttentionPattern::sliding_window(6),
           AttentionPattern::band(2) | AttentionPattern::strided(5),
+          AttentionPattern::sliding_window(4) | AttentionPattern::global_keys(eq(arange(n), 3)),
+          AttentionPattern::chosen_blocks(randint(0, 3, {heads, 3, 1}), 9, n) | AttentionPattern::band(1),
+          AttentionPattern::documents(cat({zeros({1, n}, int64), unsqueeze(to(gt(arange(n), 8), int64), 0)})),
           LocalOptions{.chunk = 4, .chunks_before = 1},
+          LocalOptions{.chunk = 4, .chunks_before = 1, .ring = true},
           LinearAttentionOptions{},
           nn::PerformerOptions{.features = 16, .softmax_epsilon = 0},
           nn::PerformerOptions{.features = 16, .kernel = nn::PerformerKernel::generalized}};
@@ -65,7 +70,15 @@ TEST_CASE("MultiheadAttention: what cannot go step by step says so; sums and key
   nn::KeyValueCache cache;
   CHECK_THROWS_WITH_AS(made(LshOptions{}).extend(x, cache), doctest::Contains("no steps with lsh attention"),
                        ValueError);
-  CHECK_THROWS_WITH_AS(made(LocalOptions{.ring = true}).extend(x, cache), doctest::Contains("in a ring"), ValueError);
+  CHECK_THROWS_WITH_AS(made(LocalOptions{.chunks_after = 1, .ring = true}).extend(x, cache),
+                       doctest::Contains("round a ring's ends"), ValueError);
+  const nn::MultiheadAttention short_one = made(AttentionPattern::global_keys(eq(arange(2), 0)));
+  nn::KeyValueCache two;
+  short_one.extend(x, two);
+  short_one.extend(x, two);
+  CHECK_THROWS_WITH_AS(short_one.extend(x, two), doctest::Contains("is for 2 tokens, not for 3 keys"), ShapeError);
+  CHECK(two.length() == 2);
+  CHECK_THROWS_AS(made({}).extend(zeros({2, 0, d}), cache), ShapeError);
   CHECK_THROWS_WITH_AS(made(nn::LinformerOptions{.length = 8, .projected = 2}).extend(x, cache),
                        doctest::Contains("no steps with linformer attention"), ValueError);
   CHECK_THROWS_AS(made({}).extend(to(normal({2, 1, d + 1}), float32), cache), ShapeError);
@@ -80,6 +93,7 @@ TEST_CASE("MultiheadAttention: what cannot go step by step says so; sums and key
   CHECK_THROWS_WITH_AS(exact.extend(x, sums), doctest::Contains("sums, not keys and values"), ValueError);
   CHECK_THROWS_WITH_AS(linear.extend(to(normal({3, 1, d}), float32), sums), doctest::Contains("the state's s"),
                        ShapeError);
+  CHECK_THROWS_WITH_AS(exact.step(x, sums, {}), doctest::Contains("sums, not keys and values"), ValueError);
   CHECK_THROWS_WITH_AS(sums.truncate(1), doctest::Contains("cannot become those of 1"), ValueError);
   CHECK_THROWS_AS(sums.reorder(tensor({2}, {1}, int64)), IndexError);
   CHECK(sums.length() == 3);
@@ -88,4 +102,34 @@ TEST_CASE("MultiheadAttention: what cannot go step by step says so; sums and key
   CHECK_THROWS_WITH_AS(
       nn::cached_attention(x, cache, heads, {.causal = true, .window = 2, .pattern = AttentionPattern::band(2)}),
       doctest::Contains("window = 2 beside the pattern"), ValueError);
+}
+
+TEST_CASE("TransformerDecoder: a step that runs out of memory leaves the caches as they were") {
+  for (const nn::AttentionMechanism& m :
+       std::vector<nn::AttentionMechanism>{{}, LinearAttentionOptions{}, nn::PerformerOptions{.features = 8}}) {
+    INFO(std::string(m.name()));
+    nn::TransformerDecoder decoder(2, d, heads, {.d_ff = 8, .dropout = 0, .mechanism = m});
+    const auto drawn = [](const Shape& shape, std::uint64_t seed) { return to(normal(shape, seed), float32); };
+    const Tensor x = drawn({2, 4, d}, 1), memory = drawn({2, 5, d}, 2);
+    const std::vector<nn::KeyValueCache> source = decoder.read(memory);
+    std::vector<nn::KeyValueCache> own(2), other(2);
+    decoder.step(slice(x, 1, 0, 3), own, source);
+    decoder.step(slice(x, 1, 0, 3), other, source);
+    const Tensor last = slice(x, 1, 3);
+    const Tensor expected = decoder.step(last, other, source);
+    long failures = 0;
+    for (bool done = false; !done; ++failures) {
+      attune::detail::fail_allocation(failures + 1);
+      try {
+        decoder.step(last, own, source);
+        done = true;
+      } catch (const MemoryError&) {
+        for (const nn::KeyValueCache& cache : own) REQUIRE(cache.length() == 3);
+      }
+      if (done) attune::detail::fail_allocation(0);
+    }
+    CHECK(failures > 20);
+    for (nn::KeyValueCache& cache : own) cache.truncate(3);
+    CHECK(same(decoder.step(last, own, source), expected));
+  }
 }
