@@ -100,9 +100,10 @@ TEST_CASE("LinearAttention: what does not fit is named as it was given") {
   CHECK(thrown([&] { m.step(q, longer, longer_v, state); }) == of_step + text(q, longer, longer_v) + as_many);
   const Tensor none = zeros({2, 0, 2, 5});
   CHECK(thrown([&] { m.step(none, none, none, state); }) == of_step + "q [2, 0, 2, 5] has no token");
-  for (const auto& [a, b, c] : {std::tuple{Tensor(), q, v}, {q, Tensor(), v}, {q, q, Tensor()}}) {
-    CHECK(thrown([&] { whole(a, b, c); }) == "ValueError: linear_attention: an input is undefined");
-    CHECK(thrown([&] { m.step(a, b, c, state); }) == "ValueError: LinearAttention: step(): an input is undefined");
+  for (const Tensors& x : {Tensors{Tensor(), q, v}, {q, Tensor(), v}, {q, q, Tensor()}}) {
+    CHECK(thrown([&] { whole(x[0], x[1], x[2]); }) == "ValueError: linear_attention: an input is undefined");
+    CHECK(thrown([&] { m.step(x[0], x[1], x[2], state); }) ==
+          "ValueError: LinearAttention: step(): an input is undefined");
   }
   CHECK(thrown([&] { whole(q, to(q, float64), v); }) ==
         "DTypeError: linear_attention: dtypes differ: float32 [2, 3, 2, 5] and float64 [2, 3, 2, 5]");

@@ -261,9 +261,10 @@ TEST_CASE("PerformerAttention: what does not fit is named as it was given") {
     CHECK(thrown([&] { whole(q, k, v); }) == of_layer + text);
     CHECK(thrown([&] { m.step(q, k, v, state); }) == of_step + text);
   }
-  for (const auto& [a, b, c] : {std::tuple{Tensor(), q, v}, {q, Tensor(), v}, {q, q, Tensor()}}) {
-    CHECK(thrown([&] { whole(a, b, c); }) == "ValueError: performer_attention: an input is undefined");
-    CHECK(thrown([&] { m.step(a, b, c, state); }) == "ValueError: PerformerAttention: step(): an input is undefined");
+  for (const Tensors& x : {Tensors{Tensor(), q, v}, {q, Tensor(), v}, {q, q, Tensor()}}) {
+    CHECK(thrown([&] { whole(x[0], x[1], x[2]); }) == "ValueError: performer_attention: an input is undefined");
+    CHECK(thrown([&] { m.step(x[0], x[1], x[2], state); }) ==
+          "ValueError: PerformerAttention: step(): an input is undefined");
   }
   CHECK(thrown([&] { m.step(q, to(q, float64), v, state); }) ==
         "DTypeError: PerformerAttention: step(): dtypes differ: float32 [2, 3, 2, 5] and float64 [2, 3, 2, 5]");

@@ -39,8 +39,9 @@ TEST_CASE("Transformer: every mechanism encodes, and all of it learns") {
     const Tensor padding =
         flags({0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1}, {2, longest});
     model.loss(model(source, model.shift_right(labels), padding), labels).backward();
-    for (const auto& [name, p] : model.named_parameters()) {
-      INFO(name);
+    for (const auto& named : model.named_parameters()) {
+      const auto& [name, p] = named;
+      INFO(named.first);
       REQUIRE(p.grad().defined());
       CHECK(std::isfinite(sum(p.grad()).item()));
       // Keys' biases shift all scores of a query alike.

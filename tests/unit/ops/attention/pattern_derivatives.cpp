@@ -26,8 +26,9 @@ TEST_CASE("AttentionPattern: where nothing is seen, derivatives of every order a
 
 TEST_CASE("AttentionPattern: second derivatives with one axis of heads or none, more queries than keys, NaN unseen") {
   const auto pattern = AttentionPattern::sliding_window(12) & AttentionPattern::causal();
-  for (const auto& [t, s] : {std::pair<std::int64_t, std::int64_t>{150, 150}, {90, 400}, {330, 200}})
+  for (const Dims& lengths : {Dims{150, 150}, Dims{90, 400}, Dims{330, 200}})
     for (const Shape& lead : {Shape{}, Shape{3}}) {
+      const std::int64_t t = lengths[0], s = lengths[1];
       INFO(t, " ", s, " ", lead.rank());
       const auto drawn = [&](std::int64_t n, std::uint64_t seed) {
         Shape shape = lead;
