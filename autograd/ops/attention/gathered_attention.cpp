@@ -19,7 +19,6 @@ using kernels::KeyTile;
 using kernels::KeyTiles;
 using kernels::pieces;
 using kernels::Size;
-using kernels::Span;
 using kernels::tile_queries;
 
 /// The sizes of a call, heads of all examples counted together.
