@@ -54,6 +54,8 @@ class KeyValueCache {
   PerformerState sums_, sums_before_;  // before_: the last step
 };
 
+namespace detail {
+
 /// What `step` gives; if it throws, the caches are again of as many tokens as before: of each it is the last step that
 /// is undone.
 template <class F>
@@ -68,6 +70,8 @@ Tensor or_back_to_before(std::span<KeyValueCache> caches, F step) {
     throw;
   }
 }
+
+}  // namespace detail
 
 struct CachedAttentionOptions {
   double scale = 0;     ///< of the scores; 0: 1 / sqrt(d)

@@ -225,7 +225,7 @@ Tensor MultiheadAttention::extend(const Tensor& x, KeyValueCache& cache, Here he
   if (seen.tokens() > n) seen = seen.first(n);
   if (const std::string misfit = seen.misfit(x.size(0), heads_, x.size(1), n); !misfit.empty())
     throw ShapeError("MultiheadAttention: " + misfit, here);
-  return or_back_to_before({&cache, 1}, [&] {
+  return detail::or_back_to_before({&cache, 1}, [&] {
     cache.append(qkv[1], qkv[2], here);
     return out_(cached_attention(qkv[0], cache, heads_, {.causal = true, .pattern = seen}, here));
   });

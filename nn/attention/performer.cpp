@@ -87,6 +87,7 @@ Tensor orthogonal_features(std::int64_t f, std::int64_t d, FeatureNorms norms, D
   const detail::Check check("orthogonal_features", here);
   check.at_least(1, f, "f");
   check.at_least(1, d, "d");
+  const NoGrad off;
   // First of all: what cannot be had is refused before it is drawn.
   const Tensor rows = Op("orthogonal_features", here).empty({f, d}, DType::float64);
   for (std::int64_t at = 0; at < f; at += d) {

@@ -91,8 +91,7 @@ class PerformerAttention : public Module {
 std::int64_t redraw_features(Module& module, Generator& g = default_generator());
 
 /// f orthogonal random features [f, d]: blocks of d rows of a random orthogonal matrix, with the given norms. Throws
-/// ValueError for sizes below 1, and MemoryError before it draws if there is no room for them. Takes that of the result
-/// and of some matrices [d, d].
+/// ValueError for sizes below 1, and MemoryError before it draws if there is no room for them.
 Tensor orthogonal_features(std::int64_t f, std::int64_t d, FeatureNorms norms = FeatureNorms::gaussian,
                            DType dtype = DType::float32, Generator& g = default_generator(),
                            Here here = Here::current());

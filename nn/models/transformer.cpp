@@ -120,7 +120,7 @@ Tensor TransformerDecoderLayer::step(const Tensor& x, KeyValueCache& own, const 
                                      const Tensor& source_padding, Here here) const {
   const Scope scope(*this, "TransformerDecoderLayer", here, Scope::no_call);
   const NoGrad off;
-  return or_back_to_before({&own, 1}, [&] {
+  return detail::or_back_to_before({&own, 1}, [&] {
     return through(
         x, [&](const Tensor& t) { return self_attn_.extend(t, own); },
         [&](const Tensor& t) { return multihead_attn_.step(t, source, {.key_padding_mask = source_padding}); });
@@ -194,7 +194,7 @@ Tensor TransformerDecoder::step(const Tensor& x, std::vector<KeyValueCache>& own
     throw ValueError("TransformerDecoder: " + std::to_string(own.size()) + " and " + std::to_string(source.size()) +
                          " caches for " + std::to_string(layers_.size()) + " layers",
                      here);
-  return or_back_to_before(own, [&] {
+  return detail::or_back_to_before(own, [&] {
     Tensor h = x;
     for (std::size_t i = 0; i < own.size(); ++i) h = layers_[i].step(h, own[i], source[i], source_padding);
     return norm_ ? (*norm_)(h) : h;
