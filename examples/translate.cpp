@@ -26,7 +26,7 @@ namespace {
 
 struct Options : examples::RunFlags {
   Options() : RunFlags{.out = "translate_out", .steps = 3000, .save_every = 500} {}
-  std::string model = "additive", data, source = "de", target = "en", tokenizer = "word", translate;
+  std::string model = "additive", data, source = "de", target = "en", tokenizer = "word", decoder = "exact", translate;
   std::int64_t vocabulary = 8000, dates = 3, batch_tokens = 2000, positions = 256, evaluate = 500, warmup = 200;
   std::int64_t width = 128, embedding = 64, layers = 2, heads = 4, beam = 5;
   double dropout = 0.1, lr = 2e-3, clip = 1, length_penalty = 1;
@@ -34,7 +34,7 @@ struct Options : examples::RunFlags {
 
   std::string name() const {
     return model + (reverse_source ? "_reversed" : "") + (published_start ? "_published" : "") +
-           (pre_norm ? "_pre_norm" : "");
+           (pre_norm ? "_pre_norm" : "") + (decoder == "exact" ? "" : "_" + decoder);
   }
   std::string folder() const { return out + "/" + name(); }
 };
@@ -52,6 +52,8 @@ std::unique_ptr<examples::Translator> make_model(const Options& o, const example
     nn::TransformerConfig c{.vocabulary = from, .target_vocabulary = to, .d_model = o.width, .d_ff = 4 * o.width};
     c.heads = o.heads, c.layers = o.layers, c.positions = o.positions, c.pre_norm = o.pre_norm, c.dropout = o.dropout;
     c.start_token = l.start;
+    if (o.decoder == "linear") c.decoder_mechanism = LinearAttentionOptions{};
+    if (o.decoder == "performer") c.decoder_mechanism = nn::PerformerOptions{.softmax_epsilon = 0};
     return std::make_unique<examples::TranslatorOf<nn::Transformer>>(c);
   }
   nn::AdditiveSeq2SeqConfig c{.source_vocabulary = from, .vocabulary = to, .d_embedding = o.embedding};
@@ -162,6 +164,9 @@ void add_options(examples::CommandLine& line, Options& o) {
   line.add("--embedding", o.embedding, 1, most, "of the recurrent models' words");
   line.add("--layers", o.layers, 1, 1000, "of the vanilla model and of the Transformer; dates: 1");
   line.add("--heads", o.heads, 1, most, "of the Transformer, which divide the width");
+  line.add("--decoder", o.decoder,
+           "attention of the Transformer's decoder to its own words; others than `exact` keep sums",
+           {"exact", "linear", "performer"});
   line.add("--dropout", o.dropout, 0, 0.99, "while training; dates: 0");
   line.add("--lr", o.lr, 1e-12, 1e3, "learning rate; dates: 0.005; the Transformer: 0.3, times that of its paper");
   line.add("--warmup", o.warmup, 1, most, "steps of linear warm-up; a cosine follows, or the Transformer's root");
@@ -186,7 +191,8 @@ int main(int argc, char** argv) {
   return line.run(argc, argv, [&] {
     for (const auto& [flag, set, model] : {std::tuple{"--reverse-source", o.reverse_source, "vanilla"},
                                            {"--published-start", o.published_start, "additive"},
-                                           {"--pre-norm", o.pre_norm, "transformer"}})
+                                           {"--pre-norm", o.pre_norm, "transformer"},
+                                           {"--decoder", o.decoder != "exact", "transformer"}})
       if (set && o.model != model) line.refuse(fmt::format("{} is for --model {}", flag, model));
     const bool dates = o.data.empty();
     if (!dates && line.given("--dates")) line.refuse("--dates does not go with --data");
